@@ -1,0 +1,151 @@
+use crate::{Event, Request, ShellOps, Str};
+use core::ffi::c_void;
+
+/// The table of entry points that a module exports as `steadfast_driver`.
+///
+/// The table and all it points to are constants of the module: valid from the load to the unload of
+/// it, never written.
+#[repr(C)]
+pub struct Driver {
+    /// `sizeof` of this structure where the driver was built.
+    pub size: u32,
+    /// [`ABI_MAJOR`](crate::ABI_MAJOR) the driver was built against.
+    pub abi_major: u16,
+    /// [`ABI_MINOR`](crate::ABI_MINOR) the driver was built against.
+    pub abi_minor: u16,
+    /// One of [`class`](crate::class).
+    pub class: u32,
+    /// Bytes of a request's PDU; equal to the manifest's `pdu`.
+    pub pdu_size: u32,
+    /// The bytes of the manifest section. The loader refuses a module whose pointer and section
+    /// differ.
+    pub manifest: Str,
+
+    /// May this driver serve that hardware? Optional; absent means yes. Returns 0 or a negative
+    /// errno. Called once per load, before anything else, on a control thread.
+    pub probe: Option<unsafe extern "C" fn(probe: *const Probe) -> i32>,
+    /// Gets everything ready that can be made ready while another driver serves the port: opens
+    /// handles ([`ShellOps::open`]), asks for regions, parses parameters into its own arena.
+    /// Optional. Returns 0 or a negative errno; after an error `release` is called.
+    pub prepare: Option<unsafe extern "C" fn(port: *mut Port) -> i32>,
+    /// Takes the port over: reads the state with [`ShellOps::get_state`] (there is none at the first
+    /// attach), announces its devices. Runs inside the pause: no opening, no allocation. Required.
+    /// Returns 0 or a negative errno; after an error `disconnect` is *not* called.
+    pub connect: Option<unsafe extern "C" fn(port: *mut Port) -> i32>,
+    /// Lets the port go and leaves its state with [`ShellOps::set_state`], once for each schema it
+    /// can write. Must leave its arena such that `reconnect` can go on from it. Required.
+    pub disconnect: Option<unsafe extern "C" fn(port: *mut Port) -> i32>,
+    /// Takes the port back after `disconnect`, because its replacement failed. The arena and the
+    /// state are as `disconnect` left them. Required.
+    pub reconnect: Option<unsafe extern "C" fn(port: *mut Port) -> i32>,
+    /// The last call for this port: after `disconnect`, or after a failed `prepare` or `connect`.
+    /// Gives back what `prepare` took outside the shell's memory (which should be nothing).
+    /// Optional. On a control thread.
+    pub release: Option<unsafe extern "C" fn(port: *mut Port)>,
+    /// Makes one queue ready; after `connect`, once per queue. Optional.
+    pub queue_start: Option<unsafe extern "C" fn(queue: *mut Queue) -> i32>,
+    /// The counterpart of `queue_start`, before `disconnect`. Optional.
+    pub queue_stop: Option<unsafe extern "C" fn(queue: *mut Queue)>,
+    /// An operation has completed; the operation may have been issued by the driver before this
+    /// one. Required by drivers that issue operations.
+    pub event: Option<unsafe extern "C" fn(queue: *mut Queue, event: *const Event)>,
+    /// A timer set with [`ShellOps::timer`] has run out. Optional.
+    pub timer: Option<unsafe extern "C" fn(queue: *mut Queue, id: u32)>,
+    /// A request that another driver issued is now this driver's, in flight, its PDU of schema
+    /// `schema`: convert the PDU in place. Called between `queue_start` and the first `event`, for
+    /// each such request. Required by drivers whose manifest has `pdu.adopt`. Returns 0 or a
+    /// negative errno, which makes the update go back (the shell then restores every PDU).
+    pub adopt: Option<unsafe extern "C" fn(queue: *mut Queue, request: *mut Request, schema: Str) -> i32>,
+    /// A live parameter has a new value, already visible to [`ShellOps::property`]. Optional.
+    /// Returns 0, or a negative errno that refuses the value.
+    pub param_changed: Option<unsafe extern "C" fn(port: *mut Port, name: Str) -> i32>,
+
+    /// The class table: [`BlockOps`](crate::BlockOps) for [`class::BLOCK`](crate::class::BLOCK).
+    pub class_ops: *const c_void,
+}
+
+// SAFETY: a `Driver` is a constant of its module; nobody writes to it or to what it points to.
+unsafe impl Sync for Driver {}
+
+/// What `probe` is shown: the hardware, before any of the port's resources.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Probe {
+    /// `sizeof` of this structure where the shell was built.
+    pub size: u32,
+    /// Hardware revision; 0 where there is none.
+    pub revision: u32,
+    /// Hardware id `bus:id`, for example `file:regular`; empty where there is none.
+    pub hwid: Str,
+}
+
+/// One port as one driver sees it: an instance of an adapter.
+///
+/// Owned by the shell, valid from `prepare` to the end of `release`. Each driver that is attached to
+/// a port, the running one and a candidate, has a `Port` and an arena of its own.
+#[repr(C)]
+pub struct Port {
+    /// `sizeof` of this structure where the shell was built.
+    pub size: u32,
+    /// Number of the port within its adapter.
+    pub number: u32,
+    /// Number of the adapter.
+    pub adapter: u32,
+    /// Queues that the port is spread over; `Queue::index` runs below it.
+    pub queues: u32,
+    /// The shell's functions.
+    pub shell: *const ShellOps,
+    /// This driver's memory for the port, zeroed at first, page-aligned; the shell's own.
+    pub arena: *mut u8,
+    /// Bytes at `arena`: at least the manifest's *needed*, at most its *wanted*.
+    pub arena_size: u64,
+    /// Features that the shell lets the driver use; others must stay off although the driver has
+    /// them (too little memory, or policy). Bits of the class, for example
+    /// [`block_feature`](crate::block_feature).
+    pub features: u64,
+    /// For the driver: not touched by the shell. Zero before `prepare`.
+    pub driver_data: u64,
+    /// The shell's own; not for the driver.
+    pub cx: *mut c_void,
+}
+
+/// One queue of one port as one driver sees it. Owned by the shell, valid as its [`Port`] is.
+///
+/// Slots, PDUs and data buffers are addressed by tag: slot `t` begins `t * stride` bytes behind the
+/// base. The bases may differ between two processes that share the memory, and so no structure in
+/// that memory holds a pointer.
+#[repr(C)]
+pub struct Queue {
+    /// `sizeof` of this structure where the shell was built.
+    pub size: u32,
+    /// Number of the queue within the port.
+    pub index: u32,
+    /// The port.
+    pub port: *mut Port,
+    /// The shell's functions; the same as the port's.
+    pub shell: *const ShellOps,
+    /// First [`Request`].
+    pub slots: *mut u8,
+    /// First PDU, 64-byte aligned; of the running driver's `pdu_size`.
+    pub pdus: *mut u8,
+    /// First data buffer, page-aligned.
+    pub data: *mut u8,
+    /// Bytes from one slot to the next.
+    pub slot_stride: u32,
+    /// Bytes from one PDU to the next.
+    pub pdu_stride: u32,
+    /// Bytes from one data buffer to the next.
+    pub data_stride: u64,
+    /// Usable bytes of one data buffer.
+    pub data_size: u32,
+    /// Slots; tags run below it.
+    pub slot_count: u32,
+    /// This driver's memory for the queue, zeroed at first, page-aligned.
+    pub arena: *mut u8,
+    /// Bytes at `arena`.
+    pub arena_size: u64,
+    /// For the driver: not touched by the shell. Zero before `queue_start`.
+    pub driver_data: u64,
+    /// The shell's own; not for the driver.
+    pub cx: *mut c_void,
+}

@@ -1,0 +1,131 @@
+use crate::Request;
+
+/// An operation on a handle, issued by a driver with [`ShellOps::issue`](crate::ShellOps::issue) and
+/// owned by the shell from then on: its completion comes as an [`Event`] to whichever driver serves
+/// the port at that time.
+///
+/// The structure and its segments are read during the call only. The memory that the segments name
+/// is the shell's, so it outlives the driver.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Op {
+    /// `sizeof` of this structure where the driver was built.
+    pub size: u32,
+    /// One of [`op`].
+    pub code: u16,
+    /// Bits of [`op_flag`].
+    pub flags: u16,
+    /// Handle from [`ShellOps::open`](crate::ShellOps::open); not used by `NOP`, `TIMEOUT`.
+    pub handle: u32,
+    /// Request that the operation is part of, or [`NO_TAG`](crate::NO_TAG).
+    pub tag: u32,
+    /// For the driver; comes back in the event.
+    pub cookie: u64,
+    /// READ, WRITE, FALLOCATE, EXTENTS: first byte on the handle. TIMEOUT: nanoseconds from now.
+    pub offset: u64,
+    /// FALLOCATE, EXTENTS: bytes. Others: the segments say it.
+    pub length: u64,
+    /// FALLOCATE: mode ([`fallocate`]). POLL: event mask. SEND, RECV: `MSG_*` flags.
+    pub arg: u64,
+    /// Memory to read into or write from; `seg_count` of them.
+    pub segs: *const Seg,
+    /// Segments at `segs`: at most [`MAX_SEGS`].
+    pub seg_count: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Most segments in one operation.
+pub const MAX_SEGS: usize = 64;
+
+/// Operation codes.
+pub mod op {
+    /// Completes with 0 through the ring; nothing else.
+    pub const NOP: u16 = 0;
+    /// Read at `offset` into the segments. Result: bytes, fewer only at the end of the file.
+    pub const READ: u16 = 1;
+    /// Write the segments at `offset`. Result: bytes.
+    pub const WRITE: u16 = 2;
+    /// Make everything written to the handle durable, data and metadata.
+    pub const FSYNC: u16 = 3;
+    /// Make the data written to the handle durable.
+    pub const FDATASYNC: u16 = 4;
+    /// Allocate, punch or zero `length` bytes at `offset`.
+    pub const FALLOCATE: u16 = 5;
+    /// Send the segments on a socket.
+    pub const SEND: u16 = 6;
+    /// Receive into the segments from a socket.
+    pub const RECV: u16 = 7;
+    /// Wait for readiness.
+    pub const POLL: u16 = 8;
+    /// Wait for `offset` nanoseconds. Result: 0.
+    pub const TIMEOUT: u16 = 9;
+    /// NVMe passthrough command: the first segment holds the command. Reserved: `-EOPNOTSUPP` so far.
+    pub const NVME: u16 = 10;
+    /// Fill the segment with [`Extent`](crate::Extent)s of `length` bytes at `offset`. Result: their
+    /// number. Carried out off the queue's thread.
+    pub const EXTENTS: u16 = 11;
+}
+
+/// Operation flags.
+pub mod op_flag {
+    /// WRITE: durable when it completes.
+    pub const FUA: u16 = 1 << 0;
+}
+
+/// Modes of FALLOCATE (those of `fallocate(2)`).
+pub mod fallocate {
+    /// Do not change the file's size.
+    pub const KEEP_SIZE: u64 = 0x01;
+    /// Deallocate (with `KEEP_SIZE`); reads as zeroes afterwards.
+    pub const PUNCH_HOLE: u64 = 0x02;
+    /// Read as zeroes afterwards, allocated where possible.
+    pub const ZERO_RANGE: u64 = 0x10;
+}
+
+/// A stretch of the shell's memory. Checked by the shell: it lies within what it names, and a request
+/// that it names is the driver's at that moment.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Seg {
+    /// One of [`memory`].
+    pub memory: u32,
+    /// `DATA`, `PDU`: the tag. `REGION`: the region's number. Others: 0.
+    pub index: u32,
+    /// First byte within it.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// Kinds of memory that a [`Seg`] can name.
+pub mod memory {
+    /// The data buffer of a request.
+    pub const DATA: u32 = 1;
+    /// The private bytes of a request.
+    pub const PDU: u32 = 2;
+    /// A region of the port.
+    pub const REGION: u32 = 3;
+}
+
+/// The completion of an [`Op`].
+#[repr(C)]
+#[derive(Debug)]
+pub struct Event {
+    /// `sizeof` of this structure where the shell was built.
+    pub size: u32,
+    /// The operation's code.
+    pub code: u16,
+    /// Zero.
+    pub flags: u16,
+    /// The operation's request, or [`NO_TAG`](crate::NO_TAG).
+    pub tag: u32,
+    /// Number that [`ShellOps::issue`](crate::ShellOps::issue) returned.
+    pub id: u32,
+    /// The operation's cookie.
+    pub cookie: u64,
+    /// Bytes, a count, or 0; a negative errno when it failed.
+    pub result: i64,
+    /// The request, in its slot; null when there is none.
+    pub request: *mut Request,
+}

@@ -1,0 +1,1 @@
+//! The daemon: configuration, control API, frontends.

@@ -1,0 +1,1 @@
+//! The SDK that driver authors use: a safe trait over the driver ABI.

@@ -1,0 +1,1 @@
+//! Module store, manifest reader and loader.

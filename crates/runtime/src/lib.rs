@@ -1,0 +1,1 @@
+//! Queues on io_uring, slots, handles, arenas: what runs the shell.

@@ -1,0 +1,14 @@
+//! The shell's state machines: pure, no I/O, no clock, no threads.
+//!
+//! Time comes in as a number, work goes out as an action; the same code runs in the daemon, in tests
+//! and in a simulator.
+
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod gate;
+pub mod manifest;
+pub mod params;
+pub mod receipt;
+pub mod slots;
+pub mod update;

@@ -1,0 +1,170 @@
+//! The record of one update: every phase's time, counts, reason, outcome.
+
+use serde::{Deserialize, Serialize};
+
+/// The phases of an update, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Copy the module into the store.
+    Stage,
+    /// Compare the manifest with the shell, the hardware, the running driver and policy.
+    Check,
+    /// Map the module, resolve its entry points, probe.
+    Load,
+    /// The new driver gets ready while the old one serves.
+    Prepare,
+    /// Queues stop entering the old driver; new requests are held. The pause begins.
+    StartUpdate,
+    /// What the old driver has in flight is drained, split or adopted.
+    Pending,
+    /// The old driver lets go and leaves its state.
+    Disconnect,
+    /// State goes through a schema that both know.
+    Transfer,
+    /// The new driver takes over.
+    Connect,
+    /// Entry points are exchanged, held requests released. The pause ends.
+    FinishUpdate,
+    /// The old driver was put back instead: cancel_update and reconnect.
+    CancelUpdate,
+    /// The module that is not needed any more is unmapped.
+    Unload,
+}
+
+impl Phase {
+    /// The phase's name as receipts print it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Stage => "stage",
+            Phase::Check => "check",
+            Phase::Load => "load",
+            Phase::Prepare => "prepare",
+            Phase::StartUpdate => "start_update",
+            Phase::Pending => "pending",
+            Phase::Disconnect => "disconnect",
+            Phase::Transfer => "transfer",
+            Phase::Connect => "connect",
+            Phase::FinishUpdate => "finish_update",
+            Phase::CancelUpdate => "cancel_update",
+            Phase::Unload => "unload",
+        }
+    }
+}
+
+/// What is done with the requests that the old driver has in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// The new driver takes operations in flight over; nothing is waited for.
+    Adopt,
+    /// The old driver finishes all it has.
+    Drain,
+}
+
+impl Mode {
+    /// The mode's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mode::Adopt => "adopt",
+            Mode::Drain => "drain",
+        }
+    }
+}
+
+/// How an update ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The new driver serves.
+    Done,
+    /// Nothing was touched; the old driver serves.
+    Refused,
+    /// The port has requests in flight, or another update; nothing was touched.
+    Busy,
+    /// The new driver failed, or the deadline passed, within the pause; the old driver serves again.
+    RolledBack,
+    /// Neither driver could be connected; the port holds its requests until another update.
+    Stranded,
+}
+
+/// Time spent in one phase.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PhaseTime {
+    /// Which phase.
+    pub phase: Phase,
+    /// Nanoseconds, monotonic clock.
+    pub ns: u64,
+}
+
+/// A driver release, as receipts name it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Driver name.
+    pub driver: String,
+    /// Semantic version.
+    pub version: String,
+    /// BLAKE3 of the module file, 64 hexadecimal digits.
+    pub hash: String,
+}
+
+/// Whether the module that is not needed any more left memory, as `/proc/self/maps` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unload {
+    /// No mapping of it is left.
+    Unloaded,
+    /// Mappings remain: something keeps it.
+    Pinned,
+    /// It is still in use: another port runs the same loaded module.
+    InUse,
+    /// There was nothing to unload.
+    None,
+}
+
+/// The record of one update.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Number within the daemon's life, from 1.
+    pub id: u64,
+    /// Port.
+    pub port: String,
+    /// Wall clock at the start, milliseconds since 1970.
+    pub started_unix_ms: u64,
+    /// What ran before.
+    pub from: Release,
+    /// What was to run; missing when the file could not even be read as a module.
+    pub to: Option<Release>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it was refused or went back; empty when done.
+    pub reason: String,
+    /// How requests in flight were treated; missing when it did not come to that.
+    pub mode: Option<Mode>,
+    /// Phases that were gone through, in order.
+    pub phases: Vec<PhaseTime>,
+    /// Requests held while the port was between drivers.
+    pub held: u32,
+    /// Requests in flight that the old driver finished.
+    pub drained: u32,
+    /// Requests in flight that the new driver took over.
+    pub adopted: u32,
+    /// Nanoseconds from the moment new requests were held to the moment the first one could enter a
+    /// driver again, the longest of all queues. 0 when the port was never held.
+    pub pause_ns: u64,
+    /// Longest time that any one request was kept from a driver, nanoseconds.
+    pub longest_stall_ns: u64,
+    /// Generation of the port before.
+    pub generation_before: u64,
+    /// Generation of the port after.
+    pub generation_after: u64,
+    /// The old module after success, the new one after failure.
+    pub unload: Unload,
+}
+
+impl Receipt {
+    /// Nanoseconds spent in `phase`, if it was gone through.
+    pub fn phase_ns(&self, phase: Phase) -> Option<u64> {
+        self.phases.iter().find(|p| p.phase == phase).map(|p| p.ns)
+    }
+}

@@ -1,0 +1,1 @@
+//! Steadfast block driver file-1.1.

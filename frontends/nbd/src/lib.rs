@@ -1,0 +1,1 @@
+//! NBD frontend: devices over the Network Block Device protocol.
