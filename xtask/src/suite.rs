@@ -1,0 +1,55 @@
+//! `cargo xtask test`: everything that must hold before a change lands.
+
+use crate::steps::{Outcome, Steps, cargo, run};
+use crate::{fuzz, hygiene, tools};
+use anyhow::{Result, bail};
+use std::process::Command;
+
+/// Seconds that each fuzz target runs.
+const FUZZ_SECONDS: u32 = 20;
+
+pub(crate) fn test(args: &[&str]) -> Result<()> {
+    let only = match args {
+        [] => Vec::new(),
+        ["--only", names] => names.split(',').map(str::to_owned).collect(),
+        _ => bail!("unknown arguments: {} (allowed: --only STEP,STEP)", args.join(" ")),
+    };
+    let mut steps = Steps::new(only);
+    steps.step("tools", || tools::ensure(tools::TEST).map(|()| Outcome::Passed));
+    steps.step("hygiene", hygiene::check);
+    steps.step("format", format);
+    steps.step("clippy", clippy);
+    steps.step("release-build", || passed(cargo(["build", "--release"])));
+    steps.step("doc-tests", || passed(cargo(["test", "--workspace", "--doc"])));
+    steps.step("fuzz", || fuzz::run_all(FUZZ_SECONDS));
+    steps.step("tests", tests);
+    steps.finish()
+}
+
+fn passed(mut command: Command) -> Result<Outcome> {
+    run(&mut command).map(|()| Outcome::Passed)
+}
+
+fn format() -> Result<Outcome> {
+    passed(cargo(["fmt", "--all", "--check"]))
+}
+
+fn clippy() -> Result<Outcome> {
+    passed(cargo(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
+}
+
+/// Unit tests, and the tests of the whole in `tests/`, which run the release build.
+fn tests() -> Result<Outcome> {
+    let binary = crate::target().join("release/steadfast");
+    if !binary.is_file() {
+        bail!("{} is missing: did release-build pass?", binary.display());
+    }
+    let mut command = if cargo(["nextest", "--version"]).output().is_ok_and(|o| o.status.success()) {
+        cargo(["nextest", "run", "--workspace"])
+    } else {
+        println!("cargo-nextest is not installed: cargo test runs the tests");
+        cargo(["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--tests"])
+    };
+    command.env("STEADFAST_BIN", binary);
+    passed(command)
+}
