@@ -1,1 +1,49 @@
-//! The control API's types.
+//! The control API's types, version 1: JSON over HTTP on the daemon's Unix socket.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /v1/health` | [`Health`] |
+//! | `GET /v1/devices` | list of [`Device`] |
+//! | `GET /v1/devices/{name}` | [`Device`] |
+//! | `GET /v1/events`, `GET /v1/devices/{name}/events` | server-sent events: `device` with a [`Device`], `receipt` with a [`Receipt`] |
+//! | `POST /v1/devices/{name}/update` with an [`UpdateRequest`] | [`Receipt`] |
+//! | `GET /v1/receipts` | list of [`Receipt`], the newest last |
+//! | `GET /v1/drivers` | list of [`Driver`] |
+//! | `POST /v1/drivers/check` with a [`CheckRequest`] | [`CheckReport`] |
+//! | `GET /openapi.json` | this API as an OpenAPI document |
+//!
+//! Whatever fails is answered with a [`Problem`]. Within version 1 fields are only ever added: a
+//! client passes over fields that it does not know, and the daemon refuses unknown fields in a
+//! request, so that a misspelt one is never silent.
+
+#![forbid(unsafe_code)]
+
+mod device;
+mod driver;
+mod health;
+mod problem;
+pub mod schema;
+mod socket;
+pub mod suggest;
+mod update;
+
+pub use device::{Device, Param, PortState};
+pub use driver::{CheckReport, CheckRequest, CheckRow, Driver, DriverProblem, Drivers};
+pub use health::Health;
+pub use problem::{Problem, ProblemKind};
+pub use socket::default_socket;
+pub use steadfast_shell::receipt::{Mode, Outcome, Phase, PhaseTime, Receipt, Release, Unload};
+pub use update::{IfBusy, UpdateRequest};
+
+/// What every path of this version begins with.
+pub const PREFIX: &str = "/v1";
+
+/// Names of server-sent events.
+pub mod event {
+    /// The data is a [`Device`](crate::Device) as it is now.
+    pub const DEVICE: &str = "device";
+    /// The data is the [`Receipt`](crate::Receipt) of an update that has just ended.
+    pub const RECEIPT: &str = "receipt";
+    /// The data is the name of a device that is no longer there, as a JSON string.
+    pub const REMOVED: &str = "removed";
+}

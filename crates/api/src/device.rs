@@ -1,0 +1,91 @@
+use crate::{Receipt, Release, schema};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// One block device, and the port that serves it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Device {
+    /// Name, which is also its export name.
+    pub name: String,
+    /// Port that serves it: what an update replaces the driver of.
+    pub port: String,
+    /// Number within the port.
+    pub number: u32,
+    /// The driver that runs.
+    #[schema(value_type = schema::Release)]
+    pub driver: Release,
+    /// What the port is doing.
+    pub state: PortState,
+    /// Count of the port's attaches.
+    pub generation: u64,
+    /// Wall clock of the last attach, milliseconds since 1970.
+    pub epoch_unix_ms: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Smallest unit of a request, bytes.
+    pub block_size: u32,
+    /// Unit that performs best, bytes.
+    pub preferred_block_size: u32,
+    /// Largest request that is passed on in one piece, bytes.
+    pub max_transfer: u32,
+    /// Names of what the device can do: `flush`, `fua`, `trim` and so on.
+    pub features: Vec<String>,
+    /// World-wide identity; empty where there is none.
+    pub wwid: String,
+    /// Where clients reach it: NBD URIs.
+    pub uris: Vec<String>,
+    /// Queues that the port is spread over.
+    pub queues: u32,
+    /// Request slots of the port.
+    pub slots: u32,
+    /// Requests that the driver has now.
+    pub in_flight: u64,
+    /// Requests that are held now.
+    pub held: u64,
+    /// Requests completed since the daemon started.
+    pub requests: u64,
+    /// Of these, the ones that failed.
+    pub errors: u64,
+    /// Updates of the port that were carried out.
+    pub swaps: u64,
+    /// How often each entry point of the driver was entered.
+    pub entered: BTreeMap<String, u64>,
+    /// Parameters with their current values.
+    pub params: Vec<Param>,
+    /// The port's last update.
+    #[schema(value_type = Option<schema::Receipt>)]
+    pub last_receipt: Option<Receipt>,
+}
+
+/// A parameter of a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Param {
+    /// Name.
+    pub name: String,
+    /// Value as text.
+    pub value: String,
+}
+
+/// What a port is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PortState {
+    /// Its driver serves requests.
+    Running,
+    /// Requests are held: an update is in its pause.
+    Held,
+    /// It has no driver that works; requests are held until an update succeeds.
+    Stranded,
+}
+
+impl PortState {
+    /// The state's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            PortState::Running => "running",
+            PortState::Held => "held",
+            PortState::Stranded => "stranded",
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! How the shell's own types look in the OpenAPI document.
+//!
+//! The shell knows nothing of OpenAPI, so its types are described here once more; a test holds the
+//! description against what is really sent.
+
+use utoipa::ToSchema;
+
+/// A driver release.
+#[derive(ToSchema)]
+pub struct Release {
+    /// Driver name.
+    pub driver: String,
+    /// Semantic version.
+    pub version: String,
+    /// BLAKE3 of the module file, 64 hexadecimal digits.
+    pub hash: String,
+}
+
+/// What is done with the requests that the old driver has in flight.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum Mode {
+    /// The new driver takes them over; nothing is waited for.
+    Adopt,
+    /// The old driver finishes all it has.
+    Drain,
+}
+
+/// How an update ended.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The new driver serves.
+    Done,
+    /// Nothing was touched; the old driver serves.
+    Refused,
+    /// The port is busy; nothing was touched.
+    Busy,
+    /// The new driver failed or the deadline passed; the old driver serves again.
+    RolledBack,
+    /// Neither driver could be connected.
+    Stranded,
+}
+
+/// A phase of an update.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the shell's type of the same name says what each is")]
+pub enum Phase {
+    Stage,
+    Check,
+    Load,
+    Prepare,
+    StartUpdate,
+    Pending,
+    Disconnect,
+    Transfer,
+    Connect,
+    FinishUpdate,
+    CancelUpdate,
+    Unload,
+}
+
+/// Time spent in one phase.
+#[derive(ToSchema)]
+pub struct PhaseTime {
+    /// Which phase.
+    pub phase: Phase,
+    /// Nanoseconds.
+    pub ns: u64,
+}
+
+/// Whether the module that is not needed any more left memory.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum Unload {
+    /// No mapping of it is left.
+    Unloaded,
+    /// Mappings remain.
+    Pinned,
+    /// Another port runs the same loaded module.
+    InUse,
+    /// There was nothing to unload.
+    None,
+}
+
+/// The record of one update.
+#[derive(ToSchema)]
+pub struct Receipt {
+    /// Number within the daemon's life, from 1.
+    pub id: u64,
+    /// Port.
+    pub port: String,
+    /// Wall clock at the start, milliseconds since 1970.
+    pub started_unix_ms: u64,
+    /// What ran before.
+    pub from: Release,
+    /// What was to run; missing when the file could not be read as a module.
+    pub to: Option<Release>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it was refused or went back; empty when done.
+    pub reason: String,
+    /// How requests in flight were treated.
+    pub mode: Option<Mode>,
+    /// Phases that were gone through, in order.
+    pub phases: Vec<PhaseTime>,
+    /// Requests held while the port was between drivers.
+    pub held: u32,
+    /// Requests in flight that the old driver finished.
+    pub drained: u32,
+    /// Requests in flight that the new driver took over.
+    pub adopted: u32,
+    /// Nanoseconds during which no driver could be entered.
+    pub pause_ns: u64,
+    /// Longest time that any one request was kept from a driver, nanoseconds.
+    pub longest_stall_ns: u64,
+    /// Generation of the port before.
+    pub generation_before: u64,
+    /// Generation of the port after.
+    pub generation_after: u64,
+    /// The old module after success, the new one after failure.
+    pub unload: Unload,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use std::collections::BTreeSet;
+    use utoipa::PartialSchema;
+
+    fn properties(schema: &impl serde::Serialize) -> BTreeSet<String> {
+        let schema = serde_json::to_value(schema).expect("a schema is JSON");
+        schema["properties"].as_object().expect("an object schema").keys().cloned().collect()
+    }
+
+    fn names(schema: &impl serde::Serialize) -> Vec<Value> {
+        let schema = serde_json::to_value(schema).expect("a schema is JSON");
+        schema["enum"].as_array().expect("an enum schema").clone()
+    }
+
+    #[test]
+    fn a_receipt_is_as_the_document_says() {
+        let text = json!({
+            "id": 1, "port": "vol0", "started_unix_ms": 1,
+            "from": {"driver": "file", "version": "1.0.0", "hash": ""}, "to": null,
+            "outcome": "done", "reason": "", "mode": "adopt",
+            "phases": [{"phase": "stage", "ns": 1}],
+            "held": 0, "drained": 0, "adopted": 0, "pause_ns": 0, "longest_stall_ns": 0,
+            "generation_before": 1, "generation_after": 2, "unload": "unloaded"
+        });
+        let receipt: crate::Receipt = serde_json::from_value(text).expect("a receipt");
+        let sent = serde_json::to_value(&receipt).expect("JSON");
+        let keys = |v: &Value| v.as_object().expect("an object").keys().cloned().collect::<BTreeSet<_>>();
+        assert_eq!(keys(&sent), properties(&super::Receipt::schema()));
+        assert_eq!(keys(&sent["from"]), properties(&super::Release::schema()));
+        assert_eq!(keys(&sent["phases"][0]), properties(&super::PhaseTime::schema()));
+    }
+
+    #[test]
+    fn every_name_in_the_document_is_understood() {
+        for name in names(&super::Phase::schema()) {
+            serde_json::from_value::<crate::Phase>(name).expect("a phase");
+        }
+        for name in names(&super::Outcome::schema()) {
+            serde_json::from_value::<crate::Outcome>(name).expect("an outcome");
+        }
+        for name in names(&super::Mode::schema()) {
+            serde_json::from_value::<crate::Mode>(name).expect("a mode");
+        }
+        for name in names(&super::Unload::schema()) {
+            serde_json::from_value::<crate::Unload>(name).expect("an unload");
+        }
+    }
+}

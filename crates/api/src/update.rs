@@ -1,0 +1,54 @@
+use crate::{Mode, schema};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Asks for the driver of a device's port to be replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateRequest {
+    /// Absolute path of a module, or a driver name such as `file` or `file@1.1.0`.
+    pub module: String,
+    /// How requests in flight are treated; the least disruptive that both drivers can do when
+    /// missing.
+    #[serde(default)]
+    #[schema(value_type = Option<schema::Mode>)]
+    pub mode: Option<Mode>,
+    /// How long the update may wait for requests in flight, milliseconds.
+    #[serde(default = "default_deadline_ms")]
+    pub deadline_ms: u64,
+    /// What to do when requests are in flight that must be drained.
+    #[serde(default)]
+    pub if_busy: IfBusy,
+    /// An older version is all right.
+    #[serde(default)]
+    pub allow_older: bool,
+}
+
+/// The deadline of an update that names none: 45 s.
+pub(crate) const fn default_deadline_ms() -> u64 {
+    45_000
+}
+
+impl UpdateRequest {
+    /// An update to `module` with every choice left to the daemon.
+    pub fn new(module: impl Into<String>) -> UpdateRequest {
+        UpdateRequest {
+            module: module.into(),
+            mode: None,
+            deadline_ms: default_deadline_ms(),
+            if_busy: IfBusy::default(),
+            allow_older: false,
+        }
+    }
+}
+
+/// What an update does when requests are in flight that it would have to wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IfBusy {
+    /// Waits for them, at most until the deadline.
+    #[default]
+    Wait,
+    /// Changes nothing and answers *busy*.
+    Fail,
+}
