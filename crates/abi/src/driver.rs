@@ -62,6 +62,11 @@ pub struct Driver {
 
     /// The class table: [`BlockOps`](crate::BlockOps) for [`class::BLOCK`](crate::class::BLOCK).
     pub class_ops: *const c_void,
+
+    /// The swap is final: start the operations that belong to the port and not to a request
+    /// (receive, keep-alive, timers). On the queue's own thread, before any request or event; not
+    /// called again by a driver change that failed. Optional.
+    pub queue_run: Option<unsafe extern "C" fn(queue: *mut Queue)>,
 }
 
 // SAFETY: a `Driver` is a constant of its module; nobody writes to it or to what it points to.

@@ -26,7 +26,7 @@
 //! |---|---|---|
 //! | `probe`, `prepare`, `release` | a control thread | served by another driver, or not at all |
 //! | `connect`, `disconnect`, `reconnect`, `queue_start`, `queue_stop`, `adopt` | one queue's thread | held: nobody is in `submit`, `event` or `timer` on any queue |
-//! | `submit`, `commit`, `abort`, `event`, `timer` | the thread of the [`Queue`] passed | running |
+//! | `submit`, `commit`, `abort`, `event`, `timer`, `queue_run` | the thread of the [`Queue`] passed | running |
 //! | `param_changed` | one queue's thread | held |
 //!
 //! Nothing is ever entered twice at the same time on one queue; two queues of one port may be

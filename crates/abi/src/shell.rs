@@ -14,7 +14,8 @@ pub struct ShellOps {
 
     /// Issues an operation; returns its number. `-EINVAL`: malformed; `-EBADF`: no such handle;
     /// `-EFAULT`: memory that is not the driver's; `-EAGAIN`: more in flight than the manifest's
-    /// `ops` and `port-ops` allow.
+    /// `ops` and `port-ops` allow; `-EPERM`: while the port is held, that is within `connect`,
+    /// `queue_start` and their like (see [`Driver::queue_run`](crate::Driver::queue_run)).
     pub issue: Option<unsafe extern "C" fn(queue: *mut Queue, op: *const Op) -> i32>,
     /// Asks for an operation to end early. Its event comes all the same, once.
     pub cancel: Option<unsafe extern "C" fn(queue: *mut Queue, id: u32) -> i32>,

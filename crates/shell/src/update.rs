@@ -1,1 +1,302 @@
-//! update.
+//! The update transaction: which step follows which, and what a failure leads to.
+//!
+//! [`Update`] is told how the last action went and says what to do next. It does nothing itself:
+//! the runtime carries actions out, a simulator pretends to.
+//!
+//! ```text
+//! Stage -> Check -> Load -> Prepare -> StartUpdate -> Settle -> Disconnect -> Transfer -> Connect -> Finish -> UnloadOld
+//!   |        |        |        |           |            |           |            |           |
+//! refused  refused  refused UnloadNew    Cancel       Cancel    Reconnect    Reconnect   DisconnectNew
+//!                              |           |            |           |            |           |
+//!                           refused      busy     busy/deadline     +------------+---> Reconnect -> Cancel -> UnloadNew
+//!                                                                                          |
+//!                                                                                      stranded
+//! ```
+//! From `StartUpdate` to `Finish` or `Cancel` the port's requests are held. Whatever goes wrong, the
+//! last word is `Done` with an [`Outcome`], and unless that is `Stranded` exactly one driver serves.
+
+use crate::receipt::{Mode, Outcome, Phase, PhaseTime};
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Copy the module into the store.
+    Stage,
+    /// Run the checks.
+    Check,
+    /// Map the module and probe.
+    Load,
+    /// Let the new driver get ready while the old one serves.
+    Prepare,
+    /// Close the gate on every queue.
+    StartUpdate,
+    /// Report what is in flight, again and again, until told otherwise.
+    Settle,
+    /// Old driver: `queue_stop`, `disconnect`.
+    Disconnect,
+    /// Find the state that the new driver reads.
+    Transfer,
+    /// New driver: `connect`, `queue_start`, `adopt`.
+    Connect,
+    /// Exchange the entry points and release held requests to the new driver.
+    Finish,
+    /// New driver: undo what `Connect` got done.
+    DisconnectNew,
+    /// Old driver: `reconnect`, `queue_start`.
+    Reconnect,
+    /// Release held requests to the old driver.
+    Cancel,
+    /// Unmap the old module.
+    UnloadOld,
+    /// Unmap the new module.
+    UnloadNew,
+    /// Nothing: it is over.
+    Done(Outcome),
+}
+
+/// How the last action went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Done.
+    Ok,
+    /// Not done, and why.
+    Failed(String),
+    /// Answer to `Settle`: requests and operations that the old driver must finish first. With mode
+    /// `adopt` there are none by definition.
+    InFlight(u32),
+    /// The port or the daemon is going away, or an operator changed his mind.
+    Abandon(String),
+}
+
+/// What is done when the port has requests in flight that must be drained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IfBusy {
+    /// Wait for them, under the deadline.
+    #[default]
+    Wait,
+    /// Answer *busy* and leave everything as it was.
+    Fail,
+}
+
+/// What an update is asked to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Drain or adopt.
+    pub mode: Mode,
+    /// Wait or fail.
+    pub if_busy: IfBusy,
+    /// Longest time between `StartUpdate` and the start of `Disconnect`, nanoseconds.
+    pub deadline_ns: u64,
+    /// There is an old driver; false for the first attach.
+    pub has_old: bool,
+}
+
+/// One update.
+#[derive(Debug)]
+pub struct Update {
+    plan: Plan,
+    action: Action,
+    since_ns: u64,
+    held_since_ns: u64,
+    outcome: Outcome,
+    reason: String,
+    phases: Vec<PhaseTime>,
+}
+
+impl Update {
+    /// An update whose next action is `Stage`.
+    pub fn new(plan: Plan, now_ns: u64) -> Update {
+        Update::begin(plan, Action::Stage, now_ns)
+    }
+
+    /// An update of a module that was staged, checked, loaded and prepared already.
+    pub fn prepared(plan: Plan, now_ns: u64) -> Update {
+        Update::begin(plan, Action::StartUpdate, now_ns)
+    }
+
+    fn begin(plan: Plan, action: Action, now_ns: u64) -> Update {
+        Update {
+            plan,
+            action,
+            since_ns: now_ns,
+            held_since_ns: now_ns,
+            outcome: Outcome::Refused,
+            reason: String::new(),
+            phases: Vec::with_capacity(16),
+        }
+    }
+
+    /// The action that is under way.
+    pub fn action(&self) -> Action {
+        self.action
+    }
+
+    /// Sets the mode, once `Check` has found what both drivers can do.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.plan.mode = mode;
+    }
+
+    /// Why it was refused or went back; empty otherwise.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Phases gone through so far, with their times.
+    pub fn phases(&self) -> &[PhaseTime] {
+        &self.phases
+    }
+
+    /// When the wait for requests in flight ends, on the clock of `now_ns`.
+    pub fn deadline_ns(&self) -> u64 {
+        self.held_since_ns.saturating_add(self.plan.deadline_ns)
+    }
+
+    /// Takes the result of the action under way, says what is next.
+    ///
+    /// `now_ns` is a monotonic clock. After `Done` it stays `Done`.
+    pub fn step(&mut self, input: Input, now_ns: u64) -> Action {
+        let next = self.next(input, now_ns);
+        if next != self.action {
+            self.clock(now_ns);
+            self.action = next;
+        }
+        next
+    }
+
+    fn next(&mut self, input: Input, now_ns: u64) -> Action {
+        use Action::*;
+        match (self.action, input) {
+            (Done(outcome), _) => Done(outcome),
+            (Settle, Input::InFlight(0)) => self.after_settle(),
+            (Settle, Input::InFlight(n)) => self.wait(n, now_ns),
+            (action, Input::Ok | Input::InFlight(_)) => self.succeeded(action, now_ns),
+            (action, Input::Failed(why) | Input::Abandon(why)) => self.failed(action, why),
+        }
+    }
+
+    fn succeeded(&mut self, action: Action, now_ns: u64) -> Action {
+        use Action::*;
+        match action {
+            Stage => Check,
+            Check => Load,
+            Load => Prepare,
+            Prepare => StartUpdate,
+            StartUpdate => {
+                self.held_since_ns = now_ns;
+                Settle
+            }
+            Settle => self.after_settle(),
+            Disconnect => Transfer,
+            Transfer => Connect,
+            Connect => Finish,
+            Finish => {
+                self.outcome = Outcome::Done;
+                if self.plan.has_old { UnloadOld } else { Done(Outcome::Done) }
+            }
+            DisconnectNew => self.back(),
+            Reconnect => Cancel,
+            Cancel => UnloadNew,
+            UnloadOld | UnloadNew => Done(self.outcome),
+            Done(outcome) => Done(outcome),
+        }
+    }
+
+    fn failed(&mut self, action: Action, why: String) -> Action {
+        use Action::*;
+        if self.reason.is_empty() {
+            self.reason = why;
+        } else {
+            self.reason = format!("{}; then {}: {why}", self.reason, name(action));
+        }
+        match action {
+            Stage | Check | Load => Done(Outcome::Refused),
+            Prepare => UnloadNew,
+            StartUpdate | Settle => {
+                self.outcome = Outcome::RolledBack;
+                Cancel
+            }
+            Disconnect | Transfer => {
+                self.outcome = Outcome::RolledBack;
+                Reconnect
+            }
+            Connect => {
+                self.outcome = Outcome::RolledBack;
+                DisconnectNew
+            }
+            // What has gone wrong here cannot be undone; what follows is the same.
+            DisconnectNew => self.back(),
+            Finish | Cancel | UnloadOld | UnloadNew => self.succeeded(action, 0),
+            Reconnect => {
+                self.outcome = Outcome::Stranded;
+                UnloadNew
+            }
+            Done(outcome) => Done(outcome),
+        }
+    }
+
+    fn back(&mut self) -> Action {
+        if self.plan.has_old {
+            return Action::Reconnect;
+        }
+        self.outcome = Outcome::Stranded;
+        Action::UnloadNew
+    }
+
+    fn after_settle(&self) -> Action {
+        if self.plan.has_old { Action::Disconnect } else { Action::Transfer }
+    }
+
+    fn wait(&mut self, in_flight: u32, now_ns: u64) -> Action {
+        if self.plan.if_busy == IfBusy::Fail {
+            self.outcome = Outcome::Busy;
+            self.reason = format!("busy: {in_flight} in flight");
+            return Action::Cancel;
+        }
+        if now_ns >= self.deadline_ns() {
+            self.outcome = Outcome::RolledBack;
+            let seconds = self.plan.deadline_ns as f64 / 1e9;
+            self.reason = format!("deadline of {seconds} s passed with {in_flight} still in flight");
+            return Action::Cancel;
+        }
+        Action::Settle
+    }
+
+    fn clock(&mut self, now_ns: u64) {
+        let ns = now_ns.saturating_sub(self.since_ns);
+        self.since_ns = now_ns;
+        let Some(phase) = phase(self.action) else { return };
+        match self.phases.iter_mut().find(|p| p.phase == phase) {
+            Some(known) => known.ns += ns,
+            None => self.phases.push(PhaseTime { phase, ns }),
+        }
+    }
+}
+
+fn phase(action: Action) -> Option<Phase> {
+    Some(match action {
+        Action::Stage => Phase::Stage,
+        Action::Check => Phase::Check,
+        Action::Load => Phase::Load,
+        Action::Prepare => Phase::Prepare,
+        Action::StartUpdate => Phase::StartUpdate,
+        Action::Settle => Phase::Pending,
+        Action::Disconnect => Phase::Disconnect,
+        Action::Transfer => Phase::Transfer,
+        Action::Connect => Phase::Connect,
+        Action::Finish => Phase::FinishUpdate,
+        Action::DisconnectNew | Action::Reconnect | Action::Cancel => Phase::CancelUpdate,
+        Action::UnloadOld | Action::UnloadNew => Phase::Unload,
+        Action::Done(_) => return None,
+    })
+}
+
+fn name(action: Action) -> &'static str {
+    match action {
+        Action::DisconnectNew => "disconnect of the new driver",
+        Action::Reconnect => "reconnect of the old driver",
+        other => phase(other).map_or("end", Phase::name),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+use super::*;
+
+const PLAN: Plan = Plan { mode: Mode::Drain, if_busy: IfBusy::Wait, deadline_ns: 100, has_old: true };
+
+/// Runs an update to its end; `fail` names the actions that fail. Returns what was done, in order.
+fn run(plan: Plan, fail: &[Action]) -> (Vec<Action>, Update) {
+    let mut update = Update::new(plan, 0);
+    let mut done = vec![update.action()];
+    for now in 1..50 {
+        let action = update.action();
+        let input = match action {
+            Action::Done(_) => return (done, update),
+            a if fail.contains(&a) => Input::Failed(format!("{a:?} failed")),
+            Action::Settle => Input::InFlight(0),
+            _ => Input::Ok,
+        };
+        done.push(update.step(input, now));
+    }
+    panic!("no end: {done:?}");
+}
+
+#[test]
+fn success_takes_every_phase_in_order() {
+    use Action::*;
+    let (done, update) = run(PLAN, &[]);
+    let expected = [
+        Stage, Check, Load, Prepare, StartUpdate, Settle, Disconnect, Transfer, Connect, Finish, UnloadOld,
+        Done(Outcome::Done),
+    ];
+    assert_eq!(done, expected);
+    assert_eq!(update.reason(), "");
+    assert_eq!(update.phases().len(), 11);
+    assert!(update.phases().windows(2).all(|w| w[0].phase < w[1].phase));
+}
+
+#[test]
+fn before_the_pause_a_failure_refuses_and_never_holds() {
+    for action in [Action::Stage, Action::Check, Action::Load, Action::Prepare] {
+        let (done, _) = run(PLAN, &[action]);
+        assert_eq!(done.last(), Some(&Action::Done(Outcome::Refused)), "{action:?}");
+        assert!(!done.contains(&Action::StartUpdate), "{action:?}: {done:?}");
+    }
+}
+
+#[test]
+fn within_the_pause_a_failure_puts_the_old_driver_back_and_releases() {
+    use Action::*;
+    for action in [StartUpdate, Settle, Disconnect, Transfer, Connect] {
+        let (done, update) = run(PLAN, &[action]);
+        assert_eq!(done.last(), Some(&Done(Outcome::RolledBack)), "{action:?}");
+        assert!(done.contains(&Cancel) && done.contains(&UnloadNew), "{action:?}: {done:?}");
+        assert!(!done.contains(&Finish) && !done.contains(&UnloadOld));
+        assert_eq!(done.contains(&Reconnect), done.contains(&Disconnect), "{action:?}");
+        assert_eq!(update.reason(), format!("{action:?} failed"));
+    }
+    let (done, _) = run(PLAN, &[Connect]);
+    let tail = [Connect, DisconnectNew, Reconnect, Cancel, UnloadNew, Done(Outcome::RolledBack)];
+    assert!(done.ends_with(&tail), "{done:?}");
+}
+
+#[test]
+fn a_failing_undo_of_the_new_driver_still_brings_the_old_one_back() {
+    let (done, update) = run(PLAN, &[Action::Connect, Action::DisconnectNew]);
+    assert_eq!(done.last(), Some(&Action::Done(Outcome::RolledBack)));
+    assert!(update.reason().contains("Connect failed; then disconnect of the new driver"));
+}
+
+#[test]
+fn when_neither_driver_connects_the_port_is_stranded_and_stays_held() {
+    let (done, _) = run(PLAN, &[Action::Connect, Action::Reconnect]);
+    assert_eq!(done.last(), Some(&Action::Done(Outcome::Stranded)));
+    assert!(!done.contains(&Action::Cancel) && !done.contains(&Action::Finish));
+}
+
+#[test]
+fn a_first_attach_has_no_old_driver_to_call() {
+    let plan = Plan { has_old: false, ..PLAN };
+    let (done, _) = run(plan, &[]);
+    assert!(!done.contains(&Action::Disconnect) && !done.contains(&Action::UnloadOld));
+    let (done, _) = run(plan, &[Action::Connect]);
+    assert!(!done.contains(&Action::Reconnect));
+}
+
+#[test]
+fn draining_waits_until_the_deadline_and_then_resumes_the_old_driver() {
+    let mut update = Update::prepared(PLAN, 0);
+    assert_eq!(update.step(Input::Ok, 10), Action::Settle);
+    assert_eq!(update.step(Input::InFlight(3), 109), Action::Settle);
+    assert_eq!(update.step(Input::InFlight(3), 110), Action::Cancel);
+    assert_eq!(update.step(Input::Ok, 111), Action::UnloadNew);
+    assert_eq!(update.step(Input::Ok, 112), Action::Done(Outcome::RolledBack));
+    assert_eq!(update.reason(), "deadline of 0.0000001 s passed with 3 still in flight");
+}
+
+#[test]
+fn if_busy_fail_answers_busy_at_once() {
+    let mut update = Update::prepared(Plan { if_busy: IfBusy::Fail, ..PLAN }, 0);
+    update.step(Input::Ok, 1);
+    assert_eq!(update.step(Input::InFlight(2), 2), Action::Cancel);
+    update.step(Input::Ok, 3);
+    assert_eq!(update.step(Input::Ok, 4), Action::Done(Outcome::Busy));
+}
