@@ -1,1 +1,25 @@
-//! Helpers of the tests.
+//! What the tests of the whole and the benchmarks share: a real daemon in a folder of its own, the
+//! programs that talk to it, and a small NBD client for what no ordinary client would do.
+//!
+//! Nothing here links the product: the daemon is a process, reached as a user reaches it.
+
+#![allow(clippy::missing_errors_doc)]
+
+pub mod api;
+mod binary;
+mod daemon;
+pub mod load;
+pub mod nbd;
+mod peer;
+pub mod process;
+mod swapper;
+mod temp;
+
+pub use binary::{module, steadfast, test_module};
+pub use daemon::{Daemon, Setup};
+pub use peer::{Peer, fio, ok, run};
+pub use swapper::{Swapper, Swaps};
+pub use temp::TempDir;
+
+/// The shorthand that tests use.
+pub type Result<T = ()> = anyhow::Result<T>;

@@ -1,0 +1,111 @@
+use crate::{Daemon, Result};
+use anyhow::{Context, bail};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+/// Replaces a device's driver again and again, beside whatever the test does meanwhile.
+#[derive(Debug)]
+pub struct Swapper {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+    thread: Option<JoinHandle<Result<Vec<Value>>>>,
+}
+
+impl Swapper {
+    /// Begins: each step is a module and the options of its update; after the last comes the first.
+    pub fn start(daemon: &Daemon, device: &str, steps: Vec<(PathBuf, Value)>) -> Result<Swapper> {
+        let mut api = daemon.api()?;
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stop2, done2, device) = (stop.clone(), done.clone(), device.to_owned());
+        let thread = std::thread::spawn(move || {
+            let mut receipts = Vec::new();
+            for (module, options) in steps.iter().cycle() {
+                if stop2.load(Ordering::Relaxed) {
+                    break;
+                }
+                receipts.push(api.update(&device, module, options.clone())?);
+                done2.fetch_add(1, Ordering::Relaxed);
+                // Let the new driver do something before it goes.
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            Ok(receipts)
+        });
+        Ok(Swapper { stop, done, thread: Some(thread) })
+    }
+
+    /// Updates made so far.
+    pub fn count(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Has it ended by itself, which it does only when the daemon fails it?
+    pub fn ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Ends it; fails unless every update was done.
+    pub fn finish(mut self) -> Result<Swaps> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().context("the swapper has ended already")?;
+        let receipts = match thread.join() {
+            Ok(receipts) => receipts?,
+            Err(_) => bail!("the swapper panicked"),
+        };
+        if let Some(bad) = receipts.iter().find(|r| r["outcome"] != "done") {
+            bail!("of {} updates, this one was not done: {bad:#}", receipts.len());
+        }
+        Ok(Swaps(receipts))
+    }
+}
+
+impl Drop for Swapper {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The receipts of updates that were all done.
+#[derive(Debug)]
+pub struct Swaps(pub Vec<Value>);
+
+impl Swaps {
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// A field of the receipts, added up.
+    pub fn sum(&self, field: &str) -> u64 {
+        self.0.iter().filter_map(|r| r[field].as_u64()).sum()
+    }
+
+    /// The pauses in nanoseconds, shortest first.
+    pub fn pauses(&self) -> Vec<u64> {
+        let mut all: Vec<u64> = self.0.iter().filter_map(|r| r["pause_ns"].as_u64()).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// One line for the test's output.
+    pub fn summary(&self) -> String {
+        let pauses = self.pauses();
+        let at = |percent: usize| pauses.get((pauses.len() * percent / 100).min(pauses.len().max(1) - 1));
+        let us = |ns: Option<&u64>| ns.map_or(0.0, |n| *n as f64 / 1000.0);
+        format!(
+            "{} swaps, pause us p50 {:.1} p99 {:.1} max {:.1}; held {}, drained {}, adopted {}",
+            self.count(),
+            us(at(50)),
+            us(at(99)),
+            us(pauses.last()),
+            self.sum("held"),
+            self.sum("drained"),
+            self.sum("adopted"),
+        )
+    }
+}
