@@ -1,0 +1,116 @@
+use thiserror::Error;
+
+use super::nearest;
+
+/// Why a value, or a set of values, is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ParamError {
+    /// The driver has no such parameter.
+    #[error("unknown parameter: {} ({hint})", shown(.name))]
+    Unknown {
+        /// The name that was given.
+        name: String,
+        /// The nearest name that the driver has, if one is near.
+        suggestion: Option<String>,
+        /// The suggestion as a sentence, or what the driver has.
+        hint: String,
+    },
+    /// It has no default and was not given.
+    #[error("missing parameter: {name} must be given (allowed {allowed})")]
+    Missing {
+        /// Parameter.
+        name: String,
+        /// What it takes.
+        allowed: String,
+    },
+    /// The value is not one that the parameter takes.
+    #[error("{}: {name}={} (allowed {allowed})", fault.name(), shown(.value))]
+    Value {
+        /// Parameter.
+        name: String,
+        /// The value that was given.
+        value: String,
+        /// What is wrong with it.
+        fault: Fault,
+        /// What it takes.
+        allowed: String,
+    },
+}
+
+/// What is wrong with a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A number, but too small or too large.
+    OutOfRange,
+    /// Not a number.
+    NotANumber,
+    /// Not a number of bytes.
+    NotASize,
+    /// Neither true nor false.
+    NotABool,
+    /// None of the words that are allowed.
+    NotAChoice,
+    /// More bytes than allowed.
+    TooLong,
+    /// Empty where that is no value.
+    Empty,
+    /// It has a NUL byte in it.
+    HasNul,
+}
+
+impl Fault {
+    /// The fault's name as messages begin with it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Fault::OutOfRange => "out of range",
+            Fault::NotANumber => "not a number",
+            Fault::NotASize => "not a size",
+            Fault::NotABool => "neither true nor false",
+            Fault::NotAChoice => "not a choice",
+            Fault::TooLong => "too long",
+            Fault::Empty => "empty",
+            Fault::HasNul => "has a NUL byte",
+        }
+    }
+}
+
+impl ParamError {
+    /// The parameter it is about.
+    pub fn name(&self) -> &str {
+        match self {
+            ParamError::Unknown { name, .. }
+            | ParamError::Missing { name, .. }
+            | ParamError::Value { name, .. } => name,
+        }
+    }
+
+    pub(super) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> ParamError {
+        let suggestion = nearest(name, known.clone()).map(str::to_owned);
+        let hint = match &suggestion {
+            Some(word) => format!("did you mean {word}?"),
+            None => match known.collect::<Vec<_>>() {
+                all if all.is_empty() => "the driver has no parameters".to_owned(),
+                all => format!("the driver has {}", all.join(", ")),
+            },
+        };
+        ParamError::Unknown { name: name.to_owned(), suggestion, hint }
+    }
+}
+
+/// Most characters of a value that a message repeats.
+const SHOWN_CHARS: usize = 64;
+
+/// A value as a message repeats it: as it is when it is one plain word, else quoted, escaped and cut,
+/// so that a message stays one readable line whatever was given.
+pub(crate) fn shown(text: &str) -> String {
+    let plain = |c: char| {
+        !c.is_whitespace() && !c.is_control() && !c.is_ascii_punctuation()
+            || matches!(c, '/' | '.' | ':' | '-' | '_' | '+' | '@' | '=' | ',' | '*')
+    };
+    if !text.is_empty() && text.chars().count() <= SHOWN_CHARS && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    let cut: String = text.chars().take(SHOWN_CHARS).collect();
+    let dots = if cut.len() < text.len() { "…" } else { "" };
+    format!("\"{}{dots}\"", cut.escape_debug())
+}
