@@ -1,0 +1,279 @@
+//! The TOML form. The document is walked by hand, so that every error can name the line, the value
+//! and what is allowed, and so that all of them are reported at once.
+
+use super::{
+    Config, ConfigError, ConfigErrors, DeviceConfig, MAX_QUEUES, MAX_TRANSFER, Place, SLOTS,
+    check_device_name, parse_size,
+};
+use std::collections::BTreeMap;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+use steadfast_api::suggest;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+const TOP: &[&str] = &["store", "modules", "queues", "slots", "max_transfer", "control", "nbd", "device"];
+const CONTROL: &[&str] = &["socket", "mode", "admins"];
+const NBD: &[&str] = &["listen"];
+const DEVICE: &[&str] = &["driver", "target", "queues", "params"];
+
+pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigErrors> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_owned);
+    let base = std::path::absolute(&folder).unwrap_or(folder);
+    let mut reader = Reader { text, path, base, errors: Vec::new() };
+    let (document, syntax) = DeTable::parse_recoverable(text);
+    for error in syntax {
+        let span = error.span().unwrap_or(0..0);
+        reader.fail(span, error.message().to_owned());
+    }
+    if !reader.errors.is_empty() {
+        // What follows a syntax error is guesswork; errors in it would only confuse.
+        return Err(ConfigErrors(reader.errors));
+    }
+    let config = reader.config(document.get_ref());
+    if reader.errors.is_empty() { Ok(config) } else { Err(ConfigErrors(reader.errors)) }
+}
+
+type Value<'a> = Spanned<DeValue<'a>>;
+
+struct Reader<'t> {
+    text: &'t str,
+    path: &'t Path,
+    base: PathBuf,
+    errors: Vec<ConfigError>,
+}
+
+impl Reader<'_> {
+    fn config(&mut self, table: &DeTable<'_>) -> Config {
+        self.known_keys(table, "", TOP);
+        let mut config = Config {
+            store: self.path(table, "store", "store"),
+            modules: self.list(table, "modules", "modules", |reader, text, _| Some(reader.base.join(text))),
+            queues: self.number(table, "queues", "queues", 1..=MAX_QUEUES as u64).map(|n| n as usize),
+            slots: self.number(table, "slots", "slots", SLOTS).map(|n| n as u32),
+            max_transfer: self.number(table, "max_transfer", "max_transfer", MAX_TRANSFER).map(|n| n as u32),
+            ..Config::default()
+        };
+        if let Some(control) = self.table(table, "control", "control") {
+            self.control(control, &mut config);
+        }
+        if let Some(nbd) = self.table(table, "nbd", "nbd") {
+            self.known_keys(nbd, "nbd.", NBD);
+            config.nbd = self.list(nbd, "listen", "nbd.listen", |reader, text, span| {
+                text.parse().map_err(|e| reader.fail(span, format!("nbd.listen: {e}"))).ok()
+            });
+        }
+        if let Some(devices) = self.table(table, "device", "device") {
+            config.devices = self.devices(devices);
+        }
+        config
+    }
+
+    fn control(&mut self, table: &DeTable<'_>, config: &mut Config) {
+        self.known_keys(table, "control.", CONTROL);
+        config.control.socket = self.path(table, "socket", "control.socket");
+        if let Some((text, span)) = self.string(table, "mode", "control.mode") {
+            match text.as_str() {
+                "0600" => config.control.mode = Some(0o600),
+                "0660" => config.control.mode = Some(0o660),
+                _ => self.fail(span, format!("control.mode: `{text}` is not allowed (\"0600\" or \"0660\")")),
+            }
+        }
+        if let Some(value) = table.get("admins") {
+            let DeValue::Array(users) = value.get_ref() else {
+                return self.wrong(value, "control.admins", "a list of user ids");
+            };
+            for user in users {
+                match integer(user).and_then(|n| u32::try_from(n).ok()) {
+                    Some(uid) => config.control.admins.push(uid),
+                    None => self.wrong(user, "control.admins", "a user id, 0 to 4294967295"),
+                }
+            }
+        }
+    }
+
+    fn devices(&mut self, table: &DeTable<'_>) -> Vec<DeviceConfig> {
+        let mut devices = Vec::new();
+        for (name, value) in table.iter() {
+            if let Err(message) = check_device_name(name.get_ref()) {
+                self.fail(name.span(), message);
+                continue;
+            }
+            match value.get_ref() {
+                DeValue::Table(inner) => {
+                    let device = self.device(name.get_ref(), name.span(), inner);
+                    devices.extend(device.map(|d| (name.span().start, d)));
+                }
+                _ => self.wrong(value, &format!("device.{}", name.get_ref()), "a table"),
+            }
+        }
+        devices.sort_by_key(|(start, _)| *start);
+        devices.into_iter().map(|(_, device)| device).collect()
+    }
+
+    fn device(&mut self, name: &str, span: Range<usize>, table: &DeTable<'_>) -> Option<DeviceConfig> {
+        let prefix = format!("device.{name}");
+        self.known_keys(table, &format!("{prefix}."), DEVICE);
+        let driver = self.string(table, "driver", &format!("{prefix}.driver"));
+        if !table.contains_key("driver") {
+            self.fail(
+                span.clone(),
+                format!(
+                    "{prefix}: `driver` is missing (a driver name, NAME@VERSION, or the path of a module)"
+                ),
+            );
+        }
+        let target = self.string(table, "target", &format!("{prefix}.target"));
+        let queues = self.number(table, "queues", &format!("{prefix}.queues"), 1..=MAX_QUEUES as u64);
+        let mut params = BTreeMap::new();
+        if let Some(inner) = self.table(table, "params", &format!("{prefix}.params")) {
+            for (key, value) in inner.iter() {
+                match scalar(value) {
+                    Some(text) => drop(params.insert(key.get_ref().to_string(), text)),
+                    None => self.wrong(
+                        value,
+                        &format!("{prefix}.params.{}", key.get_ref()),
+                        "a string, a number, true or false",
+                    ),
+                }
+            }
+        }
+        let (driver, _) = driver?;
+        if driver.is_empty() {
+            self.fail(span, format!("{prefix}.driver: it is empty"));
+            return None;
+        }
+        Some(DeviceConfig {
+            name: name.to_owned(),
+            driver,
+            target: target.map(|(text, _)| text),
+            queues: queues.map(|n| n as usize),
+            params,
+            place: self.place(&span),
+            base: self.base.clone(),
+        })
+    }
+
+    fn table<'a, 'd>(&mut self, table: &'a DeTable<'d>, key: &str, name: &str) -> Option<&'a DeTable<'d>> {
+        let value = table.get(key)?;
+        match value.get_ref() {
+            DeValue::Table(inner) => Some(inner),
+            _ => {
+                self.wrong(value, name, "a table");
+                None
+            }
+        }
+    }
+
+    fn string(&mut self, table: &DeTable<'_>, key: &str, name: &str) -> Option<(String, Range<usize>)> {
+        let value = table.get(key)?;
+        match value.get_ref() {
+            DeValue::String(text) => Some((text.to_string(), value.span())),
+            _ => {
+                self.wrong(value, name, "a string");
+                None
+            }
+        }
+    }
+
+    fn path(&mut self, table: &DeTable<'_>, key: &str, name: &str) -> Option<PathBuf> {
+        let (text, span) = self.string(table, key, name)?;
+        if text.is_empty() {
+            self.fail(span, format!("{name}: it is empty (a path)"));
+            return None;
+        }
+        Some(self.base.join(text))
+    }
+
+    /// A number, or a size as text.
+    fn number(
+        &mut self,
+        table: &DeTable<'_>,
+        key: &str,
+        name: &str,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let value = table.get(key)?;
+        let number = match value.get_ref() {
+            DeValue::String(text) => parse_size(text).ok(),
+            _ => integer(value).and_then(|n| u64::try_from(n).ok()),
+        };
+        match number.filter(|n| range.contains(n)) {
+            Some(number) => Some(number),
+            None => {
+                self.wrong(value, name, &format!("{} to {}", range.start(), range.end()));
+                None
+            }
+        }
+    }
+
+    fn list<T>(
+        &mut self,
+        table: &DeTable<'_>,
+        key: &str,
+        name: &str,
+        mut item: impl FnMut(&mut Self, &str, Range<usize>) -> Option<T>,
+    ) -> Vec<T> {
+        let Some(value) = table.get(key) else { return Vec::new() };
+        let DeValue::Array(values) = value.get_ref() else {
+            self.wrong(value, name, "a list of strings");
+            return Vec::new();
+        };
+        let mut items = Vec::new();
+        for value in values {
+            match value.get_ref() {
+                DeValue::String(text) => items.extend(item(self, text, value.span())),
+                _ => self.wrong(value, name, "a list of strings"),
+            }
+        }
+        items
+    }
+
+    fn known_keys(&mut self, table: &DeTable<'_>, prefix: &str, known: &[&'static str]) {
+        for (key, _) in table.iter() {
+            let name: &str = key.get_ref();
+            if !known.contains(&name) {
+                let hint = suggest::hint(name, known.iter().copied());
+                self.fail(key.span(), format!("unknown key `{prefix}{name}`: {hint}"));
+            }
+        }
+    }
+
+    fn wrong(&mut self, value: &Value<'_>, name: &str, allowed: &str) {
+        let shown: String = self.text[value.span()].chars().take(60).collect();
+        self.fail(value.span(), format!("{name}: {shown} is not allowed ({allowed})"));
+    }
+
+    fn fail(&mut self, span: Range<usize>, message: String) {
+        let place = self.place(&span);
+        self.errors.push(ConfigError::new(place, message));
+    }
+
+    fn place(&self, span: &Range<usize>) -> Place {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        let start = before.rfind('\n').map_or(0, |i| i + 1);
+        Place::Line(self.path.to_owned(), line, before[start..].chars().count() + 1)
+    }
+}
+
+fn integer(value: &Value<'_>) -> Option<i128> {
+    match value.get_ref() {
+        DeValue::Integer(n) => i128::from_str_radix(n.as_str(), n.radix()).ok(),
+        _ => None,
+    }
+}
+
+fn scalar(value: &Value<'_>) -> Option<String> {
+    match value.get_ref() {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Boolean(b) => Some(b.to_string()),
+        DeValue::Integer(_) => integer(value).map(|n| n.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

@@ -1,0 +1,99 @@
+use super::*;
+
+fn read(text: &str) -> Result<Config, String> {
+    parse(text, Path::new("/etc/sf.toml")).map_err(|e| e.to_string())
+}
+
+fn error(text: &str) -> String {
+    read(text).expect_err("this is a mistake")
+}
+
+#[test]
+fn a_whole_file() {
+    let config = read(
+        r#"
+        store = "store"
+        modules = ["/usr/lib/modules", "own"]
+        queues = 2
+        slots = 512
+        max_transfer = "256K"
+        [control]
+        socket = "/run/sf.sock"
+        mode = "0660"
+        admins = [1000]
+        [nbd]
+        listen = ["unix:/run/nbd.sock"]
+        [device.zeta]
+        driver = "file@1.0"
+        target = "disk.img"
+        [device.zeta.params]
+        io_depth = 64
+        direct = true
+        [device.alpha]
+        driver = "null"
+        queues = 2
+        "#,
+    )
+    .expect("valid");
+    assert_eq!(config.store, Some(PathBuf::from("/etc/store")));
+    assert_eq!(config.modules, [PathBuf::from("/usr/lib/modules"), PathBuf::from("/etc/own")]);
+    assert_eq!((config.queues, config.slots, config.max_transfer), (Some(2), Some(512), Some(262_144)));
+    assert_eq!(config.control.mode, Some(0o660));
+    assert_eq!(config.control.admins, [1000]);
+    assert_eq!(config.nbd.len(), 1);
+    let names: Vec<_> = config.devices.iter().map(|d| d.name.as_str()).collect();
+    assert_eq!(names, ["zeta", "alpha"], "devices keep the order of the file");
+    assert_eq!(config.devices[0].params["io_depth"], "64");
+    assert_eq!(config.devices[0].params["direct"], "true");
+    assert_eq!(config.devices[0].base, Path::new("/etc"));
+}
+
+#[test]
+fn an_empty_file_is_all_defaults() {
+    let config = read("").expect("valid");
+    assert!(config.devices.is_empty() && config.store.is_none());
+}
+
+#[test]
+fn an_error_names_file_line_column_value_and_range() {
+    assert_eq!(error("store = \"s\"\nqueues = 0\n"), "/etc/sf.toml:2:10: queues: 0 is not allowed (1 to 64)");
+    assert_eq!(
+        error("[device.v]\ndriver = 3\n"),
+        "/etc/sf.toml:2:10: device.v.driver: 3 is not allowed (a string)"
+    );
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_a_suggestion() {
+    assert_eq!(error("quues = 1"), "/etc/sf.toml:1:1: unknown key `quues`: did you mean `queues`?");
+    let text = error("[device.v]\ndriver = \"null\"\nparam = {}");
+    assert_eq!(text, "/etc/sf.toml:3:1: unknown key `device.v.param`: did you mean `params`?");
+    assert!(error("colour = 1").contains("there is: store, modules"));
+}
+
+#[test]
+fn every_error_is_reported() {
+    let text = error("queues = -1\nslots = 5\n[control]\nmode = \"0777\"\n[device.\"a b\"]\ndriver=\"x\"");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert!(lines[3].contains("mode") || lines[2].contains("mode"), "{text}");
+}
+
+#[test]
+fn syntax_errors_have_a_place() {
+    let text = error("store = \"s\"\nqueues = = 1\n");
+    assert!(text.starts_with("/etc/sf.toml:2:"), "{text}");
+}
+
+#[test]
+fn a_device_needs_a_driver() {
+    let text = error("[device.v]\ntarget = \"x\"\n");
+    assert!(text.starts_with("/etc/sf.toml:1:9: device.v: `driver` is missing"), "{text}");
+}
+
+#[test]
+fn a_bad_listen_address_is_named() {
+    let text = error("[nbd]\nlisten = [\"udp:1\"]\n");
+    assert!(text.starts_with("/etc/sf.toml:2:11: nbd.listen:"), "{text}");
+    assert!(text.contains("udp:1"), "{text}");
+}

@@ -1,0 +1,111 @@
+//! What the daemon is told: a TOML file, the command line, or both, where the command line wins.
+
+mod error;
+mod file;
+mod quick;
+mod units;
+
+pub use error::{ConfigError, ConfigErrors, Place};
+pub use quick::parse_device;
+pub use units::{parse_duration, parse_size};
+
+use crate::ListenAddr;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Largest number of queues that makes sense: each is a thread.
+pub const MAX_QUEUES: usize = 64;
+/// Bounds of `slots`.
+pub const SLOTS: std::ops::RangeInclusive<u64> = 128..=10_240;
+/// Bounds of `max_transfer`, bytes.
+pub const MAX_TRANSFER: std::ops::RangeInclusive<u64> = 131_072..=1_388_544;
+
+/// All that can be configured. What is `None` or empty takes its default when the daemon starts.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Folder of the module store.
+    pub store: Option<PathBuf>,
+    /// Folders searched for modules, before the built-in ones.
+    pub modules: Vec<PathBuf>,
+    /// Queues.
+    pub queues: Option<usize>,
+    /// Request slots per port.
+    pub slots: Option<u32>,
+    /// Largest request passed on in one piece, bytes.
+    pub max_transfer: Option<u32>,
+    /// The control API.
+    pub control: Control,
+    /// Where the NBD server listens.
+    pub nbd: Vec<ListenAddr>,
+    /// Devices, in the order in which they were written.
+    pub devices: Vec<DeviceConfig>,
+}
+
+/// The control API's socket.
+#[derive(Clone, Debug, Default)]
+pub struct Control {
+    /// Path of the socket.
+    pub socket: Option<PathBuf>,
+    /// Its permissions: 0600 or 0660.
+    pub mode: Option<u32>,
+    /// User ids, beside root and the daemon's own, that may change things.
+    pub admins: Vec<u32>,
+}
+
+/// A device to bring up: one port with one driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceConfig {
+    /// Name of the port, and of its device.
+    pub name: String,
+    /// Driver name, `NAME@VERSION`, or path of a module.
+    pub driver: String,
+    /// Value of the driver's target parameter: the required one, or else the first one.
+    pub target: Option<String>,
+    /// Queues that the port is spread over.
+    pub queues: Option<usize>,
+    /// Parameters.
+    pub params: BTreeMap<String, String>,
+    /// Where this was said.
+    pub place: Place,
+    /// Folder that relative paths start from.
+    pub base: PathBuf,
+}
+
+impl Config {
+    /// Reads a TOML file. Every error found in it is reported, not just the first.
+    pub fn read(path: &Path) -> Result<Config, ConfigErrors> {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            let message = match e.kind() {
+                std::io::ErrorKind::InvalidData => "cannot be read: it is not UTF-8 text".to_owned(),
+                _ => format!("cannot be read: {e}"),
+            };
+            ConfigErrors(vec![ConfigError::new(Place::File(path.to_owned()), message)])
+        })?;
+        file::parse(&text, path)
+    }
+
+    /// Adds a device. A name may be used once.
+    pub fn add_device(&mut self, device: DeviceConfig) -> Result<(), ConfigError> {
+        if let Some(other) = self.devices.iter().find(|d| d.name == device.name) {
+            let message = format!("device `{}` is defined twice, first at {}", device.name, other.place);
+            return Err(ConfigError::new(device.place, message));
+        }
+        self.devices.push(device);
+        Ok(())
+    }
+}
+
+/// Checks a device name: 1 to 64 letters, digits, `.`, `_`, `-`, the first a letter or digit.
+pub(crate) fn check_device_name(name: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let good = (1..=64).contains(&name.len())
+        && name.chars().all(allowed)
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if good {
+        return Ok(());
+    }
+    Err(format!(
+        "device name `{name}` is not allowed (1 to 64 letters, digits, `.`, `_`, `-`, \
+         the first a letter or digit)"
+    ))
+}

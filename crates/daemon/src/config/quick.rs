@@ -1,0 +1,126 @@
+//! The short form of a device: `NAME=DRIVER[:TARGET][,KEY=VALUE...]`.
+
+use super::{ConfigError, DeviceConfig, Place, check_device_name};
+use std::collections::BTreeMap;
+use std::env;
+
+const FORM: &str = "NAME=DRIVER[:TARGET][,KEY=VALUE...], such as vol0=file:disk.img,io_depth=64";
+
+/// Reads the short form, as `--device` takes it. A comma within the target or a value is written
+/// `\,`. `queues=N` is the port's number of queues; every other key is the driver's.
+pub fn parse_device(text: &str) -> Result<DeviceConfig, ConfigError> {
+    let place = || Place::Option(format!("--device {text}"));
+    let fail = |message: String| ConfigError::new(place(), message);
+    let (name, rest) = text.split_once('=').ok_or_else(|| fail(format!("it has no `=` ({FORM})")))?;
+    check_device_name(name).map_err(&fail)?;
+    let mut parts = split_commas(rest).into_iter();
+    let head = parts.next().unwrap_or_default();
+    let (driver, target) = split_target(&head);
+    if driver.is_empty() {
+        return Err(fail(format!("it names no driver ({FORM})")));
+    }
+    let mut device = DeviceConfig {
+        name: name.to_owned(),
+        driver: driver.to_owned(),
+        target: target.filter(|t| !t.is_empty()).map(str::to_owned),
+        queues: None,
+        params: BTreeMap::new(),
+        place: place(),
+        base: env::current_dir().unwrap_or_default(),
+    };
+    for part in parts {
+        let (key, value) = part
+            .split_once('=')
+            .filter(|(key, _)| !key.is_empty())
+            .ok_or_else(|| fail(format!("`{part}` is not KEY=VALUE (a comma within a value is `\\,`)")))?;
+        if key == "queues" {
+            device.queues = Some(parse_queues(value).map_err(&fail)?);
+        } else if device.params.insert(key.to_owned(), value.to_owned()).is_some() {
+            return Err(fail(format!("`{key}` is given twice")));
+        }
+    }
+    Ok(device)
+}
+
+fn parse_queues(value: &str) -> Result<usize, String> {
+    let max = super::MAX_QUEUES;
+    value
+        .parse()
+        .ok()
+        .filter(|n| (1..=max).contains(n))
+        .ok_or_else(|| format!("queues=`{value}` is not allowed (1 to {max})"))
+}
+
+/// The driver ends at the first colon. A module's path has none; one that has needs a configuration
+/// file.
+fn split_target(head: &str) -> (&str, Option<&str>) {
+    match head.split_once(':') {
+        Some((driver, target)) => (driver, Some(target)),
+        None => (head, None),
+    }
+}
+
+fn split_commas(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let last = parts.len() - 1;
+        match c {
+            '\\' if chars.peek() == Some(&',') => {
+                chars.next();
+                parts[last].push(',');
+            }
+            ',' => parts.push(String::new()),
+            c => parts[last].push(c),
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plain_form() {
+        let device = parse_device("vol0=file:disk.img").expect("valid");
+        assert_eq!((device.name.as_str(), device.driver.as_str()), ("vol0", "file"));
+        assert_eq!(device.target.as_deref(), Some("disk.img"));
+        assert!(device.params.is_empty());
+    }
+
+    #[test]
+    fn parameters_versions_and_queues() {
+        let device =
+            parse_device("v=file@1.0:/a/b:c\\,d.img,io_depth=64,direct=true,queues=2").expect("valid");
+        assert_eq!(device.driver, "file@1.0");
+        assert_eq!(device.target.as_deref(), Some("/a/b:c,d.img"));
+        assert_eq!(device.queues, Some(2));
+        assert_eq!(device.params["io_depth"], "64");
+        assert_eq!(device.params["direct"], "true");
+    }
+
+    #[test]
+    fn a_driver_without_target() {
+        let device = parse_device("n=null,size=1G").expect("valid");
+        assert_eq!((device.driver.as_str(), device.target), ("null", None));
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        for (text, says) in [
+            ("vol0", "no `=`"),
+            ("=file:x", "device name ``"),
+            ("a/b=file:x", "device name `a/b`"),
+            ("vol0=", "no driver"),
+            ("vol0=:x", "no driver"),
+            ("vol0=file:x,io_depth", "`io_depth` is not KEY=VALUE"),
+            ("vol0=file:x,a=1,a=2", "`a` is given twice"),
+            ("vol0=file:x,queues=0", "queues=`0` is not allowed (1 to 64)"),
+        ] {
+            let error = parse_device(text).expect_err(text).to_string();
+            assert!(error.contains(says), "{error}");
+            assert!(error.contains(text), "{error}");
+        }
+    }
+}
