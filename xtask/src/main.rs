@@ -1,5 +1,6 @@
 //! Developer commands, run as `cargo xtask COMMAND`.
 
+mod bench;
 mod fuzz;
 mod hygiene;
 mod steps;
@@ -14,6 +15,9 @@ usage: cargo xtask COMMAND
 
   test            everything that CI runs: format, lints, unit and integration tests, fuzzing, hygiene
   test --only A,B only these steps (names as `test` prints them)
+  bench [PART...] [--quick]
+                  every performance figure beside its peer's; parts: pause, steady, copy, shell,
+                  memory, swaps
   vm              a virtual machine with a kernel of its own
 ";
 
@@ -28,6 +32,7 @@ fn run(args: Vec<String>) -> Result<()> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["test", rest @ ..] => suite::test(rest),
+        ["bench", rest @ ..] => bench::bench(rest),
         ["vm", ..] => bail!(
             "nothing needs a virtual machine yet: every frontend and driver so far runs on the host's own kernel"
         ),

@@ -28,6 +28,16 @@ pub(crate) const TEST: &[Tool] = &[
     tool("g++", "g++"),
 ];
 
+/// What the benchmarks need: the peers, and what counts instructions.
+pub(crate) const BENCH: &[Tool] = &[
+    tool("fio", "fio"),
+    tool("nbdcopy", "libnbd-bin"),
+    tool("nbdkit", "nbdkit"),
+    tool("qemu-nbd", "qemu-utils"),
+    tool("valgrind", "valgrind"),
+    Tool { program: "qemu-storage-daemon", package: "qemu-system-common", backports: true },
+];
+
 /// Is the program to be found on the path?
 pub(crate) fn present(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
