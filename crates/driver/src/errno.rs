@@ -12,6 +12,8 @@ impl Errno {
     pub const PERM: Errno = Errno(1);
     /// No such file, key or number.
     pub const NOENT: Errno = Errno(2);
+    /// Interrupted.
+    pub const INTR: Errno = Errno(4);
     /// Input/output error.
     pub const IO: Errno = Errno(5);
     /// Try again later.
