@@ -1,1 +1,51 @@
-//! Module store, manifest reader and loader.
+//! Module store, manifest reader and loader: the only place of the host where a driver's file is
+//! read, mapped and let go.
+//!
+//! A module goes through three hands:
+//!
+//! 1. [`ModuleStore::stage`] reads the file, checks it without running it (ELF, architecture, not cut
+//!    off, manifest, symbol) and keeps it in the store under the hash of its contents;
+//! 2. [`StagedModule::load`] maps it, from a path of its own so that the dynamic loader cannot hand
+//!    out a module that is mapped already, and holds its table against its manifest;
+//! 3. [`LoadedModule::unload`] lets it go and reads in `/proc/self/maps` whether it really left.
+//!
+//! [`find_modules`] and [`locate`] find modules in directories by reading manifests only.
+//!
+//! # What is trusted
+//!
+//! Before a module is mapped, its bytes are not trusted at all: whatever they are, the answer is a
+//! [`LoadError`]. From the moment it is mapped its code runs with the rights of this process; the
+//! checks of its table are then against mistakes, not against malice.
+//!
+//! # The store on disk
+//!
+//! ```text
+//! STORE/lock               held for a moment while a store is opened
+//! STORE/<hash>.so          a module; appears whole or not at all, is never changed
+//! STORE/run/<pid>-<n>/     one per open store of a live process
+//!       lock               held (flock) as long as that process uses the store
+//!       <n>-<hash>.so      the copy that one load maps
+//! ```
+//!
+//! Several processes may use one store. Opening it removes the `run` folders whose lock nobody holds
+//! any more: the kernel gives a lock back when its process dies, however it dies, and that also holds
+//! between containers, where process numbers say nothing.
+
+mod discover;
+mod elf;
+mod error;
+mod file;
+mod image;
+mod loaded;
+mod maps;
+mod staged;
+mod store;
+mod table;
+
+pub use discover::{Found, FoundModule, ModuleName, find_modules, locate, resolve};
+pub use elf::read_manifest;
+pub use error::{LoadError, LoadErrorKind, Problem};
+pub use file::MAX_MODULE_BYTES;
+pub use loaded::LoadedModule;
+pub use staged::StagedModule;
+pub use store::{ModuleStore, StoredModule};

@@ -1,0 +1,147 @@
+use std::ffi::{CString, c_void};
+use std::path::Path;
+use std::sync::Arc;
+
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use steadfast_abi::{BlockOps, DRIVER_SYMBOL, Driver};
+use steadfast_shell::manifest::Manifest;
+use steadfast_shell::receipt::{Release, Unload};
+
+use crate::elf::Facts;
+use crate::error::Problem;
+use crate::maps::Mapping;
+use crate::store::Copy;
+use crate::table::{self, Tables};
+
+/// A module that is mapped. Dropping it lets it go as [`unload`](LoadedModule::unload) does, without
+/// the answer.
+///
+/// Whoever calls an entry point of it keeps it alive meanwhile, and until nothing that the driver
+/// started can call into it any more.
+pub struct LoadedModule {
+    manifest: Arc<Manifest>,
+    release: Release,
+    tables: Tables,
+    /// None once it is closed.
+    library: Option<Library>,
+    mapping: Option<Mapping>,
+    /// The file that is mapped. After `library`: it goes when the mapping has gone.
+    copy: Copy,
+}
+
+// SAFETY: the tables are constants: function pointers and addresses of constants of the module, which
+// the ABI says may be used from any thread; the rest is `Send` itself.
+unsafe impl Send for LoadedModule {}
+// SAFETY: as above; nothing in it changes while it is shared.
+unsafe impl Sync for LoadedModule {}
+
+impl LoadedModule {
+    pub(crate) fn map(
+        copy: Copy,
+        facts: &Facts,
+        manifest: Arc<Manifest>,
+        release: Release,
+    ) -> Result<LoadedModule, Problem> {
+        // SAFETY: this runs the module's constructors. Its file was checked as far as a file can be;
+        // that its code is fit to run in this process is what who asked for it vouches for.
+        let library = unsafe { Library::open(Some(copy.path()), RTLD_NOW | RTLD_LOCAL) }
+            .map_err(|error| Problem::Unmappable(explain(&error, copy.path())))?;
+        // SAFETY: the symbol is data; only its address is taken here.
+        let symbol = unsafe { library.get::<*const c_void>(DRIVER_SYMBOL.as_bytes()) };
+        let address: *const c_void = match symbol {
+            Ok(symbol) => symbol.as_raw_ptr(),
+            Err(_) => return Err(Problem::NoSymbol(" that the dynamic loader finds")),
+        };
+        // SAFETY: the library is open, and stays so to the end of this function at least; `facts` are
+        // those of the file of which `copy` is the copy.
+        let tables = unsafe { table::copy(address, facts, &manifest)? };
+        let mapping = Mapping::at(address as usize);
+        Ok(LoadedModule { manifest, release, tables, library: Some(library), mapping, copy })
+    }
+
+    /// What it says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// BLAKE3 of its file, 64 hexadecimal digits.
+    pub fn hash(&self) -> &str {
+        &self.release.hash
+    }
+
+    /// The release, as receipts name it.
+    pub fn release(&self) -> Release {
+        self.release.clone()
+    }
+
+    /// The driver's entry points: a copy of its table, with null where the driver has none. Its
+    /// `class_ops` leads to [`block`](LoadedModule::block).
+    pub fn driver(&self) -> &Driver {
+        &self.tables.driver
+    }
+
+    /// The entry points of a block driver.
+    pub fn block(&self) -> &BlockOps {
+        &self.tables.block
+    }
+
+    /// The file that is mapped, for debuggers and messages.
+    pub fn path(&self) -> &Path {
+        self.copy.path()
+    }
+
+    /// Lets the module go and says whether it left memory.
+    pub fn unload(mut self) -> Unload {
+        self.close()
+    }
+
+    fn close(&mut self) -> Unload {
+        let Some(library) = self.library.take() else { return Unload::None };
+        // A failure leaves it mapped, and that is what is measured.
+        drop(library.close());
+        let left = self.mapping.as_ref().and_then(Mapping::exists);
+        let pinned = left.unwrap_or_else(|| still_known(self.copy.path()));
+        if pinned {
+            // What is mapped stays readable for debuggers by its name.
+            self.copy.keep();
+            return Unload::Pinned;
+        }
+        Unload::Unloaded
+    }
+}
+
+impl Drop for LoadedModule {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl std::fmt::Debug for LoadedModule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoadedModule").field("release", &self.release).field("path", &self.path()).finish()
+    }
+}
+
+/// Asks the dynamic loader itself, where `/proc` is not there to be read.
+fn still_known(path: &Path) -> bool {
+    // SAFETY: with RTLD_NOLOAD nothing is mapped and no code runs.
+    unsafe { Library::open(Some(path), RTLD_NOW | libc::RTLD_NOLOAD) }.is_ok()
+}
+
+/// The dynamic loader's message, and the cause it does not name.
+fn explain(error: &libloading::Error, path: &Path) -> String {
+    let message = error.to_string();
+    if is_noexec(path) {
+        return format!("{message} (the store is on a file system mounted noexec)");
+    }
+    message
+}
+
+fn is_noexec(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_encoded_bytes()) else { return false };
+    // SAFETY: `statvfs` is plain numbers, for which zero is a value.
+    let mut info: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` is NUL-terminated, `info` is writable.
+    let result = unsafe { libc::statvfs(path.as_ptr(), &raw mut info) };
+    result == 0 && info.f_flag & libc::ST_NOEXEC != 0
+}
