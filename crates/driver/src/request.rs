@@ -77,6 +77,11 @@ pub struct Parked {
     pub(crate) serial: u32,
 }
 
+impl Parked {
+    /// Names no request.
+    pub const NONE: Parked = Parked { tag: abi::NO_TAG, serial: 0 };
+}
+
 // SAFETY: two integers; a made-up pair is checked by `unpark` and, when answered, by the shell.
 unsafe impl Pdu for Parked {}
 
@@ -242,6 +247,15 @@ impl<'q, D: Block> Request<'q, D> {
         self.answer(abi::PENDING)
     }
 
+    /// Leaves it pending, where no answer is asked for: the counterpart of
+    /// [`Io::unpark`](crate::Io::unpark).
+    #[inline(always)]
+    pub fn park(self) -> Parked {
+        let parked = self.parked();
+        forget(self);
+        parked
+    }
+
     #[inline(always)]
     fn answer(self, code: i32) -> Submitted<'q> {
         let answer = Submitted { queue: self.queue, tag: self.tag(), code, life: PhantomData };
@@ -270,23 +284,31 @@ impl<D: Block> Drop for Request<'_, D> {
 }
 
 impl Submitted<'_> {
+    /// Gives the answer now; for requests other than the one that the entry point was called for.
+    pub fn deliver(self) {
+        self.complete();
+        forget(self);
+    }
+
     /// The answer to the request `tag` as an entry point returns it.
     #[inline(always)]
     pub(crate) fn into_code(self, tag: u32) -> i32 {
-        let code = if self.tag == tag { self.code } else { self.deliver() };
+        let mut code = self.code;
+        if self.tag != tag {
+            // Another request's answer: the entry point's own is still pending, or was dropped,
+            // which has answered it.
+            self.complete();
+            code = abi::PENDING;
+        }
         forget(self);
         code
     }
 
-    /// The answer is another request's: completes that one; the entry point's own is still pending,
-    /// or its token was dropped, which has answered it.
-    #[cold]
-    fn deliver(&self) -> i32 {
+    fn complete(&self) {
         if self.code != abi::PENDING {
             // SAFETY: the queue is live and entered on this thread while `self` lives.
             unsafe { complete(self.queue, self.tag, self.code) };
         }
-        abi::PENDING
     }
 }
 
