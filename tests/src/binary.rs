@@ -57,14 +57,13 @@ pub fn module(name: &str) -> Result<PathBuf> {
     }
 }
 
-/// A module made for the tests, from `tests/drivers/NAME`.
+/// A module made for the tests, from `tests/drivers/NAME.rs`: cargo builds them as examples.
 pub fn test_module(name: &str) -> Result<PathBuf> {
     let exe = std::env::current_exe()?;
-    let file = format!("libsteadfast_test_{}.so", name.replace('-', "_"));
-    let folder = exe.parent().unwrap_or(Path::new("."));
-    let candidates = [folder.join(&file), folder.join("deps").join(&file)];
-    match candidates.iter().find(|p| p.is_file()) {
-        Some(path) => Ok(path.clone()),
-        None => bail!("test module {name}: there is no {}", candidates[0].display()),
+    let profile = exe.ancestors().skip(1).find(|d| d.file_name().is_some_and(|n| n != "deps"));
+    let path = profile.unwrap_or(Path::new(".")).join(format!("examples/lib{name}.so"));
+    if !path.is_file() {
+        bail!("test module {name}: there is no {}", path.display());
     }
+    Ok(path)
 }

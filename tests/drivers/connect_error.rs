@@ -1,0 +1,6 @@
+//! Of the tests: a driver that fails in connect.
+
+#[path = "common.rs"]
+mod common;
+
+steadfast_driver::export!(common::Driver<{ common::fault::CONNECT_ERROR }>);

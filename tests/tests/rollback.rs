@@ -1,0 +1,219 @@
+//! A replacement that fails leaves the old driver serving, and the requests that were held meanwhile
+//! are answered by it.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use steadfast_tests::load::{Load, Shape};
+use steadfast_tests::nbd::{Client, command};
+use steadfast_tests::{Daemon, Result, Setup, TempDir, test_module};
+
+const SHAPE: Shape = Shape { size: 4096, depth: 32, write: false };
+
+/// A device of 8 MiB whose requests take `delay_us`, served by one of the tests' own drivers.
+fn daemon(dir: &TempDir, driver: &str, delay_us: u32) -> Result<Daemon> {
+    let module = test_module(driver)?;
+    Setup::device(format!("vol0={}:8M,delay_us={delay_us}", module.display())).start(dir)
+}
+
+fn update(daemon: &Daemon, driver: &str, options: Value) -> Result<Value> {
+    daemon.api()?.update("vol0", &test_module(driver)?, options)
+}
+
+/// Under load, updates to a driver that fails; returns the receipt. No request may fail, and the
+/// device must be served by the same driver as before.
+fn fails_under_load(driver: &str, outcome: &str) -> Result<Value> {
+    let dir = TempDir::new()?;
+    let mut daemon = daemon(&dir, "sound", 200)?;
+    let before = daemon.device("vol0")?;
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    assert_eq!(client.write(0, &[7; 8192], false)?, Ok(vec![]));
+    let load = Load::start(daemon.nbd(), "vol0", SHAPE)?;
+    std::thread::sleep(Duration::from_millis(50));
+    let mut last = Value::Null;
+    for _ in 0..3 {
+        let receipt = update(&daemon, driver, json!({}))?;
+        assert_eq!(receipt["outcome"], outcome, "{receipt:#}");
+        assert_ne!(receipt["reason"], "", "a failure says why: {receipt:#}");
+        last = receipt;
+    }
+    let failed = load.now();
+    std::thread::sleep(Duration::from_millis(50));
+    let spans = load.finish()?;
+    assert!(spans.iter().any(|s| s.begin > failed), "requests are served after the failures");
+    assert_eq!(client.read(0, 8192)?, Ok(vec![7; 8192]), "data written before is there");
+    let after = daemon.device("vol0")?;
+    assert_eq!(after["driver"], before["driver"]);
+    assert_eq!(after["state"], "running");
+    assert_eq!(after["errors"], 0);
+    daemon.check_serves("vol0")?;
+    // And a replacement without fault still gets in.
+    assert_eq!(update(&daemon, "sound", json!({}))?["outcome"], "done");
+    println!("{driver}: {} held; {}", last["held"], last["reason"]);
+    Ok(last)
+}
+
+#[test]
+fn an_error_in_prepare_is_refused() -> Result {
+    let receipt = fails_under_load("prepare_error", "refused")?;
+    assert_eq!(receipt["pause_ns"], 0, "nothing was held for it");
+    Ok(())
+}
+
+#[test]
+fn a_panic_in_prepare_is_refused() -> Result {
+    fails_under_load("prepare_panic", "refused").map(|_| ())
+}
+
+#[test]
+fn an_error_in_connect_goes_back() -> Result {
+    let receipt = fails_under_load("connect_error", "rolled_back")?;
+    assert!(receipt["held"].as_u64() > Some(0), "requests were held, and completed: {receipt:#}");
+    assert!(receipt["phases"].to_string().contains("cancel_update"), "{receipt:#}");
+    Ok(())
+}
+
+#[test]
+fn a_panic_in_connect_goes_back() -> Result {
+    let receipt = fails_under_load("connect_panic", "rolled_back")?;
+    assert!(receipt["held"].as_u64() > Some(0), "requests were held, and completed: {receipt:#}");
+    Ok(())
+}
+
+#[test]
+fn an_error_in_queue_start_goes_back() -> Result {
+    fails_under_load("queue_start_error", "rolled_back").map(|_| ())
+}
+
+#[test]
+fn an_error_in_adopt_goes_back_with_every_pdu_restored() -> Result {
+    // The candidate spoils the PDU that it refuses; the old driver checks it at the completion.
+    fails_under_load("adopt_error", "rolled_back").map(|_| ())
+}
+
+#[test]
+fn a_smaller_device_goes_back() -> Result {
+    let receipt = fails_under_load("shrinks", "rolled_back")?;
+    assert!(receipt["pause_ns"].as_u64() > Some(0), "{receipt:#}");
+    Ok(())
+}
+
+#[test]
+fn features_that_a_client_relies_on_cannot_be_withdrawn() -> Result {
+    let receipt = fails_under_load("fewer_features", "refused")?;
+    let reason = receipt["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("flush"), "the reason names the feature: {reason}");
+    Ok(())
+}
+
+#[test]
+fn features_can_go_when_no_client_is_there() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = daemon(&dir, "sound", 0)?;
+    assert_eq!(update(&daemon, "fewer_features", json!({}))?["outcome"], "done");
+    assert_eq!(Client::connect(daemon.nbd(), "vol0")?.flags & 4, 0, "flush is not offered any more");
+    Ok(())
+}
+
+#[test]
+fn a_driver_that_does_not_let_go_stays() -> Result {
+    let dir = TempDir::new()?;
+    let mut daemon = daemon(&dir, "disconnect_error", 200)?;
+    let load = Load::start(daemon.nbd(), "vol0", SHAPE)?;
+    let receipt = update(&daemon, "sound", json!({}))?;
+    assert_eq!(receipt["outcome"], "rolled_back", "{receipt:#}");
+    load.finish()?;
+    daemon.check_serves("vol0")
+}
+
+#[test]
+fn a_stranded_port_holds_its_requests_until_another_update() -> Result {
+    let dir = TempDir::new()?;
+    let mut daemon = daemon(&dir, "reconnect_error", 0)?;
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    assert_eq!(client.write(4096, &[9; 4096], false)?, Ok(vec![]));
+    let receipt = update(&daemon, "connect_error", json!({}))?;
+    assert_eq!(receipt["outcome"], "stranded", "{receipt:#}");
+    assert_eq!(daemon.device("vol0")?["state"], "stranded");
+    let cookie = client.send(command::READ, 0, 4096, 4096, &[])?;
+    while daemon.device("vol0")?["held"] != 1 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(update(&daemon, "sound", json!({}))?["outcome"], "done");
+    assert_eq!(client.receive()?, (cookie, 0), "the held read is answered");
+    let mut data = [0; 4096];
+    std::io::Read::read_exact(client.stream(), &mut data)?;
+    assert_eq!(data, [9; 4096]);
+    daemon.check_serves("vol0")
+}
+
+#[test]
+fn a_panic_in_submit_fails_that_request_alone() -> Result {
+    one_cursed_page("submit_panic")
+}
+
+#[test]
+fn an_error_from_submit_reaches_the_client_alone() -> Result {
+    one_cursed_page("submit_error")
+}
+
+/// The replacement serves all but its second page; a sound one heals that.
+fn one_cursed_page(driver: &str) -> Result {
+    let dir = TempDir::new()?;
+    let mut daemon = daemon(&dir, "sound", 0)?;
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    assert_eq!(client.write(0, &[5; 12288], true)?, Ok(vec![]));
+    assert_eq!(update(&daemon, driver, json!({}))?["outcome"], "done");
+    for _ in 0..20 {
+        assert_eq!(client.read(4096, 4096)?, Err(5), "NBD_EIO");
+        assert_eq!(client.read(0, 4096)?, Ok(vec![5; 4096]));
+        assert_eq!(client.read(8192, 4096)?, Ok(vec![5; 4096]));
+    }
+    daemon.check_serves("vol0")?;
+    let receipt = update(&daemon, "sound", json!({}))?;
+    assert_eq!(receipt["outcome"], "done", "{receipt:#}");
+    assert_eq!(client.read(4096, 4096)?, Ok(vec![5; 4096]));
+    Ok(())
+}
+
+#[test]
+fn a_deadline_that_passes_resumes_the_old_driver() -> Result {
+    let dir = TempDir::new()?;
+    let mut daemon = daemon(&dir, "sound", 2_000_000)?;
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    let cookie = client.send(command::READ, 0, 0, 4096, &[])?;
+    while daemon.device("vol0")?["in_flight"] != 1 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let before = daemon.device("vol0")?["generation"].clone();
+    let receipt = update(&daemon, "sound", json!({ "mode": "drain", "deadline_ms": 100 }))?;
+    assert_eq!(receipt["outcome"], "rolled_back", "{receipt:#}");
+    assert_eq!(daemon.device("vol0")?["generation"], before);
+    let busy = update(&daemon, "sound", json!({ "mode": "drain", "if_busy": "fail" }))?;
+    assert_eq!(busy["outcome"], "busy", "{busy:#}");
+    assert_eq!(client.receive()?, (cookie, 0), "the old driver answers what it had");
+    let mut data = [1; 4096];
+    std::io::Read::read_exact(client.stream(), &mut data)?;
+    assert_eq!(data, [0; 4096]);
+    daemon.check_serves("vol0")
+}
+
+#[test]
+fn the_command_says_how_it_ended_by_its_exit_code() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = daemon(&dir, "sound", 2_000_000)?;
+    let code = |driver: &str, more: &[&str]| -> Result<Option<i32>> {
+        let module = test_module(driver)?;
+        let module = module.to_string_lossy();
+        Ok(daemon.cli(&[&["update", "vol0", &module], more].concat())?.status.code())
+    };
+    assert_eq!(code("sound", &[])?, Some(0));
+    assert_eq!(code("prepare_error", &[])?, Some(1));
+    assert_eq!(code("connect_error", &[])?, Some(4));
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    client.send(command::READ, 0, 0, 4096, &[])?;
+    while daemon.device("vol0")?["in_flight"] != 1 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(code("sound", &["--mode", "drain", "--if-busy", "fail"])?, Some(3));
+    Ok(())
+}
