@@ -1,0 +1,59 @@
+//! The README's commands, word for word.
+
+use std::path::Path;
+use std::process::Command;
+use steadfast_tests::{Result, TempDir, ok, steadfast};
+
+const README: &str = include_str!("../../README.md");
+
+/// The shell blocks of the README, in order.
+fn blocks() -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut rest = README;
+    while let Some((_, after)) = rest.split_once("```sh\n") {
+        let Some((block, more)) = after.split_once("```") else { break };
+        blocks.push(block.to_owned());
+        rest = more;
+    }
+    blocks
+}
+
+#[test]
+fn the_first_two_commands_are_the_demo_and_the_tests() -> Result {
+    let first = blocks().into_iter().next().unwrap_or_default();
+    let lines: Vec<&str> = first.lines().map(|l| l.split('#').next().unwrap_or(l).trim()).collect();
+    assert_eq!(lines, ["cargo run --release -- demo", "cargo xtask test"]);
+    // The second one is what runs this test. The first one, with the same release build:
+    let output = ok(Command::new("sh")
+        .args(["-c", lines[0]])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .env("CARGO_TARGET_DIR", target()?))?;
+    println!("{output}");
+    assert!(output.to_lowercase().contains("swaps"), "the summary counts the swaps:\n{output}");
+    Ok(())
+}
+
+#[test]
+fn the_walk_by_hand_works() -> Result {
+    let walk = blocks().into_iter().nth(1).expect("the README shows a walk by hand");
+    let dir = TempDir::new()?;
+    let bin = steadfast()?;
+    let mut path = bin.parent().unwrap_or(Path::new(".")).as_os_str().to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    // As typed into a shell with job control, stopping at the first error.
+    let script = format!("set -em\n{walk}");
+    let output = ok(Command::new("bash").args(["-c", &script]).current_dir(dir.path()).env("PATH", path))?;
+    println!("{output}");
+    for word in ["vol0", "1.1.0", "1.0.0", "export-size"] {
+        assert!(output.contains(word), "no '{word}' in:\n{output}");
+    }
+    Ok(())
+}
+
+/// The folder that the release build is in.
+fn target() -> Result<std::path::PathBuf> {
+    let bin = steadfast()?;
+    let target = bin.parent().and_then(Path::parent);
+    Ok(target.unwrap_or(Path::new("target")).to_owned())
+}
