@@ -1,0 +1,383 @@
+//! One client's connection after the handshake.
+//!
+//! ```text
+//! socket -> Input -> pump: parse, plan, slots, submit -> device
+//!                                                          |
+//! socket <- Output <- finish: headers, data in its slot <--+
+//! ```
+//!
+//! A connection never waits and never allocates for a request. What bounds it: [`MAX_OPEN`] requests,
+//! a [share](crate::share::Share) of the slots, one buffer of input. At a bound it stops reading, and
+//! the client finds its socket full. Requests are taken in order; the one at the [`Head`] that isn't
+//! wholly submitted keeps those behind it waiting, so that there is nothing to sort.
+
+mod finish;
+mod input;
+mod open;
+mod output;
+mod pump;
+
+use crate::export::Agreed;
+use crate::request::Session;
+use crate::share::{Peer, Share};
+use input::Input;
+use io_uring::opcode;
+use open::Table;
+use output::{Output, Sent};
+use pump::{Head, WAVE, WavePart};
+use std::fmt;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+use steadfast_runtime::{DeviceClaim, DeviceInfo, Frontend, FrontendId, LaneId, Reactor, Tag};
+
+/// Tokens of ring operations.
+mod token {
+    pub(super) const RECEIVE: u32 = 0;
+    pub(super) const SEND: u32 = 1;
+    pub(super) const LINGER: u32 = 2;
+    pub(super) const START: u32 = 3;
+}
+
+/// How long a client may take to read its last replies.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// Everything that goes from the handshake to the connection.
+#[derive(Debug)]
+pub(crate) struct Begin {
+    pub(crate) socket: OwnedFd,
+    pub(crate) peer: Peer,
+    pub(crate) agreed: Agreed,
+    pub(crate) claim: DeviceClaim,
+    /// Requests that came in with the last option.
+    pub(crate) front: Vec<u8>,
+    pub(crate) share: Share,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// Takes requests.
+    Serving,
+    /// Takes no more; what is in flight completes and is answered.
+    Ending,
+    /// The socket is of no use any more; what is in flight completes.
+    Dead,
+}
+
+struct Connection {
+    socket: OwnedFd,
+    peer: Peer,
+    session: Session,
+    /// Keeps the device, and the features and the size that the client was told, as they are.
+    claim: DeviceClaim,
+    share: Share,
+    lane: LaneId,
+    /// Largest piece of a read or write: what fits a slot and suits the device.
+    part_bytes: u64,
+    slots: u32,
+    life: Life,
+    /// Why it ended, once it has.
+    reason: String,
+    head: Head,
+    /// Parts of the wave under way, for [`Head::Waves`].
+    wave: Vec<WavePart>,
+    input: Input,
+    table: Table,
+    output: Output,
+    /// Slots that are this connection's.
+    held: u32,
+    /// Slots that are with the device.
+    in_flight: u32,
+    /// The pump stopped for want of bytes.
+    starved: bool,
+    /// The queue tells when slots are free again.
+    waiting: bool,
+    /// `flush` is going to be called.
+    dirty: bool,
+    /// The operation that calls `ring` for the first time is in flight.
+    starting: bool,
+    lingering: bool,
+    refused_before: bool,
+    requests: u64,
+}
+
+/// Starts serving a client on the queue that its claim names; runs on that queue's thread.
+pub(crate) fn begin(rt: &mut Reactor, begin: Begin) {
+    let Some(lane) = rt.lane(begin.claim.port) else {
+        tracing::warn!(client = %begin.peer, export = begin.agreed.export.name, "closed: the device is gone");
+        return;
+    };
+    let slots = rt.slots_total(lane);
+    tracing::info!(client = %begin.peer, export = begin.agreed.export.name,
+        headers = ?begin.agreed.headers, queue = rt.queue_index(), "serving");
+    let connection = Connection {
+        socket: begin.socket,
+        peer: begin.peer,
+        session: Session::new(&begin.agreed),
+        share: begin.share,
+        lane,
+        part_bytes: part_bytes(rt.data_size(lane), &begin.claim.info),
+        claim: begin.claim,
+        slots,
+        life: Life::Serving,
+        reason: String::new(),
+        head: Head::None,
+        wave: Vec::with_capacity(WAVE),
+        input: Input::new(&begin.front),
+        table: Table::new(),
+        output: Output::new(slots as usize),
+        held: 0,
+        in_flight: 0,
+        starved: false,
+        waiting: false,
+        dirty: false,
+        starting: true,
+        lingering: false,
+        refused_before: false,
+        requests: 0,
+    };
+    let me = rt.add_frontend(Box::new(connection));
+    // Requests may have come with the last option: the pump runs first, from `ring`.
+    // SAFETY: the operation uses no memory.
+    unsafe { rt.push(me, token::START, opcode::Nop::new().build()) };
+}
+
+/// What fits a slot, suits the device, and leaves every piece aligned.
+fn part_bytes(data_size: u32, device: &DeviceInfo) -> u64 {
+    let most = if device.max_transfer == 0 { data_size } else { data_size.min(device.max_transfer) };
+    let block = device.block_size.max(1);
+    u64::from((most - most % block).max(block))
+}
+
+impl Connection {
+    fn mark(&mut self, rt: &mut Reactor, me: FrontendId) {
+        if !self.dirty {
+            self.dirty = true;
+            rt.mark_dirty(me);
+        }
+    }
+
+    /// A slot within the share; without one, the pump goes on when one of ours, or of the queue's,
+    /// is free again.
+    fn slot(&mut self, rt: &mut Reactor, me: FrontendId) -> Option<Tag> {
+        if self.held >= self.share.limit(self.slots) {
+            return None;
+        }
+        match rt.alloc(self.lane) {
+            Some(tag) => {
+                self.held += 1;
+                Some(tag)
+            }
+            None => {
+                if !self.waiting {
+                    self.waiting = true;
+                    rt.wait_for_slots(self.lane, me);
+                }
+                None
+            }
+        }
+    }
+
+    fn free(&mut self, rt: &mut Reactor, tag: Tag) {
+        self.held -= 1;
+        rt.free(self.lane, tag);
+    }
+
+    /// Takes no more requests; those in flight are answered, then the connection closes.
+    fn end(&mut self, rt: &mut Reactor, me: FrontendId, reason: impl fmt::Display) {
+        if self.life != Life::Serving {
+            return;
+        }
+        self.life = Life::Ending;
+        self.reason = reason.to_string();
+        self.quit_head(rt);
+        if self.input.in_flight() {
+            rt.cancel(me, token::RECEIVE);
+        }
+        if !self.may_leave() {
+            self.lingering = true;
+            rt.timeout(me, token::LINGER, LINGER);
+        }
+        self.mark(rt, me);
+    }
+
+    /// The socket can't be used any more.
+    fn die(&mut self, rt: &mut Reactor, me: FrontendId, reason: impl fmt::Display) {
+        if self.life == Life::Dead {
+            return;
+        }
+        if self.life == Life::Serving {
+            self.reason = reason.to_string();
+        }
+        self.life = Life::Dead;
+        self.quit_head(rt);
+        crate::socket::shutdown(&self.socket);
+        self.discard(rt);
+        if self.input.in_flight() {
+            rt.cancel(me, token::RECEIVE);
+        }
+        if self.output.in_flight() {
+            rt.cancel(me, token::SEND);
+        }
+        self.mark(rt, me);
+    }
+
+    /// Nothing of this connection is with the kernel or a device.
+    fn may_leave(&self) -> bool {
+        let with_kernel = self.starting || self.input.in_flight() || !self.output.is_empty();
+        self.life != Life::Serving && self.in_flight == 0 && !with_kernel
+    }
+
+    /// Removes the connection if nothing holds it. `self` is not to be used after true.
+    fn leave(&mut self, rt: &mut Reactor, me: FrontendId) -> bool {
+        if !self.may_leave() {
+            return false;
+        }
+        if self.lingering {
+            // Comes back to `ring`, and then here again.
+            rt.cancel(me, token::LINGER);
+            return false;
+        }
+        debug_assert_eq!(self.held, 0);
+        tracing::info!(client = %self.peer, export = self.claim.info.name, requests = self.requests,
+            reason = self.reason, "closed");
+        rt.remove_frontend(me);
+        true
+    }
+
+    fn received(&mut self, rt: &mut Reactor, me: FrontendId, result: i32) {
+        if result > 0 {
+            let direct = self.input.received(result as usize);
+            if self.life != Life::Serving {
+                return self.quit_head(rt);
+            }
+            self.filled(direct);
+            return self.pump(rt, me);
+        }
+        self.input.failed();
+        match -result {
+            _ if self.life != Life::Serving => self.quit_head(rt),
+            0 => self.end(rt, me, "the client closed the connection without saying so"),
+            libc::EINTR | libc::EAGAIN => self.starved = true,
+            errno => self.die(rt, me, format_args!("receive: {}", crate::socket::text(errno))),
+        }
+    }
+
+    fn sent(&mut self, rt: &mut Reactor, me: FrontendId, result: i32) {
+        let again = matches!(-result, libc::EINTR | libc::EAGAIN);
+        if result < 0 && !again || self.life == Life::Dead {
+            self.output.failed();
+            self.die(rt, me, format_args!("send: {}", crate::socket::text(-result)));
+            // Already dead: the batch that was on its way is free now.
+            self.discard(rt);
+            return;
+        }
+        match self.output.sent(result.max(0) as usize) {
+            Sent::Partly => self.push_send(rt, me),
+            Sent::Wholly => {
+                self.recycle(rt);
+                if self.life == Life::Serving && self.blocked() {
+                    self.pump(rt, me);
+                }
+            }
+        }
+    }
+
+    fn discard(&mut self, rt: &mut Reactor) {
+        let Connection { output, held, lane, .. } = self;
+        output.discard(|tag| {
+            *held -= 1;
+            rt.free(*lane, tag);
+        });
+    }
+
+    fn recycle(&mut self, rt: &mut Reactor) {
+        let Connection { output, held, lane, .. } = self;
+        output.recycle(|tag| {
+            *held -= 1;
+            rt.free(*lane, tag);
+        });
+    }
+
+    fn push_send(&mut self, rt: &mut Reactor, me: FrontendId) {
+        let entry = self.output.entry(self.socket.as_raw_fd());
+        // SAFETY: the entry points to the batch, its header and its slots, which stay as they are
+        // until `Output::sent` or `failed`; this connection stays until then (`may_leave`).
+        unsafe { rt.push(me, token::SEND, entry) };
+    }
+
+    fn push_receive(&mut self, rt: &mut Reactor, me: FrontendId) {
+        let direct = self.direct(rt);
+        let entry = self.input.entry(self.socket.as_raw_fd(), direct);
+        self.starved = false;
+        // SAFETY: the entry points to the buffer, and to a slot that the head keeps until the
+        // operation has completed (`quit_head`); this connection stays until then (`may_leave`).
+        unsafe { rt.push(me, token::RECEIVE, entry) };
+    }
+}
+
+impl Frontend for Connection {
+    fn ring(&mut self, rt: &mut Reactor, me: FrontendId, token: u32, result: i32, _flags: u32) {
+        match token {
+            token::RECEIVE => self.received(rt, me, result),
+            token::SEND => self.sent(rt, me, result),
+            token::START => {
+                self.starting = false;
+                if self.life == Life::Serving {
+                    self.pump(rt, me);
+                }
+            }
+            _ => {
+                self.lingering = false;
+                if result == -libc::ETIME {
+                    self.die(rt, me, "the client does not read its replies");
+                }
+            }
+        }
+        self.mark(rt, me);
+    }
+
+    fn completed(
+        &mut self,
+        rt: &mut Reactor,
+        me: FrontendId,
+        _lane: LaneId,
+        tag: Tag,
+        cookie: u64,
+        result: i32,
+    ) {
+        self.finish(rt, me, tag, cookie, result);
+        if self.life == Life::Serving && self.blocked() {
+            self.pump(rt, me);
+        }
+        self.mark(rt, me);
+    }
+
+    fn slots_available(&mut self, rt: &mut Reactor, me: FrontendId) {
+        self.waiting = false;
+        if self.life == Life::Serving && self.blocked() {
+            self.pump(rt, me);
+            self.mark(rt, me);
+        }
+    }
+
+    fn flush(&mut self, rt: &mut Reactor, me: FrontendId) {
+        self.dirty = false;
+        if self.life != Life::Dead && self.output.start() {
+            self.push_send(rt, me);
+        }
+        if self.life == Life::Serving && self.starved && !self.input.in_flight() {
+            self.push_receive(rt, me);
+        }
+        self.leave(rt, me);
+    }
+
+    fn stop(&mut self, rt: &mut Reactor, me: FrontendId) {
+        self.end(rt, me, "the server is stopping");
+    }
+
+    fn lane_gone(&mut self, rt: &mut Reactor, me: FrontendId, lane: LaneId) {
+        if lane == self.lane {
+            self.end(rt, me, "the device is gone");
+        }
+    }
+}

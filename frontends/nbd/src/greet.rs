@@ -1,0 +1,311 @@
+//! A client in its handshake, on the queue that accepted it.
+
+use crate::conn::{self, Begin};
+use crate::export::{Agreed, Export, Exports};
+use crate::handshake::{Handshake, MAX_OPTION_DATA, Step};
+use crate::share::{Counted, Peer};
+use crate::socket;
+use crate::wire::OPTION_BYTES;
+use io_uring::{opcode, types};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+use steadfast_runtime::{DeviceClaim, DeviceInfo, Engine, Frontend, FrontendId, LaneId, Reactor, Tag};
+
+/// Bytes of the buffer: one whole option, and some more.
+const BUFFER_BYTES: usize = OPTION_BYTES + MAX_OPTION_DATA + 4096;
+/// With this much to send, no further option is looked at.
+const MAX_REPLIES: usize = 64 * 1024;
+
+mod token {
+    pub(super) const RECEIVE: u32 = 0;
+    pub(super) const SEND: u32 = 1;
+    pub(super) const TIMEOUT: u32 = 2;
+}
+
+/// The engine's devices as the handshake sees them.
+struct Door {
+    engine: Engine,
+    claim: Option<DeviceClaim>,
+    stopping: bool,
+}
+
+impl Exports for Door {
+    fn list(&mut self) -> Vec<Export> {
+        self.engine.devices().iter().map(export).collect()
+    }
+
+    fn find(&mut self, name: &str) -> Option<Export> {
+        let devices = self.engine.devices();
+        devices.iter().find(|device| name.is_empty() || device.name == name).map(export)
+    }
+
+    fn open(&mut self, name: &str) -> Option<Export> {
+        let found = self.find(name)?;
+        let claim = self.engine.open_device(&found.name)?;
+        let export = export(&claim.info);
+        self.claim = Some(claim);
+        Some(export)
+    }
+
+    fn stopping(&self) -> bool {
+        self.stopping
+    }
+}
+
+fn export(device: &DeviceInfo) -> Export {
+    let wwid = if device.wwid.is_empty() { String::new() } else { format!(", {}", device.wwid) };
+    Export {
+        name: device.name.clone(),
+        description: format!("device {} of port {}{wwid}", device.number, device.port),
+        size: device.size,
+        block_size: device.block_size,
+        preferred_block_size: device.preferred_block_size,
+        features: device.features,
+    }
+}
+
+/// What comes after the handshake.
+enum Fate {
+    /// Not known yet.
+    Open,
+    /// Serve the client, once the replies are sent.
+    Serve(Agreed),
+    /// Close, once the replies are sent.
+    Close,
+    /// Close at once.
+    Drop,
+}
+
+struct Greeter {
+    socket: Option<OwnedFd>,
+    peer: Peer,
+    counted: Option<Counted>,
+    timeout: Duration,
+    door: Door,
+    handshake: Handshake,
+    fate: Fate,
+    buffer: Box<[u8]>,
+    used: usize,
+    /// Replies that are being made.
+    replies: Vec<u8>,
+    /// Replies that are being sent; not touched while they are.
+    sending: Vec<u8>,
+    sent: usize,
+    receiving: bool,
+    send_in_flight: bool,
+    timing: bool,
+    started: bool,
+}
+
+/// Greets a client that has just been accepted; runs on the queue's thread.
+pub(crate) fn greet(rt: &mut Reactor, socket: OwnedFd, peer: Peer, counted: Counted, timeout: Duration) {
+    let greeter = Greeter {
+        socket: Some(socket),
+        peer,
+        counted: Some(counted),
+        timeout,
+        door: Door { engine: rt.engine().clone(), claim: None, stopping: false },
+        handshake: Handshake::default(),
+        fate: Fate::Open,
+        buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
+        used: 0,
+        replies: Handshake::greeting().to_vec(),
+        sending: Vec::new(),
+        sent: 0,
+        receiving: false,
+        send_in_flight: false,
+        timing: false,
+        started: false,
+    };
+    let me = rt.add_frontend(Box::new(greeter));
+    rt.mark_dirty(me);
+}
+
+impl Greeter {
+    /// Deals with the options that are there, until there is much to send.
+    fn feed(&mut self) {
+        let mut taken = 0;
+        while matches!(self.fate, Fate::Open) && self.replies.len() < MAX_REPLIES {
+            let (count, step) =
+                self.handshake.feed(&self.buffer[taken..self.used], &mut self.door, &mut self.replies);
+            taken += count;
+            match step {
+                Step::More => break,
+                Step::Next => {}
+                Step::Agreed(agreed) => self.fate = Fate::Serve(agreed),
+                Step::Close(why) => {
+                    if why.polite() {
+                        tracing::debug!(client = %self.peer, "closed: {why}");
+                    } else {
+                        tracing::warn!(client = %self.peer, "disconnecting: {why}");
+                    }
+                    self.fate = Fate::Close;
+                }
+            }
+        }
+        self.buffer.copy_within(taken..self.used, 0);
+        self.used -= taken;
+    }
+
+    fn drop_client(&mut self, why: &dyn std::fmt::Display) {
+        if !matches!(self.fate, Fate::Drop) {
+            tracing::warn!(client = %self.peer, "disconnecting in the handshake: {why}");
+            self.fate = Fate::Drop;
+        }
+        if let Some(socket) = &self.socket {
+            socket::shutdown(socket);
+        }
+    }
+
+    fn push_send(&mut self, rt: &mut Reactor, me: FrontendId, fd: i32) {
+        let left = &self.sending[self.sent..];
+        let entry = opcode::Send::new(types::Fd(fd), left.as_ptr(), left.len() as u32)
+            .flags(libc::MSG_NOSIGNAL)
+            .build();
+        self.send_in_flight = true;
+        // SAFETY: `sending` is not touched before the operation completes; we stay until then.
+        unsafe { rt.push(me, token::SEND, entry) };
+    }
+
+    fn push_receive(&mut self, rt: &mut Reactor, me: FrontendId, fd: i32) {
+        let room = &mut self.buffer[self.used..];
+        let entry = opcode::Recv::new(types::Fd(fd), room.as_mut_ptr(), room.len() as u32).build();
+        self.receiving = true;
+        // SAFETY: the buffer never moves, and is not read before the operation completes; we stay
+        // until then.
+        unsafe { rt.push(me, token::RECEIVE, entry) };
+    }
+
+    /// Does what is next: send, receive, or go.
+    fn go_on(&mut self, rt: &mut Reactor, me: FrontendId) {
+        let Some(fd) = self.socket.as_ref().map(AsRawFd::as_raw_fd) else { return };
+        if !self.send_in_flight && !self.replies.is_empty() && !matches!(self.fate, Fate::Drop) {
+            self.sending.clear();
+            std::mem::swap(&mut self.sending, &mut self.replies);
+            self.sent = 0;
+            self.push_send(rt, me, fd);
+        }
+        if matches!(self.fate, Fate::Open) && !self.receiving && self.replies.len() < MAX_REPLIES {
+            self.push_receive(rt, me, fd);
+        }
+        let over = match self.fate {
+            Fate::Open => false,
+            Fate::Drop => true,
+            Fate::Serve(_) | Fate::Close => !self.send_in_flight && self.replies.is_empty(),
+        };
+        if !over {
+            return;
+        }
+        for (busy, token) in [
+            (self.receiving, token::RECEIVE),
+            (self.send_in_flight, token::SEND),
+            (self.timing, token::TIMEOUT),
+        ] {
+            if busy {
+                rt.cancel(me, token);
+            }
+        }
+        if !self.receiving && !self.send_in_flight && !self.timing {
+            self.go(rt, me);
+        }
+    }
+
+    /// Nothing is with the kernel any more: hand the client over, or let it go.
+    fn go(&mut self, rt: &mut Reactor, me: FrontendId) {
+        let fate = std::mem::replace(&mut self.fate, Fate::Drop);
+        let (socket, claim, counted) = (self.socket.take(), self.door.claim.take(), self.counted.take());
+        if let (Fate::Serve(agreed), Some(socket), Some(claim), Some(counted)) =
+            (fate, socket, claim, counted)
+        {
+            let queue = claim.queue;
+            let share = counted.join(&agreed.export.name, queue);
+            let front = self.buffer[..self.used].to_vec();
+            let begin = Begin { socket, peer: self.peer.clone(), agreed, claim, front, share };
+            self.door.engine.post(queue, Box::new(move |rt| conn::begin(rt, begin)));
+        }
+        rt.remove_frontend(me);
+    }
+}
+
+impl Frontend for Greeter {
+    fn ring(&mut self, rt: &mut Reactor, me: FrontendId, token: u32, result: i32, _flags: u32) {
+        match token {
+            token::RECEIVE => {
+                self.receiving = false;
+                match result {
+                    _ if !matches!(self.fate, Fate::Open) => {}
+                    0 => {
+                        tracing::debug!(client = %self.peer, "gone in the handshake");
+                        self.fate = Fate::Drop;
+                    }
+                    1.. => {
+                        self.used += result as usize;
+                        self.feed();
+                    }
+                    _ => self.drop_client(&socket::text(-result)),
+                }
+            }
+            token::SEND => {
+                self.send_in_flight = false;
+                match result {
+                    0.. => {
+                        self.sent += result as usize;
+                        if self.sent < self.sending.len() {
+                            if let Some(fd) = self.socket.as_ref().map(AsRawFd::as_raw_fd) {
+                                self.push_send(rt, me, fd);
+                            }
+                        } else if matches!(self.fate, Fate::Open) {
+                            // Options may have waited for this.
+                            self.feed_if_idle();
+                        }
+                    }
+                    _ => self.drop_client(&socket::text(-result)),
+                }
+            }
+            _ => {
+                self.timing = false;
+                if result == -libc::ETIME && !matches!(self.fate, Fate::Serve(_)) {
+                    let after = format!("not finished after {} s", self.timeout.as_secs());
+                    self.drop_client(&after);
+                }
+            }
+        }
+        rt.mark_dirty(me);
+    }
+
+    fn completed(&mut self, rt: &mut Reactor, _: FrontendId, lane: LaneId, tag: Tag, _: u64, _: i32) {
+        // A handshake submits nothing.
+        rt.free(lane, tag);
+    }
+
+    fn slots_available(&mut self, _: &mut Reactor, _: FrontendId) {}
+
+    fn flush(&mut self, rt: &mut Reactor, me: FrontendId) {
+        if !self.started {
+            self.started = true;
+            self.timing = true;
+            rt.timeout(me, token::TIMEOUT, self.timeout);
+        }
+        self.go_on(rt, me);
+    }
+
+    fn lane_gone(&mut self, _: &mut Reactor, _: FrontendId, _: LaneId) {
+        // No lane is ours.
+    }
+
+    fn stop(&mut self, rt: &mut Reactor, me: FrontendId) {
+        self.door.stopping = true;
+        self.fate = Fate::Drop;
+        rt.mark_dirty(me);
+    }
+}
+
+impl Greeter {
+    fn feed_if_idle(&mut self) {
+        // While a receive is in flight the kernel may be writing behind `used`, not before it; but
+        // everything before it was fed already.
+        if !self.receiving {
+            self.feed();
+        }
+    }
+}

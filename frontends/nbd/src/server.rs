@@ -1,0 +1,186 @@
+//! The server: listens, counts, greets.
+
+use crate::greet::greet;
+use crate::listen::{ListenAddr, Listener, NbdError};
+use crate::share::{Census, Counted, Peer};
+use crate::socket;
+use io_uring::{opcode, types};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use steadfast_runtime::{Engine, Frontend, FrontendId, LaneId, Reactor, Tag};
+
+/// The queue that accepts.
+const ACCEPT_QUEUE: usize = 0;
+/// Pause after accepting failed, for example for want of descriptors.
+const BACK_OFF: Duration = Duration::from_millis(100);
+/// The completion flag that says that a multishot operation goes on.
+const MORE: u32 = 1 << 1;
+
+mod token {
+    pub(super) const ACCEPT: u32 = 0;
+    pub(super) const BACK_OFF: u32 = 1;
+}
+
+/// Bounds of a server.
+#[derive(Clone, Debug)]
+pub struct NbdOptions {
+    /// Most clients at a time, those in their handshake included; more are turned away.
+    pub max_clients: usize,
+    /// Time for a whole handshake.
+    pub handshake_timeout: Duration,
+}
+
+impl Default for NbdOptions {
+    fn default() -> Self {
+        NbdOptions { max_clients: 1024, handshake_timeout: Duration::from_secs(10) }
+    }
+}
+
+/// A running NBD server. It ends with its engine.
+#[derive(Debug)]
+pub struct NbdServer {
+    addresses: Vec<ListenAddr>,
+    census: Arc<Census>,
+}
+
+impl NbdServer {
+    /// Listens on every address of `listen` and serves the devices of `engine` by their names.
+    pub fn start(engine: &Engine, listen: &[ListenAddr], options: NbdOptions) -> Result<NbdServer, NbdError> {
+        if listen.is_empty() {
+            return Err(NbdError::NoAddress);
+        }
+        let listeners = listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+        let addresses = listeners.iter().map(|l| l.address.clone()).collect();
+        let census = Arc::new(Census::default());
+        let numbers = Arc::new(AtomicU64::new(1));
+        for listener in listeners {
+            let acceptor = Acceptor {
+                listener: Some(listener),
+                options: options.clone(),
+                census: census.clone(),
+                numbers: numbers.clone(),
+                accepting: false,
+                backing_off: false,
+                stopping: false,
+            };
+            engine.post(ACCEPT_QUEUE, Box::new(move |rt| acceptor.begin(rt)));
+        }
+        Ok(NbdServer { addresses, census })
+    }
+
+    /// Where it listens, with the ports that the system chose.
+    pub fn addresses(&self) -> &[ListenAddr] {
+        &self.addresses
+    }
+
+    /// Clients connected now, those in their handshake included.
+    pub fn clients(&self) -> usize {
+        self.census.clients()
+    }
+}
+
+struct Acceptor {
+    /// Gone once there is nothing to accept any more.
+    listener: Option<Listener>,
+    options: NbdOptions,
+    census: Arc<Census>,
+    numbers: Arc<AtomicU64>,
+    accepting: bool,
+    backing_off: bool,
+    stopping: bool,
+}
+
+impl Acceptor {
+    fn begin(self, rt: &mut Reactor) {
+        if let Some(listener) = &self.listener {
+            tracing::info!(address = %listener.address, "listening");
+        }
+        let me = rt.add_frontend(Box::new(self));
+        rt.mark_dirty(me);
+    }
+
+    fn accepted(&mut self, rt: &mut Reactor, fd: i32) {
+        let client = socket::accepted(fd);
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let peer = Peer::of(&client, number);
+        let Some(listener) = &self.listener else { return };
+        let Some(counted) = Counted::new(&self.census, self.options.max_clients) else {
+            tracing::warn!(client = %peer, "turned away: there are {} clients (the most allowed)",
+                self.options.max_clients);
+            return;
+        };
+        socket::tune(&client, matches!(listener.address, ListenAddr::Tcp(_)));
+        tracing::debug!(client = %peer, address = %listener.address, "accepted");
+        greet(rt, client, peer, counted, self.options.handshake_timeout);
+    }
+
+    fn failed(&mut self, rt: &mut Reactor, me: FrontendId, errno: i32) {
+        if self.stopping || matches!(errno, libc::ECONNABORTED | libc::EINTR | libc::EAGAIN) {
+            return;
+        }
+        tracing::warn!("cannot accept a client: {}", socket::text(errno));
+        if !self.backing_off {
+            self.backing_off = true;
+            rt.timeout(me, token::BACK_OFF, BACK_OFF);
+        }
+    }
+}
+
+impl Frontend for Acceptor {
+    fn ring(&mut self, rt: &mut Reactor, me: FrontendId, token: u32, result: i32, flags: u32) {
+        if token == token::ACCEPT {
+            self.accepting = flags & MORE != 0;
+            if result >= 0 {
+                self.accepted(rt, result);
+            } else {
+                self.failed(rt, me, -result);
+            }
+        } else {
+            self.backing_off = false;
+        }
+        rt.mark_dirty(me);
+    }
+
+    fn completed(&mut self, rt: &mut Reactor, _: FrontendId, lane: LaneId, tag: Tag, _: u64, _: i32) {
+        // A listener submits nothing.
+        rt.free(lane, tag);
+    }
+
+    fn slots_available(&mut self, _: &mut Reactor, _: FrontendId) {}
+
+    fn flush(&mut self, rt: &mut Reactor, me: FrontendId) {
+        if !self.stopping {
+            if !self.accepting && !self.backing_off {
+                if let Some(listener) = &self.listener {
+                    let fd = types::Fd(listener.socket.as_raw_fd());
+                    let entry = opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build();
+                    self.accepting = true;
+                    // SAFETY: the operation uses no memory; the socket stays open until it completes.
+                    unsafe { rt.push(me, token::ACCEPT, entry) };
+                }
+            }
+            return;
+        }
+        if self.accepting {
+            rt.cancel(me, token::ACCEPT);
+        }
+        if self.backing_off {
+            rt.cancel(me, token::BACK_OFF);
+        }
+        if !self.accepting && !self.backing_off {
+            self.listener = None;
+            rt.remove_frontend(me);
+        }
+    }
+
+    fn lane_gone(&mut self, _: &mut Reactor, _: FrontendId, _: LaneId) {
+        // No lane is ours.
+    }
+
+    fn stop(&mut self, rt: &mut Reactor, me: FrontendId) {
+        self.stopping = true;
+        rt.mark_dirty(me);
+    }
+}
