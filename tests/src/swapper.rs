@@ -26,8 +26,9 @@ impl Swapper {
                 if stop2.load(Ordering::Relaxed) {
                     break;
                 }
-                receipts.push(api.update(&device, module, options.clone())?);
-                done2.fetch_add(1, Ordering::Relaxed);
+                let receipt = api.update(&device, module, options.clone())?;
+                done2.fetch_add(u64::from(receipt["outcome"] == "done"), Ordering::Relaxed);
+                receipts.push(receipt);
                 // Let the new driver do something before it goes.
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
@@ -36,7 +37,7 @@ impl Swapper {
         Ok(Swapper { stop, done, thread: Some(thread) })
     }
 
-    /// Updates made so far.
+    /// Updates done so far.
     pub fn count(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
     }
@@ -47,17 +48,30 @@ impl Swapper {
     }
 
     /// Ends it; fails unless every update was done.
-    pub fn finish(mut self) -> Result<Swaps> {
+    pub fn finish(self) -> Result<Swaps> {
+        let (swaps, refused) = self.finish_with_refusals()?;
+        match refused.first() {
+            None => Ok(swaps),
+            Some(bad) => bail!("{} updates were refused, the first: {bad:#}", refused.len()),
+        }
+    }
+
+    /// Ends it; fails unless every update was done, or refused because a client that connected
+    /// meanwhile relies on a feature that the other release lacks.
+    pub fn finish_with_refusals(mut self) -> Result<(Swaps, Vec<Value>)> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("the swapper has ended already")?;
         let receipts = match thread.join() {
             Ok(receipts) => receipts?,
             Err(_) => bail!("the swapper panicked"),
         };
-        if let Some(bad) = receipts.iter().find(|r| r["outcome"] != "done") {
-            bail!("of {} updates, this one was not done: {bad:#}", receipts.len());
+        let total = receipts.len();
+        let (done, others): (Vec<_>, Vec<_>) = receipts.into_iter().partition(|r| r["outcome"] == "done");
+        let relied_on = |r: &Value| r["reason"].as_str().is_some_and(|s| s.contains("clients rely on"));
+        if let Some(bad) = others.iter().find(|r| !relied_on(r)) {
+            bail!("of {total} updates, this one was not done: {bad:#}");
         }
-        Ok(Swaps(receipts))
+        Ok((Swaps(done), others))
     }
 }
 
@@ -75,6 +89,11 @@ impl Drop for Swapper {
 pub struct Swaps(pub Vec<Value>);
 
 impl Swaps {
+    /// Adds what another swapper did.
+    pub fn extend(&mut self, more: Swaps) {
+        self.0.extend(more.0);
+    }
+
     /// How many.
     pub fn count(&self) -> usize {
         self.0.len()

@@ -29,7 +29,8 @@ fn beside_swaps(daemon: &Daemon, rounds: u32, mut work: impl FnMut(u32) -> Resul
         work(round)?;
         round += 1;
     }
-    println!("{round} rounds; {}", swapper.finish()?.summary());
+    let (swaps, refused) = swapper.finish_with_refusals()?;
+    println!("{round} rounds; {}; {} refused while a client relied on more", swaps.summary(), refused.len());
     Ok(())
 }
 

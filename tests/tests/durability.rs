@@ -88,11 +88,11 @@ fn fua_writes_survive_a_kill_in_the_midst_of_swaps() -> Result {
     let disk = dir.disk("disk.img", SIZE)?;
     for round in 1..=3 {
         let mut daemon = daemon(&dir, "1.0.0")?;
+        let mut client = Client::connect(daemon.nbd(), "vol0")?;
         let up = (module("file-1.1")?, json!({}));
         let back = (module("file-1.0")?, json!({ "mode": "drain" }));
         let swapper = Swapper::start(&daemon, "vol0", vec![up, back])?;
         let acknowledged = Arc::new(AtomicU64::new(0));
-        let mut client = Client::connect(daemon.nbd(), "vol0")?;
         let writer = std::thread::spawn({
             let acknowledged = acknowledged.clone();
             move || {

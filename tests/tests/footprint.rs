@@ -11,12 +11,12 @@ const SWAPS: usize = 1000;
 fn a_thousand_swaps_leave_no_trace() -> Result {
     let dir = TempDir::new()?;
     let disk = dir.disk("disk.img", 64 << 20)?;
-    let daemon = Setup::device(format!("vol0=file:{}", disk.display())).start(&dir)?;
+    let daemon = Setup::device(format!("vol0=file@1.0.0:{}", disk.display())).start(&dir)?;
     let load = Load::start(daemon.nbd(), "vol0", Shape { size: 4096, depth: 8, write: true })?;
     let mut api = daemon.api()?;
     let steps = [
-        (module("file-1.0")?, json!({ "mode": "drain" })),
         (module("file-1.1")?, json!({ "mode": "adopt" })),
+        (module("file-1.0")?, json!({ "mode": "drain" })),
     ];
     let mut before = None;
     let warm = 100;
