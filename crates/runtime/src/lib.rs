@@ -1,1 +1,68 @@
-//! Queues on io_uring, slots, handles, arenas: what runs the shell.
+//! What runs the shell: queues on io_uring, slots, handles, regions, arenas, and the transactions that
+//! attach, replace and detach drivers.
+//!
+//! ```text
+//!   Engine            control plane: attach, update, detach, look at
+//!     | tasks
+//!   Reactor           one per queue: thread, io_uring, loop
+//!     |-- Frontend    a listener, a connection (in another crate)
+//!     `-- Lane        one port on this queue: gate, slots, entry points of the driver
+//!           |
+//!         Instance    one driver on one port: its arenas, its module
+//! ```
+//!
+//! On the path of a request there is no lock, no allocation and no system call but
+//! `io_uring_enter`, once per turn of the loop. Everything that changes a port (attach, update,
+//! detach) is a [`job`] that each of its queues carries out on its own thread.
+
+mod core;
+mod engine;
+mod error;
+mod extents;
+mod frontend;
+mod handle;
+mod info;
+mod instance;
+mod job;
+mod lane;
+mod memory;
+mod ops;
+mod port;
+mod reactor;
+mod services;
+mod transact;
+
+pub use engine::{Engine, EngineConfig, PortSpec, Task};
+pub use error::{EngineError, ErrorKind};
+pub use frontend::Frontend;
+pub use info::{CheckReport, DeviceClaim, DeviceInfo, HandleSummary, PortInfo, PortState, RegionSummary};
+pub use reactor::Reactor;
+pub use steadfast_shell::slots::Tag;
+pub use transact::UpdateOptions;
+
+/// A port, by its number in the engine; never used twice while the engine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortId(pub u32);
+
+/// A port on one queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneId(pub(crate) u32);
+
+/// A frontend on one queue; used again after the frontend was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FrontendId(pub(crate) u32);
+
+/// A request to a block device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockRequest {
+    /// One of [`block_op`](steadfast_abi::block_op).
+    pub op: u16,
+    /// Bits of [`block_flag`](steadfast_abi::block_flag).
+    pub flags: u16,
+    /// Device within the port.
+    pub device: u32,
+    /// First byte; aligned to the device's block size.
+    pub offset: u64,
+    /// Bytes; aligned likewise, at most [`Reactor::data_size`] where data is moved.
+    pub length: u64,
+}

@@ -8,7 +8,7 @@
 //!
 //! Free slots are taken last in, first out, so that the memory in use stays small and warm. Held
 //! slots leave in the order they came. Both lists run through the table itself: nothing is allocated
-//! after [`Slots::new`].
+//! after [`Slots::new`], and a slot that was never used was never touched.
 
 /// Number of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,7 +41,9 @@ struct Slot {
 /// The table.
 #[derive(Debug)]
 pub struct Slots {
-    slots: Box<[Slot]>,
+    /// Those used so far; there is room for all.
+    slots: Vec<Slot>,
+    count: u32,
     free: u32,
     held_first: u32,
     held_last: u32,
@@ -65,21 +67,18 @@ pub struct WrongOwner {
 impl Slots {
     /// A table of `count` free slots.
     pub fn new(count: u32) -> Slots {
-        let slots = (0..count)
-            .map(|i| Slot { owner: Owner::Free, next: if i + 1 < count { i + 1 } else { NONE }, held_ns: 0 })
-            .collect();
-        let free = if count == 0 { NONE } else { 0 };
-        Slots { slots, free, held_first: NONE, held_last: NONE, used: 0, held: 0, issued: 0 }
+        let slots = Vec::with_capacity(count as usize);
+        Slots { slots, count, free: NONE, held_first: NONE, held_last: NONE, used: 0, held: 0, issued: 0 }
     }
 
     /// Slots in all.
     pub fn len(&self) -> u32 {
-        self.slots.len() as u32
+        self.count
     }
 
     /// Whether there are no slots at all.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.count == 0
     }
 
     /// Slots that are not free.
@@ -110,9 +109,20 @@ impl Slots {
     #[inline]
     pub fn reserve(&mut self) -> Option<Tag> {
         let tag = self.free;
-        let slot = self.slots.get_mut(tag as usize)?;
+        let Some(slot) = self.slots.get_mut(tag as usize) else { return self.reserve_fresh() };
         self.free = slot.next;
         slot.owner = Owner::Reserved;
+        self.used += 1;
+        Some(Tag(tag))
+    }
+
+    #[cold]
+    fn reserve_fresh(&mut self) -> Option<Tag> {
+        let tag = self.slots.len() as u32;
+        if tag >= self.count {
+            return None;
+        }
+        self.slots.push(Slot { owner: Owner::Reserved, next: NONE, held_ns: 0 });
         self.used += 1;
         Some(Tag(tag))
     }

@@ -131,6 +131,12 @@ impl Update {
         self.action
     }
 
+    /// Starts the phase under way anew: the message that started it has only now arrived, and its way
+    /// was not part of the phase.
+    pub fn restart_clock(&mut self, now_ns: u64) {
+        self.since_ns = now_ns;
+    }
+
     /// Sets the mode, once `Check` has found what both drivers can do.
     pub fn set_mode(&mut self, mode: Mode) {
         self.plan.mode = mode;

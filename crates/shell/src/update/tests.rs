@@ -24,7 +24,17 @@ fn success_takes_every_phase_in_order() {
     use Action::*;
     let (done, update) = run(PLAN, &[]);
     let expected = [
-        Stage, Check, Load, Prepare, StartUpdate, Settle, Disconnect, Transfer, Connect, Finish, UnloadOld,
+        Stage,
+        Check,
+        Load,
+        Prepare,
+        StartUpdate,
+        Settle,
+        Disconnect,
+        Transfer,
+        Connect,
+        Finish,
+        UnloadOld,
         Done(Outcome::Done),
     ];
     assert_eq!(done, expected);

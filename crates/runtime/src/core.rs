@@ -1,0 +1,194 @@
+//! What one queue's thread has for itself: its ring, the operations on it, and the requests that
+//! were completed in this turn of the loop.
+
+#![allow(unsafe_code)] // submission entries point at memory that this queue owns
+
+use crate::error::{EngineError, ErrorKind};
+use crate::lane::Lane;
+use crate::ops::OpTable;
+use crate::{FrontendId, LaneId, Tag};
+use io_uring::{IoUring, squeue, types};
+use std::io;
+use std::ptr::NonNull;
+use std::sync::mpsc::Sender;
+
+/// Entries of the submission ring; more are pushed by submitting what is there.
+const SQ_ENTRIES: u32 = 512;
+/// Entries of the completion ring. The kernel keeps what does not fit, at a cost.
+const CQ_ENTRIES: u32 = 8192;
+/// Vectors that fit between two submissions.
+const IOVECS: usize = 2048;
+/// Times that fit between two submissions.
+const TIMESPECS: usize = 512;
+
+/// A completed request on its way to its frontend.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Done {
+    pub(crate) frontend: FrontendId,
+    pub(crate) lane: LaneId,
+    pub(crate) tag: Tag,
+    pub(crate) cookie: u64,
+    pub(crate) result: i32,
+}
+
+/// Work that the ring cannot do, for the helper thread.
+pub(crate) type BlockingJob = Box<dyn FnOnce() + Send>;
+
+/// The kinds of `user_data`, in its top byte.
+pub(crate) mod kind {
+    pub(crate) const WAKE: u64 = 0;
+    pub(crate) const OP: u64 = 1;
+    pub(crate) const FRONTEND: u64 = 2;
+    pub(crate) const IGNORE: u64 = 3;
+}
+
+/// Packs a kind and 56 bits.
+pub(crate) const fn user_data(kind: u64, value: u64) -> u64 {
+    kind << 56 | value & 0x00ff_ffff_ffff_ffff
+}
+
+pub(crate) struct Core {
+    pub(crate) ring: IoUring,
+    pub(crate) ops: OpTable,
+    pub(crate) done: Vec<Done>,
+    /// Lanes whose driver gathers requests and must be told that the batch is over.
+    pub(crate) commits: Vec<NonNull<Lane>>,
+    pub(crate) blocking: Sender<BlockingJob>,
+    /// Monotonic clock at the start of this turn.
+    pub(crate) now_ns: u64,
+    iovecs: Vec<libc::iovec>,
+    timespecs: Vec<types::Timespec>,
+}
+
+impl Core {
+    pub(crate) fn new(blocking: Sender<BlockingJob>, files: u32) -> Result<Core, EngineError> {
+        let ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_coop_taskrun()
+            .setup_defer_taskrun()
+            .setup_submit_all()
+            .setup_cqsize(CQ_ENTRIES)
+            .build(SQ_ENTRIES)
+            .map_err(|e| ring_error(&e))?;
+        ring.submitter().register_files_sparse(files).map_err(|e| {
+            let what = format!("io_uring: cannot register a table of {files} files: {e}");
+            EngineError::new(ErrorKind::Unsupported, what)
+        })?;
+        Ok(Core {
+            ring,
+            ops: OpTable::new(),
+            done: Vec::with_capacity(4096),
+            commits: Vec::with_capacity(64),
+            blocking,
+            now_ns: 0,
+            iovecs: Vec::with_capacity(IOVECS),
+            timespecs: Vec::with_capacity(TIMESPECS),
+        })
+    }
+
+    /// Room for `ops` more operations in flight.
+    pub(crate) fn grow(&mut self, ops: u32) {
+        self.ops.grow(ops);
+    }
+
+    /// Forgets room that was made for a port which is gone.
+    pub(crate) fn shrink(&mut self, ops: u32) {
+        self.ops.shrink(ops);
+    }
+
+    /// Queues one submission; when the ring is full, submits first.
+    ///
+    /// # Safety
+    /// The memory that `entry` points to stays valid until its completion arrives, except vectors
+    /// and timespecs, which the kernel reads while it submits.
+    #[inline]
+    pub(crate) unsafe fn push(&mut self, entry: &squeue::Entry) {
+        // SAFETY: the caller's promise, passed on.
+        while unsafe { self.ring.submission().push(entry) }.is_err() {
+            self.submit();
+        }
+    }
+
+    /// Submits everything queued. Without room in the kernel it tries again.
+    pub(crate) fn submit(&mut self) {
+        while !self.ring.submission().is_empty() {
+            match self.ring.submit() {
+                Ok(_) => {}
+                Err(e) if is_transient(&e) => {}
+                Err(e) => {
+                    tracing::error!("io_uring submit: {e}");
+                    break;
+                }
+            }
+        }
+        self.iovecs.clear();
+        self.timespecs.clear();
+    }
+
+    /// Submits everything queued and waits for a completion, at most `timeout_ns`.
+    pub(crate) fn submit_and_wait(&mut self, timeout_ns: Option<u64>) {
+        let result = match timeout_ns {
+            None => self.ring.submit_and_wait(1),
+            Some(ns) => {
+                let time = types::Timespec::new().sec(ns / 1_000_000_000).nsec((ns % 1_000_000_000) as u32);
+                let args = types::SubmitArgs::new().timespec(&time);
+                self.ring.submitter().submit_with_args(1, &args)
+            }
+        };
+        match result {
+            Ok(_) => {}
+            Err(e) if e.raw_os_error() == Some(libc::ETIME) || is_transient(&e) => {}
+            Err(e) => tracing::error!("io_uring wait: {e}"),
+        }
+        if self.ring.submission().is_empty() {
+            self.iovecs.clear();
+            self.timespecs.clear();
+        }
+    }
+
+    /// Takes `parts` vectors; they are valid until the next submission.
+    pub(crate) fn vectors(&mut self, parts: &[libc::iovec]) -> (*const libc::iovec, u32) {
+        if self.iovecs.len() + parts.len() > self.iovecs.capacity() {
+            self.submit();
+        }
+        let start = self.iovecs.len();
+        self.iovecs.extend_from_slice(parts);
+        (self.iovecs[start..].as_ptr(), parts.len() as u32)
+    }
+
+    /// A place for the time of a timer operation, valid until the next submission.
+    pub(crate) fn timespec(&mut self, ns: u64) -> *const types::Timespec {
+        if self.timespecs.len() == TIMESPECS {
+            self.submit();
+        }
+        let time = types::Timespec::new().sec(ns / 1_000_000_000).nsec((ns % 1_000_000_000) as u32);
+        self.timespecs.push(time);
+        self.timespecs.last().map_or(std::ptr::null(), |t| &raw const *t)
+    }
+}
+
+fn is_transient(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY))
+}
+
+fn ring_error(e: &io::Error) -> EngineError {
+    let hint = match e.raw_os_error() {
+        Some(libc::EPERM) | Some(libc::EACCES) => {
+            ": io_uring is forbidden here. See the sysctl kernel.io_uring_disabled (0 allows it) and, in a \
+             container, its seccomp profile"
+        }
+        Some(libc::ENOSYS) => ": this kernel has no io_uring, or a seccomp profile hides it",
+        Some(libc::EINVAL) => ": this kernel is older than Linux 6.1",
+        Some(libc::ENOMEM) => ": not enough memory that may be locked (see `ulimit -l`)",
+        _ => "",
+    };
+    EngineError::new(ErrorKind::Unsupported, format!("cannot set up io_uring: {e}{hint}"))
+}
+
+/// Monotonic clock, nanoseconds.
+pub(crate) fn now_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the result; CLOCK_MONOTONIC always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}

@@ -1,0 +1,462 @@
+//! The control plane's handle on everything: queues, ports, devices.
+
+#![allow(unsafe_code)] // eventfd and resource limits
+
+use crate::error::{EngineError, ErrorKind};
+use crate::handle::{FileSlots, lock};
+use crate::info::{DeviceClaim, DeviceInfo, HandleSummary, PortInfo, PortState, RegionSummary};
+use crate::lane::Lane;
+use crate::port::{Port, PortInner, SlotMemory};
+use crate::reactor::Reactor;
+use crate::{LaneId, PortId};
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use steadfast_loader::LoadedModule;
+use steadfast_shell::gate::Entry;
+
+/// Work for a queue's thread.
+pub type Task = Box<dyn FnOnce(&mut Reactor) + Send>;
+
+/// Longest time that the control plane waits for a queue to answer a question.
+const ANSWER: Duration = Duration::from_millis(500);
+/// Most files in the rings' tables.
+const FILES: u64 = 16 * 1024;
+
+/// How an engine is set up.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Queues: threads, each with a ring. At least 1.
+    pub queues: usize,
+    /// Request slots of a port, over all its queues. 128 to 10240.
+    pub slots_per_port: u32,
+    /// Largest request that is passed to a driver, bytes. 131072 to 1388544.
+    pub max_transfer: u32,
+    /// Most memory that a driver may need per port, and per queue of it, bytes.
+    pub arena_reserve: u64,
+}
+
+impl Default for EngineConfig {
+    fn default() -> EngineConfig {
+        EngineConfig { queues: 1, slots_per_port: 1024, max_transfer: 339_968, arena_reserve: 64 << 20 }
+    }
+}
+
+impl EngineConfig {
+    fn check(&self) -> Result<(), EngineError> {
+        let range = |name: &str, value: u64, min: u64, max: u64| {
+            if (min..=max).contains(&value) {
+                return Ok(());
+            }
+            let what = format!("{name}: {value} is out of range (allowed {min} to {max})");
+            Err(EngineError::new(ErrorKind::Invalid, what))
+        };
+        range("queues", self.queues as u64, 1, 256)?;
+        range("slots", u64::from(self.slots_per_port), 128, 10_240)?;
+        range("max_transfer", u64::from(self.max_transfer), 131_072, 1_388_544)
+    }
+}
+
+/// What to attach.
+#[derive(Clone, Debug)]
+pub struct PortSpec {
+    /// Name of the port and of its device 0.
+    pub name: String,
+    /// The driver.
+    pub module: Arc<LoadedModule>,
+    /// Parameters as given; checked against the driver's manifest.
+    pub params: BTreeMap<String, String>,
+    /// Queues to spread it over; `None`: up to 4 of the engine's.
+    pub queues: Option<usize>,
+}
+
+/// The way to a queue's thread.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    tasks: Mutex<Vec<TaskBox>>,
+    awake: AtomicBool,
+    eventfd: OwnedFd,
+}
+
+struct TaskBox(Task);
+
+impl std::fmt::Debug for TaskBox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Task")
+    }
+}
+
+impl Remote {
+    fn new() -> Result<Remote, EngineError> {
+        // SAFETY: plain call; the result is checked before it is owned.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+        if fd < 0 {
+            let what = format!("eventfd: {}", std::io::Error::last_os_error());
+            return Err(EngineError::new(ErrorKind::Unsupported, what));
+        }
+        // SAFETY: just created, nobody else has it.
+        let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Remote { tasks: Mutex::default(), awake: AtomicBool::new(false), eventfd })
+    }
+
+    pub(crate) fn eventfd(&self) -> &OwnedFd {
+        &self.eventfd
+    }
+
+    /// Lets the queue's thread do something.
+    pub(crate) fn post(&self, task: Task) {
+        lock(&self.tasks).push(TaskBox(task));
+        self.wake();
+    }
+
+    /// Makes the queue's thread take a turn.
+    pub(crate) fn wake(&self) {
+        if self.awake.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let one = 1_u64.to_ne_bytes();
+        // SAFETY: eight bytes from a local array to a descriptor that we own.
+        unsafe { libc::write(self.eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// The tasks that are there; called by the queue's thread after a wake.
+    pub(crate) fn take(&self) -> impl Iterator<Item = Task> + use<> {
+        self.awake.store(false, Ordering::Release);
+        let tasks = std::mem::take(&mut *lock(&self.tasks));
+        tasks.into_iter().map(|t| t.0)
+    }
+
+    /// Lets the queue's thread do something and waits for the answer, for a while.
+    pub(crate) fn ask<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        f: impl FnOnce(&mut Reactor) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (tx, rx) = mpsc::sync_channel(1);
+        self.post(Box::new(move |rt| {
+            let _ = tx.try_send(f(rt));
+        }));
+        rx.recv_timeout(patience).ok()
+    }
+
+    /// The same with much patience: for what must have happened before things can go on.
+    pub(crate) fn call<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Reactor) -> T + Send + 'static,
+    ) -> Option<T> {
+        let answer = self.ask(Duration::from_secs(30), f);
+        if answer.is_none() {
+            tracing::error!("a queue's thread does not answer");
+        }
+        answer
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: EngineConfig,
+    pub(crate) remotes: Vec<Arc<Remote>>,
+    pub(crate) ports: RwLock<BTreeMap<String, Arc<Port>>>,
+    pub(crate) receipts: AtomicU64,
+    files: Arc<FileSlots>,
+    next_port: AtomicU32,
+    next_queue: AtomicUsize,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The engine. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl Engine {
+    /// Starts the queues' threads.
+    ///
+    /// # Errors
+    /// `Unsupported` where io_uring is missing, forbidden or too old (the message says what to do);
+    /// `Invalid` for a configuration out of range.
+    pub fn start(config: EngineConfig) -> Result<Engine, EngineError> {
+        config.check()?;
+        let files = raise_file_limit().min(FILES) as u32;
+        let remotes =
+            (0..config.queues).map(|_| Remote::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        let engine = Engine {
+            inner: Arc::new(Inner {
+                config,
+                remotes,
+                ports: RwLock::default(),
+                receipts: AtomicU64::new(0),
+                files: Arc::new(FileSlots::new(files)),
+                next_port: AtomicU32::new(0),
+                next_queue: AtomicUsize::new(0),
+                threads: Mutex::default(),
+            }),
+        };
+        let blocking = start_helper()?;
+        for (index, remote) in engine.inner.remotes.iter().enumerate() {
+            engine.start_queue(index, remote.clone(), blocking.clone(), files)?;
+        }
+        Ok(engine)
+    }
+
+    fn start_queue(
+        &self,
+        index: usize,
+        remote: Arc<Remote>,
+        blocking: mpsc::Sender<crate::core::BlockingJob>,
+        files: u32,
+    ) -> Result<(), EngineError> {
+        let (tx, rx) = mpsc::sync_channel(1);
+        let engine = self.clone();
+        let body = move || match Reactor::new(index, engine, remote, blocking, files) {
+            Ok(reactor) => {
+                let _ = tx.send(Ok(()));
+                reactor.run();
+            }
+            Err(e) => {
+                let _ = tx.send(Err(e));
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("queue-{index}")).spawn(body);
+        let thread = thread.map_err(|e| EngineError::new(ErrorKind::Unsupported, format!("thread: {e}")))?;
+        lock(&self.inner.threads).push(thread);
+        let died = || EngineError::new(ErrorKind::Unsupported, "a queue's thread ended at its start");
+        rx.recv().map_err(|_| died())?
+    }
+
+    /// Number of queues.
+    pub fn queues(&self) -> usize {
+        self.inner.remotes.len()
+    }
+
+    /// Runs `task` on the thread of queue `queue`, soon. A number that does not exist is dropped.
+    pub fn post(&self, queue: usize, task: Task) {
+        if let Some(remote) = self.inner.remotes.get(queue) {
+            remote.post(task);
+        }
+    }
+
+    /// Makes a port with its memory, and lanes on its queues; no driver yet.
+    pub(crate) fn make_port(&self, spec: &PortSpec) -> Result<Arc<Port>, EngineError> {
+        Port::check_name(&spec.name)?;
+        let all = self.queues();
+        let count = spec.queues.unwrap_or_else(|| all.min(4));
+        if count == 0 || count > all {
+            let what = format!("port {}: queues: {count} is out of range (allowed 1 to {all})", spec.name);
+            return Err(EngineError::new(ErrorKind::Invalid, what));
+        }
+        let first = self.inner.next_queue.fetch_add(count, Ordering::Relaxed);
+        let queues: Vec<usize> = (0..count).map(|i| (first + i) % all).collect();
+        let config = &self.inner.config;
+        let slots = (config.slots_per_port / count as u32).max(16);
+        let memory = |_| SlotMemory::new(&spec.name, slots, config.max_transfer);
+        let memory = (0..count).map(memory).collect::<Result<Vec<_>, _>>().map_err(|e| {
+            EngineError::new(
+                ErrorKind::Unsupported,
+                format!("port {}: memory for {slots} slots: {e}", spec.name),
+            )
+        })?;
+        Ok(Arc::new(Port {
+            id: PortId(self.inner.next_port.fetch_add(1, Ordering::Relaxed)),
+            name: spec.name.clone(),
+            remotes: queues.iter().map(|q| self.inner.remotes[*q].clone()).collect(),
+            queues,
+            memory,
+            files: self.inner.files.clone(),
+            generation: AtomicU64::new(0),
+            epoch_unix_ms: AtomicU64::new(0),
+            next_queue: AtomicU64::new(0),
+            inner: Mutex::new(PortInner { given: spec.params.clone(), ..PortInner::default() }),
+            transaction: Mutex::new(()),
+        }))
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Port>> {
+        let ports = self.inner.ports.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        ports.get(name).cloned()
+    }
+
+    pub(crate) fn all_ports(&self) -> Vec<Arc<Port>> {
+        let ports = self.inner.ports.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        ports.values().cloned().collect()
+    }
+
+    /// All devices, by the name of their port.
+    pub fn devices(&self) -> Vec<DeviceInfo> {
+        let of_port = |p: Arc<Port>| {
+            let devices = lock(&p.inner).devices.clone();
+            devices.iter().map(|d| p.device_info(d)).collect::<Vec<_>>()
+        };
+        self.all_ports().into_iter().flat_map(of_port).collect()
+    }
+
+    /// Claims a device for a client, and chooses the queue to serve that client.
+    pub fn open_device(&self, name: &str) -> Option<DeviceClaim> {
+        let (port, number) = self.resolve(name)?;
+        let mut inner = lock(&port.inner);
+        let device = inner.devices.iter().find(|d| d.number == number)?.clone();
+        inner.offers.entry(number).or_default().add(device.features);
+        drop(inner);
+        let turn = port.next_queue.fetch_add(1, Ordering::Relaxed) as usize;
+        let queue = port.queues[turn % port.queues.len()];
+        Some(DeviceClaim { info: port.device_info(&device), port: port.id, queue, owner: port })
+    }
+
+    fn resolve(&self, name: &str) -> Option<(Arc<Port>, u32)> {
+        if let Some(port) = self.find(name) {
+            return Some((port, 0));
+        }
+        let (port, number) = name.rsplit_once('.')?;
+        Some((self.find(port)?, number.parse().ok()?))
+    }
+
+    /// A port.
+    pub fn port(&self, name: &str) -> Option<PortInfo> {
+        self.find(name).map(|p| port_info(&p))
+    }
+
+    /// All ports, by name.
+    pub fn ports(&self) -> Vec<PortInfo> {
+        self.all_ports().iter().map(|p| port_info(p)).collect()
+    }
+
+    /// Stops everything: frontends finish what is in flight, then ports are detached, then the
+    /// queues' threads end. What takes longer than `grace` is left behind.
+    pub fn stop(&self, grace: Duration) {
+        let until = Instant::now() + grace;
+        for remote in &self.inner.remotes {
+            remote.post(Box::new(Reactor::stop_frontends));
+        }
+        while Instant::now() < until {
+            let left = |r: &Arc<Remote>| r.ask(ANSWER, |rt| rt.frontends()).unwrap_or(1);
+            if self.inner.remotes.iter().map(left).sum::<usize>() == 0 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        for port in self.all_ports() {
+            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(500));
+            if let Err(e) = self.take_away(&port, left) {
+                tracing::error!(port = port.name, "stop: {e}");
+            }
+        }
+        for remote in &self.inner.remotes {
+            remote.post(Box::new(Reactor::shut_down));
+        }
+        let threads = std::mem::take(&mut *lock(&self.inner.threads));
+        for thread in threads {
+            let late = until + Duration::from_secs(1);
+            while !thread.is_finished() && Instant::now() < late {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if thread.is_finished() {
+                let _ = thread.join();
+            } else {
+                tracing::error!("a queue did not stop in {} s", grace.as_secs());
+            }
+        }
+    }
+}
+
+/// Numbers that a lane's own thread reads for the control plane.
+#[derive(Debug, Default)]
+struct LaneNumbers {
+    in_flight: u32,
+    held: u32,
+    open: bool,
+    counters: crate::lane::Counters,
+    entered: [u64; Entry::ALL.len()],
+    inside: [u32; Entry::ALL.len()],
+}
+
+fn read_lane(lane: &Lane) -> LaneNumbers {
+    LaneNumbers {
+        in_flight: lane.slots.issued(),
+        held: lane.slots.held(),
+        open: lane.gate.is_open(),
+        counters: lane.counters,
+        entered: Entry::ALL.map(|e| lane.gate.entered(e)),
+        inside: Entry::ALL.map(|e| lane.gate.inside(e)),
+    }
+}
+
+fn port_info(port: &Port) -> PortInfo {
+    let id = LaneId(port.id.0);
+    let ask = |r: &Arc<Remote>| r.ask(ANSWER, move |rt| rt.inspect_lane(id, read_lane)).flatten();
+    let lanes: Vec<Option<LaneNumbers>> = port.remotes.iter().map(ask).collect();
+    let known = || lanes.iter().flatten();
+    let inner = lock(&port.inner);
+    let state = if lanes.iter().any(Option::is_none) {
+        PortState::Unresponsive
+    } else if inner.serving.is_none() {
+        PortState::Stranded
+    } else if known().all(|l| l.open) {
+        PortState::Running
+    } else {
+        PortState::Held
+    };
+    let by_entry = |e: Entry| (e.name().to_owned(), known().map(|l| l.entered[e as usize]).sum());
+    let inside = |e: Entry| (e.name().to_owned(), known().map(|l| l.inside[e as usize]).sum());
+    let handle = |(i, h): (usize, &Option<crate::handle::Handle>)| {
+        let h = h.as_ref()?;
+        Some(HandleSummary { number: i as u32, key: h.key.clone(), target: h.spec.target.clone() })
+    };
+    PortInfo {
+        name: port.name.clone(),
+        driver: inner.serving.as_ref().map(|i| i.module.release()),
+        state,
+        generation: port.generation(),
+        epoch_unix_ms: port.epoch_unix_ms.load(Ordering::Acquire),
+        swaps: inner.swaps,
+        queues: port.queues.clone(),
+        slots: port.memory.iter().map(|m| m.count).sum(),
+        in_flight: known().map(|l| l.in_flight).sum(),
+        held: known().map(|l| l.held).sum(),
+        requests: known().map(|l| l.counters.requests).sum(),
+        errors: known().map(|l| l.counters.errors).sum(),
+        bytes_read: known().map(|l| l.counters.bytes_read).sum(),
+        bytes_written: known().map(|l| l.counters.bytes_written).sum(),
+        held_total: known().map(|l| l.counters.held).sum(),
+        entered: Entry::ALL.into_iter().map(by_entry).collect(),
+        inside: Entry::ALL.into_iter().map(inside).collect(),
+        clients: inner.offers.values().map(|o| o.clients).sum(),
+        driver_faults: inner.driver_faults
+            + inner.serving.as_ref().map_or(0, |i| i.faults.load(Ordering::Relaxed)),
+        params: inner.given.clone(),
+        handles: inner.handles.iter().enumerate().filter_map(handle).collect(),
+        regions: inner.regions.iter().map(|r| RegionSummary { name: r.name.clone(), size: r.size }).collect(),
+        devices: inner.devices.iter().map(|d| port.device_info(d)).collect(),
+        last_receipt: inner.last_receipt.clone(),
+    }
+}
+
+/// A thread for what the ring cannot do. Ends when the last queue has.
+fn start_helper() -> Result<mpsc::Sender<crate::core::BlockingJob>, EngineError> {
+    let (tx, rx) = mpsc::channel::<crate::core::BlockingJob>();
+    let body = move || rx.into_iter().for_each(|job| job());
+    let thread = std::thread::Builder::new().name("helper".into()).spawn(body);
+    thread.map_err(|e| EngineError::new(ErrorKind::Unsupported, format!("thread: {e}")))?;
+    Ok(tx)
+}
+
+/// Raises the limit of open files as far as it may be raised; returns it.
+fn raise_file_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a place for the answer, and then the same place as the question.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
+            return 1024;
+        }
+        if limit.rlim_cur < limit.rlim_max {
+            let wanted = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+            if libc::setrlimit(libc::RLIMIT_NOFILE, &wanted) == 0 {
+                limit = wanted;
+            }
+        }
+    }
+    limit.rlim_cur
+}

@@ -1,0 +1,61 @@
+//! Which ranges of a file hold data: `SEEK_DATA` and `SEEK_HOLE`, on the helper thread.
+
+#![allow(unsafe_code)] // writes into a slot's data buffer
+
+use crate::handle::lock;
+use crate::port::Port;
+use std::os::fd::{AsRawFd, RawFd};
+use steadfast_abi::{Extent, extent, handle_kind};
+
+/// Asks for the extents of `length` bytes at `offset` and writes them to `base`, `room` bytes that are
+/// the caller's until this returns. Returns their number or a negative errno.
+pub(crate) fn ask(port: &Port, handle: u32, offset: u64, length: u64, base: usize, room: usize) -> i64 {
+    let fd = {
+        let inner = lock(&port.inner);
+        let Some(Some(h)) = inner.handles.get(handle as usize) else { return -i64::from(libc::EBADF) };
+        let Ok(copy) = h.file.try_clone() else { return -i64::from(libc::EMFILE) };
+        (copy, h.info)
+    };
+    let (file, info) = fd;
+    let most = room / size_of::<Extent>();
+    if most == 0 || length == 0 {
+        return -i64::from(libc::EINVAL);
+    }
+    let extents = if info.kind == handle_kind::REGULAR {
+        seek(file.as_raw_fd(), offset, length, most)
+    } else {
+        vec![Extent { length, flags: 0 }]
+    };
+    let to: *mut Extent = std::ptr::with_exposed_provenance_mut(base);
+    for (i, e) in extents.iter().enumerate() {
+        // SAFETY: at most `room` bytes at `base`, which is a slot's data buffer or a region, both
+        // kept until the operation has completed; written unaligned because nobody promised more.
+        unsafe { to.add(i).write_unaligned(*e) };
+    }
+    extents.len() as i64
+}
+
+fn seek(fd: RawFd, offset: u64, length: u64, most: usize) -> Vec<Extent> {
+    let end = offset + length;
+    let (mut at, mut extents) = (offset, Vec::new());
+    while at < end && extents.len() < most {
+        let data = lseek(fd, at, libc::SEEK_DATA).unwrap_or(end).clamp(at, end);
+        let (next, flags) = if data > at {
+            (data, extent::HOLE | extent::ZERO)
+        } else {
+            (lseek(fd, at, libc::SEEK_HOLE).unwrap_or(end).clamp(at, end), 0)
+        };
+        // No progress: the file system cannot say. Calling it data is always true.
+        let next = if next == at { end } else { next };
+        extents.push(Extent { length: next - at, flags });
+        at = next;
+    }
+    extents
+}
+
+/// `None` when there is nothing of that kind up to the end of the file.
+fn lseek(fd: RawFd, at: u64, whence: i32) -> Option<u64> {
+    let at = i64::try_from(at).ok()?;
+    // SAFETY: plain call on an open descriptor of our own (the position is shared, and unused).
+    u64::try_from(unsafe { libc::lseek(fd, at, whence) }).ok()
+}

@@ -1,0 +1,170 @@
+//! Resources that the shell opens and lends to drivers by number.
+
+#![allow(unsafe_code)] // system calls without a safe wrapper
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Mutex;
+use steadfast_abi::{HandleInfo, handle_kind, open_flag};
+
+/// What was asked for; equal descriptions share one handle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OpenSpec {
+    pub(crate) kind: u32,
+    pub(crate) flags: u64,
+    pub(crate) target: String,
+}
+
+/// An open resource.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) key: String,
+    pub(crate) spec: OpenSpec,
+    pub(crate) file: OwnedFd,
+    /// Its place in every ring's table of registered files.
+    pub(crate) fixed: u32,
+    pub(crate) info: HandleInfo,
+}
+
+/// Places in the rings' tables of registered files; the same place on every ring.
+#[derive(Debug)]
+pub(crate) struct FileSlots {
+    free: Mutex<Vec<u32>>,
+}
+
+impl FileSlots {
+    pub(crate) fn new(count: u32) -> FileSlots {
+        FileSlots { free: Mutex::new((0..count).rev().collect()) }
+    }
+
+    pub(crate) fn take(&self) -> Option<u32> {
+        lock(&self.free).pop()
+    }
+
+    pub(crate) fn give(&self, slot: u32) {
+        lock(&self.free).push(slot);
+    }
+}
+
+/// Locks, also after a panic elsewhere: what these mutexes guard is valid at every step.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Opens a regular file or a block device and finds out what it can do.
+pub(crate) fn open_file(spec: &OpenSpec) -> Result<(OwnedFd, HandleInfo), (i32, String)> {
+    let path = Path::new(&spec.target);
+    let fail = |e: io::Error| (e.raw_os_error().unwrap_or(libc::EIO), format!("{}: {e}", path.display()));
+    let known = open_flag::WRITE | open_flag::DIRECT | open_flag::LOCK;
+    if spec.flags & !known != 0 {
+        return Err((
+            libc::EINVAL,
+            format!("open flags {:#x} are not known (allowed {known:#x})", spec.flags),
+        ));
+    }
+    let write = spec.flags & open_flag::WRITE != 0;
+    let direct = if spec.flags & open_flag::DIRECT != 0 { libc::O_DIRECT } else { 0 };
+    // O_NONBLOCK: opening a FIFO must not wait for a peer. Files and block devices ignore it.
+    let flags = direct | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let file = File::options().read(true).write(write).custom_flags(flags).open(path).map_err(fail)?;
+    let meta = file.metadata().map_err(fail)?;
+    let kind = meta.file_type();
+    if !kind.is_file() && !kind.is_block_device() {
+        let what = format!("{}: neither a regular file nor a block device", path.display());
+        return Err((libc::EINVAL, what));
+    }
+    if spec.flags & open_flag::LOCK != 0 {
+        lock_file(&file, write, path)?;
+    }
+    let info = if kind.is_file() { regular(&file, write, direct != 0) } else { block(&file, &meta, write) };
+    Ok((file.into(), info.map_err(fail)?))
+}
+
+fn lock_file(file: &File, exclusive: bool, path: &Path) -> Result<(), (i32, String)> {
+    let how = if exclusive { libc::LOCK_EX } else { libc::LOCK_SH } | libc::LOCK_NB;
+    // SAFETY: plain call on an open descriptor.
+    if unsafe { libc::flock(file.as_raw_fd(), how) } == 0 {
+        return Ok(());
+    }
+    let e = io::Error::last_os_error();
+    let code = e.raw_os_error().unwrap_or(libc::EIO);
+    let why = if code == libc::EWOULDBLOCK { "another process has it locked".into() } else { e.to_string() };
+    Err((if code == libc::EWOULDBLOCK { libc::EBUSY } else { code }, format!("{}: {why}", path.display())))
+}
+
+fn blank(kind: u32) -> HandleInfo {
+    HandleInfo { struct_size: size_of::<HandleInfo>() as u32, kind, ..HandleInfo::default() }
+}
+
+fn regular(file: &File, write: bool, direct: bool) -> io::Result<HandleInfo> {
+    let meta = file.metadata()?;
+    let mut info = blank(handle_kind::REGULAR);
+    info.size = meta.len();
+    info.block_size = if direct { direct_alignment(file) } else { 1 };
+    info.preferred_block_size = u32::try_from(meta.blksize()).unwrap_or(4096).max(info.block_size);
+    info.read_only = u32::from(!write);
+    if write {
+        // Tried behind the end of the file, where there is nothing to lose, and undone.
+        let end = i64::try_from(meta.len().next_multiple_of(4096)).unwrap_or(i64::MAX - 8192);
+        let punch = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        let zero = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
+        // SAFETY: plain calls on an open descriptor; they touch no data.
+        unsafe {
+            info.can_punch = u32::from(libc::fallocate(file.as_raw_fd(), punch, end, 4096) == 0);
+            if info.can_punch == 1 {
+                info.can_zero = u32::from(libc::fallocate(file.as_raw_fd(), zero, end, 4096) == 0);
+                libc::fallocate(file.as_raw_fd(), punch, end, 4096);
+            }
+        }
+    }
+    Ok(info)
+}
+
+/// What `O_DIRECT` wants on this file; 4096 where the kernel does not say.
+fn direct_alignment(file: &File) -> u32 {
+    // SAFETY: all-zero is a valid `statx`; the call fills it.
+    let mut st: libc::statx = unsafe { std::mem::zeroed() };
+    let empty = c"";
+    // STATX_DIOALIGN, since Linux 6.1.
+    const DIOALIGN: u32 = 0x2000;
+    // SAFETY: an open descriptor, an empty path with AT_EMPTY_PATH, and a place for the result.
+    let r = unsafe { libc::statx(file.as_raw_fd(), empty.as_ptr(), libc::AT_EMPTY_PATH, DIOALIGN, &mut st) };
+    if r == 0 && st.stx_mask & DIOALIGN != 0 && st.stx_dio_offset_align > 0 {
+        st.stx_dio_offset_align.max(512)
+    } else {
+        4096
+    }
+}
+
+fn block(file: &File, meta: &std::fs::Metadata, write: bool) -> io::Result<HandleInfo> {
+    // From linux/fs.h.
+    const BLKGETSIZE64: libc::c_ulong = 0x8008_1272;
+    const BLKSSZGET: libc::c_ulong = 0x1268;
+    const BLKPBSZGET: libc::c_ulong = 0x127b;
+    const BLKROTATIONAL: libc::c_ulong = 0x127e;
+    let fd = file.as_raw_fd();
+    let mut info = blank(handle_kind::BLOCK);
+    let (mut logical, mut physical, mut rotational) = (512_i32, 512_u32, 0_u16);
+    // SAFETY: each ioctl writes one number of the type that its argument points to.
+    unsafe {
+        if libc::ioctl(fd, BLKGETSIZE64 as _, &mut info.size) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        libc::ioctl(fd, BLKSSZGET as _, &mut logical);
+        libc::ioctl(fd, BLKPBSZGET as _, &mut physical);
+        libc::ioctl(fd, BLKROTATIONAL as _, &mut rotational);
+    }
+    info.block_size = u32::try_from(logical).unwrap_or(512).max(1);
+    info.preferred_block_size = physical.max(info.block_size);
+    info.rotational = u32::from(rotational != 0);
+    info.read_only = u32::from(!write);
+    let (major, minor) = (libc::major(meta.rdev()), libc::minor(meta.rdev()));
+    let limit = format!("/sys/dev/block/{major}:{minor}/queue/write_zeroes_max_bytes");
+    let can = std::fs::read_to_string(limit).is_ok_and(|text| text.trim() != "0");
+    info.can_punch = u32::from(write && can);
+    info.can_zero = info.can_punch;
+    Ok(info)
+}

@@ -1,0 +1,165 @@
+//! What the control plane shows of ports and devices.
+
+use crate::PortId;
+use crate::handle::lock;
+use crate::port::Port;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use steadfast_shell::check::CheckRow;
+use steadfast_shell::receipt::{Mode, Receipt, Release};
+
+/// A device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceInfo {
+    /// Name by which frontends export it: the port's, with `.N` behind it for device N > 0.
+    pub name: String,
+    /// Its port.
+    pub port: String,
+    /// Number within the port.
+    pub number: u32,
+    /// Bytes.
+    pub size: u64,
+    /// Smallest unit of a request, bytes.
+    pub block_size: u32,
+    /// Unit that performs best, bytes.
+    pub preferred_block_size: u32,
+    /// Largest request that the driver takes, bytes; 0 for no limit of its own.
+    pub max_transfer: u32,
+    /// Bits of [`block_feature`](steadfast_abi::block_feature).
+    pub features: u64,
+    /// The same by name.
+    pub feature_names: Vec<String>,
+    /// World-wide identity; empty where there is none.
+    pub wwid: String,
+    /// Generation of the port.
+    pub generation: u64,
+}
+
+/// A frontend's right to use a device, for one client.
+///
+/// While it lives, the device can neither shrink nor lose a feature that it had when the claim was
+/// made, and the port is not detached without force.
+#[derive(Debug)]
+pub struct DeviceClaim {
+    /// The device at the time of the claim.
+    pub info: DeviceInfo,
+    /// Its port.
+    pub port: PortId,
+    /// The engine's number of the queue that was chosen for this client.
+    pub queue: usize,
+    pub(crate) owner: Arc<Port>,
+}
+
+impl Drop for DeviceClaim {
+    fn drop(&mut self) {
+        let mut inner = lock(&self.owner.inner);
+        if let Some(offers) = inner.offers.get_mut(&self.info.number) {
+            offers.remove(self.info.features);
+        }
+    }
+}
+
+/// Whether a port is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PortState {
+    /// A driver serves it.
+    Running,
+    /// A transaction holds its requests.
+    Held,
+    /// No driver could be connected: requests are held until an update succeeds.
+    Stranded,
+    /// A queue's thread does not answer: a driver may be stuck in it.
+    Unresponsive,
+}
+
+/// An open handle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandleSummary {
+    /// Its number.
+    pub number: u32,
+    /// The driver's name for it.
+    pub key: String,
+    /// What is open.
+    pub target: String,
+}
+
+/// A region.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionSummary {
+    /// Its name.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PortInfo {
+    /// Name.
+    pub name: String,
+    /// What serves it.
+    pub driver: Option<Release>,
+    /// Whether it is served.
+    pub state: PortState,
+    /// Count of attaches and updates.
+    pub generation: u64,
+    /// Wall clock of the last of them, milliseconds since 1970.
+    pub epoch_unix_ms: u64,
+    /// Updates that succeeded.
+    pub swaps: u64,
+    /// The engine's numbers of its queues.
+    pub queues: Vec<usize>,
+    /// Request slots, over all queues.
+    pub slots: u32,
+    /// Requests that the driver has now.
+    pub in_flight: u32,
+    /// Requests that are held now.
+    pub held: u32,
+    /// Requests completed since the port was attached.
+    pub requests: u64,
+    /// Of those, failed.
+    pub errors: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Bytes written.
+    pub bytes_written: u64,
+    /// Requests that were ever held.
+    pub held_total: u64,
+    /// How often each entry point was entered.
+    pub entered: BTreeMap<String, u64>,
+    /// How many are inside each entry point now.
+    pub inside: BTreeMap<String, u32>,
+    /// Clients that have claimed its devices.
+    pub clients: u32,
+    /// Rules of the ABI that the driver broke.
+    pub driver_faults: u64,
+    /// Parameters as given.
+    pub params: BTreeMap<String, String>,
+    /// Open handles.
+    pub handles: Vec<HandleSummary>,
+    /// Regions.
+    pub regions: Vec<RegionSummary>,
+    /// Devices.
+    pub devices: Vec<DeviceInfo>,
+    /// The last update.
+    pub last_receipt: Option<Receipt>,
+}
+
+/// What an update would find, without touching anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckReport {
+    /// Port.
+    pub port: String,
+    /// What runs.
+    pub running: Option<Release>,
+    /// What would.
+    pub candidate: Release,
+    /// Every check.
+    pub rows: Vec<CheckRow>,
+    /// How requests in flight would be treated.
+    pub mode: Option<Mode>,
+    /// Whether the update would be started.
+    pub ok: bool,
+}

@@ -1,0 +1,303 @@
+//! One driver attached to one port: its memory, and the calls into it that are not on the hot path.
+
+#![allow(unsafe_code)] // calls through the driver's table of entry points
+
+use crate::handle::lock;
+use crate::memory::Mapping;
+use crate::port::{PDU_STRIDE, Port, SLOT_STRIDE};
+use crate::services;
+use std::cell::UnsafeCell;
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::{fmt, io};
+use steadfast_abi as abi;
+use steadfast_loader::LoadedModule;
+use steadfast_shell::params::Value;
+
+/// Where a driver is in its life on a port; decides which shell calls it may make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    Idle = 0,
+    Prepare = 1,
+    Connect = 2,
+    Disconnect = 3,
+}
+
+/// Addresses that a lane needs at hand once `prepare` has run.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    /// Place in the rings' file table, by handle number; `u32::MAX` where there is none.
+    pub(crate) files: Vec<u32>,
+    /// Address and size, by region number.
+    pub(crate) regions: Vec<(usize, u64)>,
+}
+
+/// One driver attached to one port.
+///
+/// The structures that the driver sees are boxed: their addresses stay the same until the instance
+/// is dropped, which is after the driver's last call.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) port: Arc<Port>,
+    pub(crate) module: Arc<LoadedModule>,
+    pub(crate) params: BTreeMap<String, Value>,
+    pub(crate) tables: OnceLock<Tables>,
+    stage: AtomicU8,
+    /// Handles that the driver has opened or found.
+    pub(crate) handles: Mutex<Vec<u32>>,
+    last_error: Mutex<String>,
+    pub(crate) faults: AtomicU64,
+    cx: CxPort,
+    queues: Vec<CxQueue>,
+    _arenas: Vec<Mapping>,
+}
+
+struct CxPort(Box<UnsafeCell<abi::Port>>);
+struct CxQueue(Box<UnsafeCell<abi::Queue>>);
+
+impl fmt::Debug for CxPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Port")
+    }
+}
+
+impl fmt::Debug for CxQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Queue")
+    }
+}
+
+// SAFETY: the cells are written by the shell before the driver runs, and by the driver
+// (`driver_data`) on the one thread that is in a given entry point; the transaction hands them from
+// thread to thread through its mutex.
+unsafe impl Send for CxPort {}
+// SAFETY: as above.
+unsafe impl Sync for CxPort {}
+// SAFETY: as above.
+unsafe impl Send for CxQueue {}
+// SAFETY: as above.
+unsafe impl Sync for CxQueue {}
+
+impl Instance {
+    /// Gives the driver its memory. Nothing of the driver runs.
+    pub(crate) fn new(
+        port: Arc<Port>,
+        module: Arc<LoadedModule>,
+        params: BTreeMap<String, Value>,
+    ) -> io::Result<Arc<Instance>> {
+        let manifest = module.manifest();
+        let (per_port, per_queue) = (manifest.memory_port.wanted, manifest.memory_queue.wanted);
+        let features = manifest.features;
+        let mut arenas = vec![arena(per_port)?];
+        for _ in 0..port.queues.len() {
+            arenas.push(arena(per_queue)?);
+        }
+        let cx = abi::Port {
+            size: size_of::<abi::Port>() as u32,
+            number: 0,
+            adapter: port.id.0,
+            queues: port.queues.len() as u32,
+            shell: &raw const services::SHELL,
+            arena: arenas[0].base(),
+            arena_size: per_port,
+            features,
+            driver_data: 0,
+            cx: ptr::null_mut(),
+        };
+        let cx = CxPort(Box::new(UnsafeCell::new(cx)));
+        let port_cx: *mut abi::Port = cx.0.get();
+        let queue = |i: usize| {
+            let memory = &port.memory[i];
+            let queue = abi::Queue {
+                size: size_of::<abi::Queue>() as u32,
+                index: i as u32,
+                port: port_cx,
+                shell: &raw const services::SHELL,
+                slots: memory.slots(),
+                pdus: memory.pdus(),
+                data: memory.data(),
+                slot_stride: SLOT_STRIDE as u32,
+                pdu_stride: PDU_STRIDE as u32,
+                data_stride: memory.data_stride as u64,
+                data_size: memory.data_size,
+                slot_count: memory.count,
+                arena: arenas[i + 1].base(),
+                arena_size: per_queue,
+                driver_data: 0,
+                cx: ptr::null_mut(),
+            };
+            CxQueue(Box::new(UnsafeCell::new(queue)))
+        };
+        let queues = (0..port.queues.len()).map(queue).collect();
+        let instance = Arc::new(Instance {
+            port,
+            module,
+            params,
+            tables: OnceLock::new(),
+            stage: AtomicU8::new(Stage::Idle as u8),
+            handles: Mutex::default(),
+            last_error: Mutex::default(),
+            faults: AtomicU64::new(0),
+            cx,
+            queues,
+            _arenas: arenas,
+        });
+        // SAFETY: nobody else knows the cell yet; the address stays valid because the instance is
+        // dropped after the driver's last call.
+        unsafe { (*instance.cx()).cx = Arc::as_ptr(&instance).cast_mut().cast() };
+        Ok(instance)
+    }
+
+    fn cx(&self) -> *mut abi::Port {
+        self.cx.0.get()
+    }
+
+    /// The driver's view of queue `index`.
+    pub(crate) fn queue(&self, index: usize) -> *mut abi::Queue {
+        self.queues[index].0.get()
+    }
+
+    /// Tells the driver's view of queue `index` which lane it belongs to.
+    pub(crate) fn bind(&self, index: usize, lane: *mut c_void) {
+        // SAFETY: the driver is not running on this queue; only this thread touches the field.
+        unsafe { (*self.queue(index)).cx = lane };
+    }
+
+    pub(crate) fn stage(&self) -> u8 {
+        self.stage.load(Ordering::Relaxed)
+    }
+
+    /// Notes what the driver said went wrong, for the next error message about it.
+    pub(crate) fn note_error(&self, message: &str) {
+        message.clone_into(&mut lock(&self.last_error));
+    }
+
+    fn call(&self, what: &str, stage: Stage, f: impl FnOnce() -> i32) -> Result<(), String> {
+        self.stage.store(stage as u8, Ordering::Relaxed);
+        let result = f();
+        self.stage.store(Stage::Idle as u8, Ordering::Relaxed);
+        if result >= 0 {
+            return Ok(());
+        }
+        let said = std::mem::take(&mut *lock(&self.last_error));
+        let error = io::Error::from_raw_os_error(result.checked_neg().unwrap_or(libc::EIO));
+        let driver = self.module.release();
+        let text = format!("{} {}: {what}: {error}", driver.driver, driver.version);
+        Err(if said.is_empty() { text } else { format!("{text}: {said}") })
+    }
+
+    /// `prepare`, and what lanes need to know afterwards. On a control thread.
+    pub(crate) fn prepare(&self) -> Result<(), String> {
+        if let Some(prepare) = self.module.driver().prepare {
+            // SAFETY: the port is ours, valid and not in any other entry point.
+            self.call("prepare", Stage::Prepare, || unsafe { prepare(self.cx()) })?;
+        }
+        let inner = lock(&self.port.inner);
+        let files = inner.handles.iter().map(|h| h.as_ref().map_or(u32::MAX, |h| h.fixed)).collect();
+        let regions = inner.regions.iter().map(|r| (r.map.base() as usize, r.size)).collect();
+        let _ = self.tables.set(Tables { files, regions });
+        Ok(())
+    }
+
+    /// `connect` and `queue_start` on every queue. After an error nothing is left connected.
+    pub(crate) fn connect(&self) -> Result<(), String> {
+        let table = self.module.driver();
+        let connect = table.connect.ok_or("connect is missing")?;
+        // SAFETY: the port is held: nobody is in another entry point of it.
+        self.call("connect", Stage::Connect, || unsafe { connect(self.cx()) })?;
+        self.start_queues().inspect_err(|_| {
+            let _ = self.disconnect_only();
+        })
+    }
+
+    fn start_queues(&self) -> Result<(), String> {
+        let Some(start) = self.module.driver().queue_start else { return Ok(()) };
+        for i in 0..self.queues.len() {
+            // SAFETY: as for `connect`.
+            let result = self.call("queue_start", Stage::Connect, || unsafe { start(self.queue(i)) });
+            if let Err(e) = result {
+                self.stop_queues(i);
+                return Err(e);
+            }
+        }
+        Ok(())
+    }
+
+    fn stop_queues(&self, count: usize) {
+        let Some(stop) = self.module.driver().queue_stop else { return };
+        for i in (0..count).rev() {
+            // SAFETY: the port is held, the queue was started.
+            unsafe { stop(self.queue(i)) };
+        }
+    }
+
+    /// `queue_stop` on every queue and `disconnect`.
+    pub(crate) fn disconnect(&self) -> Result<(), String> {
+        self.stop_queues(self.queues.len());
+        lock(&self.port.inner).states.clear();
+        self.disconnect_only()
+    }
+
+    fn disconnect_only(&self) -> Result<(), String> {
+        let disconnect = self.module.driver().disconnect.ok_or("disconnect is missing")?;
+        // SAFETY: as for `connect`.
+        self.call("disconnect", Stage::Disconnect, || unsafe { disconnect(self.cx()) })
+    }
+
+    /// Undoes a `connect` that succeeded, without touching the state that the old driver left.
+    pub(crate) fn undo_connect(&self) -> Result<(), String> {
+        self.stop_queues(self.queues.len());
+        let kept = std::mem::take(&mut lock(&self.port.inner).states);
+        let result = self.disconnect_only();
+        lock(&self.port.inner).states = kept;
+        result
+    }
+
+    /// `reconnect` and `queue_start` on every queue.
+    pub(crate) fn reconnect(&self) -> Result<(), String> {
+        let reconnect = self.module.driver().reconnect.ok_or("reconnect is missing")?;
+        // SAFETY: as for `connect`.
+        self.call("reconnect", Stage::Connect, || unsafe { reconnect(self.cx()) })?;
+        self.start_queues()
+    }
+
+    /// Lets the driver convert the PDU of a request in flight that another driver issued.
+    pub(crate) fn adopt(&self, index: usize, tag: u32, schema: &str) -> Result<(), String> {
+        let adopt = self.module.driver().adopt.ok_or("the driver cannot adopt requests of another schema")?;
+        let queue = self.queue(index);
+        let memory = &self.port.memory[index];
+        let slot = memory.slots().wrapping_add(tag as usize * SLOT_STRIDE);
+        // SAFETY: as for `connect`; the tag is one of this queue's slots.
+        self.call("adopt", Stage::Connect, || unsafe { adopt(queue, slot.cast(), abi::Str::new(schema)) })
+    }
+
+    /// The last call. On a control thread, when no queue knows the instance any more.
+    pub(crate) fn release(&self) {
+        if let Some(release) = self.module.driver().release {
+            // SAFETY: disconnected, or never connected; nobody else calls it.
+            unsafe { release(self.cx()) };
+        }
+    }
+}
+
+fn arena(bytes: u64) -> io::Result<Mapping> {
+    Mapping::new(c"steadfast-arena", usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?)
+}
+
+/// Asks a module whether it may serve the port's hardware.
+pub(crate) fn probe(module: &LoadedModule, port: &Port) -> Result<(), String> {
+    let Some(probe) = module.driver().probe else { return Ok(()) };
+    let what = abi::Probe { size: size_of::<abi::Probe>() as u32, revision: 0, hwid: abi::Str::EMPTY };
+    // SAFETY: the module is loaded, and `what` lives during the call.
+    let result = unsafe { probe(&what) };
+    if result >= 0 {
+        return Ok(());
+    }
+    let error = io::Error::from_raw_os_error(result.checked_neg().unwrap_or(libc::EIO));
+    let driver = module.release();
+    Err(format!("{} {}: probe for port {}: {error}", driver.driver, driver.version, port.name))
+}

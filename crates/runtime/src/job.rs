@@ -1,0 +1,400 @@
+//! One transaction on one port, from the moment its queues are told to hold requests until the last
+//! of them has released them again.
+//!
+//! Each queue of the port takes part on its own thread and in its own time, and never waits for
+//! another by blocking: it *holds*, goes on serving its other ports until it has *settled* (nothing
+//! left in flight that must be drained; at once when requests are adopted), and *arrives*. The last
+//! to arrive runs the phases from `disconnect` to `connect`: by then no queue enters the port's
+//! driver. Each queue then *releases*: takes the verdict over and lets held requests in. With one
+//! queue all of that is one function call, without any other thread.
+//!
+//! Whoever touches the state machine has its mutex. The verdict is an atomic that changes once, so a
+//! queue that waits for it looks without locking.
+
+#![allow(unsafe_code)] // hands PDUs and lanes between threads, see `Lane`
+
+use crate::core::now_ns;
+use crate::engine::Remote;
+use crate::handle::lock;
+use crate::instance::Instance;
+use crate::lane::Lane;
+use crate::port::{PDU_STRIDE, Port};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+use steadfast_shell::receipt::Mode;
+use steadfast_shell::update::{Action, Input, Update};
+
+/// Longest time that a queue spins for the others' verdict before it goes back to its loop.
+const SPIN_NS: u64 = 50_000;
+
+/// Who serves the port after the transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Verdict {
+    Undecided = 0,
+    /// The new driver.
+    New = 1,
+    /// The old one.
+    Old = 2,
+    /// Nobody: both failed (requests stay held), or the port is detached.
+    Nobody = 3,
+}
+
+/// What one queue contributed.
+#[derive(Debug, Default)]
+pub(crate) struct Part {
+    pub(crate) hold_ns: u64,
+    pub(crate) release_ns: u64,
+    pub(crate) held: u32,
+    pub(crate) drained: u32,
+    pub(crate) adopted: u32,
+    pub(crate) longest_stall_ns: u64,
+    in_flight_at_hold: u32,
+    tags: Vec<u32>,
+    pdus: Vec<u8>,
+}
+
+/// The transaction.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) port: Arc<Port>,
+    pub(crate) old: Option<Arc<Instance>>,
+    /// `None`: the port is being detached.
+    pub(crate) new: Option<Arc<Instance>>,
+    pub(crate) mode: Mode,
+    /// Schema of the PDUs in flight, when the new driver must convert them.
+    pub(crate) convert: Option<String>,
+    pub(crate) update: Mutex<Update>,
+    pub(crate) parts: Vec<Mutex<Part>>,
+    verdict: AtomicU8,
+    begun: AtomicBool,
+    unheld: AtomicU32,
+    unsettled: AtomicU32,
+    unreleased: AtomicU32,
+    remotes: Vec<Arc<Remote>>,
+    finished: SyncSender<()>,
+}
+
+impl Job {
+    pub(crate) fn new(
+        port: Arc<Port>,
+        old: Option<Arc<Instance>>,
+        new: Option<Arc<Instance>>,
+        (mode, convert): (Mode, Option<String>),
+        update: Update,
+        finished: SyncSender<()>,
+    ) -> Job {
+        let queues = port.queues.len();
+        let pdu = old.as_ref().map_or(0, |i| i.module.driver().pdu_size as usize).min(PDU_STRIDE);
+        // Room for every PDU is made here, before the pause.
+        let part = |i: usize| {
+            let slots = port.memory[i].count as usize;
+            let room = if convert.is_some() { slots } else { 0 };
+            let (tags, pdus) = (Vec::with_capacity(room), Vec::with_capacity(room * pdu));
+            Mutex::new(Part { tags, pdus, ..Part::default() })
+        };
+        let parts = (0..queues).map(part).collect();
+        let n = queues as u32;
+        let remotes = port.remotes.clone();
+        Job {
+            port,
+            old,
+            new,
+            mode,
+            convert,
+            update: Mutex::new(update),
+            parts,
+            verdict: AtomicU8::new(Verdict::Undecided as u8),
+            begun: AtomicBool::new(false),
+            unheld: AtomicU32::new(n),
+            unsettled: AtomicU32::new(n),
+            unreleased: AtomicU32::new(n),
+            remotes,
+            finished,
+        }
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        match self.verdict.load(Ordering::Acquire) {
+            0 => Verdict::Undecided,
+            1 => Verdict::New,
+            2 => Verdict::Old,
+            _ => Verdict::Nobody,
+        }
+    }
+
+    fn decide(&self, verdict: Verdict) {
+        self.verdict.store(verdict as u8, Ordering::Release);
+    }
+
+    fn old_pdu_size(&self) -> usize {
+        self.old.as_ref().map_or(0, |i| i.module.driver().pdu_size as usize)
+    }
+
+    /// A queue holds: start_update. Called once per queue, on its thread.
+    ///
+    /// # Safety
+    /// `lane` is this thread's, and nobody is inside its driver on this queue.
+    pub(crate) unsafe fn hold(&self, lane: *mut Lane) {
+        let now = now_ns();
+        if !self.begun.swap(true, Ordering::AcqRel) {
+            lock(&self.update).restart_clock(now);
+        }
+        // SAFETY: as promised; see the rules in `lane`.
+        unsafe {
+            Lane::close(lane, self.mode == Mode::Adopt);
+            let index = (*lane).index;
+            if let Some(new) = &self.new {
+                new.bind(index, lane.cast());
+            }
+            let mut part = lock(&self.parts[index]);
+            part.hold_ns = now;
+            part.in_flight_at_hold = (*lane).slots.issued();
+            if self.mode == Mode::Drain {
+                Lane::cancel_port_ops(lane);
+            }
+        }
+        if self.unheld.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let mut update = lock(&self.update);
+            if update.action() == Action::StartUpdate {
+                update.step(Input::Ok, now_ns());
+            }
+        }
+    }
+
+    /// Looks whether this queue has settled. True once it has arrived.
+    ///
+    /// # Safety
+    /// As for `hold`.
+    pub(crate) unsafe fn settle(&self, lane: *mut Lane) -> bool {
+        // SAFETY: as promised.
+        let busy = unsafe { if self.mode == Mode::Adopt { 0 } else { (*lane).busy() } };
+        if busy > 0 {
+            let mut update = lock(&self.update);
+            if update.action() == Action::Settle
+                && update.step(Input::InFlight(busy), now_ns()) == Action::Cancel
+            {
+                drop(update);
+                self.cancelled();
+            }
+            return false;
+        }
+        // SAFETY: as promised.
+        unsafe {
+            (*lane).seal();
+            let mut part = lock(&self.parts[(*lane).index]);
+            if self.mode == Mode::Adopt {
+                part.adopted = (*lane).slots.issued();
+                if self.convert.is_some() {
+                    let part = &mut *part;
+                    (*lane).save_pdus(self.old_pdu_size(), &mut part.tags, &mut part.pdus);
+                }
+            } else {
+                part.drained = part.in_flight_at_hold;
+            }
+        }
+        if self.unsettled.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.run();
+        } else if self.mode == Mode::Adopt {
+            let until = now_ns() + SPIN_NS;
+            while self.verdict() == Verdict::Undecided && now_ns() < until {
+                std::hint::spin_loop();
+            }
+        }
+        true
+    }
+
+    /// The phases between the drivers, on the thread of the last queue to arrive.
+    fn run(&self) {
+        let mut update = lock(&self.update);
+        if update.action() != Action::Settle {
+            return;
+        }
+        let mut action = update.step(Input::Ok, now_ns());
+        loop {
+            let result = match action {
+                Action::Disconnect => self.old.as_ref().map_or(Ok(()), |i| i.disconnect()),
+                Action::Transfer => self.transfer(),
+                Action::Connect => self.connect(),
+                Action::DisconnectNew => Ok(()),
+                Action::Reconnect => self.reconnect(),
+                Action::Finish => {
+                    self.finish();
+                    break self.decide(Verdict::New);
+                }
+                Action::Cancel => break self.decide(Verdict::Old),
+                _ => {
+                    lock(&self.port.inner).serving = None;
+                    break self.decide(Verdict::Nobody);
+                }
+            };
+            let input = result.map_or_else(Input::Failed, |()| Input::Ok);
+            action = update.step(input, now_ns());
+        }
+        drop(update);
+        self.wake_others();
+    }
+
+    /// The state that the new driver reads must be there before it is let in.
+    fn transfer(&self) -> Result<(), String> {
+        let Some(new) = &self.new else { return Ok(()) };
+        let reads = &new.module.manifest().state_read;
+        let mut inner = lock(&self.port.inner);
+        inner.announced.clear();
+        if self.old.is_none() || reads.is_empty() || inner.states.is_empty() {
+            return Ok(());
+        }
+        if reads.iter().any(|schema| inner.states.iter().any(|(known, _)| *known == schema.to_string())) {
+            return Ok(());
+        }
+        let list = |all: Vec<String>| all.join(", ");
+        let written = list(inner.states.iter().map(|(s, _)| s.clone()).collect());
+        let wanted = list(reads.iter().map(ToString::to_string).collect());
+        Err(format!("state written as {written}; the new driver reads {wanted}"))
+    }
+
+    fn connect(&self) -> Result<(), String> {
+        let Some(new) = &self.new else { return Ok(()) };
+        new.connect()?;
+        let checked = self.adopt(new).and_then(|()| self.check_devices());
+        checked.inspect_err(|_| {
+            self.restore_pdus();
+            if let Err(e) = new.undo_connect() {
+                tracing::warn!(port = self.port.name, "undoing connect: {e}");
+            }
+        })
+    }
+
+    fn adopt(&self, new: &Instance) -> Result<(), String> {
+        let Some(schema) = &self.convert else { return Ok(()) };
+        for (index, part) in self.parts.iter().enumerate() {
+            for tag in &lock(part).tags {
+                new.adopt(index, *tag, schema)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_pdus(&self) {
+        let size = self.old_pdu_size();
+        if size == 0 {
+            return;
+        }
+        for (index, part) in self.parts.iter().enumerate() {
+            let part = lock(part);
+            for (tag, pdu) in part.tags.iter().zip(part.pdus.chunks_exact(size)) {
+                let at = self.port.memory[index].pdus().wrapping_add(*tag as usize * PDU_STRIDE);
+                // SAFETY: the PDU of a request in flight; its lane is sealed and touches it no more.
+                unsafe { std::ptr::copy_nonoverlapping(pdu.as_ptr(), at, size) };
+            }
+        }
+    }
+
+    /// Every device that clients use must still be there.
+    fn check_devices(&self) -> Result<(), String> {
+        let inner = lock(&self.port.inner);
+        for device in &inner.devices {
+            let used = inner.offers.get(&device.number).is_some_and(|o| o.clients > 0);
+            if used && !inner.announced.iter().any(|d| d.number == device.number) {
+                return Err(format!(
+                    "device {} has clients, and the new driver does not announce it",
+                    device.number
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn reconnect(&self) -> Result<(), String> {
+        lock(&self.port.inner).announced.clear();
+        let result = self.old.as_ref().map_or(Ok(()), |i| i.reconnect());
+        lock(&self.port.inner).announced.clear();
+        result
+    }
+
+    /// The new driver serves from here on: its devices and its instance become the port's.
+    fn finish(&self) {
+        let mut inner = lock(&self.port.inner);
+        inner.serving.clone_from(&self.new);
+        if self.new.is_some() {
+            inner.devices = std::mem::take(&mut inner.announced);
+            inner.swaps += u64::from(self.old.is_some());
+            self.port.generation.fetch_add(1, Ordering::AcqRel);
+            self.port.epoch_unix_ms.store(unix_ms(), Ordering::Release);
+        } else {
+            inner.devices.clear();
+        }
+    }
+
+    fn cancelled(&self) {
+        self.decide(Verdict::Old);
+        self.wake_others();
+    }
+
+    fn wake_others(&self) {
+        if self.remotes.len() > 1 {
+            self.remotes.iter().for_each(|r| r.wake());
+        }
+    }
+
+    /// Gives the transaction up, if it has not come to a verdict, because a queue does not answer.
+    pub(crate) fn abandon(&self, why: &str) {
+        // Locked for long means that a driver does not return from `connect` or the like.
+        let Ok(mut update) = self.update.try_lock() else { return };
+        if matches!(update.action(), Action::StartUpdate | Action::Settle)
+            && update.step(Input::Abandon(why.to_owned()), now_ns()) == Action::Cancel
+        {
+            drop(update);
+            self.decide(Verdict::Old);
+            self.remotes.iter().for_each(|r| r.wake());
+        }
+    }
+
+    /// A queue takes the verdict over and lets held requests in.
+    ///
+    /// # Safety
+    /// As for `hold`; the verdict is there.
+    pub(crate) unsafe fn release(&self, lane: *mut Lane) {
+        // SAFETY: as promised.
+        unsafe {
+            let index = (*lane).index;
+            let release_ns = now_ns();
+            let (longest, held) = match self.verdict() {
+                Verdict::New => {
+                    (*lane).install(self.new.clone());
+                    if self.new.is_some() { Lane::open(lane, true) } else { (0, 0) }
+                }
+                Verdict::Old if self.old.is_some() => Lane::open(lane, false),
+                _ => {
+                    (*lane).install(None);
+                    (0, (*lane).slots.held())
+                }
+            };
+            Lane::commit(lane);
+            let mut part = lock(&self.parts[index]);
+            part.release_ns = release_ns;
+            part.held = held;
+            let pause = release_ns.saturating_sub(part.hold_ns);
+            // Requests that waited in a socket or in the ring, because this thread was busy with the
+            // swap, were kept from the driver for at most the pause.
+            let busy_here = if self.mode == Mode::Adopt { pause } else { 0 };
+            part.longest_stall_ns = longest.max(busy_here);
+        }
+        if self.unreleased.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let mut update = lock(&self.update);
+            if matches!(update.action(), Action::Finish | Action::Cancel) {
+                update.step(Input::Ok, now_ns());
+            }
+            drop(update);
+            let _ = self.finished.try_send(());
+        }
+    }
+}
+
+/// Wall clock, milliseconds since 1970.
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,90 @@
+//! Memory that the shell owns: memfd-backed mappings, so that a driver in another process could map
+//! the same pages.
+
+// Raw mappings are what this module is for; everything it hands out is bounds-checked.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+
+/// Bytes of a page; the unit of every size here.
+pub(crate) const PAGE: usize = 4096;
+
+/// Rounds up to whole pages.
+pub(crate) const fn pages(bytes: usize) -> usize {
+    bytes.div_ceil(PAGE) * PAGE
+}
+
+/// A zeroed, page-aligned, shared mapping. Pages cost memory only when touched.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: a `Mapping` is an address range; who may touch which bytes when is decided by its users.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps `len` bytes, rounded up to pages. `len` 0 maps nothing.
+    pub(crate) fn new(name: &CStr, len: usize) -> io::Result<Mapping> {
+        let len = pages(len);
+        if len == 0 {}
+        // SAFETY: `name` is a C string; the result is checked before it is owned.
+        let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: `fd` was just created and nobody else has it.
+        let memfd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let size = i64::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: plain call on a descriptor that we own.
+        if unsafe { libc::ftruncate(fd, size) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice; the result is checked.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, flags, memfd.as_raw_fd(), 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        // The mapping keeps the file alive; its descriptor would only count against the limit.
+        Ok(Mapping { base, len })
+        // The mapping keeps the file alive; the descriptor would only count against the limit.
+    }
+
+    /// First byte; dangling when the mapping is empty.
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            // SAFETY: maps exactly what `new` mapped; users keep the `Mapping` as long as they use it.
+            unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_is_zeroed_and_rounded_up_to_pages() {
+        let map = Mapping::new(c"test", 5000).expect("mapped");
+        assert_eq!(map.base() as usize % PAGE, 0);
+        // SAFETY: 8192 mapped bytes, ours alone.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(map.base(), 8192) };
+        assert!(bytes.iter().all(|b| *b == 0));
+        bytes[8191] = 1;
+    }
+}

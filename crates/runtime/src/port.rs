@@ -1,0 +1,363 @@
+//! What belongs to a port whichever driver serves it: slots, state, regions, handles, devices.
+
+use crate::engine::Remote;
+use crate::error::{EngineError, ErrorKind};
+use crate::handle::{FileSlots, Handle, OpenSpec, lock, open_file};
+use crate::instance::Instance;
+use crate::memory::{Mapping, pages};
+use crate::{DeviceInfo, PortId};
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use steadfast_abi as abi;
+use steadfast_abi::block_feature;
+use steadfast_shell::receipt::Receipt;
+
+/// Bytes from one request header to the next.
+pub(crate) const SLOT_STRIDE: usize = 64;
+/// Bytes from one PDU to the next, and so the most that a driver can have.
+pub(crate) const PDU_STRIDE: usize = 256;
+/// Bytes before each data buffer that are not the driver's: room for a frontend's reply header, and
+/// a page so that the buffer stays page-aligned.
+pub(crate) const DATA_LEAD: usize = 4096;
+
+/// The slots of one port on one queue, in memory.
+#[derive(Debug)]
+pub(crate) struct SlotMemory {
+    map: Mapping,
+    pub(crate) count: u32,
+    pub(crate) data_size: u32,
+    pdus: usize,
+    data: usize,
+    pub(crate) data_stride: usize,
+}
+
+impl SlotMemory {
+    pub(crate) fn new(port: &str, count: u32, data_size: u32) -> std::io::Result<SlotMemory> {
+        let n = count as usize;
+        let pdus = pages(n * SLOT_STRIDE);
+        let data = pdus + pages(n * PDU_STRIDE);
+        let data_stride = DATA_LEAD + pages(data_size as usize);
+        let name = CString::new(format!("steadfast-slots-{port}")).unwrap_or_default();
+        let map = Mapping::new(&name, data + n * data_stride)?;
+        Ok(SlotMemory { map, count, data_size, pdus, data, data_stride })
+    }
+
+    pub(crate) fn slots(&self) -> *mut u8 {
+        self.map.base()
+    }
+
+    pub(crate) fn pdus(&self) -> *mut u8 {
+        self.map.base().wrapping_add(self.pdus)
+    }
+
+    /// The data buffer of slot 0.
+    pub(crate) fn data(&self) -> *mut u8 {
+        self.map.base().wrapping_add(self.data + DATA_LEAD)
+    }
+}
+
+/// A device that a port serves.
+#[derive(Clone, Debug)]
+pub(crate) struct Device {
+    pub(crate) number: u32,
+    pub(crate) size: u64,
+    pub(crate) block_size: u32,
+    pub(crate) preferred_block_size: u32,
+    pub(crate) max_transfer: u32,
+    pub(crate) features: u64,
+    pub(crate) wwid: String,
+}
+
+/// What the clients of one device have been offered.
+#[derive(Clone, Debug)]
+pub(crate) struct Offers {
+    pub(crate) clients: u32,
+    features: [u32; 64],
+}
+
+impl Default for Offers {
+    fn default() -> Offers {
+        Offers { clients: 0, features: [0; 64] }
+    }
+}
+
+impl Offers {
+    pub(crate) fn add(&mut self, features: u64) {
+        self.clients += 1;
+        for (bit, n) in self.features.iter_mut().enumerate() {
+            *n += (features >> bit & 1) as u32;
+        }
+    }
+
+    pub(crate) fn remove(&mut self, features: u64) {
+        self.clients = self.clients.saturating_sub(1);
+        for (bit, n) in self.features.iter_mut().enumerate() {
+            *n = n.saturating_sub((features >> bit & 1) as u32);
+        }
+    }
+
+    /// Features that at least one client relies on.
+    pub(crate) fn relied_on(&self) -> u64 {
+        self.features.iter().enumerate().fold(0, |all, (bit, n)| all | u64::from(*n > 0) << bit)
+    }
+}
+
+/// Features whose absence breaks a promise to a client. The others describe, or switch on something
+/// that a client must be ready to do without.
+pub(crate) const PROMISES: u64 = block_feature::FLUSH
+    | block_feature::FUA
+    | block_feature::TRIM
+    | block_feature::WRITE_ZEROES
+    | block_feature::FAST_ZERO
+    | block_feature::CACHE
+    | block_feature::STATUS
+    | block_feature::MULTI_CONN;
+
+/// A region of memory by name.
+#[derive(Debug)]
+pub(crate) struct RegionMemory {
+    pub(crate) name: String,
+    pub(crate) size: u64,
+    pub(crate) map: Mapping,
+}
+
+/// The parts of a port that change, all off the hot path.
+#[derive(Debug, Default)]
+pub(crate) struct PortInner {
+    pub(crate) given: BTreeMap<String, String>,
+    pub(crate) states: Vec<(String, Vec<u8>)>,
+    pub(crate) regions: Vec<RegionMemory>,
+    /// By handle number; a gap is a handle that was given up.
+    pub(crate) handles: Vec<Option<Handle>>,
+    pub(crate) devices: Vec<Device>,
+    /// What a driver announced within `connect`: replaces `devices` when the update succeeds.
+    pub(crate) announced: Vec<Device>,
+    pub(crate) offers: BTreeMap<u32, Offers>,
+    pub(crate) serving: Option<Arc<Instance>>,
+    pub(crate) swaps: u64,
+    pub(crate) driver_faults: u64,
+    pub(crate) last_receipt: Option<Receipt>,
+}
+
+/// A port.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) id: PortId,
+    pub(crate) name: String,
+    /// Engine's numbers of the queues that the port is spread over.
+    pub(crate) queues: Vec<usize>,
+    pub(crate) remotes: Vec<Arc<Remote>>,
+    pub(crate) memory: Vec<SlotMemory>,
+    pub(crate) files: Arc<FileSlots>,
+    pub(crate) generation: AtomicU64,
+    pub(crate) epoch_unix_ms: AtomicU64,
+    pub(crate) next_queue: AtomicU64,
+    pub(crate) inner: Mutex<PortInner>,
+    /// Held by the one transaction that a port can be in.
+    pub(crate) transaction: Mutex<()>,
+}
+
+impl Port {
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Finds an open handle, or opens one: its number, or a negative errno and why.
+    pub(crate) fn open(&self, key: &str, spec: &OpenSpec, may_open: bool) -> Result<u32, (i32, String)> {
+        {
+            let inner = lock(&self.inner);
+            let known = |h: &Option<Handle>| h.as_ref().is_some_and(|h| h.key == key && h.spec == *spec);
+            if let Some(number) = inner.handles.iter().position(known) {
+                return Ok(number as u32);
+            }
+        }
+        if !may_open {
+            return Err((libc::EPERM, format!("{}: resources are opened in `prepare` only", spec.target)));
+        }
+        if spec.kind != abi::open_kind::FILE {
+            return Err((libc::EOPNOTSUPP, format!("kind {} cannot be opened here", spec.kind)));
+        }
+        let (file, info) = open_file(spec)?;
+        let full = (libc::EMFILE, "every place for open files is taken".to_owned());
+        let fixed = self.files.take().ok_or(full)?;
+        self.register(fixed, file.as_raw_fd());
+        let handle = Handle { key: key.to_owned(), spec: spec.clone(), file, fixed, info };
+        let mut inner = lock(&self.inner);
+        match inner.handles.iter().position(Option::is_none) {
+            Some(gap) => {
+                inner.handles[gap] = Some(handle);
+                Ok(gap as u32)
+            }
+            None => {
+                inner.handles.push(Some(handle));
+                Ok(inner.handles.len() as u32 - 1)
+            }
+        }
+    }
+
+    /// Puts `fd` (-1: nothing) at place `fixed` of the file table of each of the port's rings, and
+    /// waits until it is there.
+    fn register(&self, fixed: u32, fd: i32) {
+        for remote in &self.remotes {
+            remote.call(move |rt| rt.register_file(fixed, fd));
+        }
+    }
+
+    /// Closes every handle whose number is not in `keep`.
+    pub(crate) fn close_all_but(&self, keep: &[u32]) {
+        let gone: Vec<Handle> = {
+            let mut inner = lock(&self.inner);
+            let places = inner.handles.iter_mut().enumerate();
+            places.filter(|(i, _)| !keep.contains(&(*i as u32))).filter_map(|(_, h)| h.take()).collect()
+        };
+        for handle in gone {
+            self.register(handle.fixed, -1);
+            self.files.give(handle.fixed);
+        }
+    }
+
+    /// Finds or makes a region: number, address, size, whether it is new.
+    pub(crate) fn region(
+        &self,
+        name: &str,
+        size: u64,
+        may_make: bool,
+    ) -> Result<(u32, usize, u64, bool), i32> {
+        let mut inner = lock(&self.inner);
+        if let Some(number) = inner.regions.iter().position(|r| r.name == name) {
+            let r = &inner.regions[number];
+            let same = size == 0 || r.size == size;
+            return if same {
+                Ok((number as u32, r.map.base() as usize, r.size, false))
+            } else {
+                Err(libc::EEXIST)
+            };
+        }
+        if !may_make || size == 0 {
+            return Err(libc::ENOENT);
+        }
+        let len = usize::try_from(size).map_err(|_| libc::ENOMEM)?;
+        let label = CString::new(format!("steadfast-{}-{name}", self.name)).unwrap_or_default();
+        let map = Mapping::new(&label, len).map_err(|e| e.raw_os_error().unwrap_or(libc::ENOMEM))?;
+        let base = map.base() as usize;
+        inner.regions.push(RegionMemory { name: name.to_owned(), size, map });
+        Ok((inner.regions.len() as u32 - 1, base, size, true))
+    }
+
+    /// Checks a device that a driver announces against sense and against what clients rely on.
+    pub(crate) fn check_announcement(&self, device: &Device) -> Result<(), (i32, String)> {
+        let d = device;
+        let invalid = |what: String| Err((libc::EINVAL, format!("device {}: {what}", d.number)));
+        if !d.block_size.is_power_of_two() || d.block_size > 65536 {
+            return invalid(format!("block size {} is not a power of two from 1 to 65536", d.block_size));
+        }
+        if !d.preferred_block_size.is_power_of_two() || d.preferred_block_size < d.block_size {
+            let (p, b) = (d.preferred_block_size, d.block_size);
+            return invalid(format!(
+                "preferred block size {p} is not a power of two from the block size {b} up"
+            ));
+        }
+        if d.size == 0 || d.size % u64::from(d.block_size) != 0 || d.size > i64::MAX as u64 {
+            let (s, b) = (d.size, d.block_size);
+            return invalid(format!("size {s} is not a positive multiple of the block size {b}"));
+        }
+        if d.max_transfer != 0 && d.max_transfer < d.block_size {
+            return invalid(format!(
+                "largest request {} is below the block size {}",
+                d.max_transfer, d.block_size
+            ));
+        }
+        self.check_kept(device)
+    }
+
+    fn check_kept(&self, d: &Device) -> Result<(), (i32, String)> {
+        let inner = lock(&self.inner);
+        let Some(offers) = inner.offers.get(&d.number).filter(|o| o.clients > 0) else { return Ok(()) };
+        let Some(now) = inner.devices.iter().find(|known| known.number == d.number) else { return Ok(()) };
+        let busy = |what: String| Err((libc::EBUSY, format!("device {}: {what}", d.number)));
+        if d.size < now.size {
+            return busy(format!("size {} is smaller than the {} that clients use", d.size, now.size));
+        }
+        if d.block_size > now.block_size {
+            let (new, old) = (d.block_size, now.block_size);
+            return busy(format!("block size {new} is larger than the {old} that clients use"));
+        }
+        let lost = offers.relied_on() & PROMISES & !d.features;
+        if lost != 0 {
+            return busy(format!("features that clients rely on are missing: {}", feature_names(lost)));
+        }
+        if d.features & block_feature::READ_ONLY & !now.features != 0 {
+            return busy("it would become read-only under its clients".to_owned());
+        }
+        Ok(())
+    }
+
+    /// A device as the control plane shows it.
+    pub(crate) fn device_info(&self, device: &Device) -> DeviceInfo {
+        DeviceInfo {
+            name: if device.number == 0 {
+                self.name.clone()
+            } else {
+                format!("{}.{}", self.name, device.number)
+            },
+            port: self.name.clone(),
+            number: device.number,
+            size: device.size,
+            block_size: device.block_size,
+            preferred_block_size: device.preferred_block_size,
+            max_transfer: device.max_transfer,
+            features: device.features,
+            feature_names: feature_list(device.features),
+            wwid: device.wwid.clone(),
+            generation: self.generation(),
+        }
+    }
+
+    /// Refuses names that could not be an export, a file name or a word in a table.
+    pub(crate) fn check_name(name: &str) -> Result<(), EngineError> {
+        let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if !name.is_empty() && name.len() <= 64 && name.chars().all(fine) {
+            return Ok(());
+        }
+        let what = format!("name {name:?}: allowed are 1 to 64 letters, digits, '-' and '_'");
+        Err(EngineError::new(ErrorKind::Invalid, what))
+    }
+}
+
+/// Names of feature bits, in the order of the bits.
+pub(crate) fn feature_list(features: u64) -> Vec<String> {
+    let named = |bit: u32| {
+        let name = block_feature::NAMES.get(bit as usize);
+        name.map_or_else(|| format!("bit-{bit}"), |n| (*n).to_owned())
+    };
+    (0..64).filter(|bit| features >> bit & 1 == 1).map(named).collect()
+}
+
+fn feature_names(features: u64) -> String {
+    feature_list(features).join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offers_are_relied_on_while_a_client_has_them() {
+        let mut offers = Offers::default();
+        offers.add(block_feature::TRIM | block_feature::FLUSH);
+        offers.add(block_feature::FLUSH);
+        offers.remove(block_feature::TRIM | block_feature::FLUSH);
+        assert_eq!((offers.clients, offers.relied_on()), (1, block_feature::FLUSH));
+    }
+
+    #[test]
+    fn names_are_words() {
+        assert!(Port::check_name("vol-0_A").is_ok());
+        for bad in ["", "a b", "../x", "a/b", "ä", &"x".repeat(65)] {
+            assert!(Port::check_name(bad).is_err(), "{bad}");
+        }
+    }
+}

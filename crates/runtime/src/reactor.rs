@@ -1,0 +1,574 @@
+//! The loop of one queue: its ring, its ports, its frontends.
+//!
+//! A turn takes the completions that are there, lets drivers and frontends act on them, gathers what
+//! they produced, and ends in one `io_uring_enter` that submits everything and waits for more.
+
+#![allow(unsafe_code)] // enters drivers through lanes, see `Lane`
+
+use crate::core::{Core, kind, now_ns, user_data};
+use crate::engine::{Engine, Remote};
+use crate::error::EngineError;
+use crate::frontend::Frontend;
+use crate::job::{Job, Verdict};
+use crate::lane::Lane;
+use crate::ops::OpKind;
+use crate::port::Port;
+use crate::{BlockRequest, FrontendId, LaneId, PortId, Tag};
+use io_uring::{opcode, squeue, types};
+use std::os::fd::AsRawFd;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+use steadfast_abi as abi;
+
+/// Completions taken in one turn.
+const BATCH: usize = 256;
+/// What an eventfd reads.
+const WAKE_BYTES: usize = 8;
+
+struct Place {
+    frontend: Option<Box<dyn Frontend>>,
+    used: bool,
+    dirty: bool,
+    removed: bool,
+    /// Ring operations that have not completed.
+    ring_ops: u32,
+}
+
+/// The loop of one queue. Handed to frontends and tasks by `&mut`, always on its own thread.
+pub struct Reactor {
+    core: NonNull<Core>,
+    lanes: Vec<Option<NonNull<Lane>>>,
+    places: Vec<Place>,
+    free_places: Vec<u32>,
+    dirty: Vec<FrontendId>,
+    starved: Vec<LaneId>,
+    jobs: Vec<LaneId>,
+    leaving: Vec<(LaneId, Box<dyn FnOnce() + Send>)>,
+    index: usize,
+    remote: Arc<Remote>,
+    engine: Engine,
+    wake: Box<[u8; WAKE_BYTES]>,
+    times: Vec<Box<types::Timespec>>,
+    stopping: bool,
+}
+
+impl Reactor {
+    pub(crate) fn new(
+        index: usize,
+        engine: Engine,
+        remote: Arc<Remote>,
+        blocking: Sender<crate::core::BlockingJob>,
+        files: u32,
+    ) -> Result<Reactor, EngineError> {
+        let core = Box::new(Core::new(blocking, files)?);
+        Ok(Reactor {
+            core: NonNull::from(Box::leak(core)),
+            lanes: Vec::new(),
+            places: Vec::new(),
+            free_places: Vec::new(),
+            dirty: Vec::new(),
+            starved: Vec::new(),
+            jobs: Vec::new(),
+            leaving: Vec::new(),
+            index,
+            remote,
+            engine,
+            wake: Box::new([0; WAKE_BYTES]),
+            times: Vec::new(),
+            stopping: false,
+        })
+    }
+
+    fn core(&mut self) -> &mut Core {
+        // SAFETY: the core is this thread's and lives as long as the reactor; no other reference to
+        // it is alive outside a driver's call, and none of those spans a call of this function.
+        unsafe { self.core.as_mut() }
+    }
+
+    fn lane_ptr(&self, lane: LaneId) -> Option<NonNull<Lane>> {
+        *self.lanes.get(lane.0 as usize)?
+    }
+
+    fn lane_ref(&self, lane: LaneId) -> Option<&Lane> {
+        // SAFETY: this thread's lane; no driver is inside while the reactor is borrowed.
+        self.lane_ptr(lane).map(|l| unsafe { &*l.as_ptr() })
+    }
+
+    fn lane_mut(&mut self, lane: LaneId) -> Option<&mut Lane> {
+        // SAFETY: as above.
+        self.lane_ptr(lane).map(|l| unsafe { &mut *l.as_ptr() })
+    }
+
+    // ---- the loop ----
+
+    pub(crate) fn run(mut self) {
+        self.arm_wake();
+        let mut batch = [(0_u64, 0_i32, 0_u32); BATCH];
+        while !self.stopping || self.busy() {
+            let now = now_ns();
+            self.core().now_ns = now;
+            let mut n = 0;
+            for cqe in self.core().ring.completion().take(BATCH) {
+                batch[n] = (cqe.user_data(), cqe.result(), cqe.flags());
+                n += 1;
+            }
+            for (data, result, flags) in &batch[..n] {
+                self.dispatch(*data, *result, *flags);
+            }
+            self.settle();
+            self.flush();
+            if n == BATCH {
+                self.core().submit();
+            } else {
+                let timeout = self.timeout_ns();
+                self.core().submit_and_wait(timeout);
+            }
+            self.times.clear();
+        }
+    }
+
+    fn busy(&self) -> bool {
+        self.lanes.iter().any(Option::is_some) || self.places.iter().any(|p| p.used)
+    }
+
+    fn arm_wake(&mut self) {
+        let fd = types::Fd(self.remote.eventfd().as_raw_fd());
+        let entry = opcode::Read::new(fd, self.wake.as_mut_ptr(), WAKE_BYTES as u32).build();
+        // SAFETY: the buffer is boxed and lives as long as the reactor.
+        unsafe { self.core().push(&entry.user_data(user_data(kind::WAKE, 0))) };
+    }
+
+    fn dispatch(&mut self, data: u64, result: i32, flags: u32) {
+        match data >> 56 {
+            kind::OP => self.op_completed(data as u32, i64::from(result)),
+            kind::FRONTEND => {
+                let (who, token) = (FrontendId((data >> 32) as u32 & 0x00ff_ffff), data as u32);
+                if let Some(place) = self.places.get_mut(who.0 as usize)
+                    && !io_uring::cqueue::more(flags)
+                {
+                    place.ring_ops -= 1;
+                }
+                self.with(who, |f, rt| f.ring(rt, who, token, result, flags));
+            }
+            kind::WAKE => {
+                self.arm_wake();
+                for task in self.remote.take() {
+                    task(self);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An operation of a driver has completed, on the ring or elsewhere.
+    pub(crate) fn op_completed(&mut self, id: u32, result: i64) {
+        let Some(entry) = self.core().ops.remove(id) else { return };
+        let timed = entry.code == abi::op::TIMEOUT && result == -i64::from(libc::ETIME);
+        let stopped = matches!(entry.kind, OpKind::Timer(_)) && result == -i64::from(libc::ECANCELED);
+        if stopped {
+            return;
+        }
+        // SAFETY: a lane stays while it has operations in flight; nobody is inside its driver.
+        unsafe { Lane::op_completed(entry.lane.as_ptr(), entry, id, if timed { 0 } else { result }) };
+    }
+
+    /// Delivers completions, ends batches and advances transactions until nothing moves.
+    fn settle(&mut self) {
+        loop {
+            self.deliver();
+            let commits = std::mem::take(&mut self.core().commits);
+            let none = commits.is_empty();
+            for lane in &commits {
+                // SAFETY: lanes in the list are this thread's and alive: a lane with a batch has
+                // requests, and is not dropped while it has.
+                unsafe { Lane::commit(lane.as_ptr()) };
+            }
+            self.put_back(commits);
+            let moved = self.poll_jobs() | self.feed_starved() | self.poll_leaving();
+            if none && !moved && self.core().done.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Keeps the room that the list has, unless a commit has begun a new list.
+    fn put_back(&mut self, mut list: Vec<NonNull<Lane>>) {
+        list.clear();
+        if self.core().commits.is_empty() {
+            self.core().commits = list;
+        }
+    }
+
+    fn deliver(&mut self) {
+        while !self.core().done.is_empty() {
+            let mut done = std::mem::take(&mut self.core().done);
+            for d in &done {
+                self.with(d.frontend, |f, rt| f.completed(rt, d.frontend, d.lane, d.tag, d.cookie, d.result));
+            }
+            done.clear();
+            if self.core().done.is_empty() {
+                self.core().done = done;
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        while let Some(who) = self.dirty.pop() {
+            if let Some(place) = self.places.get_mut(who.0 as usize) {
+                place.dirty = false;
+            }
+            self.with(who, |f, rt| f.flush(rt, who));
+        }
+    }
+
+    fn feed_starved(&mut self) -> bool {
+        if self.starved.is_empty() {
+            return false;
+        }
+        for lane in std::mem::take(&mut self.starved) {
+            let mut rounds = self.lane_ref(lane).map_or(0, |l| l.waiting.len());
+            while rounds > 0 {
+                rounds -= 1;
+                let Some(l) = self.lane_mut(lane) else { break };
+                if l.slots.used() == l.slots.len() {
+                    break;
+                }
+                let Some(who) = l.waiting.pop_front() else { break };
+                self.with(who, |f, rt| f.slots_available(rt, who));
+            }
+        }
+        true
+    }
+
+    /// Calls a frontend with itself taken out of the table, so that it can use the reactor freely.
+    #[inline]
+    fn with(&mut self, who: FrontendId, f: impl FnOnce(&mut dyn Frontend, &mut Reactor)) {
+        let Some(mut frontend) = self.places.get_mut(who.0 as usize).and_then(|p| p.frontend.take()) else {
+            return;
+        };
+        f(frontend.as_mut(), self);
+        let Some(place) = self.places.get_mut(who.0 as usize) else { return };
+        if place.removed {
+            *place = Place { frontend: None, used: false, dirty: false, removed: false, ring_ops: 0 };
+            self.free_places.push(who.0);
+        } else {
+            place.frontend = Some(frontend);
+        }
+    }
+
+    // ---- transactions ----
+
+    /// Takes part in a transaction on one of this queue's ports.
+    pub(crate) fn join(&mut self, job: Arc<Job>) {
+        let id = LaneId(job.port.id.0);
+        let Some(lane) = self.lane_ptr(id) else { return };
+        // SAFETY: this thread's lane; nobody is inside its driver.
+        unsafe {
+            job.hold(lane.as_ptr());
+            (*lane.as_ptr()).job = Some(job);
+        }
+        self.jobs.push(id);
+        self.poll_jobs();
+    }
+
+    fn poll_jobs(&mut self) -> bool {
+        let mut moved = false;
+        let mut i = 0;
+        while i < self.jobs.len() {
+            if self.poll_job(self.jobs[i]) {
+                self.jobs.swap_remove(i);
+                moved = true;
+            } else {
+                i += 1;
+            }
+        }
+        moved
+    }
+
+    /// True when this queue's part in the transaction is over.
+    fn poll_job(&mut self, id: LaneId) -> bool {
+        let Some(lane) = self.lane_ptr(id) else { return true };
+        // SAFETY: this thread's lane; nobody is inside its driver. No reference into the lane is
+        // alive while the job calls the driver.
+        unsafe {
+            let Some(job) = (*lane.as_ptr()).job.clone() else { return true };
+            if job.verdict() == Verdict::Undecided && !(*lane.as_ptr()).arrived() {
+                job.settle(lane.as_ptr());
+            }
+            if job.verdict() == Verdict::Undecided {
+                return false;
+            }
+            (*lane.as_ptr()).job = None;
+            job.release(lane.as_ptr());
+        }
+        true
+    }
+
+    /// Until when the loop may sleep: the next deadline of a transaction.
+    fn timeout_ns(&mut self) -> Option<u64> {
+        let deadline = |id: &LaneId| {
+            let job = self.lane_ref(*id)?.job.as_ref()?;
+            // Locked: another queue is running the transaction, and will wake this one.
+            Some(job.update.try_lock().map_or(u64::MAX, |u| u.deadline_ns()))
+        };
+        let next = self.jobs.iter().filter_map(deadline).min()?;
+        Some(next.saturating_sub(now_ns()).max(1000))
+    }
+
+    // ---- for the engine ----
+
+    /// Adds a port to this queue, without a driver.
+    pub(crate) fn add_lane(&mut self, port: Arc<Port>, index: usize, ops: u32) {
+        let id = port.id.0 as usize;
+        let core = self.core;
+        self.core().grow(ops);
+        let lane = Lane::new(core, port, index, ops);
+        if self.lanes.len() <= id {
+            self.lanes.resize(id + 1, None);
+        }
+        self.lanes[id] = Some(NonNull::from(Box::leak(lane)));
+    }
+
+    /// Makes sure that a lane's driver can have `ops` operations in flight.
+    pub(crate) fn ensure_ops(&mut self, id: LaneId, ops: u32) {
+        let Some(lane) = self.lane_mut(id) else { return };
+        let more = ops.saturating_sub(lane.ops_room);
+        lane.ops_room += more;
+        self.core().grow(more);
+    }
+
+    /// Takes a port without a driver away, once no frontend has a slot of it any more; then calls
+    /// `done`.
+    pub(crate) fn remove_lane(&mut self, id: LaneId, done: Box<dyn FnOnce() + Send>) {
+        if let Some(lane) = self.lane_ptr(id) {
+            // SAFETY: this thread's lane, without a driver.
+            unsafe {
+                (*lane.as_ptr()).gone = true;
+                Lane::fail_held(lane.as_ptr(), -libc::ENODEV);
+                Lane::stop_timers(lane.as_ptr());
+            }
+        }
+        self.leaving.push((id, done));
+        let all: Vec<u32> = (0..self.places.len() as u32).filter(|i| self.places[*i as usize].used).collect();
+        for who in all.into_iter().map(FrontendId) {
+            self.with(who, |f, rt| f.lane_gone(rt, who, id));
+        }
+    }
+
+    fn poll_leaving(&mut self) -> bool {
+        let mut moved = false;
+        let mut i = 0;
+        while i < self.leaving.len() {
+            let id = self.leaving[i].0;
+            let lane = self.lane_ptr(id);
+            // SAFETY: this thread's lane.
+            let ready = lane.is_none_or(|l| unsafe {
+                (*l.as_ptr()).slots.used() == 0 && self.core.as_ref().ops.of_lane(l).next().is_none()
+            });
+            if !ready {
+                i += 1;
+                continue;
+            }
+            let (_, done) = self.leaving.swap_remove(i);
+            if let Some(lane) = lane {
+                self.lanes[id.0 as usize] = None;
+                let core = self.core();
+                core.commits.retain(|l| *l != lane);
+                // SAFETY: leaked by `add_lane`; no list and no operation knows it any more.
+                let lane = unsafe { Box::from_raw(lane.as_ptr()) };
+                core.shrink(lane.ops_room);
+            }
+            done();
+            moved = true;
+        }
+        moved
+    }
+
+    /// Puts a descriptor at a place of the file table; -1 empties it.
+    pub(crate) fn register_file(&mut self, place: u32, fd: i32) {
+        if let Err(e) = self.core().ring.submitter().register_files_update(place, &[fd]) {
+            tracing::error!("io_uring: file table, place {place}: {e}");
+        }
+    }
+
+    /// Tells every frontend to stop.
+    pub(crate) fn stop_frontends(&mut self) {
+        for who in (0..self.places.len() as u32).map(FrontendId) {
+            self.with(who, |f, rt| f.stop(rt, who));
+        }
+    }
+
+    pub(crate) fn frontends(&self) -> usize {
+        self.places.iter().filter(|p| p.used).count()
+    }
+
+    /// Ends the loop once no port and no frontend is left.
+    pub(crate) fn shut_down(&mut self) {
+        self.stopping = true;
+    }
+
+    pub(crate) fn inspect_lane<T>(&self, id: LaneId, f: impl FnOnce(&Lane) -> T) -> Option<T> {
+        self.lane_ref(id).map(f)
+    }
+
+    // ---- for frontends ----
+
+    /// Adds a frontend to this queue.
+    pub fn add_frontend(&mut self, f: Box<dyn Frontend>) -> FrontendId {
+        let place = Place { frontend: Some(f), used: true, dirty: false, removed: false, ring_ops: 0 };
+        if let Some(free) = self.free_places.pop() {
+            self.places[free as usize] = place;
+            return FrontendId(free);
+        }
+        self.places.push(place);
+        FrontendId(self.places.len() as u32 - 1)
+    }
+
+    /// Removes a frontend that has no ring operation and no slot left. May be called from within its
+    /// own callback, and then takes effect when that returns.
+    pub fn remove_frontend(&mut self, me: FrontendId) {
+        for lane in self.lanes.iter().flatten() {
+            // SAFETY: this thread's lanes.
+            unsafe { (*lane.as_ptr()).waiting.retain(|w| *w != me) };
+        }
+        let Some(place) = self.places.get_mut(me.0 as usize) else { return };
+        debug_assert_eq!(place.ring_ops, 0, "a frontend leaves with ring operations in flight");
+        if place.frontend.take().is_some() {
+            *place = Place { frontend: None, used: false, dirty: false, removed: false, ring_ops: 0 };
+            self.free_places.push(me.0);
+        } else {
+            place.removed = true;
+        }
+    }
+
+    /// Queues a ring operation; its completion comes to [`Frontend::ring`] with `token`. The entry's
+    /// user data is overwritten.
+    ///
+    /// # Safety
+    /// The memory that `entry` points to stays valid until `ring` has been called for it (for
+    /// vectors, message headers and time specifications too).
+    pub unsafe fn push(&mut self, me: FrontendId, token: u32, entry: squeue::Entry) {
+        if let Some(place) = self.places.get_mut(me.0 as usize) {
+            place.ring_ops += 1;
+        }
+        let data = user_data(kind::FRONTEND, u64::from(me.0) << 32 | u64::from(token));
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.core().push(&entry.user_data(data)) };
+    }
+
+    /// Asks for the operation with that token to end early; it still completes.
+    pub fn cancel(&mut self, me: FrontendId, token: u32) {
+        let data = user_data(kind::FRONTEND, u64::from(me.0) << 32 | u64::from(token));
+        let entry = opcode::AsyncCancel::new(data).build().user_data(user_data(kind::IGNORE, 0));
+        // SAFETY: the entry points to nothing.
+        unsafe { self.core().push(&entry) };
+    }
+
+    /// Calls [`Frontend::ring`] with `token` and `-ETIME` after `time`; [`cancel`](Reactor::cancel)
+    /// ends it early with `-ECANCELED`.
+    pub fn timeout(&mut self, me: FrontendId, token: u32, time: Duration) {
+        let time = Box::new(types::Timespec::from(time));
+        let entry = opcode::Timeout::new(&raw const *time).build();
+        self.times.push(time);
+        // SAFETY: the kernel reads the time while it submits; `times` is cleared after that.
+        unsafe { self.push(me, token, entry) };
+    }
+
+    /// The lane of a port on this queue, if the port is spread over it.
+    pub fn lane(&self, port: PortId) -> Option<LaneId> {
+        self.lane_ptr(LaneId(port.0)).map(|_| LaneId(port.0))
+    }
+
+    /// Takes a slot; `None` when all are in use.
+    #[inline]
+    pub fn alloc(&mut self, lane: LaneId) -> Option<Tag> {
+        self.lane_mut(lane).filter(|l| !l.gone)?.slots.reserve()
+    }
+
+    /// Gives a slot back that was never submitted, or whose request has completed.
+    #[inline]
+    pub fn free(&mut self, lane: LaneId, tag: Tag) {
+        let Some(l) = self.lane_mut(lane) else { return };
+        if let Err(e) = l.slots.release(tag) {
+            tracing::error!(port = l.port.name, "free: {e}");
+            debug_assert!(false, "free: {e}");
+            return;
+        }
+        if !l.waiting.is_empty() && !self.starved.contains(&lane) {
+            self.starved.push(lane);
+        }
+    }
+
+    /// Slots of the lane, in use or not.
+    pub fn slots_total(&self, lane: LaneId) -> u32 {
+        self.lane_ref(lane).map_or(0, |l| l.slots.len())
+    }
+
+    /// Calls [`Frontend::slots_available`] once when slots are free again.
+    pub fn wait_for_slots(&mut self, lane: LaneId, me: FrontendId) {
+        if let Some(l) = self.lane_mut(lane)
+            && !l.waiting.contains(&me)
+        {
+            l.waiting.push_back(me);
+        }
+    }
+
+    /// The data buffer of a slot: page-aligned, [`data_size`](Reactor::data_size) bytes, the
+    /// frontend's whenever the slot is. The 64 bytes before it are the frontend's too.
+    #[inline]
+    pub fn data(&mut self, lane: LaneId, tag: Tag) -> *mut u8 {
+        self.lane_ref(lane).map_or(std::ptr::null_mut(), |l| l.data(tag))
+    }
+
+    /// Largest request of the lane, bytes.
+    pub fn data_size(&self, lane: LaneId) -> u32 {
+        self.lane_ref(lane).map_or(0, Lane::data_size)
+    }
+
+    /// Hands a request to the port's driver, or holds it while the port is between drivers.
+    ///
+    /// It completes exactly once, through [`Frontend::completed`] and never from within this call.
+    #[inline]
+    pub fn submit(&mut self, lane: LaneId, tag: Tag, me: FrontendId, cookie: u64, req: BlockRequest) {
+        let Some(l) = self.lane_ptr(lane) else { return };
+        // SAFETY: this thread's lane, and nobody is inside its driver: frontends are called from the
+        // loop only. No reference into lane or core is alive here.
+        unsafe { Lane::submit(l.as_ptr(), tag, me, cookie, &req, (*self.core.as_ptr()).now_ns) };
+    }
+
+    /// Calls [`Frontend::flush`] at the end of this turn.
+    #[inline]
+    pub fn mark_dirty(&mut self, me: FrontendId) {
+        if let Some(place) = self.places.get_mut(me.0 as usize)
+            && !place.dirty
+        {
+            place.dirty = true;
+            self.dirty.push(me);
+        }
+    }
+
+    /// Monotonic clock at the start of this turn, nanoseconds.
+    pub fn now_ns(&self) -> u64 {
+        // SAFETY: this thread's core.
+        unsafe { (*self.core.as_ptr()).now_ns }
+    }
+
+    /// Number of this queue in the engine.
+    pub fn queue_index(&self) -> usize {
+        self.index
+    }
+
+    /// The engine, to look devices up and to move work to other queues.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        // SAFETY: leaked by `new`; the loop is over, and with it everything that knew the core.
+        drop(unsafe { Box::from_raw(self.core.as_ptr()) });
+    }
+}

@@ -1,0 +1,362 @@
+//! The shell's functions, as drivers call them.
+//!
+//! Every pointer that comes in is the driver's word. What the shell itself handed out (`Port`,
+//! `Queue` and their `cx`) is trusted: a driver runs in this process and could do worse. Numbers,
+//! sizes and ranges are checked.
+
+#![allow(unsafe_code)] // the C side of the ABI
+
+use crate::core::now_ns;
+use crate::handle::{OpenSpec, lock};
+use crate::instance::{Instance, Stage};
+use crate::lane::Lane;
+use crate::port::Device;
+use std::ptr;
+use std::sync::atomic::Ordering;
+use steadfast_abi as abi;
+use steadfast_abi::{level, value_kind};
+use steadfast_shell::params::Value;
+
+/// The table.
+pub(crate) static SHELL: abi::ShellOps = abi::ShellOps {
+    size: size_of::<abi::ShellOps>() as u32,
+    abi_major: abi::ABI_MAJOR,
+    abi_minor: abi::ABI_MINOR,
+    issue: Some(issue),
+    cancel: Some(cancel),
+    complete: Some(complete),
+    timer: Some(timer),
+    set_state: Some(set_state),
+    get_state: Some(get_state),
+    announce: Some(announce),
+    withdraw: Some(withdraw),
+    open: Some(open),
+    close: Some(close),
+    handle_info: Some(handle_info),
+    region: Some(region),
+    property: Some(property),
+    log: Some(log),
+    now: Some(now),
+};
+
+/// Copies a structure that begins with its size: what the caller knows, zero for the rest.
+///
+/// # Safety
+/// `from` is null or points to a `u32` size and that many bytes in all.
+unsafe fn sized<T: Copy>(from: *const T) -> Option<T> {
+    if from.is_null() {
+        return None;
+    }
+    // SAFETY: every structure of the ABI begins with its size.
+    let size = unsafe { from.cast::<u32>().read() } as usize;
+    if size < 4 {
+        return None;
+    }
+    // SAFETY: structures of the ABI are integers and pointers: all-zero is valid.
+    let mut copy: T = unsafe { std::mem::zeroed() };
+    // SAFETY: `size` bytes are readable at `from`; no more than the destination has are copied.
+    unsafe {
+        ptr::copy_nonoverlapping(from.cast::<u8>(), (&raw mut copy).cast(), size.min(size_of::<T>()));
+    }
+    Some(copy)
+}
+
+/// Writes a structure that begins with its size into a place that says how much it can hold.
+///
+/// # Safety
+/// `to` is null or points to a `u32` size and that many writable bytes in all.
+unsafe fn fill<T: Copy>(to: *mut T, value: &T) -> i32 {
+    if to.is_null() {
+        return -libc::EINVAL;
+    }
+    // SAFETY: as promised, the place begins with its size.
+    let size = unsafe { to.cast::<u32>().read() };
+    if size < 4 {
+        return -libc::EINVAL;
+    }
+    let n = (size as usize).min(size_of::<T>());
+    // SAFETY: `n` bytes are writable at `to`; the size field is put back to what the caller said.
+    unsafe {
+        ptr::copy_nonoverlapping((&raw const *value).cast::<u8>(), to.cast::<u8>(), n);
+        to.cast::<u32>().write(size);
+    }
+    0
+}
+
+/// # Safety
+/// `port` came from the shell and its driver has not been released.
+unsafe fn instance<'a>(port: *mut abi::Port) -> Option<&'a Instance> {
+    if port.is_null() {
+        return None;
+    }
+    // SAFETY: `cx` of a port is its instance, alive until after `release`.
+    unsafe { (*port).cx.cast::<Instance>().as_ref() }
+}
+
+/// # Safety
+/// As for [`abi::Str::bytes`].
+unsafe fn text(s: abi::Str) -> Result<String, i32> {
+    // SAFETY: the caller's promise, passed on.
+    let bytes = unsafe { s.bytes() };
+    std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| -libc::EINVAL)
+}
+
+/// # Safety
+/// `queue` came from the shell and is bound to a lane of this thread.
+unsafe fn lane(queue: *mut abi::Queue) -> *mut Lane {
+    if queue.is_null() {
+        return ptr::null_mut();
+    }
+    // SAFETY: as promised.
+    unsafe { (*queue).cx.cast() }
+}
+
+unsafe extern "C" fn issue(queue: *mut abi::Queue, op: *const abi::Op) -> i32 {
+    // SAFETY: both come from a driver that the shell has entered on this thread; see `sized`.
+    unsafe {
+        let lane = lane(queue);
+        let Some(op) = sized(op) else { return -libc::EINVAL };
+        if lane.is_null() { -libc::EPERM } else { Lane::issue(lane, &op) }
+    }
+}
+
+unsafe extern "C" fn cancel(queue: *mut abi::Queue, id: u32) -> i32 {
+    // SAFETY: as for `issue`.
+    unsafe {
+        let lane = lane(queue);
+        if lane.is_null() { -libc::EPERM } else { Lane::cancel(lane, id) }
+    }
+}
+
+unsafe extern "C" fn complete(queue: *mut abi::Queue, tag: u32, result: i32) -> i32 {
+    // SAFETY: as for `issue`.
+    unsafe {
+        let lane = lane(queue);
+        if lane.is_null() { -libc::EPERM } else { Lane::complete(lane, tag, result) }
+    }
+}
+
+unsafe extern "C" fn timer(queue: *mut abi::Queue, id: u32, ns: u64) -> i32 {
+    // SAFETY: as for `issue`.
+    unsafe {
+        let lane = lane(queue);
+        if lane.is_null() { -libc::EPERM } else { Lane::timer(lane, id, ns) }
+    }
+}
+
+unsafe extern "C" fn set_state(port: *mut abi::Port, schema: abi::Str, bytes: abi::Str) -> i32 {
+    // SAFETY: the driver passes its own port and strings that it owns.
+    let (instance, schema, bytes) = unsafe {
+        let Some(instance) = instance(port) else { return -libc::EINVAL };
+        let Ok(schema) = text(schema) else { return -libc::EINVAL };
+        (instance, schema, bytes.bytes())
+    };
+    if instance.stage() != Stage::Disconnect as u8 {
+        return -libc::EPERM;
+    }
+    if bytes.len() > abi::MAX_STATE {
+        return -libc::EMSGSIZE;
+    }
+    let mut inner = lock(&instance.port.inner);
+    inner.states.retain(|(known, _)| *known != schema);
+    inner.states.push((schema, bytes.to_vec()));
+    0
+}
+
+unsafe extern "C" fn get_state(port: *mut abi::Port, schema: abi::Str, bytes: *mut abi::Str) -> i32 {
+    // SAFETY: the driver passes its own port and a string that it owns.
+    let (instance, schema) = unsafe {
+        let Some(instance) = instance(port) else { return -libc::EINVAL };
+        let Ok(schema) = text(schema) else { return -libc::EINVAL };
+        (instance, schema)
+    };
+    if bytes.is_null() {
+        return -libc::EINVAL;
+    }
+    if instance.stage() != Stage::Connect as u8 {
+        return -libc::EPERM;
+    }
+    let inner = lock(&instance.port.inner);
+    let Some((_, state)) = inner.states.iter().find(|(known, _)| *known == schema) else {
+        return -libc::ENOENT;
+    };
+    // The heap block of the state stays where it is until the next `disconnect`.
+    // SAFETY: `bytes` is the driver's place for the answer.
+    unsafe { bytes.write(abi::Str { ptr: state.as_ptr(), len: state.len() }) };
+    0
+}
+
+unsafe extern "C" fn announce(port: *mut abi::Port, device: *const abi::BlockDevice) -> i32 {
+    // SAFETY: the driver passes its own port and a structure that begins with its size.
+    let (instance, d, wwid) = unsafe {
+        let Some(instance) = instance(port) else { return -libc::EINVAL };
+        let Some(device) = sized(device) else { return -libc::EINVAL };
+        let Ok(wwid) = text(device.wwid) else { return -libc::EINVAL };
+        (instance, device, wwid)
+    };
+    let device = Device {
+        number: d.number,
+        size: d.size,
+        block_size: d.block_size,
+        preferred_block_size: d.preferred_block_size,
+        max_transfer: d.max_transfer,
+        features: d.features,
+        wwid,
+    };
+    if let Err((errno, why)) = instance.port.check_announcement(&device) {
+        instance.note_error(&why);
+        return -errno;
+    }
+    let mut inner = lock(&instance.port.inner);
+    let connecting = instance.stage() == Stage::Connect as u8;
+    let list = if connecting { &mut inner.announced } else { &mut inner.devices };
+    list.retain(|known| known.number != device.number);
+    list.push(device);
+    list.sort_by_key(|d| d.number);
+    0
+}
+
+unsafe extern "C" fn withdraw(port: *mut abi::Port, number: u32) -> i32 {
+    // SAFETY: the driver passes its own port.
+    let Some(instance) = (unsafe { instance(port) }) else { return -libc::EINVAL };
+    let mut inner = lock(&instance.port.inner);
+    let connecting = instance.stage() == Stage::Connect as u8;
+    let list = if connecting { &mut inner.announced } else { &mut inner.devices };
+    let before = list.len();
+    list.retain(|known| known.number != number);
+    if list.len() < before { 0 } else { -libc::ENOENT }
+}
+
+unsafe extern "C" fn open(port: *mut abi::Port, open: *const abi::Open) -> i32 {
+    // SAFETY: the driver passes its own port and a structure that begins with its size.
+    let (instance, key, spec) = unsafe {
+        let Some(instance) = instance(port) else { return -libc::EINVAL };
+        let Some(open) = sized(open) else { return -libc::EINVAL };
+        let (Ok(key), Ok(target)) = (text(open.key), text(open.target)) else { return -libc::EINVAL };
+        (instance, key, OpenSpec { kind: open.kind, flags: open.flags, target })
+    };
+    let may_open = instance.stage() == Stage::Prepare as u8;
+    match instance.port.open(&key, &spec, may_open) {
+        Ok(number) => {
+            let mut handles = lock(&instance.handles);
+            if !handles.contains(&number) {
+                handles.push(number);
+            }
+            number as i32
+        }
+        Err((errno, why)) => {
+            instance.note_error(&why);
+            -errno
+        }
+    }
+}
+
+unsafe extern "C" fn close(port: *mut abi::Port, handle: u32) -> i32 {
+    // SAFETY: the driver passes its own port.
+    let Some(instance) = (unsafe { instance(port) }) else { return -libc::EINVAL };
+    let mut handles = lock(&instance.handles);
+    let before = handles.len();
+    // It is closed when the transaction ends and nobody else has it.
+    handles.retain(|known| *known != handle);
+    if handles.len() < before { 0 } else { -libc::EBADF }
+}
+
+unsafe extern "C" fn handle_info(port: *mut abi::Port, handle: u32, info: *mut abi::HandleInfo) -> i32 {
+    // SAFETY: the driver passes its own port.
+    let Some(instance) = (unsafe { instance(port) }) else { return -libc::EINVAL };
+    let inner = lock(&instance.port.inner);
+    let Some(Some(known)) = inner.handles.get(handle as usize) else { return -libc::EBADF };
+    // SAFETY: `info` is a place that says its size.
+    unsafe { fill(info, &known.info) }
+}
+
+unsafe extern "C" fn region(
+    port: *mut abi::Port,
+    name: abi::Str,
+    size: u64,
+    region: *mut abi::Region,
+) -> i32 {
+    // SAFETY: the driver passes its own port and a string that it owns.
+    let (instance, name) = unsafe {
+        let Some(instance) = instance(port) else { return -libc::EINVAL };
+        let Ok(name) = text(name) else { return -libc::EINVAL };
+        (instance, name)
+    };
+    let may_make = instance.stage() == Stage::Prepare as u8;
+    match instance.port.region(&name, size, may_make) {
+        Ok((number, base, size, created)) => {
+            let found = abi::Region {
+                struct_size: 0,
+                number,
+                data: ptr::with_exposed_provenance_mut(base),
+                size,
+                created: u32::from(created),
+                reserved: 0,
+            };
+            // SAFETY: `region` is a place that says its size.
+            let filled = unsafe { fill(region, &found) };
+            if filled < 0 { filled } else { number as i32 }
+        }
+        Err(errno) => -errno,
+    }
+}
+
+unsafe extern "C" fn property(port: *mut abi::Port, name: abi::Str, value: *mut abi::Value) -> i32 {
+    // SAFETY: the driver passes its own port and a string that it owns.
+    let (instance, name) = unsafe {
+        let Some(instance) = instance(port) else { return -libc::EINVAL };
+        let Ok(name) = text(name) else { return -libc::EINVAL };
+        (instance, name)
+    };
+    let mut answer = abi::Value { struct_size: 0, kind: value_kind::NONE, number: 0, text: abi::Str::EMPTY };
+    match instance.params.get(&name) {
+        None if instance.module.manifest().params.iter().any(|p| p.name == name) => {}
+        None => return -libc::ENOENT,
+        Some(Value::Bool(b)) => (answer.kind, answer.number) = (value_kind::BOOL, u64::from(*b)),
+        Some(Value::U64(n)) => (answer.kind, answer.number) = (value_kind::UNSIGNED, *n),
+        Some(Value::I64(n)) => (answer.kind, answer.number) = (value_kind::SIGNED, n.cast_unsigned()),
+        Some(Value::Str(s)) => (answer.kind, answer.text) = (value_kind::STRING, abi::Str::new(s)),
+        Some(Value::Enum { index, text }) => {
+            (answer.kind, answer.number) = (value_kind::ENUM, u64::from(*index));
+            answer.text = abi::Str::new(text);
+        }
+    }
+    // SAFETY: `value` is a place that says its size; texts live as long as the instance.
+    unsafe { fill(value, &answer) }
+}
+
+unsafe extern "C" fn log(port: *mut abi::Port, severity: u32, message: abi::Str) {
+    // SAFETY: the driver passes its own port, or null from its panic hook, and a string it owns.
+    let (instance, message) = unsafe { (instance(port), String::from_utf8_lossy(message.bytes())) };
+    let name = instance.map_or("-", |i| i.port.name.as_str());
+    let driver = instance.map_or("-", |i| i.module.manifest().name.as_str());
+    match severity {
+        level::ERROR => {
+            if let Some(instance) = instance {
+                instance.note_error(&message);
+            }
+            tracing::error!(port = name, driver, "{message}");
+        }
+        level::WARN => tracing::warn!(port = name, driver, "{message}"),
+        level::INFO => tracing::info!(port = name, driver, "{message}"),
+        _ => tracing::debug!(port = name, driver, "{message}"),
+    }
+}
+
+unsafe extern "C" fn now() -> u64 {
+    now_ns()
+}
+
+/// Records that a driver broke the rules.
+pub(crate) fn fault(instance: &Instance, what: &str) {
+    let before = instance.faults.fetch_add(1, Ordering::Relaxed);
+    if before < 16 {
+        let driver = instance.module.release();
+        tracing::error!(
+            port = instance.port.name,
+            driver = driver.driver,
+            version = driver.version,
+            "{what}"
+        );
+    }
+}

@@ -1,0 +1,562 @@
+//! Attach, update and detach: what the control thread does of them.
+
+use crate::LaneId;
+use crate::core::now_ns;
+use crate::engine::{Engine, PortSpec};
+use crate::error::{EngineError, ErrorKind};
+use crate::handle::lock;
+use crate::info::CheckReport;
+use crate::instance::Instance;
+use crate::job::{Job, Verdict, unix_ms};
+use crate::port::{PDU_STRIDE, PROMISES, Port};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, TryLockError, mpsc};
+use std::time::Duration;
+use steadfast_abi::TIMERS;
+use steadfast_loader::{LoadedModule, ModuleStore, StagedModule};
+use steadfast_shell::check::{self, CheckInput, CheckRow, Limits, Policy, Side};
+use steadfast_shell::manifest::Manifest;
+use steadfast_shell::params::{self, Value};
+use steadfast_shell::receipt::{Mode, Outcome, Receipt, Release, Unload};
+use steadfast_shell::update::{Action, IfBusy, Input, Plan, Update};
+
+/// How long past its deadline a transaction may take before its port's queues are called stuck.
+const STUCK: Duration = Duration::from_secs(5);
+
+/// How an update is to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateOptions {
+    /// Drain or adopt; `None`: adopt where both drivers can, else drain.
+    pub mode: Option<Mode>,
+    /// Longest wait for requests in flight.
+    pub deadline: Duration,
+    /// Wait for requests that must be drained, or answer *busy*.
+    pub if_busy: IfBusy,
+    /// Allow a version older than the running one.
+    pub allow_older: bool,
+    /// Allow a driver of another name.
+    pub allow_other: bool,
+}
+
+impl Default for UpdateOptions {
+    fn default() -> UpdateOptions {
+        UpdateOptions {
+            mode: None,
+            deadline: Duration::from_secs(45),
+            if_busy: IfBusy::Wait,
+            allow_older: false,
+            allow_other: false,
+        }
+    }
+}
+
+impl Engine {
+    /// Makes a port and connects its first driver.
+    ///
+    /// # Errors
+    /// `Exists`, `Invalid` (name, parameters), `Driver` (it refused, with its reason).
+    pub fn attach(&self, spec: PortSpec) -> Result<(), EngineError> {
+        let name = spec.name.clone();
+        if self.find(&name).is_some() {
+            return Err(EngineError::new(ErrorKind::Exists, format!("port {name} exists already")));
+        }
+        let given = &spec.params;
+        let params = resolve(spec.module.manifest(), given)
+            .map_err(|e| EngineError::new(ErrorKind::Invalid, format!("port {name}: {e}")))?;
+        let input = self.check_input(None, &spec.module, given, 0, Policy::default());
+        let rows = check::check(&input);
+        if !check::passed(&rows) {
+            let what = format!("port {name}: {}", check::refusals(&rows));
+            return Err(EngineError::new(ErrorKind::Invalid, what));
+        }
+        let port = self.make_port(&spec)?;
+        let result = self.connect_first(&port, spec.module, params);
+        if result.is_err() {
+            self.remove_lanes(&port);
+            port.close_all_but(&[]);
+            return result;
+        }
+        let mut ports = self.inner.ports.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if ports.contains_key(&name) {
+            drop(ports);
+            let _ = self.disconnect_last(&port, Duration::from_secs(1));
+            return Err(EngineError::new(ErrorKind::Exists, format!("port {name} exists already")));
+        }
+        ports.insert(name, port);
+        Ok(())
+    }
+
+    fn connect_first(
+        &self,
+        port: &Arc<Port>,
+        module: Arc<LoadedModule>,
+        params: BTreeMap<String, Value>,
+    ) -> Result<(), EngineError> {
+        let failed =
+            |what: String| EngineError::new(ErrorKind::Driver, format!("port {}: {what}", port.name));
+        let instance = new_instance(port, module, params).map_err(failed)?;
+        for (index, remote) in port.remotes.iter().enumerate() {
+            let (port, ops) = (port.clone(), ops_room(instance.module.manifest(), &port.memory[index]));
+            remote.call(move |rt| rt.add_lane(port, index, ops));
+        }
+        if let Err(e) = instance.prepare() {
+            instance.release();
+            return Err(failed(e));
+        }
+        let plan =
+            Plan { mode: Mode::Drain, if_busy: IfBusy::Wait, deadline_ns: u64::MAX / 2, has_old: false };
+        let update = Update::prepared(plan, now_ns());
+        let done =
+            run(port, None, Some(instance.clone()), (Mode::Drain, None), update, Duration::from_secs(10));
+        if done.job.verdict() == Verdict::New {
+            return Ok(());
+        }
+        instance.release();
+        let reason = lock(&done.job.update).reason().to_owned();
+        Err(failed(reason))
+    }
+
+    /// Takes a port away. With clients it is refused, unless forced: then their requests in flight
+    /// finish, and the next ones fail.
+    ///
+    /// # Errors
+    /// `NotFound`, `Busy` (says how many clients, or that a transaction is under way), `Driver`.
+    pub fn detach(&self, name: &str, force: bool) -> Result<(), EngineError> {
+        let port = self.find(name).ok_or_else(|| self.not_found(name))?;
+        let clients: u32 = lock(&port.inner).offers.values().map(|o| o.clients).sum();
+        if clients > 0 && !force {
+            return Err(EngineError::new(
+                ErrorKind::Busy,
+                format!("port {name} is in use by {clients} clients"),
+            ));
+        }
+        self.take_away(&port, Duration::from_secs(if force { 5 } else { 45 }))
+    }
+
+    pub(crate) fn take_away(&self, port: &Arc<Port>, patience: Duration) -> Result<(), EngineError> {
+        let _turn = port.transaction.try_lock().map_err(|_| busy(&port.name))?;
+        self.disconnect_last(port, patience)?;
+        let mut ports = self.inner.ports.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        ports.remove(&port.name);
+        Ok(())
+    }
+
+    fn disconnect_last(&self, port: &Arc<Port>, patience: Duration) -> Result<(), EngineError> {
+        let old = lock(&port.inner).serving.clone();
+        if let Some(old) = old {
+            let deadline_ns = patience.as_nanos() as u64;
+            let plan = Plan { mode: Mode::Drain, if_busy: IfBusy::Wait, deadline_ns, has_old: true };
+            let update = Update::prepared(plan, now_ns());
+            let done = run(port, Some(old.clone()), None, (Mode::Drain, None), update, patience);
+            if done.job.verdict() != Verdict::New {
+                let reason = lock(&done.job.update).reason().to_owned();
+                let what = format!("port {}: not detached: {reason}", port.name);
+                return Err(EngineError::new(ErrorKind::Driver, what));
+            }
+            old.release();
+        }
+        self.remove_lanes(port);
+        port.close_all_but(&[]);
+        Ok(())
+    }
+
+    fn remove_lanes(&self, port: &Arc<Port>) {
+        let id = LaneId(port.id.0);
+        for remote in &port.remotes {
+            let (tx, rx) = mpsc::sync_channel(1);
+            let done = Box::new(move || {
+                let _ = tx.try_send(());
+            });
+            remote.post(Box::new(move |rt| rt.remove_lane(id, done)));
+            if rx.recv_timeout(STUCK).is_err() {
+                tracing::error!(port = port.name, "a frontend keeps slots of a port that is gone");
+            }
+        }
+    }
+
+    pub(crate) fn not_found(&self, name: &str) -> EngineError {
+        let known: Vec<String> = self.all_ports().iter().map(|p| p.name.clone()).collect();
+        let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
+        EngineError::new(ErrorKind::NotFound, format!("no device {name} (devices: {known})"))
+    }
+
+    fn check_input<'a>(
+        &self,
+        running: Option<Side<'a>>,
+        candidate: &'a LoadedModule,
+        properties: &'a BTreeMap<String, String>,
+        offered_features: u64,
+        policy: Policy,
+    ) -> CheckInput<'a> {
+        let candidate = Side { manifest: candidate.manifest(), hash: candidate.hash() };
+        self.check_sides(running, candidate, properties, offered_features, policy)
+    }
+
+    fn check_sides<'a>(
+        &self,
+        running: Option<Side<'a>>,
+        candidate: Side<'a>,
+        properties: &'a BTreeMap<String, String>,
+        offered_features: u64,
+        policy: Policy,
+    ) -> CheckInput<'a> {
+        let reserve = self.inner.config.arena_reserve;
+        let limits = Limits { pdu_bytes: PDU_STRIDE as u32, port_bytes: reserve, queue_bytes: reserve };
+        CheckInput { running, candidate, offered_features, limits, properties, hardware: None, policy }
+    }
+
+    fn check_rows(&self, port: &Port, candidate: &StagedModule, opts: &UpdateOptions) -> Vec<CheckRow> {
+        let inner = lock(&port.inner);
+        let running = inner.serving.as_ref();
+        let running = running.map(|i| Side { manifest: i.module.manifest(), hash: i.module.hash() });
+        let relied_on = inner.offers.values().fold(0, |all, o| all | o.relied_on() & PROMISES);
+        let policy =
+            Policy { allow_older: opts.allow_older, allow_other: opts.allow_other, ..Policy::default() };
+        let candidate = Side { manifest: &candidate.manifest, hash: &candidate.hash };
+        check::check(&self.check_sides(running, candidate, &inner.given, relied_on, policy))
+    }
+
+    /// Every check that an update would make, without touching anything.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn check(
+        &self,
+        name: &str,
+        staged: &StagedModule,
+        opts: &UpdateOptions,
+    ) -> Result<CheckReport, EngineError> {
+        let port = self.find(name).ok_or_else(|| self.not_found(name))?;
+        let rows = self.check_rows(&port, staged, opts);
+        let running = lock(&port.inner).serving.as_ref().map(|i| i.module.clone());
+        let from = running.as_ref().map_or(&*staged.manifest, |m| m.manifest());
+        let mode = check::choose_mode(from, &staged.manifest, opts.mode).ok();
+        Ok(CheckReport {
+            port: port.name.clone(),
+            running: running.map(|m| m.release()),
+            candidate: staged.release(),
+            ok: check::passed(&rows) && mode.is_some(),
+            rows,
+            mode,
+        })
+    }
+
+    /// Replaces the driver of a port by a staged module.
+    pub fn update(&self, name: &str, staged: &StagedModule, opts: &UpdateOptions) -> Receipt {
+        self.update_from(name, || Ok(staged.clone()), opts)
+    }
+
+    /// Replaces the driver of a port by the module in a file, which is copied into the store first.
+    pub fn update_file(&self, name: &str, store: &ModuleStore, path: &Path, opts: &UpdateOptions) -> Receipt {
+        self.update_from(name, || store.stage(path).map_err(|e| e.to_string()), opts)
+    }
+
+    fn update_from(
+        &self,
+        name: &str,
+        stage: impl FnOnce() -> Result<StagedModule, String>,
+        opts: &UpdateOptions,
+    ) -> Receipt {
+        let mut receipt = self.blank_receipt(name);
+        let Some(port) = self.find(name) else {
+            receipt.reason = self.not_found(name).to_string();
+            return receipt;
+        };
+        let turn = match port.transaction.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                receipt.outcome = Outcome::Busy;
+                receipt.reason = busy(name).to_string();
+                return receipt;
+            }
+        };
+        self.replace(&port, stage, opts, &mut receipt);
+        drop(turn);
+        receipt.generation_after = port.generation();
+        lock(&port.inner).last_receipt = Some(receipt.clone());
+        receipt
+    }
+
+    fn blank_receipt(&self, name: &str) -> Receipt {
+        Receipt {
+            id: self.inner.receipts.fetch_add(1, Ordering::Relaxed) + 1,
+            port: name.to_owned(),
+            started_unix_ms: unix_ms(),
+            from: Release { driver: String::new(), version: String::new(), hash: String::new() },
+            to: None,
+            outcome: Outcome::Refused,
+            reason: String::new(),
+            mode: None,
+            phases: Vec::new(),
+            held: 0,
+            drained: 0,
+            adopted: 0,
+            pause_ns: 0,
+            longest_stall_ns: 0,
+            generation_before: 0,
+            generation_after: 0,
+            unload: Unload::None,
+        }
+    }
+
+    fn replace(
+        &self,
+        port: &Arc<Port>,
+        stage: impl FnOnce() -> Result<StagedModule, String>,
+        opts: &UpdateOptions,
+        receipt: &mut Receipt,
+    ) {
+        let old = lock(&port.inner).serving.clone();
+        receipt.generation_before = port.generation();
+        if let Some(old) = &old {
+            receipt.from = old.module.release();
+        }
+        let plan = Plan {
+            mode: Mode::Drain,
+            if_busy: opts.if_busy,
+            deadline_ns: u64::try_from(opts.deadline.as_nanos()).unwrap_or(u64::MAX / 2),
+            has_old: old.is_some(),
+        };
+        let mut update = Update::new(plan, now_ns());
+        match self.get_ready(port, &mut update, stage, opts, old.as_deref(), receipt) {
+            Some((instance, mode)) => swap(port, old, instance, mode, update, opts, receipt),
+            None => close(&update, receipt),
+        }
+    }
+
+    /// The phases before the pause. `None`: refused, and everything is as it was.
+    fn get_ready(
+        &self,
+        port: &Arc<Port>,
+        update: &mut Update,
+        stage: impl FnOnce() -> Result<StagedModule, String>,
+        opts: &UpdateOptions,
+        old: Option<&Instance>,
+        receipt: &mut Receipt,
+    ) -> Option<(Arc<Instance>, (Mode, Option<String>))> {
+        let staged = step(update, stage())?;
+        receipt.to = Some(staged.release());
+        let checked = self.decide(port, &staged, opts, old);
+        let (mode, params) = step(update, checked)?;
+        receipt.mode = Some(mode.0);
+        update.set_mode(mode.0);
+        let loaded = load(&staged, port);
+        let module = step(update, loaded)?;
+        let prepared = prepare(port, module, params);
+        let instance = match prepared {
+            Ok(instance) => instance,
+            Err((why, module)) => {
+                update.step(Input::Failed(why), now_ns());
+                receipt.unload = module.map_or(Unload::None, unload);
+                update.step(Input::Ok, now_ns());
+                port.close_all_but(&old.map_or_else(Vec::new, |o| lock(&o.handles).clone()));
+                return None;
+            }
+        };
+        update.step(Input::Ok, now_ns());
+        Some((instance, mode))
+    }
+
+    /// The checks, how to treat requests in flight, and the candidate's parameters.
+    #[allow(clippy::type_complexity)]
+    fn decide(
+        &self,
+        port: &Port,
+        staged: &StagedModule,
+        opts: &UpdateOptions,
+        old: Option<&Instance>,
+    ) -> Result<((Mode, Option<String>), BTreeMap<String, Value>), String> {
+        let rows = self.check_rows(port, staged, opts);
+        if !check::passed(&rows) {
+            return Err(check::refusals(&rows));
+        }
+        let candidate = &staged.manifest;
+        let params = resolve(candidate, &lock(&port.inner).given)?;
+        let Some(old) = old else { return Ok(((Mode::Drain, None), params)) };
+        let running = old.module.manifest();
+        let mode = check::choose_mode(running, candidate, opts.mode)?;
+        let own = |m: &Manifest| m.pdu.as_ref().map(|p| p.schema.to_string());
+        let convert = if mode == Mode::Adopt && own(running) != own(candidate) { own(running) } else { None };
+        Ok(((mode, convert), params))
+    }
+}
+
+/// Tells the machine how a step went; `None` when that was the end of it.
+fn step<T>(update: &mut Update, result: Result<T, String>) -> Option<T> {
+    let (input, value) = match result {
+        Ok(value) => (Input::Ok, Some(value)),
+        Err(why) => (Input::Failed(why), None),
+    };
+    update.step(input, now_ns());
+    value
+}
+
+fn load(staged: &StagedModule, port: &Port) -> Result<Arc<LoadedModule>, String> {
+    let module = Arc::new(staged.load().map_err(|e| e.to_string())?);
+    crate::instance::probe(&module, port).map(|()| module)
+}
+
+type Failed = (String, Option<Arc<LoadedModule>>);
+
+fn prepare(
+    port: &Arc<Port>,
+    module: Arc<LoadedModule>,
+    params: BTreeMap<String, Value>,
+) -> Result<Arc<Instance>, Failed> {
+    for (index, remote) in port.remotes.iter().enumerate() {
+        let (id, ops) = (LaneId(port.id.0), ops_room(module.manifest(), &port.memory[index]));
+        remote.call(move |rt| rt.ensure_ops(id, ops));
+    }
+    let instance = new_instance(port, module, params).map_err(|e| (e, None))?;
+    if let Err(e) = instance.prepare() {
+        instance.release();
+        return Err((e, Arc::into_inner(instance).map(|i| i.module)));
+    }
+    Ok(instance)
+}
+
+fn new_instance(
+    port: &Arc<Port>,
+    module: Arc<LoadedModule>,
+    params: BTreeMap<String, Value>,
+) -> Result<Arc<Instance>, String> {
+    Instance::new(port.clone(), module, params).map_err(|e| format!("memory for the driver: {e}"))
+}
+
+/// Places in the table of operations for one lane under a driver.
+fn ops_room(manifest: &Manifest, memory: &crate::port::SlotMemory) -> u32 {
+    // Each timer can be in flight twice: the one that was stopped, and the one set since.
+    manifest.ops.saturating_mul(memory.count) + manifest.port_ops + 2 * TIMERS
+}
+
+fn resolve(manifest: &Manifest, given: &BTreeMap<String, String>) -> Result<BTreeMap<String, Value>, String> {
+    params::resolve(&manifest.params, given).map_err(|errors| {
+        let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        all.join("; ")
+    })
+}
+
+fn busy(name: &str) -> EngineError {
+    EngineError::new(ErrorKind::Busy, format!("port {name} is busy: another update is under way"))
+}
+
+struct Finished {
+    job: Arc<Job>,
+    /// Every queue has taken part to the end.
+    answered: bool,
+}
+
+/// The pause: posts the job to the port's queues and waits for its end.
+fn run(
+    port: &Arc<Port>,
+    old: Option<Arc<Instance>>,
+    new: Option<Arc<Instance>>,
+    mode: (Mode, Option<String>),
+    update: Update,
+    deadline: Duration,
+) -> Finished {
+    let (tx, rx) = mpsc::sync_channel(1);
+    let job = Arc::new(Job::new(port.clone(), old, new, mode, update, tx));
+    for remote in &port.remotes {
+        let job = job.clone();
+        remote.post(Box::new(move |rt| rt.join(job)));
+    }
+    let mut answered = rx.recv_timeout(deadline.saturating_add(STUCK)).is_ok();
+    if !answered {
+        job.abandon("a queue's thread does not answer: a driver may be stuck in it");
+        answered = rx.recv_timeout(Duration::from_secs(1)).is_ok();
+    }
+    Finished { job, answered }
+}
+
+fn swap(
+    port: &Arc<Port>,
+    old: Option<Arc<Instance>>,
+    new: Arc<Instance>,
+    mode: (Mode, Option<String>),
+    update: Update,
+    opts: &UpdateOptions,
+    receipt: &mut Receipt,
+) {
+    let Finished { job, answered } = run(port, old.clone(), Some(new.clone()), mode, update, opts.deadline);
+    count(&job, receipt);
+    let keep = if job.verdict() == Verdict::New { &new } else { old.as_ref().unwrap_or(&new) };
+    let keep = lock(&keep.handles).clone();
+    let gone = if job.verdict() == Verdict::New { old } else { Some(new) };
+    if !answered {
+        // Some queue may still be inside: what it could touch stays.
+        receipt.unload = Unload::InUse;
+        match job.update.try_lock() {
+            Ok(mut update) => finish(&mut update, receipt),
+            Err(_) => {
+                receipt.outcome = Outcome::Stranded;
+                receipt.reason = "a driver does not return from a call; the port's requests stay held".into();
+            }
+        }
+        return;
+    }
+    port.close_all_but(&keep);
+    if let Some(gone) = &gone {
+        lock(&port.inner).driver_faults += gone.faults.load(Ordering::Relaxed);
+        gone.release();
+    }
+    let Some(mut update) = take_update(job) else { return };
+    receipt.unload = gone.and_then(Arc::into_inner).map_or(Unload::InUse, |i| unload(i.module));
+    finish(&mut update, receipt);
+}
+
+/// Drops the job, and with it what it knows of the two drivers.
+fn take_update(job: Arc<Job>) -> Option<Update> {
+    let mut job = job;
+    for _ in 0..1000 {
+        match Arc::try_unwrap(job) {
+            Ok(job) => {
+                return Some(job.update.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
+            }
+            // A queue has said that it is done and is about to let go.
+            Err(shared) => job = shared,
+        }
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    None
+}
+
+fn finish(update: &mut Update, receipt: &mut Receipt) {
+    while !matches!(update.action(), Action::Done(_)) {
+        let before = update.action();
+        if update.step(Input::Ok, now_ns()) == before {
+            break;
+        }
+    }
+    close(update, receipt);
+}
+
+fn close(update: &Update, receipt: &mut Receipt) {
+    if let Action::Done(outcome) = update.action() {
+        receipt.outcome = outcome;
+    }
+    update.reason().clone_into(&mut receipt.reason);
+    receipt.phases = update.phases().to_vec();
+}
+
+fn count(job: &Job, receipt: &mut Receipt) {
+    for part in &job.parts {
+        let part = lock(part);
+        receipt.held += part.held;
+        receipt.drained += part.drained;
+        receipt.adopted += part.adopted;
+        receipt.pause_ns = receipt.pause_ns.max(part.release_ns.saturating_sub(part.hold_ns));
+        receipt.longest_stall_ns = receipt.longest_stall_ns.max(part.longest_stall_ns);
+    }
+    if job.verdict() != Verdict::New {
+        receipt.adopted = 0;
+    }
+}
+
+/// Unmaps a module, unless another port uses it too.
+fn unload(module: Arc<LoadedModule>) -> Unload {
+    Arc::into_inner(module).map_or(Unload::InUse, LoadedModule::unload)
+}
