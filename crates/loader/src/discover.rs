@@ -146,10 +146,12 @@ fn requirement(text: &str) -> Result<VersionReq, String> {
 
 impl std::fmt::Display for ModuleName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.version {
-            Some(version) => write!(f, "{}@{version}", self.name),
-            None => f.write_str(&self.name),
-        }
+        let Some(version) = &self.version else { return f.write_str(&self.name) };
+        let text = version.to_string();
+        // As a user writes it, where that means the same.
+        let bare = text.trim_start_matches(['=', '~']);
+        let same = requirement(bare).is_ok_and(|again| again == *version);
+        write!(f, "{}@{}", self.name, if same { bare } else { &text })
     }
 }
 
