@@ -53,7 +53,8 @@ pub struct ShellOps {
     /// Memory of the port that outlives its drivers, by name, zeroed when new; returns its number.
     /// Made only within `prepare`; elsewhere found, or `-ENOENT`. A region that exists with another
     /// size is `-EEXIST`.
-    pub region: Option<unsafe extern "C" fn(port: *mut Port, name: Str, size: u64, region: *mut Region) -> i32>,
+    pub region:
+        Option<unsafe extern "C" fn(port: *mut Port, name: Str, size: u64, region: *mut Region) -> i32>,
 
     /// The current value of a parameter; `-ENOENT` when the manifest does not have it. Strings stay
     /// valid until the end of the entry point that asked.
