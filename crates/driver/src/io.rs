@@ -211,7 +211,7 @@ impl<'q, D: Block> Io<'q, D> {
 
     /// Issues an operation that is part of `request`; its event brings the request back.
     #[inline(always)]
-    pub fn issue(&mut self, request: &Request<'q, D>, op: Operation<'_>) -> Result<OpId, Errno> {
+    pub fn issue(&mut self, request: &Request<'_, D>, op: Operation<'_>) -> Result<OpId, Errno> {
         self.issue_for(request.tag(), op)
     }
 
