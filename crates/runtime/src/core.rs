@@ -66,6 +66,7 @@ impl Core {
             .setup_single_issuer()
             .setup_coop_taskrun()
             .setup_defer_taskrun()
+            .setup_taskrun_flag()
             .setup_submit_all()
             .setup_cqsize(CQ_ENTRIES)
             .build(SQ_ENTRIES)
@@ -125,10 +126,11 @@ impl Core {
         self.timespecs.clear();
     }
 
-    /// Submits everything queued and waits for a completion, at most `timeout_ns`.
+    /// Submits everything queued and waits for a completion, at most `timeout_ns`; 0 only looks.
     pub(crate) fn submit_and_wait(&mut self, timeout_ns: Option<u64>) {
         let result = match timeout_ns {
             None => self.ring.submit_and_wait(1),
+            Some(0) => self.ring.submit_and_wait(0),
             Some(ns) => {
                 let time = types::Timespec::new().sec(ns / 1_000_000_000).nsec((ns % 1_000_000_000) as u32);
                 let args = types::SubmitArgs::new().timespec(&time);

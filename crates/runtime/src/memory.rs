@@ -33,7 +33,9 @@ impl Mapping {
     /// Maps `len` bytes, rounded up to pages. `len` 0 maps nothing.
     pub(crate) fn new(name: &CStr, len: usize) -> io::Result<Mapping> {
         let len = pages(len);
-        if len == 0 {}
+        if len == 0 {
+            return Ok(Mapping { base: NonNull::dangling(), len: 0 });
+        }
         // SAFETY: `name` is a C string; the result is checked before it is owned.
         let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
         if fd < 0 {
@@ -56,7 +58,6 @@ impl Mapping {
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         // The mapping keeps the file alive; its descriptor would only count against the limit.
         Ok(Mapping { base, len })
-        // The mapping keeps the file alive; the descriptor would only count against the limit.
     }
 
     /// First byte; dangling when the mapping is empty.

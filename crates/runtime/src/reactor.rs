@@ -119,14 +119,18 @@ impl Reactor {
             }
             self.settle();
             self.flush();
-            if n == BATCH {
-                self.core().submit();
-            } else {
-                let timeout = self.timeout_ns();
-                self.core().submit_and_wait(timeout);
-            }
+            let more = n == BATCH || self.has_work();
+            let timeout = if more { Some(0) } else { self.timeout_ns() };
+            self.core().submit_and_wait(timeout);
             self.times.clear();
         }
+    }
+
+    /// What a frontend's flush has brought about is not yet dealt with.
+    fn has_work(&mut self) -> bool {
+        let core = self.core();
+        let done = !core.done.is_empty() || !core.commits.is_empty();
+        done || !self.dirty.is_empty() || !self.starved.is_empty()
     }
 
     fn busy(&self) -> bool {
