@@ -18,7 +18,9 @@ fn modules() -> &'static Path {
         let packages = ["null", "ram", "file-1-0", "file-1-1"].map(|d| format!("steadfast-driver-{d}"));
         let mut cargo = Command::new(env!("CARGO"));
         cargo.arg("build");
-        packages.iter().for_each(|p| drop(cargo.args(["-p", p])));
+        for package in &packages {
+            cargo.args(["-p", package]);
+        }
         assert!(cargo.status().expect("cargo runs").success(), "the driver modules do not build");
         let test = std::env::current_exe().expect("path of this test");
         test.ancestors().nth(2).expect("target folder").to_path_buf()
