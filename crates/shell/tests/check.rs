@@ -1,0 +1,263 @@
+//! The check before an update: what is allowed, what is refused, and why.
+
+use std::collections::BTreeMap;
+
+use steadfast_abi::block_feature::{FLUSH, FUA, TRIM};
+use steadfast_shell::check::{
+    CheckInput, CheckRow, Hardware, Limits, Policy, Side, check, choose_mode, common_state_schema, passed,
+    refusals,
+};
+use steadfast_shell::manifest::Manifest;
+use steadfast_shell::receipt::Mode;
+
+fn manifest(name: &str, version: &str, more: &[&str]) -> Manifest {
+    let mut text = format!("manifest=1\0name={name}\0version={version}\0class=block\0abi=1.0\0");
+    more.iter().for_each(|entry| text.extend([entry, "\0"]));
+    Manifest::parse(text.as_bytes()).unwrap()
+}
+
+/// Everything that is compared, so that a test changes one thing.
+struct Case {
+    running: Manifest,
+    candidate: Manifest,
+    same_file: bool,
+    first: bool,
+    offered: u64,
+    limits: Limits,
+    properties: BTreeMap<String, String>,
+    hardware: Option<(&'static str, u32)>,
+    policy: Policy,
+}
+
+impl Case {
+    fn new(running: Manifest, candidate: Manifest) -> Case {
+        Case {
+            running,
+            candidate,
+            same_file: false,
+            first: false,
+            offered: 0,
+            limits: Limits::NONE,
+            properties: BTreeMap::new(),
+            hardware: None,
+            policy: Policy::default(),
+        }
+    }
+
+    /// The same driver, 1.0.0 to 1.1.0, the candidate with more entries.
+    fn candidate(more: &[&str]) -> Case {
+        Case::new(manifest("file", "1.0.0", &[]), manifest("file", "1.1.0", more))
+    }
+
+    fn versions(running: &str, candidate: &str, more: &[&str]) -> Case {
+        Case::new(manifest("file", running, &[]), manifest("file", candidate, more))
+    }
+
+    fn rows(&self) -> Vec<CheckRow> {
+        let running = Side { manifest: &self.running, hash: "aa" };
+        let hash = if self.same_file { "aa" } else { "bb" };
+        check(&CheckInput {
+            running: (!self.first).then_some(running),
+            candidate: Side { manifest: &self.candidate, hash },
+            offered_features: self.offered,
+            limits: self.limits,
+            properties: &self.properties,
+            hardware: self.hardware.map(|(hwid, revision)| Hardware { hwid, revision }),
+            policy: self.policy,
+        })
+    }
+
+    /// Only this row refuses, and says so.
+    #[track_caller]
+    fn refused(&self, name: &str, words: &str) {
+        let rows = self.rows();
+        let failed: Vec<&str> = rows.iter().filter(|row| !row.ok).map(|row| row.name.as_str()).collect();
+        assert_eq!(failed, [name], "{rows:#?}");
+        assert!(!passed(&rows) && refusals(&rows).contains(words), "{} / {words}", refusals(&rows));
+    }
+
+    #[track_caller]
+    fn allowed(&self, name: &str, words: &str) {
+        let rows = self.rows();
+        assert!(passed(&rows), "{}", refusals(&rows));
+        let row = rows.iter().find(|row| row.name == name).expect(name);
+        assert!(row.detail.contains(words), "{} / {words}", row.detail);
+    }
+}
+
+#[test]
+fn every_row_is_reported() {
+    let mut case = Case::candidate(&[]);
+    case.hardware = Some(("file:regular", 0));
+    let names: Vec<String> = case.rows().into_iter().map(|row| row.name).collect();
+    let all = [
+        "abi",
+        "hardware",
+        "class",
+        "driver",
+        "state",
+        "version",
+        "min_from",
+        "features",
+        "pdu",
+        "memory.port",
+        "memory.queue",
+        "parameters",
+    ];
+    assert_eq!(names, all);
+}
+
+#[test]
+fn every_reason_is_listed() {
+    let mut case = Case::versions("2.0.0", "1.0.0", &["memory.port=10:10", "pdu=x/1:65"]);
+    case.offered = TRIM;
+    case.limits = Limits { pdu_bytes: 64, port_bytes: 9, queue_bytes: 0 };
+    let reasons = refusals(&case.rows());
+    for words in ["version: ", "features: ", "pdu: ", "memory.port: "] {
+        assert!(reasons.contains(words), "{reasons}");
+    }
+}
+
+#[test]
+fn the_first_attach_has_nobody_to_be_compared_with() {
+    let mut case = Case::versions("2.0.0", "1.0.0", &["min_from=1.0.0"]);
+    case.first = true;
+    assert!(passed(&case.rows()));
+}
+
+#[test]
+fn another_abi_is_refused_and_a_newer_minor_one_is_not() {
+    let with_abi = |abi| {
+        let mut case = Case::candidate(&[]);
+        case.candidate.abi = abi;
+        case
+    };
+    with_abi((2, 0)).refused("abi", "file 1.1.0 was built against ABI 2.0, the shell has 1.");
+    with_abi((1, 99)).allowed("abi", "1.99");
+}
+
+#[test]
+fn hardware_that_it_does_not_serve_is_refused() {
+    let mut case = Case::candidate(&["hwid=file:regular@2-3"]);
+    case.hardware = Some(("file:regular", 3));
+    case.allowed("hardware", "file:regular@2-3");
+    case.hardware = Some(("file:regular", 4));
+    case.refused("hardware", "serves file:regular@2-3, the port has file:regular revision 4");
+    case.candidate.hwids.clear();
+    case.allowed("hardware", "any hardware");
+}
+
+#[test]
+fn state_must_be_readable() {
+    let sides = |written: &[&str], read: &[&str]| {
+        Case::new(manifest("file", "1.0.0", written), manifest("file", "1.1.0", read))
+    };
+    sides(&[], &[]).allowed("state", "none to hand on");
+    sides(&[], &["state.read=a/1"]).allowed("state", "none to hand on");
+    sides(&["state.write=a/1"], &["state.read=a/2", "state.read=a/1"]).allowed("state", "a/1 is handed on");
+    sides(&["state.write=a/1"], &["state.read=a/2"])
+        .refused("state", "writes a/1, file 1.1.0 reads a/2: none in common");
+    sides(&["state.write=a/1"], &[]).refused("state", "reads nothing");
+}
+
+#[test]
+fn the_candidates_order_decides_the_schema() {
+    let old = manifest("a", "1.0.0", &["state.write=s/1", "state.write=s/2"]);
+    let new = manifest("a", "1.0.0", &["state.read=s/3", "state.read=s/2", "state.read=s/1"]);
+    assert_eq!(common_state_schema(&old, &new).unwrap().to_string(), "s/2");
+    assert_eq!(common_state_schema(&new, &old), None);
+}
+
+#[test]
+fn another_driver_must_know_the_state() {
+    let mut case = Case::new(manifest("ram", "1.0.0", &[]), manifest("null", "1.0.0", &[]));
+    case.refused(
+        "driver",
+        "null 1.0.0 replaces ram 1.0.0: another driver, and no state schema that both know",
+    );
+    case.policy.allow_other = true;
+    case.allowed("driver", "policy allows");
+    let reads = ["state.read=ram/1"];
+    Case::new(manifest("ram", "1.0.0", &["state.write=ram/1"]), manifest("ram2", "0.1.0", &reads))
+        .allowed("driver", "reads its state ram/1");
+}
+
+#[test]
+fn older_is_refused_unless_allowed() {
+    let mut case = Case::versions("1.1.0", "1.0.9", &[]);
+    case.refused("version", "1.0.9 is older than the running 1.1.0");
+    case.policy.allow_older = true;
+    case.allowed("version", "which was allowed");
+    Case::versions("1.1.0", "1.1.0-rc.1", &[]).refused("version", "older");
+    Case::versions("1.1.0+a", "1.1.0+b", &[]).allowed("version", "1.1.0+b as the running 1.1.0+a");
+    let mut same = Case::versions("1.1.0", "1.1.0", &[]);
+    same.same_file = true;
+    same.allowed("driver", "the same module again");
+}
+
+#[test]
+fn no_increment_is_skipped() {
+    Case::versions("1.0.0", "3.0.0", &["min_from=2.0.0"])
+        .refused("min_from", "3.0.0 updates from 2.0.0 on, 1.0.0 is running");
+    Case::versions("2.0.0", "3.0.0", &["min_from=2.0.0"]).allowed("min_from", "updates from 2.0.0 on");
+    let mut case = Case::versions("1.0.0", "3.0.0", &[]);
+    case.allowed("min_from", "from any version");
+    case.policy.require_min_from = true;
+    case.refused("min_from", "policy requires");
+}
+
+#[test]
+fn what_clients_rely_on_is_kept() {
+    let mut case = Case::candidate(&["feature=flush", "feature=trim"]);
+    case.offered = FLUSH;
+    case.allowed("features", "clients rely on flush, file 1.1.0 has flush, trim");
+    case.offered = FLUSH | FUA;
+    case.refused("features", "it lacks fua");
+    case.offered = FLUSH | 1 << 63;
+    case.refused("features", "it lacks bit 63");
+}
+
+#[test]
+fn memory_must_fit_and_may_be_less_than_wanted() {
+    let mut case = Case::candidate(&["memory.port=4096:8192", "memory.queue=0:100", "pdu=p/1:64"]);
+    case.limits = Limits { pdu_bytes: 64, port_bytes: 8192, queue_bytes: 100 };
+    case.allowed("memory.port", "needs 4K, wants 8K, the shell has 8K");
+    case.limits.port_bytes = 8191;
+    case.allowed("memory.port", "reduced features");
+    case.limits.port_bytes = 4095;
+    case.refused("memory.port", "needs 4K, wants 8K, the shell has 4095");
+    case.limits = Limits { pdu_bytes: 63, ..Limits::NONE };
+    case.refused("pdu", "needs 64 bytes per request, the shell has 63");
+}
+
+#[test]
+fn live_properties_must_be_valid_for_the_candidate() {
+    let mut case = Case::candidate(&["param.depth=u32", "param.depth.range=1..=8"]);
+    case.properties.insert("depth".into(), "8".into());
+    case.allowed("parameters", "takes all 1 properties");
+    case.properties.insert("depth".into(), "9".into());
+    case.refused("parameters", "out of range: depth=9 (allowed 1..=8)");
+    case.properties = BTreeMap::from([("dept".to_owned(), "1".to_owned())]);
+    case.refused("parameters", "did you mean depth?");
+}
+
+#[test]
+fn requests_are_adopted_where_their_private_bytes_are_known() {
+    let with = |more: &[&str]| manifest("file", "1.0.0", more);
+    let mode = |old: &Manifest, new: &Manifest, wanted| choose_mode(old, new, wanted);
+    let (one, two) = (with(&["pdu=p/1:8"]), with(&["pdu=p/2:8"]));
+    let adopts = with(&["pdu=p/2:16", "pdu.adopt=p/1"]);
+    assert_eq!(mode(&one, &one, None), Ok(Mode::Adopt));
+    assert_eq!(mode(&one, &adopts, None), Ok(Mode::Adopt));
+    assert_eq!(mode(&one, &two, None), Ok(Mode::Drain));
+    assert_eq!(mode(&one, &one, Some(Mode::Drain)), Ok(Mode::Drain));
+    assert_eq!(mode(&one, &adopts, Some(Mode::Adopt)), Ok(Mode::Adopt));
+    assert_eq!(
+        mode(&adopts, &one, Some(Mode::Adopt)).unwrap_err(),
+        "adopt is not possible: file 1.0.0 has requests of PDU schema p/2, file 1.0.0 takes p/1"
+    );
+    let (silent, idle) = (with(&[]), with(&["ops=0"]));
+    assert_eq!(mode(&silent, &silent, None), Ok(Mode::Drain), "its requests mean nothing to another");
+    assert!(mode(&silent, &silent, Some(Mode::Adopt)).unwrap_err().contains("names no PDU schema"));
+    assert_eq!(mode(&idle, &one, Some(Mode::Adopt)), Ok(Mode::Adopt), "it has nothing in flight");
+}
