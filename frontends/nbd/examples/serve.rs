@@ -17,7 +17,8 @@ use steadfast_nbd::{ListenAddr, NbdOptions, NbdServer};
 use steadfast_runtime::{Engine, EngineConfig, PortSpec, UpdateOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let level = if std::env::var_os("DEBUG").is_some() { tracing::Level::DEBUG } else { tracing::Level::INFO };
+    let level =
+        if std::env::var_os("DEBUG").is_some() { tracing::Level::DEBUG } else { tracing::Level::INFO };
     tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     let swap = args.iter().position(|a| a == "--swap").map(|at| args.split_off(at));
@@ -54,6 +55,12 @@ fn swap_for_ever(engine: &Engine, modules: &[StagedModule], every: Duration) {
     for staged in modules.iter().cycle() {
         std::thread::sleep(every);
         let receipt = engine.update("vol0", staged, &options);
-        eprintln!("{:?} {:?} pause {} us {}", receipt.outcome, receipt.mode, receipt.pause_ns / 1000, receipt.reason);
+        eprintln!(
+            "{:?} {:?} pause {} us {}",
+            receipt.outcome,
+            receipt.mode,
+            receipt.pause_ns / 1000,
+            receipt.reason
+        );
     }
 }
