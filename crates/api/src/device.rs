@@ -12,9 +12,9 @@ pub struct Device {
     pub port: String,
     /// Number within the port.
     pub number: u32,
-    /// The driver that runs.
-    #[schema(value_type = schema::Release)]
-    pub driver: Release,
+    /// The driver that runs; none while the port is stranded.
+    #[schema(value_type = Option<schema::Release>)]
+    pub driver: Option<Release>,
     /// What the port is doing.
     pub state: PortState,
     /// Count of the port's attaches.
@@ -47,11 +47,19 @@ pub struct Device {
     pub requests: u64,
     /// Of these, the ones that failed.
     pub errors: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Bytes written.
+    pub bytes_written: u64,
+    /// Clients of the port's devices.
+    pub clients: u32,
+    /// Rules of the driver interface that the driver broke.
+    pub driver_faults: u64,
     /// Updates of the port that were carried out.
     pub swaps: u64,
     /// How often each entry point of the driver was entered.
     pub entered: BTreeMap<String, u64>,
-    /// Parameters with their current values.
+    /// Parameters that were set.
     pub params: Vec<Param>,
     /// The port's last update.
     #[schema(value_type = Option<schema::Receipt>)]
@@ -77,6 +85,8 @@ pub enum PortState {
     Held,
     /// It has no driver that works; requests are held until an update succeeds.
     Stranded,
+    /// One of its queues does not answer: a driver may be stuck in it.
+    Unresponsive,
 }
 
 impl PortState {
@@ -86,6 +96,7 @@ impl PortState {
             PortState::Running => "running",
             PortState::Held => "held",
             PortState::Stranded => "stranded",
+            PortState::Unresponsive => "unresponsive",
         }
     }
 }

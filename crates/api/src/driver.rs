@@ -56,6 +56,9 @@ pub struct CheckRequest {
     /// An older version is all right.
     #[serde(default)]
     pub allow_older: bool,
+    /// A driver of another name is all right.
+    #[serde(default)]
+    pub allow_other: bool,
 }
 
 /// What a check found.

@@ -4,7 +4,7 @@ use utoipa::ToSchema;
 /// The daemon, in a few numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
-    /// No port is stranded.
+    /// Every port has a driver, and every queue answers.
     pub healthy: bool,
     /// The daemon's version.
     pub version: String,

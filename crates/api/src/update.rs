@@ -22,6 +22,9 @@ pub struct UpdateRequest {
     /// An older version is all right.
     #[serde(default)]
     pub allow_older: bool,
+    /// A driver of another name is all right, although the state of the running one is lost with it.
+    #[serde(default)]
+    pub allow_other: bool,
 }
 
 /// The deadline of an update that names none: 45 s.
@@ -38,6 +41,7 @@ impl UpdateRequest {
             deadline_ms: default_deadline_ms(),
             if_busy: IfBusy::default(),
             allow_older: false,
+            allow_other: false,
         }
     }
 }

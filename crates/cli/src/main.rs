@@ -1,2 +1,65 @@
-//! x
-fn main() {}
+//! The `steadfast` command: the daemon, the control API's client, and the demonstration.
+
+mod args;
+mod client;
+mod commands;
+mod demo;
+mod failure;
+mod output;
+
+use args::{Cli, Command, DeviceCommand, DriverCommand, Output};
+use clap::{CommandFactory, Parser};
+use client::Client;
+use failure::{Exit, Failure};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let result = match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(error) => usage(&error),
+    };
+    let exit = result.unwrap_or_else(|failure| {
+        eprint!("{failure}");
+        failure.exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+/// Prints what clap has to say. Its own exit code for a wrong command line is 2, which means
+/// something else here.
+fn usage(error: &clap::Error) -> Result<Exit, Failure> {
+    let _ = error.print();
+    Ok(if error.use_stderr() { Exit::Error } else { Exit::Done })
+}
+
+fn run(cli: Cli) -> Result<Exit, Failure> {
+    let json = cli.output == Output::Json;
+    let socket = cli.socket.unwrap_or_else(default_socket);
+    let client = || Client::new(socket.clone());
+    match cli.command {
+        Command::Serve(serve) => commands::serve(serve, socket),
+        Command::Device(DeviceCommand::List) => commands::device::list(&client()?, json),
+        Command::Device(DeviceCommand::Show { device }) => commands::device::show(&client()?, &device, json),
+        Command::Device(DeviceCommand::Watch { device, interval }) => {
+            commands::watch(&client()?, device.as_deref(), interval, json)
+        }
+        Command::Driver(DriverCommand::List { modules }) => commands::driver::list(client, modules, json),
+        Command::Driver(DriverCommand::Check { module, device, allow_older, allow_other }) => {
+            let allow = commands::driver::Allow { older: allow_older, other: allow_other };
+            commands::driver::check(client, &module, device, allow, json)
+        }
+        Command::Update(update) => commands::update(&client()?, &update, json),
+        Command::Demo(demo) => demo::run(&demo, json || demo.json),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "steadfast", &mut text);
+            output::print(&String::from_utf8_lossy(&text))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn default_socket() -> PathBuf {
+    steadfast_api::default_socket(steadfast_daemon::effective_uid())
+}

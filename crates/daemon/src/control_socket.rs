@@ -4,8 +4,9 @@
 //! kernel lets it go however the daemon ends. The socket is bound under a name of its own, given its
 //! permissions, and moved into place, so that no client ever meets it with others.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -100,10 +101,13 @@ fn lock(path: &Path) -> Result<File, SocketError> {
         .write(true)
         .open(PathBuf::from(name))
         .map_err(failed("open its lock file"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(SocketError::InUse(path.to_owned())),
-        Err(TryLockError::Error(e)) => Err(failed("lock")(e)),
+    // SAFETY: `flock` takes no pointer; the descriptor is open.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+        return Ok(file);
+    }
+    match io::Error::last_os_error() {
+        e if e.kind() == io::ErrorKind::WouldBlock => Err(SocketError::InUse(path.to_owned())),
+        e => Err(failed("lock")(e)),
     }
 }
 

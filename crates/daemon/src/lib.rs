@@ -1,23 +1,33 @@
 //! The daemon: configuration, module search path, control API, and the start and stop of everything.
 //!
-//! [`serve`] is all of it. It makes the engine, attaches the configured devices, opens the NBD
-//! server, then the control socket, and lasts until a signal. The control API runs on one thread
-//! with a small pool beside it for engine calls that block; no I/O of a device passes through here.
+//! [`serve`] is all of it. It opens the control socket, checks the configured devices, makes the
+//! engine, attaches them, opens the NBD server, and lasts until a signal. The control API runs on one
+//! thread, with a small pool beside it for calls into the engine that block; no I/O of a device passes
+//! through here.
 
+mod app;
 mod config;
+mod control;
 mod control_socket;
+mod devices;
+mod error;
+mod modules;
 mod notify;
+mod receipts;
+mod serve;
+mod uri;
 
 pub use config::{
-    Config, ConfigError, ConfigErrors, Control, DeviceConfig, Place, parse_device, parse_duration, parse_size,
+    Config, ConfigError, ConfigErrors, Control, DeviceConfig, MAX_QUEUES, Place, parse_device, parse_duration,
 };
+pub use control_socket::SocketError;
+pub use error::ServeError;
+pub use modules::{ModulePath, check_module, is_module_path};
+pub use serve::{check, serve};
+pub use steadfast_nbd::ListenAddr;
 
-/// x
-#[derive(Clone, Debug)]
-pub struct ListenAddr(String);
-impl std::str::FromStr for ListenAddr {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        if s.starts_with("unix:") { Ok(ListenAddr(s.into())) } else { Err(format!("bad `{s}`")) }
-    }
+/// The user that this process acts as.
+pub fn effective_uid() -> u32 {
+    // SAFETY: it takes nothing, always succeeds and touches no memory.
+    unsafe { libc::geteuid() }
 }

@@ -3,12 +3,14 @@
 
 use super::{
     Config, ConfigError, ConfigErrors, DeviceConfig, MAX_QUEUES, MAX_TRANSFER, Place, SLOTS,
-    check_device_name, parse_size,
+    check_device_name,
 };
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use steadfast_api::suggest;
+use steadfast_nbd::ListenAddr;
+use steadfast_shell::params::parse_size;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -60,8 +62,13 @@ impl Reader<'_> {
         }
         if let Some(nbd) = self.table(table, "nbd", "nbd") {
             self.known_keys(nbd, "nbd.", NBD);
-            config.nbd = self.list(nbd, "listen", "nbd.listen", |reader, text, span| {
-                text.parse().map_err(|e| reader.fail(span, format!("nbd.listen: {e}"))).ok()
+            config.nbd = self.list(nbd, "listen", "nbd.listen", |reader, text, span| match text.parse() {
+                Ok(ListenAddr::Unix(path)) => Some(ListenAddr::Unix(reader.base.join(path))),
+                Ok(tcp) => Some(tcp),
+                Err(e) => {
+                    reader.fail(span, format!("nbd.listen: {e}"));
+                    None
+                }
             });
         }
         if let Some(devices) = self.table(table, "device", "device") {

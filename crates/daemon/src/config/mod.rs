@@ -7,18 +7,18 @@ mod units;
 
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use quick::parse_device;
-pub use units::{parse_duration, parse_size};
+pub use units::parse_duration;
 
-use crate::ListenAddr;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use steadfast_nbd::ListenAddr;
 
 /// Largest number of queues that makes sense: each is a thread.
 pub const MAX_QUEUES: usize = 64;
 /// Bounds of `slots`.
-pub const SLOTS: std::ops::RangeInclusive<u64> = 128..=10_240;
+pub(crate) const SLOTS: std::ops::RangeInclusive<u64> = 128..=10_240;
 /// Bounds of `max_transfer`, bytes.
-pub const MAX_TRANSFER: std::ops::RangeInclusive<u64> = 131_072..=1_388_544;
+pub(crate) const MAX_TRANSFER: std::ops::RangeInclusive<u64> = 131_072..=1_388_544;
 
 /// All that can be configured. What is `None` or empty takes its default when the daemon starts.
 #[derive(Clone, Debug, Default)]
@@ -95,9 +95,10 @@ impl Config {
     }
 }
 
-/// Checks a device name: 1 to 64 letters, digits, `.`, `_`, `-`, the first a letter or digit.
+/// Checks a device name: 1 to 64 letters, digits, `_`, `-`, the first a letter or digit. A dot is kept
+/// for the devices of a port that has several.
 pub(crate) fn check_device_name(name: &str) -> Result<(), String> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let good = (1..=64).contains(&name.len())
         && name.chars().all(allowed)
         && name.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -105,7 +106,7 @@ pub(crate) fn check_device_name(name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "device name `{name}` is not allowed (1 to 64 letters, digits, `.`, `_`, `-`, \
-         the first a letter or digit)"
+        "device name `{name}` is not allowed (1 to 64 letters, digits, `_`, `-`, the first a \
+         letter or digit)"
     ))
 }

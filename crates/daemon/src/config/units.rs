@@ -1,22 +1,5 @@
 use std::time::Duration;
 
-/// Bytes: a number, with `K`, `M`, `G` or `T` for powers of 1024.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is not a size (a number of bytes, or 4K, 1M, 2G, 1T)");
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, unit) = text.split_at(split);
-    let shift = match unit.trim_end_matches('B').trim_end_matches('i') {
-        "" if unit.is_empty() => 0,
-        "K" | "k" => 10,
-        "M" | "m" => 20,
-        "G" | "g" => 30,
-        "T" | "t" => 40,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = digits.parse().map_err(|_| wrong())?;
-    number.checked_mul(1 << shift).ok_or_else(|| format!("`{text}` is larger than any device can be"))
-}
-
 /// A time: a number with `ms`, `s` or `m`; seconds without.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time (a number with ms, s or m, such as 500ms, 45s, 2m)");
@@ -36,22 +19,6 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(parse_size("4096"), Ok(4096));
-        assert_eq!(parse_size("4K"), Ok(4096));
-        assert_eq!(parse_size("2GiB"), Ok(2 << 30));
-        assert_eq!(parse_size("1TB"), Ok(1 << 40));
-    }
-
-    #[test]
-    fn what_is_not_a_size_is_named() {
-        for text in ["", "K", "-1", "4X", "4 K", "1.5G", "99999999T", "4BB", "12i"] {
-            let error = parse_size(text).expect_err(text);
-            assert!(error.contains(&format!("`{text}`")), "{error}");
-        }
-    }
 
     #[test]
     fn durations_have_units() {

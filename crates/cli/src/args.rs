@@ -1,0 +1,211 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+use std::time::Duration;
+use steadfast_daemon::parse_duration;
+
+/// Keeps a device in service while the driver underneath it is replaced.
+#[derive(Debug, Parser)]
+#[command(name = "steadfast", version, disable_help_subcommand = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// The daemon's control socket
+    #[arg(long, global = true, value_name = "PATH", env = "STEADFAST_SOCKET")]
+    pub(crate) socket: Option<PathBuf>,
+    /// How results are printed
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 error, 2 plan found changes, 3 busy, \
+4 failed and rolled back, 5 stale plan, 6 verification failed.";
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Table,
+    /// For programs: the control API's own documents
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the daemon until SIGTERM
+    Serve(Serve),
+    /// Look at devices
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// Look at drivers
+    #[command(subcommand)]
+    Driver(DriverCommand),
+    /// Replace the driver of a device that is in use
+    Update(Update),
+    /// See it work: a verified load on two devices while their drivers are replaced again and again
+    Demo(Demo),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// `steadfast serve`
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// Configuration file (TOML); options below win over it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// A device, NAME=DRIVER:TARGET[,KEY=VALUE...], such as vol0=file:disk.img; repeatable
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) device: Vec<String>,
+    /// Where NBD clients connect, unix:PATH or tcp:HOST:PORT; repeatable
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) nbd: Vec<String>,
+    /// Control socket to open (default: as --socket)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
+    /// Queues: threads that do I/O
+    #[arg(long, value_name = "N")]
+    pub(crate) queues: Option<usize>,
+    /// Folder of the module store
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: Option<PathBuf>,
+    /// Folder to search for driver modules first; repeatable
+    #[arg(long, value_name = "DIR")]
+    pub(crate) modules: Vec<PathBuf>,
+    /// Say what the configuration is good for and do nothing
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Least severe messages that are logged: error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "STEADFAST_LOG")]
+    pub(crate) log: tracing::Level,
+}
+
+/// `steadfast device`
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// All devices, one line each
+    List,
+    /// Everything about one device
+    Show {
+        /// The device
+        device: String,
+    },
+    /// Devices as they change, until interrupted
+    Watch {
+        /// Only this device
+        device: Option<String>,
+        /// How often to look
+        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+        interval: Duration,
+    },
+}
+
+/// `steadfast driver`
+#[derive(Debug, Subcommand)]
+pub(crate) enum DriverCommand {
+    /// Driver modules that the daemon can find
+    List {
+        /// List modules here, without a daemon; repeatable
+        #[arg(long, value_name = "DIR")]
+        modules: Vec<PathBuf>,
+    },
+    /// Check a module, by itself or as the replacement of a device's driver; nothing is changed
+    Check {
+        /// Path of a module, or a driver name such as file or file@1.1.0
+        module: String,
+        /// Device whose driver it would replace
+        #[arg(long)]
+        device: Option<String>,
+        /// An older version is all right
+        #[arg(long)]
+        allow_older: bool,
+        /// A driver of another name is all right
+        #[arg(long)]
+        allow_other: bool,
+    },
+}
+
+/// `steadfast update`
+#[derive(Args, Debug)]
+pub(crate) struct Update {
+    /// The device
+    pub(crate) device: String,
+    /// Path of a module, or a driver name such as file or file@1.1.0
+    pub(crate) module: String,
+    /// What to do with requests in flight (default: the least disruptive that both drivers can do)
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<ModeArg>,
+    /// How long requests in flight may be waited for; then the old driver goes on
+    #[arg(long, value_name = "TIME", default_value = "45s", value_parser = parse_duration)]
+    pub(crate) deadline: Duration,
+    /// What to do when requests in flight would have to be waited for
+    #[arg(long, value_enum, default_value_t = IfBusyArg::Wait)]
+    pub(crate) if_busy: IfBusyArg,
+    /// Go to an older version
+    #[arg(long)]
+    pub(crate) allow_older: bool,
+    /// Go to a driver of another name, and lose the state of the running one
+    #[arg(long)]
+    pub(crate) allow_other: bool,
+}
+
+/// What to do with requests in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeArg {
+    /// The new driver takes them over; nothing is waited for
+    Adopt,
+    /// The old driver finishes them
+    Drain,
+}
+
+/// What to do when requests in flight would have to be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IfBusyArg {
+    /// Wait, at most until the deadline
+    Wait,
+    /// Change nothing and exit with 3
+    Fail,
+}
+
+/// `steadfast demo`
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    /// How long to run
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) seconds: u64,
+    /// How many times to replace a driver, spread over that time
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) swaps: u64,
+    /// Print the summary as JSON (the same as -o json)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_go_anywhere() {
+        let line = ["steadfast", "update", "vol0", "file@1.1.0", "-o", "json", "--deadline", "500ms"];
+        let cli = Cli::try_parse_from(line).expect("valid");
+        assert_eq!(cli.output, Output::Json);
+        match cli.command {
+            Command::Update(update) => assert_eq!(update.deadline, Duration::from_millis(500)),
+            other => panic!("{other:?}"),
+        }
+    }
+}

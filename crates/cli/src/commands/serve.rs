@@ -1,0 +1,57 @@
+use crate::args::Serve;
+use crate::failure::{Exit, Failure};
+use crate::output;
+use std::path::PathBuf;
+use steadfast_daemon::{Config, parse_device};
+
+/// `steadfast serve`: runs the daemon until it is told to stop.
+pub(crate) fn serve(serve: Serve, socket: PathBuf) -> Result<Exit, Failure> {
+    let check = serve.check;
+    let log = serve.log;
+    let config = configuration(serve, socket)?;
+    if check {
+        let report = steadfast_daemon::check(&config).map_err(Failure::new)?;
+        output::print(&report)?;
+        return Ok(Exit::Done);
+    }
+    tracing_subscriber::fmt()
+        .with_max_level(log)
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(std::io::stderr)
+        .init();
+    steadfast_daemon::serve(&config).map_err(|e| {
+        let hint = e.hint();
+        Failure::new(e).hint(hint)
+    })?;
+    Ok(Exit::Done)
+}
+
+/// The file, if there is one, and over it what the command line says.
+fn configuration(serve: Serve, socket: PathBuf) -> Result<Config, Failure> {
+    let mut config = match &serve.config {
+        Some(path) => Config::read(path).map_err(Failure::new)?,
+        None => Config::default(),
+    };
+    for spec in &serve.device {
+        let device = parse_device(spec).map_err(Failure::new)?;
+        config.add_device(device).map_err(Failure::new)?;
+    }
+    if !serve.nbd.is_empty() {
+        let parse = |text: &String| text.parse().map_err(|e| Failure::new(format!("--nbd {text}: {e}")));
+        config.nbd = serve.nbd.iter().map(parse).collect::<Result<_, _>>()?;
+    }
+    if let Some(queues) = serve.queues {
+        let max = steadfast_daemon::MAX_QUEUES;
+        if !(1..=max).contains(&queues) {
+            return Err(Failure::new(format!("--queues {queues} is not allowed (1 to {max})")));
+        }
+        config.queues = Some(queues);
+    }
+    if serve.store.is_some() {
+        config.store = serve.store;
+    }
+    config.modules.splice(0..0, serve.modules);
+    config.control.socket = serve.control.or(config.control.socket).or(Some(socket));
+    Ok(config)
+}

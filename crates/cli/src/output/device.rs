@@ -1,0 +1,162 @@
+use super::{Table, receipt, units};
+use steadfast_api::Device;
+
+/// Devices, one line each.
+pub(crate) fn list(devices: &[Device]) -> String {
+    if devices.is_empty() {
+        return "no devices\n".to_owned();
+    }
+    let mut table = Table::new(&[
+        "DEVICE",
+        ">SIZE",
+        "DRIVER",
+        "STATE",
+        ">GENERATION",
+        ">REQUESTS",
+        ">ERRORS",
+        ">SWAPS",
+        "URI",
+    ]);
+    for device in devices {
+        table.row([
+            device.name.clone(),
+            units::bytes(device.size),
+            driver(device),
+            device.state.name().to_owned(),
+            device.generation.to_string(),
+            units::count(device.requests),
+            units::count(device.errors),
+            units::count(device.swaps),
+            device.uris.first().cloned().unwrap_or_default(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// Everything about a device.
+pub(crate) fn show(device: &Device) -> String {
+    let mut text = format!("{}\n", device.name);
+    let mut fact = |name: &str, value: String| text.push_str(&format!("  {name:<12} {value}\n"));
+    let hash = device.driver.as_ref().map_or("none", |release| short(&release.hash));
+    fact("driver", format!("{}, module {hash}", driver(device)));
+    fact("state", device.state.name().to_owned());
+    fact("generation", format!("{}, {} swaps", device.generation, units::count(device.swaps)));
+    fact("size", format!("{} ({} bytes)", units::bytes(device.size), device.size));
+    fact(
+        "blocks",
+        format!(
+            "{} bytes, {} preferred, {} at most",
+            device.block_size, device.preferred_block_size, device.max_transfer
+        ),
+    );
+    fact("features", device.features.join(", "));
+    if !device.wwid.is_empty() {
+        fact("wwid", device.wwid.clone());
+    }
+    fact("port", format!("{}, device number {}", device.port, device.number));
+    fact("queues", format!("{}, {} slots", device.queues, device.slots));
+    fact(
+        "requests",
+        format!(
+            "{} done, {} failed, {} in flight, {} held",
+            units::count(device.requests),
+            units::count(device.errors),
+            device.in_flight,
+            device.held
+        ),
+    );
+    let (read, written) = (units::bytes(device.bytes_read), units::bytes(device.bytes_written));
+    fact("moved", format!("{read} read, {written} written"));
+    fact("clients", device.clients.to_string());
+    if device.driver_faults > 0 {
+        fact("faults", format!("{}: the driver broke rules of its interface", device.driver_faults));
+    }
+    for uri in &device.uris {
+        fact("uri", uri.clone());
+    }
+    for param in &device.params {
+        fact("param", format!("{}={}", param.name, param.value));
+    }
+    for (name, count) in device.entered.iter().filter(|(_, count)| **count > 0) {
+        fact("entered", format!("{name} {}", units::count(*count)));
+    }
+    if let Some(last) = &device.last_receipt {
+        fact("last update", receipt::sentence(&device.name, last));
+    }
+    text
+}
+
+/// The driver and its version.
+pub(crate) fn driver(device: &Device) -> String {
+    device.driver.as_ref().map_or("none".to_owned(), |d| format!("{} {}", d.driver, d.version))
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use steadfast_api::{Param, PortState};
+
+    /// A device as the daemon reports it.
+    pub(crate) fn sample() -> Device {
+        let receipt = receipt::tests::sample();
+        Device {
+            name: "vol0".into(),
+            port: "vol0".into(),
+            number: 0,
+            driver: Some(receipt.from.clone()),
+            state: PortState::Running,
+            generation: 2,
+            epoch_unix_ms: 1_700_000_000_000,
+            size: 1 << 30,
+            block_size: 1,
+            preferred_block_size: 4096,
+            max_transfer: 339_968,
+            features: vec!["flush".into(), "fua".into()],
+            wwid: String::new(),
+            uris: vec!["nbd+unix:///vol0?socket=/run/nbd.sock".into()],
+            queues: 1,
+            slots: 1024,
+            in_flight: 3,
+            held: 0,
+            requests: 12_345,
+            errors: 0,
+            bytes_read: 4096,
+            bytes_written: 1 << 20,
+            clients: 2,
+            driver_faults: 0,
+            swaps: 1,
+            entered: BTreeMap::from([("submit".into(), 12_345), ("timer".into(), 0)]),
+            params: vec![Param { name: "path".into(), value: "/disk.img".into() }],
+            last_receipt: Some(receipt),
+        }
+    }
+
+    #[test]
+    fn a_list_has_a_line_for_each() {
+        let text = list(&[sample()]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[1].starts_with("vol0    1 GiB  file 1.0.0  running"), "{text}");
+        assert_eq!(list(&[]), "no devices\n");
+    }
+
+    #[test]
+    fn the_whole_device_is_shown() {
+        let text = show(&sample());
+        for part in [
+            "size         1 GiB (1073741824 bytes)",
+            "requests     12,345 done, 0 failed, 3 in flight, 0 held",
+            "param        path=/disk.img",
+            "entered      submit 12,345",
+            "last update  vol0: done, file 1.1.0 replaced file 1.0.0",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("timer"), "entry points never entered are left out: {text}");
+    }
+}

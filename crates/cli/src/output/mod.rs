@@ -1,0 +1,28 @@
+//! How results look.
+
+pub(crate) mod device;
+pub(crate) mod driver;
+pub(crate) mod receipt;
+mod table;
+pub(crate) mod units;
+
+pub(crate) use table::Table;
+
+use crate::failure::Failure;
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// Prints a document as JSON, indented.
+pub(crate) fn json(document: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(document).map_err(Failure::new)?;
+    print(&format!("{text}\n"))
+}
+
+/// Prints text. A reader that has gone away, as in `steadfast device list | head -1`, is no error.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(format!("standard output: {e}"))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,145 @@
+use super::{Table, units};
+use steadfast_api::{Outcome, Receipt, Release, Unload};
+
+/// A receipt in full: what was done, in a sentence, then everything that was measured.
+pub(crate) fn text(device: &str, receipt: &Receipt) -> String {
+    let mut text = format!("{}\n", sentence(device, receipt));
+    let mut fact = |name: &str, value: String| text.push_str(&format!("  {name:<12} {value}\n"));
+    if !receipt.reason.is_empty() {
+        fact("reason", receipt.reason.replace('\n', "\n               "));
+    }
+    let (before, after) = (receipt.generation_before, receipt.generation_after);
+    fact(
+        "generation",
+        if before == after { format!("{before}, unchanged") } else { format!("{before} -> {after}") },
+    );
+    if let Some(mode) = receipt.mode {
+        fact("mode", mode.name().to_owned());
+    }
+    fact("requests", requests(receipt));
+    let pause = match receipt.pause_ns {
+        0 => "none: requests were never held".to_owned(),
+        ns => format!(
+            "{}, longest stall of a request {}",
+            units::time(ns),
+            units::time(receipt.longest_stall_ns)
+        ),
+    };
+    fact("pause", pause);
+    fact("unload", unload(receipt));
+    if !receipt.phases.is_empty() {
+        let mut table = Table::new(&["  PHASE", ">MICROSECONDS"]);
+        for phase in &receipt.phases {
+            table.row([format!("  {}", phase.phase.name()), units::micros(phase.ns)]);
+        }
+        text.push_str(&table.to_string());
+    }
+    text
+}
+
+/// What was actually done, in one line.
+pub(crate) fn sentence(device: &str, receipt: &Receipt) -> String {
+    let old = release(&receipt.from);
+    let new = receipt.to.as_ref().map_or_else(|| "the module".to_owned(), release);
+    match receipt.outcome {
+        Outcome::Done if old == new => format!("{device}: done, {new} was reloaded"),
+        Outcome::Done => format!("{device}: done, {new} replaced {old}"),
+        Outcome::Refused => format!("{device}: refused, {old} serves and nothing was touched"),
+        Outcome::Busy => format!("{device}: busy, {old} serves and nothing was touched"),
+        Outcome::RolledBack => format!("{device}: rolled back, {new} failed and {old} serves again"),
+        Outcome::Stranded => {
+            format!(
+                "{device}: stranded, neither {new} nor {old} works; requests are held until an update does"
+            )
+        }
+    }
+}
+
+fn requests(receipt: &Receipt) -> String {
+    format!("{} held, {} drained, {} adopted", receipt.held, receipt.drained, receipt.adopted)
+}
+
+fn unload(receipt: &Receipt) -> String {
+    let module = match receipt.outcome {
+        Outcome::Done => "old module",
+        _ => "new module",
+    };
+    match receipt.unload {
+        Unload::Unloaded => format!("{module} unloaded: no mapping of it is left"),
+        Unload::Pinned => format!("{module} pinned: something keeps it in memory"),
+        Unload::InUse => format!("{module} still in use by another port"),
+        Unload::None => "nothing was loaded".to_owned(),
+    }
+}
+
+fn release(release: &Release) -> String {
+    format!("{} {}", release.driver, release.version)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use steadfast_api::{Mode, Phase, PhaseTime};
+
+    /// A receipt as an update of a busy device writes it.
+    pub(crate) fn sample() -> Receipt {
+        let release =
+            |version: &str| Release { driver: "file".into(), version: version.into(), hash: "00".repeat(32) };
+        Receipt {
+            id: 7,
+            port: "vol0".into(),
+            started_unix_ms: 1_700_000_000_000,
+            from: release("1.0.0"),
+            to: Some(release("1.1.0")),
+            outcome: Outcome::Done,
+            reason: String::new(),
+            mode: Some(Mode::Adopt),
+            phases: vec![
+                PhaseTime { phase: Phase::Stage, ns: 812_000 },
+                PhaseTime { phase: Phase::StartUpdate, ns: 300 },
+            ],
+            held: 4,
+            drained: 0,
+            adopted: 28,
+            pause_ns: 23_400,
+            longest_stall_ns: 25_000,
+            generation_before: 1,
+            generation_after: 2,
+            unload: Unload::Unloaded,
+        }
+    }
+
+    #[test]
+    fn a_receipt_says_everything() {
+        let expected = "\
+vol0: done, file 1.1.0 replaced file 1.0.0
+  generation   1 -> 2
+  mode         adopt
+  requests     4 held, 0 drained, 28 adopted
+  pause        23.4 us, longest stall of a request 25.0 us
+  unload       old module unloaded: no mapping of it is left
+  PHASE         MICROSECONDS
+  stage                812.0
+  start_update           0.3
+";
+        assert_eq!(text("vol0", &sample()), expected);
+    }
+
+    #[test]
+    fn a_failure_says_what_serves_now() {
+        let receipt = Receipt {
+            outcome: Outcome::RolledBack,
+            reason: "connect: -5".into(),
+            generation_after: 1,
+            ..sample()
+        };
+        let text = text("vol0", &receipt);
+        assert!(
+            text.starts_with("vol0: rolled back, file 1.1.0 failed and file 1.0.0 serves again\n"),
+            "{text}"
+        );
+        assert!(text.contains("reason       connect: -5\n"), "{text}");
+        assert!(text.contains("generation   1, unchanged\n"), "{text}");
+        assert!(text.contains("new module unloaded"), "{text}");
+    }
+}

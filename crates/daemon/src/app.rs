@@ -1,0 +1,186 @@
+//! What the control API acts on.
+
+use crate::modules::{self, ModulePath};
+use crate::receipts::Receipts;
+use crate::uri;
+use std::path::PathBuf;
+use std::time::Duration;
+use steadfast_api::{
+    CheckReport, CheckRequest, Device, Drivers, Health, IfBusy, Param, PortState, Problem, ProblemKind,
+    Receipt, UpdateRequest, suggest,
+};
+use steadfast_loader::ModuleStore;
+use steadfast_nbd::{ListenAddr, NbdServer};
+use steadfast_runtime::{DeviceInfo, Engine, PortInfo, UpdateOptions};
+use steadfast_shell::update;
+
+/// The daemon's parts. All calls block; none is made on the control API's own thread.
+pub(crate) struct App {
+    pub(crate) engine: Engine,
+    pub(crate) store: ModuleStore,
+    pub(crate) modules: ModulePath,
+    pub(crate) nbd: NbdServer,
+    pub(crate) receipts: Receipts,
+    pub(crate) started_unix_ms: u64,
+    /// User ids, beside root and the daemon's own, that may change things.
+    pub(crate) admins: Vec<u32>,
+}
+
+impl App {
+    pub(crate) fn health(&self) -> Health {
+        let ports = self.engine.ports();
+        Health {
+            healthy: ports.iter().all(|port| matches!(state(port), PortState::Running | PortState::Held)),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_unix_ms: self.started_unix_ms,
+            queues: self.engine.queues() as u32,
+            devices: self.engine.devices().len() as u32,
+            clients: self.nbd.clients() as u64,
+            nbd: self.nbd.addresses().iter().map(ListenAddr::to_string).collect(),
+        }
+    }
+
+    pub(crate) fn devices(&self) -> Vec<Device> {
+        let ports = self.engine.ports();
+        let devices = self.engine.devices();
+        let with_port = |device: DeviceInfo| {
+            let port = ports.iter().find(|port| port.name == device.port)?;
+            Some(self.describe(device, port))
+        };
+        devices.into_iter().filter_map(with_port).collect()
+    }
+
+    pub(crate) fn device(&self, name: &str) -> Result<Device, Problem> {
+        let device = self.device_info(name)?;
+        let port = self.engine.port(&device.port).ok_or_else(|| self.no_device(name))?;
+        Ok(self.describe(device, &port))
+    }
+
+    fn device_info(&self, name: &str) -> Result<DeviceInfo, Problem> {
+        let found = self.engine.devices().into_iter().find(|device| device.name == name);
+        found.ok_or_else(|| self.no_device(name))
+    }
+
+    fn no_device(&self, name: &str) -> Problem {
+        let devices = self.engine.devices();
+        let problem = Problem::new(ProblemKind::NotFound, format!("no device `{name}`"));
+        problem.hint(suggest::hint(name, devices.iter().map(|d| d.name.as_str())))
+    }
+
+    fn describe(&self, device: DeviceInfo, port: &PortInfo) -> Device {
+        let addresses = self.nbd.addresses();
+        Device {
+            uris: addresses.iter().map(|address| uri::of(address, &device.name)).collect(),
+            name: device.name,
+            port: device.port,
+            number: device.number,
+            driver: port.driver.clone(),
+            state: state(port),
+            generation: port.generation,
+            epoch_unix_ms: port.epoch_unix_ms,
+            size: device.size,
+            block_size: device.block_size,
+            preferred_block_size: device.preferred_block_size,
+            max_transfer: device.max_transfer,
+            features: device.feature_names,
+            wwid: device.wwid,
+            queues: port.queues.len() as u32,
+            slots: port.slots,
+            in_flight: port.in_flight.into(),
+            held: port.held.into(),
+            requests: port.requests,
+            errors: port.errors,
+            bytes_read: port.bytes_read,
+            bytes_written: port.bytes_written,
+            clients: port.clients,
+            driver_faults: port.driver_faults,
+            swaps: port.swaps,
+            entered: port.entered.clone(),
+            params: port.params.iter().map(param).collect(),
+            last_receipt: self.receipts.last_of(&port.name).or_else(|| port.last_receipt.clone()),
+        }
+    }
+
+    pub(crate) fn drivers(&self) -> Drivers {
+        let mut drivers = self.modules.list();
+        for port in self.engine.ports() {
+            let runs = |d: &&mut steadfast_api::Driver| {
+                port.driver.as_ref().is_some_and(|r| r.driver == d.name && r.version == d.version)
+            };
+            if let Some(driver) = drivers.drivers.iter_mut().find(runs) {
+                driver.ports.push(port.name);
+            }
+        }
+        drivers
+    }
+
+    /// The file of a module; the client's own folder is unknown here.
+    fn locate(&self, module: &str) -> Result<PathBuf, Problem> {
+        if modules::is_module_path(module) && !module.starts_with('/') {
+            let message = format!("module `{module}`: the path is not absolute");
+            return Err(Problem::new(ProblemKind::BadRequest, message));
+        }
+        self.modules.locate(module).map_err(|e| modules::load_problem(&e))
+    }
+
+    pub(crate) fn update(&self, name: &str, request: &UpdateRequest) -> Result<Receipt, Problem> {
+        let device = self.device_info(name)?;
+        let path = self.locate(&request.module)?;
+        let options = UpdateOptions {
+            mode: request.mode,
+            deadline: Duration::from_millis(request.deadline_ms),
+            if_busy: match request.if_busy {
+                IfBusy::Wait => update::IfBusy::Wait,
+                IfBusy::Fail => update::IfBusy::Fail,
+            },
+            allow_older: request.allow_older,
+            allow_other: request.allow_other,
+        };
+        let receipt = self.engine.update_file(&device.port, &self.store, &path, &options);
+        tracing::info!(
+            port = receipt.port,
+            outcome = ?receipt.outcome,
+            reason = receipt.reason,
+            pause_us = receipt.pause_ns / 1000,
+            "update {} to {}",
+            receipt.id,
+            request.module
+        );
+        self.receipts.add(receipt.clone());
+        Ok(receipt)
+    }
+
+    pub(crate) fn check(&self, request: &CheckRequest) -> Result<CheckReport, Problem> {
+        let device = self.device_info(&request.device)?;
+        let path = self.locate(&request.module)?;
+        // Staging copies the module into the store; nothing of it runs.
+        let staged = self.store.stage(&path).map_err(|e| modules::load_problem(&e))?;
+        let options = UpdateOptions {
+            allow_older: request.allow_older,
+            allow_other: request.allow_other,
+            ..UpdateOptions::default()
+        };
+        let found = self
+            .engine
+            .check(&device.port, &staged, &options)
+            .map_err(|e| Problem::new(ProblemKind::NotFound, e.to_string()))?;
+        let mut report = modules::report(&staged, found.running, found.rows);
+        report.ok = found.ok;
+        report.mode = found.mode.filter(|_| found.ok);
+        Ok(report)
+    }
+}
+
+fn state(port: &PortInfo) -> PortState {
+    match port.state {
+        steadfast_runtime::PortState::Running => PortState::Running,
+        steadfast_runtime::PortState::Held => PortState::Held,
+        steadfast_runtime::PortState::Stranded => PortState::Stranded,
+        steadfast_runtime::PortState::Unresponsive => PortState::Unresponsive,
+    }
+}
+
+fn param((name, value): (&String, &String)) -> Param {
+    Param { name: name.clone(), value: value.clone() }
+}

@@ -1,0 +1,62 @@
+//! Answers: documents, problems, and receipts with the status that fits them.
+
+use super::Control;
+use crate::app::App;
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+use steadfast_api::{Outcome, Problem, ProblemKind, Receipt};
+use tokio::task;
+
+/// A [`Problem`] as an answer.
+pub(crate) struct Failed(pub(crate) Problem);
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(self.0)).into_response()
+    }
+}
+
+impl From<Problem> for Failed {
+    fn from(problem: Problem) -> Failed {
+        Failed(problem)
+    }
+}
+
+impl From<JsonRejection> for Failed {
+    fn from(e: JsonRejection) -> Failed {
+        Failed(Problem::new(ProblemKind::BadRequest, e.body_text()))
+    }
+}
+
+impl From<QueryRejection> for Failed {
+    fn from(e: QueryRejection) -> Failed {
+        Failed(Problem::new(ProblemKind::BadRequest, e.body_text()))
+    }
+}
+
+/// Runs `work`, which may block, beside the control API's own thread.
+pub(crate) async fn blocking<T: Send + 'static>(
+    control: &Control,
+    work: impl FnOnce(&App) -> T + Send + 'static,
+) -> Result<T, Failed> {
+    let app = Arc::clone(&control.app);
+    task::spawn_blocking(move || work(&app)).await.map_err(|e| {
+        let message =
+            if e.is_panic() { "a fault of the daemon; its log says more" } else { "the daemon stops" };
+        Failed(Problem::new(ProblemKind::Internal, message))
+    })
+}
+
+/// The status of an update: every outcome but *done* is an error to a program that looks no further.
+pub(crate) fn update_status(receipt: &Receipt) -> StatusCode {
+    match receipt.outcome {
+        Outcome::Done => StatusCode::OK,
+        Outcome::Busy => StatusCode::CONFLICT,
+        Outcome::Refused | Outcome::RolledBack => StatusCode::UNPROCESSABLE_ENTITY,
+        Outcome::Stranded => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

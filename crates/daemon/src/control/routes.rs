@@ -1,0 +1,139 @@
+//! The paths. Each handler's description is also its entry in the OpenAPI document.
+
+#![allow(unused_qualifications, reason = "what utoipa makes of a description is qualified")]
+
+use super::peer::Admin;
+use super::reply::{Failed, blocking, update_status};
+use super::{Control, events};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use serde::Deserialize;
+use steadfast_api::{
+    CheckReport, CheckRequest, Device, Drivers, Health, Problem, ProblemKind, Receipt, UpdateRequest, schema,
+};
+use utoipa::{IntoParams, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Steadfast control API",
+    description = "Devices stay in service while their drivers are replaced. Served on the daemon's Unix \
+                   socket; the kernel's peer credentials decide who may change things.",
+    license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+))]
+struct Document;
+
+/// All of version 1, and the document that describes it.
+pub(super) fn router() -> Router<Control> {
+    let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(health))
+        .routes(routes!(devices))
+        .routes(routes!(device))
+        .routes(routes!(update))
+        .routes(routes!(receipts))
+        .routes(routes!(drivers))
+        .routes(routes!(check))
+        .routes(routes!(events::all))
+        .routes(routes!(events::one))
+        .split_for_parts();
+    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    router.route("/openapi.json", axum::routing::get(|| async { Json(document) })).fallback(unknown)
+}
+
+async fn unknown(uri: axum::http::Uri) -> Failed {
+    let message = format!("there is no `{}` that can be asked for so", uri.path());
+    Failed(Problem::new(ProblemKind::NotFound, message).hint("GET /openapi.json describes the API"))
+}
+
+/// The daemon, in a few numbers.
+#[utoipa::path(get, path = "/v1/health", responses((status = 200, body = Health)))]
+async fn health(State(control): State<Control>) -> Result<Json<Health>, Failed> {
+    Ok(Json(blocking(&control, |app| app.health()).await?))
+}
+
+/// All devices.
+#[utoipa::path(get, path = "/v1/devices", responses((status = 200, body = [Device])))]
+async fn devices(State(control): State<Control>) -> Result<Json<Vec<Device>>, Failed> {
+    Ok(Json(blocking(&control, |app| app.devices()).await?))
+}
+
+/// One device.
+#[utoipa::path(get, path = "/v1/devices/{name}", params(("name" = String, description = "Device")),
+    responses((status = 200, body = Device), (status = 404, body = Problem)))]
+async fn device(State(control): State<Control>, Path(name): Path<String>) -> Result<Json<Device>, Failed> {
+    Ok(Json(blocking(&control, move |app| app.device(&name)).await??))
+}
+
+/// Replaces the driver of the device's port. The answer is a receipt, whatever the outcome, once the
+/// module could be read and the device was found.
+#[utoipa::path(post, path = "/v1/devices/{name}/update", params(("name" = String, description = "Device")),
+    request_body = UpdateRequest,
+    responses(
+        (status = 200, description = "Done", body = schema::Receipt),
+        (status = 409, description = "Busy, nothing was touched", body = schema::Receipt),
+        (status = 422, description = "Refused or rolled back, the old driver serves", body = schema::Receipt),
+        (status = 500, description = "Stranded, neither driver works", body = schema::Receipt),
+        (status = 403, description = "The peer may not change things", body = Problem),
+        (status = 404, description = "No such device or driver", body = Problem),
+    ))]
+async fn update(
+    State(control): State<Control>,
+    _admin: Admin,
+    Path(name): Path<String>,
+    request: Result<Json<UpdateRequest>, JsonRejection>,
+) -> Result<Response, Failed> {
+    let Json(request) = request?;
+    if *control.stop.borrow() {
+        return Err(Failed(Problem::new(ProblemKind::Stopping, "the daemon stops")));
+    }
+    let receipt = blocking(&control, move |app| app.update(&name, &request)).await??;
+    Ok((update_status(&receipt), Json(receipt)).into_response())
+}
+
+/// Which receipts.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct ReceiptsQuery {
+    /// Only those of this port.
+    port: Option<String>,
+    /// At most so many, the newest ones; 100 when missing.
+    limit: Option<usize>,
+}
+
+/// Receipts of updates since the daemon started, the newest last.
+#[utoipa::path(get, path = "/v1/receipts", params(ReceiptsQuery),
+    responses((status = 200, body = [schema::Receipt])))]
+async fn receipts(
+    State(control): State<Control>,
+    query: Result<Query<ReceiptsQuery>, QueryRejection>,
+) -> Result<Json<Vec<Receipt>>, Failed> {
+    let Query(query) = query?;
+    Ok(Json(control.app.receipts.list(query.port.as_deref(), query.limit.unwrap_or(100))))
+}
+
+/// The driver modules on the search path.
+#[utoipa::path(get, path = "/v1/drivers", responses((status = 200, body = Drivers)))]
+async fn drivers(State(control): State<Control>) -> Result<Json<Drivers>, Failed> {
+    Ok(Json(blocking(&control, |app| app.drivers()).await?))
+}
+
+/// Says whether a module could replace the driver of a device. Changes nothing, runs nothing of it.
+#[utoipa::path(post, path = "/v1/drivers/check", request_body = CheckRequest,
+    responses(
+        (status = 200, description = "What was found, good or bad", body = CheckReport),
+        (status = 404, description = "No such device or driver", body = Problem),
+        (status = 422, description = "Not a module", body = Problem),
+    ))]
+async fn check(
+    State(control): State<Control>,
+    _admin: Admin,
+    request: Result<Json<CheckRequest>, JsonRejection>,
+) -> Result<(StatusCode, Json<CheckReport>), Failed> {
+    let Json(request) = request?;
+    let report = blocking(&control, move |app| app.check(&request)).await??;
+    Ok((StatusCode::OK, Json(report)))
+}

@@ -1,0 +1,58 @@
+use crate::config::{ConfigErrors, Place};
+use crate::control_socket::SocketError;
+use std::io;
+use steadfast_loader::LoadError;
+use steadfast_nbd::NbdError;
+use steadfast_runtime::EngineError;
+
+/// Why the daemon does not start, or ends early.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(#[from] ConfigErrors),
+    /// The control socket cannot be opened.
+    #[error("{0}")]
+    Socket(#[from] SocketError),
+    /// The module store cannot be used.
+    #[error("{0}")]
+    Store(LoadError),
+    /// The engine does not start.
+    #[error("{0}")]
+    Engine(EngineError),
+    /// A device does not come up.
+    #[error("{place}: device `{name}`: {error}")]
+    Device {
+        /// The device.
+        name: String,
+        /// Where it is defined.
+        place: Place,
+        /// Why.
+        error: String,
+    },
+    /// The NBD server does not start.
+    #[error("{0}")]
+    Nbd(NbdError),
+    /// A system call failed.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        error: io::Error,
+    },
+}
+
+impl ServeError {
+    /// What to do about it; may be empty.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            ServeError::Store(_) => "--store DIR chooses another folder for the module store",
+            ServeError::Nbd(_) => "--nbd unix:PATH or --nbd tcp:HOST:PORT chooses where NBD clients connect",
+            ServeError::Device { .. } => {
+                "`steadfast driver list --modules DIR` and `steadfast driver check MODULE` look at modules"
+            }
+            _ => "",
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Start and stop.
+
+use crate::app::App;
+use crate::config::Config;
+use crate::control;
+use crate::control_socket::ControlSocket;
+use crate::devices;
+use crate::error::ServeError;
+use crate::modules::ModulePath;
+use crate::notify::notify;
+use crate::receipts::Receipts;
+use crate::{effective_uid, uri};
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use steadfast_loader::ModuleStore;
+use steadfast_nbd::{ListenAddr, NbdServer};
+use steadfast_runtime::{Engine, EngineConfig};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// How long requests in flight may take when the daemon stops.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Runs the daemon: returns when SIGTERM or SIGINT has come and every request in flight has finished.
+/// A second signal ends the process at once.
+pub fn serve(config: &Config) -> Result<(), ServeError> {
+    let socket = config.control.socket.clone();
+    let socket = socket.unwrap_or_else(|| steadfast_api::default_socket(effective_uid()));
+    // First, so that a second daemon finds out before it opens anything that belongs to the first.
+    let (held, listener) = ControlSocket::bind(&socket, config.control.mode.unwrap_or(0o600))?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(64)
+        .thread_name("control")
+        .build()
+        .map_err(|error| ServeError::Io { what: "cannot start the control API", error })?;
+    let (stop, stopping) = watch::channel(false);
+    let signals = Signals::install(&runtime)?;
+    let app = Arc::new(start(config, &socket)?);
+    announce(&app, &socket);
+    notify("READY=1");
+
+    let result = runtime.block_on(async {
+        let listener = tokio::net::UnixListener::from_std(listener)?;
+        tokio::spawn(signals.obey(stop));
+        control::serve(Arc::clone(&app), listener, stopping).await
+    });
+    notify("STOPPING=1");
+    // Nobody can ask for anything any more; now what clients of the devices have in flight.
+    app.engine.stop(GRACE);
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    drop(held);
+    tracing::info!("stopped");
+    result.map_err(|error| ServeError::Io { what: "control API", error })
+}
+
+/// Says what the configuration would bring up, without bringing it up.
+pub fn check(config: &Config) -> Result<String, ServeError> {
+    let folder = tempfile::tempdir().map_err(|error| ServeError::Io { what: "temporary folder", error })?;
+    let store = ModuleStore::open(folder.path()).map_err(ServeError::Store)?;
+    let devices = devices::prepare(&config.devices, &ModulePath::standard(&config.modules), &store)?;
+    Ok(format!("{}configuration is good\n", devices::describe(&devices)))
+}
+
+fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
+    let store = config.store.clone().unwrap_or_else(default_store);
+    let store = ModuleStore::open(&store).map_err(ServeError::Store)?;
+    let modules = ModulePath::standard(&config.modules);
+    let prepared = devices::prepare(&config.devices, &modules, &store)?;
+    let mut engine_config = EngineConfig::default();
+    engine_config.queues = config.queues.unwrap_or(engine_config.queues);
+    engine_config.slots_per_port = config.slots.unwrap_or(engine_config.slots_per_port);
+    engine_config.max_transfer = config.max_transfer.unwrap_or(engine_config.max_transfer);
+    let engine = Engine::start(engine_config).map_err(ServeError::Engine)?;
+    devices::attach(&engine, prepared)?;
+    let mut listen = config.nbd.clone();
+    if listen.is_empty() {
+        listen.push(ListenAddr::Unix(socket.with_file_name("nbd.sock")));
+    }
+    let nbd = NbdServer::start(&engine, &listen, Default::default()).map_err(ServeError::Nbd)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(App {
+        engine,
+        store,
+        modules,
+        nbd,
+        receipts: Receipts::new(),
+        started_unix_ms: now.as_millis() as u64,
+        admins: config.control.admins.clone(),
+    })
+}
+
+/// Says in the log where everything is.
+fn announce(app: &App, socket: &Path) {
+    for device in app.devices() {
+        for address in app.nbd.addresses() {
+            let release = device.driver.as_ref().map(|r| format!("{} {}", r.driver, r.version));
+            let (name, size) = (&device.name, device.size);
+            let uri = uri::of(address, name);
+            tracing::info!("device {name}: {}, {size} bytes, {uri}", release.unwrap_or_default());
+        }
+    }
+    let queues = app.engine.queues();
+    tracing::info!(
+        "ready: {queues} queue(s), module store {}, control socket {}",
+        app.store.dir().display(),
+        socket.display()
+    );
+}
+
+/// `/var/lib/steadfast/modules` for root, a folder of the user's own for others.
+fn default_store() -> PathBuf {
+    let uid = effective_uid();
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let state = match uid {
+        0 => Some(PathBuf::from("/var/lib")),
+        _ => set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state"))),
+    };
+    match state {
+        Some(state) => state.join("steadfast/modules"),
+        None => env::temp_dir().join(format!("steadfast-{uid}/modules")),
+    }
+}
+
+/// SIGTERM and SIGINT, caught from now on.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn install(runtime: &Runtime) -> Result<Signals, ServeError> {
+        let _inside = runtime.enter();
+        let catch =
+            |kind| signal(kind).map_err(|error| ServeError::Io { what: "cannot catch signals", error });
+        Ok(Signals { term: catch(SignalKind::terminate())?, int: catch(SignalKind::interrupt())? })
+    }
+
+    /// The first one asks for a clean stop, the second one ends the process.
+    async fn obey(mut self, stop: watch::Sender<bool>) {
+        self.next().await;
+        tracing::info!("stopping: requests in flight finish; another signal quits at once");
+        let _ = stop.send(true);
+        self.next().await;
+        std::process::exit(1);
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}
