@@ -101,11 +101,15 @@ pub(crate) fn read_manifest_of(path: &Path) -> Result<Manifest, Problem> {
     Ok(Manifest::parse(&inspect(&cache)?.manifest)?)
 }
 
-/// Build folders are full of shared objects that are no drivers; a driver that is broken is still to
-/// be told.
+/// Build folders are full of shared objects that are no drivers, some with names like drivers'
+/// (macros are shared objects too); a driver that is broken is still to be told.
 fn is_meant_as_module(path: &Path, problem: &Problem) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    name.starts_with("libsteadfast_driver_") || matches!(problem, Problem::Manifest(_) | Problem::NoSymbol(_))
+    match problem {
+        Problem::NoManifest => false,
+        Problem::Manifest(_) | Problem::NoSymbol(_) => true,
+        _ => name.starts_with("libsteadfast_driver_"),
+    }
 }
 
 /// A driver by name, `NAME` or `NAME@VERSION`. A whole version means exactly that one; `1.1` means

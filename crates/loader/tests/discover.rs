@@ -62,6 +62,7 @@ fn what_is_no_driver_is_passed_over_and_a_broken_driver_is_told() {
     let source = dir.path().join("plain.c");
     fs::write(&source, "int plain;").unwrap();
     compile(&source, &folder.join("plain.so"), &["-shared", "-fPIC"]);
+    fs::copy(folder.join("plain.so"), folder.join("libsteadfast_driver_derive-0f.so")).unwrap();
     fs::write(folder.join("text.so"), b"INPUT(libc.so.6)").unwrap();
     fs::write(folder.join("module.txt"), b"").unwrap();
     fs::create_dir(folder.join("folder.so")).unwrap();
