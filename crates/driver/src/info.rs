@@ -22,6 +22,7 @@ pub struct Info {
     port_ops: u32,
     adopts: &'static [&'static str],
     min_from: &'static str,
+    contents: &'static str,
 }
 
 impl Info {
@@ -37,6 +38,7 @@ impl Info {
             port_ops: 0,
             adopts: &[],
             min_from: "",
+            contents: "",
         }
     }
 
@@ -81,6 +83,13 @@ impl Info {
     /// Oldest release of the same driver that can be updated to this one.
     pub const fn min_from(mut self, version: &'static str) -> Info {
         self.min_from = version;
+        self
+    }
+
+    /// The device keeps nothing: what is read is not what was written (the key `x-contents` of the
+    /// manifest). Tests then compare no data.
+    pub const fn keeps_nothing(mut self) -> Info {
+        self.contents = "none";
         self
     }
 }
@@ -181,6 +190,7 @@ const fn compose<D: Block, const N: usize>() -> Text<N> {
         bit += 1;
     }
     t.entry("min_from", info.min_from);
+    t.entry("x-contents", info.contents);
     let params = <D::Params as Params>::MANIFEST;
     let mut i = 0;
     while i < params.len() {

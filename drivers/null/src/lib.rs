@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use steadfast_driver::{
-    Block, Device, Info, Io, Op, Params, Port, Prepare, Request, Result, Size, Submitted, feature,
+    Block, Device, Errno, Info, Io, Op, Params, Port, Prepare, Request, Result, Size, Submitted, feature,
 };
 
 const FEATURES: u64 = feature::FLUSH
@@ -38,7 +38,8 @@ impl Block for Null {
     const INFO: Info = Info::new("null", env!("CARGO_PKG_VERSION"))
         .about("Answers every request at once and keeps nothing")
         .features(FEATURES)
-        .ops(0);
+        .ops(0)
+        .keeps_nothing();
 
     fn prepare(_: &mut Prepare<'_>, params: Parameters) -> Result<Null> {
         Ok(Null { size: params.size.0 & !4095, zeroes: params.zeroes })
@@ -53,6 +54,9 @@ impl Block for Null {
     }
 
     fn submit<'q>(&self, _: &mut (), _: &mut Io<'q, Self>, req: Request<'q, Self>) -> Submitted<'q> {
+        if req.offset().saturating_add(req.length()) > self.size {
+            return req.fail(Errno::INVAL);
+        }
         if self.zeroes && req.op() == Op::Read {
             req.data().fill(0);
         }

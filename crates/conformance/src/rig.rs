@@ -1,0 +1,170 @@
+//! What every case begins with: an engine, the module in a store, a scratch folder.
+
+use crate::client::Client;
+use crate::rng::Rng;
+use crate::{Options, Stop};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use steadfast_loader::{LoadedModule, ModuleStore, StagedModule};
+use steadfast_runtime::{Engine, EngineConfig, PortSpec, UpdateOptions};
+use steadfast_shell::manifest::Manifest;
+use steadfast_shell::params::ParamSpec;
+use steadfast_shell::receipt::{Mode, Outcome, Receipt, Unload};
+
+/// Bytes of a scratch file.
+const SCRATCH: u64 = 64 << 20;
+/// Queues of the engine: more than one, so that a port is spread.
+const QUEUES: usize = 2;
+
+pub(crate) struct Rig {
+    pub(crate) engine: Engine,
+    pub(crate) store: ModuleStore,
+    pub(crate) staged: StagedModule,
+    pub(crate) options: Options,
+    pub(crate) folder: tempfile::TempDir,
+    ports: AtomicU32,
+}
+
+/// A port with the driver under test on it; detached when dropped.
+pub(crate) struct Attached<'a> {
+    rig: &'a Rig,
+    pub(crate) name: String,
+    module: Option<Arc<LoadedModule>>,
+}
+
+impl Rig {
+    pub(crate) fn new(module: &Path, options: &Options) -> Result<Rig, String> {
+        let folder = tempfile::tempdir().map_err(|e| format!("scratch folder: {e}"))?;
+        let store = ModuleStore::open(folder.path().join("store")).map_err(|e| e.to_string())?;
+        let staged = store.stage(module).map_err(|e| e.to_string())?;
+        let config = EngineConfig { queues: QUEUES, ..EngineConfig::default() };
+        let engine = Engine::start(config).map_err(|e| e.to_string())?;
+        Ok(Rig { engine, store, staged, options: options.clone(), folder, ports: AtomicU32::new(0) })
+    }
+
+    pub(crate) fn stop(self) {
+        self.engine.stop(Duration::from_secs(10));
+    }
+
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.staged.manifest
+    }
+
+    /// Random numbers of the case `salt`.
+    pub(crate) fn rng(&self, salt: u64) -> Rng {
+        Rng::new(self.options.seed.wrapping_mul(0x1000_0001).wrapping_add(salt))
+    }
+
+    /// What is read is what was written.
+    pub(crate) fn keeps_contents(&self) -> bool {
+        !self.manifest().extra.iter().any(|(key, value)| key == "x-contents" && value == "none")
+    }
+
+    /// Attaches the driver under test to a new port.
+    pub(crate) fn attach(&self) -> Result<Attached<'_>, String> {
+        self.attach_module(&self.staged)
+    }
+
+    pub(crate) fn attach_module(&self, staged: &StagedModule) -> Result<Attached<'_>, String> {
+        let number = self.ports.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test{number}");
+        let params = self.params(&staged.manifest.params, number)?;
+        let module = Arc::new(staged.load().map_err(|e| e.to_string())?);
+        let spec = PortSpec { name: name.clone(), module: module.clone(), params, queues: None };
+        self.engine.attach(spec).map_err(|e| format!("attach: {e}"))?;
+        Ok(Attached { rig: self, name, module: Some(module) })
+    }
+
+    /// The parameters that were given, and a scratch file where a path is required.
+    fn params(&self, specs: &[ParamSpec], number: u32) -> Result<BTreeMap<String, String>, String> {
+        let mut params = self.options.params.clone();
+        if specs.iter().any(|spec| spec.name == "path" && spec.required) && !params.contains_key("path") {
+            let path = self.scratch(&format!("disk{number}.img"), SCRATCH)?;
+            params.insert("path".into(), path.to_string_lossy().into_owned());
+        }
+        Ok(params)
+    }
+
+    fn scratch(&self, name: &str, size: u64) -> Result<PathBuf, String> {
+        let path = self.folder.path().join(name);
+        let file = std::fs::File::create(&path).and_then(|f| f.set_len(size));
+        file.map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(path)
+    }
+}
+
+impl Attached<'_> {
+    pub(crate) fn open(&self) -> Result<Client, String> {
+        Client::open(&self.rig.engine, &self.name)
+    }
+
+    /// Updates to `staged`; whatever comes of it is in the receipt.
+    pub(crate) fn update(&self, staged: &StagedModule, mode: Option<Mode>) -> Receipt {
+        let options = UpdateOptions { mode, allow_older: true, ..UpdateOptions::default() };
+        self.rig.engine.update(&self.name, staged, &options)
+    }
+
+    /// Updates to `staged`, which must succeed, and the old module must leave memory.
+    pub(crate) fn must_update(&mut self, staged: &StagedModule, mode: Mode) -> Result<Receipt, String> {
+        // The first module is this case's too; it must not keep it in memory.
+        self.module = None;
+        let receipt = self.update(staged, Some(mode));
+        if receipt.outcome != Outcome::Done {
+            return Err(format!("update ({}): {:?}: {}", mode.name(), receipt.outcome, receipt.reason));
+        }
+        match receipt.unload {
+            Unload::Unloaded => Ok(receipt),
+            other => Err(format!(
+                "update ({}): the old module did not leave memory ({other:?}); a thread-local with a \
+                 destructor, a thread, or a printed backtrace keeps one",
+                mode.name()
+            )),
+        }
+    }
+
+    /// No rule of the ABI was broken, nobody is left inside, and no request is left over.
+    pub(crate) fn check_clean(&self) -> Result<(), String> {
+        let Some(port) = self.rig.engine.port(&self.name) else { return Err("the port is gone".into()) };
+        if port.driver_faults > 0 {
+            return Err(format!(
+                "the driver broke rules of the ABI {} times (see the log)",
+                port.driver_faults
+            ));
+        }
+        if let Some((entry, count)) = port.inside.iter().find(|(_, count)| **count > 0) {
+            return Err(format!("{count} calls are still inside {entry}"));
+        }
+        if port.in_flight > 0 || port.held > 0 {
+            return Err(format!(
+                "{} requests are in flight and {} held, after all were answered",
+                port.in_flight, port.held
+            ));
+        }
+        Ok(())
+    }
+
+    /// Detaches, and says whether the module left memory.
+    pub(crate) fn detach(mut self) -> Result<Unload, String> {
+        self.rig.engine.detach(&self.name, false).map_err(|e| format!("detach: {e}"))?;
+        let module = self.module.take();
+        self.name.clear();
+        let module = module.and_then(Arc::into_inner);
+        Ok(module.map_or(Unload::InUse, LoadedModule::unload))
+    }
+}
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        if !self.name.is_empty() {
+            let _ = self.rig.engine.detach(&self.name, true);
+        }
+    }
+}
+
+/// A client that writes is needed.
+pub(crate) fn writable(client: &Client) -> Result<(), Stop> {
+    if client.writable() { Ok(()) } else { Err(Stop::Skip("the device is read-only".into())) }
+}

@@ -1,0 +1,98 @@
+//! Every driver that comes with Steadfast, and one in C, passes the suite.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use steadfast_conformance::{CaseResult, Options, Outcome, run};
+
+/// The module of a driver crate, which cargo builds beside the tests.
+fn module(name: &str) -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    exe.parent().unwrap().join(format!("libsteadfast_driver_{name}.so"))
+}
+
+fn options(params: &[(&str, &str)]) -> Options {
+    let params: BTreeMap<String, String> =
+        params.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    Options { params, ..Options::default() }
+}
+
+fn all(module: &Path, options: &Options) -> Vec<CaseResult> {
+    let results = run(module, options, &mut |result| println!("{:<15} {:?}", result.name, result.outcome));
+    let failed: Vec<String> = results
+        .iter()
+        .filter(|result| result.failed())
+        .map(|result| format!("{}: {:?}", result.name, result.outcome))
+        .collect();
+    assert!(failed.is_empty(), "{}:\n{}", module.display(), failed.join("\n"));
+    results
+}
+
+fn outcome<'a>(results: &'a [CaseResult], name: &str) -> &'a Outcome {
+    &results.iter().find(|result| result.name == name).unwrap_or_else(|| panic!("no case {name}")).outcome
+}
+
+#[test]
+fn null_passes() {
+    let results = all(&module("null"), &options(&[]));
+    assert_eq!(*outcome(&results, "swap-adopt"), Outcome::Passed);
+    assert!(matches!(outcome(&results, "contents"), Outcome::Skipped(_)));
+}
+
+#[test]
+fn ram_passes() {
+    let results = all(&module("ram"), &options(&[("size", "16M")]));
+    for case in ["read-write", "contents", "swap-drain", "swap-adopt", "failed-connect"] {
+        assert_eq!(*outcome(&results, case), Outcome::Passed, "{case}");
+    }
+}
+
+#[test]
+fn a_ram_device_of_one_page_passes() {
+    all(&module("ram"), &options(&[("size", "4096")]));
+}
+
+#[test]
+fn file_1_0_passes() {
+    let results = all(&module("file_1_0"), &options(&[]));
+    assert_eq!(*outcome(&results, "swap-adopt"), Outcome::Passed);
+    assert!(matches!(outcome(&results, "status"), Outcome::Skipped(_)));
+}
+
+#[test]
+fn file_1_1_passes_and_so_does_the_way_from_1_0_and_back() {
+    let options = Options { from: Some(module("file_1_0")), ..options(&[]) };
+    let results = all(&module("file_1_1"), &options);
+    for case in ["swap-adopt", "status", "trim", "releases"] {
+        assert_eq!(*outcome(&results, case), Outcome::Passed, "{case}");
+    }
+}
+
+#[test]
+fn a_read_only_file_passes() {
+    all(&module("file_1_1"), &options(&[("read_only", "true")]));
+}
+
+#[test]
+fn the_driver_in_c_passes() {
+    let abi = Path::new(env!("CARGO_MANIFEST_DIR")).join("../abi");
+    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c_memory.so");
+    let built = Command::new(std::env::var("CC").unwrap_or_else(|_| "cc".into()))
+        .args(["-shared", "-fPIC", "-O2", "-fvisibility=hidden", "-I"])
+        .arg(abi.join("include"))
+        .arg(abi.join("examples/memory.c"))
+        .arg("-o")
+        .arg(&output)
+        .status();
+    assert!(built.expect("the C compiler").success());
+    let results = all(&output, &options(&[]));
+    assert_eq!(*outcome(&results, "swap-adopt"), Outcome::Passed);
+}
+
+#[test]
+fn a_file_that_is_no_module_is_one_failed_case() {
+    let results = run(Path::new("/proc/self/exe"), &Options::default(), &mut |_| {});
+    assert_eq!(results.len(), 1);
+    assert_eq!(results[0].name, "load");
+    assert!(results[0].failed());
+}
