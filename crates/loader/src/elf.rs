@@ -61,7 +61,8 @@ pub(crate) fn inspect<'d, R: ReadRef<'d>>(data: R) -> Result<Facts, Problem> {
     let headers = header.section_headers(Le, data).map_err(|error| cut_or_damaged(header, bytes, error))?;
     check_length(header, programs, headers, bytes)?;
     let sections = header.sections(Le, data).map_err(damaged)?;
-    refuse_executable(header, programs, data)?;
+    refuse_executable(programs, data)?;
+    refuse_executable_stack(programs)?;
     let manifest = manifest(&sections, data)?;
     let segments = segments(programs)?;
     let (table_address, table_size) = table(&sections, data)?;
@@ -142,21 +143,27 @@ fn check_length(
 }
 
 /// Executables are shared objects by type today; a flag tells them.
-fn refuse_executable<'d, R: ReadRef<'d>>(
-    header: &FileHeader64<Le>,
-    programs: &[ProgramHeader64<Le>],
-    data: R,
-) -> Result<(), Problem> {
+fn refuse_executable<'d, R: ReadRef<'d>>(programs: &[ProgramHeader64<Le>], data: R) -> Result<(), Problem> {
     for program in programs {
-        let Some(entries) = program.dynamic(header.endian().map_err(damaged)?, data).map_err(damaged)? else {
-            continue;
-        };
+        let Some(entries) = program.dynamic(Le, data).map_err(damaged)? else { continue };
         let flags = entries.iter().find(|e| e.d_tag.get(Le) == u64::from(elf::DT_FLAGS_1));
         if flags.is_some_and(|e| e.d_val.get(Le) & DF_1_PIE != 0) {
             return Err(Problem::NotShared("an executable".to_owned()));
         }
     }
     Ok(())
+}
+
+/// A module that wants an executable stack, or does not say that it does not, makes the dynamic loader
+/// give the whole process one.
+fn refuse_executable_stack(programs: &[ProgramHeader64<Le>]) -> Result<(), Problem> {
+    let stack = programs.iter().find(|program| program.p_type.get(Le) == elf::PT_GNU_STACK);
+    match stack {
+        Some(stack) if stack.p_flags.get(Le) & elf::PF_X == 0 => Ok(()),
+        _ => {
+            Err(Problem::Unmappable("it wants an executable stack (link it with -z noexecstack)".to_owned()))
+        }
+    }
 }
 
 /// The bytes of the manifest section, of which there is exactly one.

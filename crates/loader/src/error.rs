@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,14 +9,28 @@ use thiserror::Error;
 use crate::file::MAX_MODULE_BYTES;
 
 /// Why a module cannot be used: the file, and what is wrong with it.
-#[derive(Debug, Error)]
-#[error("{}: {problem}", file.display())]
+#[derive(Debug)]
 pub struct LoadError {
     /// The file that was asked for.
     pub file: PathBuf,
     /// What is wrong.
     pub problem: Problem,
 }
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.problem {
+            // The store's own folder, or a file of it, is what was asked for: once is enough.
+            Problem::Store { path, what } if *path == self.file => {
+                write!(f, "module store: {}: {what}", path.display())
+            }
+            problem => write!(f, "{}: {problem}", self.file.display()),
+        }
+    }
+}
+
+// No source: the message has all of it already, and who prints a chain would print it twice.
+impl std::error::Error for LoadError {}
 
 impl LoadError {
     pub(crate) fn new(file: &Path, problem: impl Into<Problem>) -> LoadError {
@@ -82,6 +97,9 @@ pub enum Problem {
     /// No module of that name is in the search path.
     #[error("no such driver: {0}")]
     NotFound(String),
+    /// No module of that hash is in the store.
+    #[error("module store: no module of hash {0:?}")]
+    NoSuchHash(String),
     /// It is not a regular file.
     #[error("not a driver module: {0}, not a regular file")]
     NotRegular(&'static str),
@@ -155,7 +173,7 @@ impl Problem {
         match self {
             Problem::Unreadable(error) if error.kind() == io::ErrorKind::NotFound => LoadErrorKind::NotFound,
             Problem::Unreadable(_) => LoadErrorKind::Unreadable,
-            Problem::NotFound(_) => LoadErrorKind::NotFound,
+            Problem::NotFound(_) | Problem::NoSuchHash(_) => LoadErrorKind::NotFound,
             Problem::NotRegular(_)
             | Problem::Empty
             | Problem::TooLarge { .. }

@@ -11,6 +11,20 @@
 //!
 //! [`find_modules`] and [`locate`] find modules in directories by reading manifests only.
 //!
+//! ```no_run
+//! use steadfast_loader::{ModuleStore, locate};
+//!
+//! # fn main() -> Result<(), steadfast_loader::LoadError> {
+//! let store = ModuleStore::open("/var/lib/steadfast/modules")?;
+//! let staged = store.stage(locate("file@1.1", &["/usr/lib/steadfast/modules"])?)?;
+//! println!("{} {} has {:?}", staged.manifest.name, staged.manifest.version, staged.manifest.feature_names());
+//! let module = staged.load()?;
+//! assert!(module.driver().connect.is_some());
+//! println!("{:?}", module.unload());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What is trusted
 //!
 //! Before a module is mapped, its bytes are not trusted at all: whatever they are, the answer is a

@@ -10,7 +10,7 @@ use steadfast_shell::receipt::{Release, Unload};
 use crate::elf::Facts;
 use crate::error::Problem;
 use crate::maps::Mapping;
-use crate::store::Copy;
+use crate::store::ModuleCopy;
 use crate::table::{self, Tables};
 
 /// A module that is mapped. Dropping it lets it go as [`unload`](LoadedModule::unload) does, without
@@ -26,7 +26,7 @@ pub struct LoadedModule {
     library: Option<Library>,
     mapping: Option<Mapping>,
     /// The file that is mapped. After `library`: it goes when the mapping has gone.
-    copy: Copy,
+    copy: ModuleCopy,
 }
 
 // SAFETY: the tables are constants: function pointers and addresses of constants of the module, which
@@ -37,7 +37,7 @@ unsafe impl Sync for LoadedModule {}
 
 impl LoadedModule {
     pub(crate) fn map(
-        copy: Copy,
+        copy: ModuleCopy,
         facts: &Facts,
         manifest: Arc<Manifest>,
         release: Release,

@@ -4,7 +4,7 @@ mod run;
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::elf::read_manifest;
 use crate::error::{LoadError, Problem};
 use crate::file;
 use crate::staged::StagedModule;
-pub(crate) use run::{Copy, Run};
+pub(crate) use run::{ModuleCopy, Run};
 
 /// A folder of modules. Cloning it gives another handle on the same open store.
 #[derive(Clone, Debug)]
@@ -46,6 +46,7 @@ impl ModuleStore {
         DirBuilder::new().recursive(true).mode(0o700).create(asked).map_err(failed)?;
         // The dynamic loader and /proc/self/maps speak of whole paths.
         let dir = asked.canonicalize().map_err(failed)?;
+        refuse_open_to_all(&dir).map_err(|problem| LoadError::new(asked, problem))?;
         let run = Run::start(&dir).map_err(|problem| LoadError::new(asked, problem))?;
         Ok(ModuleStore { dir, run: Arc::new(run) })
     }
@@ -91,11 +92,10 @@ impl ModuleStore {
     /// # Errors
     /// It is not in the store, or not whole.
     pub fn get(&self, hash: &str) -> Result<StagedModule, LoadError> {
-        let known = is_hash(hash).then(|| self.path_of(hash));
-        let path = known.ok_or_else(|| {
-            let problem = Problem::NotFound(format!("{hash:?} is not a hash of 64 hexadecimal digits"));
-            LoadError::new(&self.dir, problem)
-        })?;
+        let path = self.path_of(hash);
+        if !is_hash(hash) || !path.exists() {
+            return Err(LoadError::new(&self.dir, Problem::NoSuchHash(hash.to_owned())));
+        }
         let read = || {
             let bytes = file::read(&path)?;
             if hash_of(&bytes) != hash {
@@ -138,7 +138,7 @@ impl ModuleStore {
     pub fn remove(&self, hash: &str) -> Result<(), LoadError> {
         let path = self.path_of(hash);
         if !is_hash(hash) || !path.exists() {
-            return Err(LoadError::new(&self.dir, Problem::NotFound(format!("no module of hash {hash:?}"))));
+            return Err(LoadError::new(&self.dir, Problem::NoSuchHash(hash.to_owned())));
         }
         fs::remove_file(&path).map_err(|error| LoadError::new(&path, Problem::store(&path, error)))
     }
@@ -180,6 +180,18 @@ impl ModuleStore {
         let stored = file::read(path).map_err(|problem| Problem::store(path, problem))?;
         if stored == bytes { Ok(()) } else { Err(changed(path)) }
     }
+}
+
+/// Who may write to the store may decide what this process runs.
+fn refuse_open_to_all(dir: &Path) -> Result<(), Problem> {
+    let mode = fs::metadata(dir).map_err(|error| Problem::store(dir, error))?.permissions().mode();
+    if mode & 0o002 == 0 {
+        return Ok(());
+    }
+    Err(Problem::store(
+        dir,
+        "every user of this machine can write to it (chmod o-w, or use a folder of your own)",
+    ))
 }
 
 fn changed(path: &Path) -> Problem {

@@ -98,7 +98,7 @@ fn what_is_no_file_is_refused_and_never_waited_for() {
 fn an_unreadable_file_is_refused() {
     let place = Place::new();
     let path = place.module("secret.so", &Source::new());
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(place.dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
     let error = std::thread::scope(|scope| {
         let stage = || {
@@ -221,6 +221,13 @@ fn a_module_without_its_symbol_is_refused() {
     let mut function = Source::new().code("int steadfast_driver(void) { return 0; }");
     function.symbol = "const struct driver other";
     refused(&place, &module("function.so", function), Kind::NotAModule, "is not data");
+}
+
+#[test]
+fn a_module_that_would_make_the_stack_executable_is_refused() {
+    let place = Place::new();
+    let path = place.module("stack.so", &Source::new().flag("-Wl,-z,execstack"));
+    refused(&place, &path, Kind::Unmappable, "it wants an executable stack (link it with -z noexecstack)");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -207,6 +208,12 @@ fn a_store_that_cannot_be_is_refused() {
     for path in [file.clone(), file.join("store")] {
         let error = ModuleStore::open(&path).unwrap_err();
         assert_eq!(error.kind(), Kind::Store);
-        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        assert_eq!(error.to_string().matches(path.to_str().unwrap()).count(), 1, "{error}");
     }
+    let shared = dir.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
+    let error = ModuleStore::open(&shared).unwrap_err();
+    assert!(error.to_string().contains("every user of this machine can write to it"), "{error}");
+    assert!(names(&shared).is_empty());
 }

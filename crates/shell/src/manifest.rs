@@ -10,7 +10,32 @@
 //!   list of more than [`MAX_LIST`] items;
 //! - a parameter has a default or is required, not both, and its default is within its range;
 //! - `param.NAME.…` needs a `param.NAME`, `enum` needs a range;
-//! - texts for people are one line: no control characters.
+//! - texts for people are one line: no control characters;
+//! - numbers have one spelling: decimal, no sign, no zero in front. Values of parameters (`default`,
+//!   `range`) are written as users write them: `0x20`, `4K`.
+//!
+//! In C, a manifest is one string with a NUL byte between the entries (the compiler adds the last one):
+//!
+//! ```c
+//! __attribute__((section(".steadfast.manifest"), used))
+//! static const char manifest[] =
+//!     "manifest=1\0" "name=mine\0" "version=0.1.0\0" "class=block\0" "abi=1.0\0"
+//!     "param.path=path\0" "param.path.required=true";
+//! ```
+//!
+//! Reading one:
+//!
+//! ```
+//! use steadfast_shell::manifest::Manifest;
+//!
+//! let section = b"manifest=1\0name=mine\0version=0.1.0\0class=block\0abi=1.0\0feature=flush\0";
+//! let manifest = Manifest::parse(section).unwrap();
+//! assert_eq!(manifest.version.to_string(), "0.1.0");
+//! assert_eq!(manifest.feature_names(), ["flush"]);
+//!
+//! let error = Manifest::parse(b"manifest=1\0nmae=mine\0").unwrap_err();
+//! assert_eq!(error.to_string(), "manifest: unknown key nmae (did you mean name?)");
+//! ```
 
 mod error;
 mod fields;

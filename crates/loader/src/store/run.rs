@@ -43,19 +43,19 @@ impl Run {
     }
 
     /// Writes a file of its own.
-    pub(crate) fn copy(self: &Arc<Run>, hash: &str, bytes: &[u8]) -> Result<Copy, Problem> {
+    pub(crate) fn copy(self: &Arc<Run>, hash: &str, bytes: &[u8]) -> Result<ModuleCopy, Problem> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.dir.join(format!("{number}-{hash}.so"));
         let failed = |error: io::Error| Problem::store(&path, error);
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o500).open(&path).map_err(failed)?;
-        let copy = Copy { path: path.clone(), keep: false, _run: Arc::clone(self) };
+        let copy = ModuleCopy { path: path.clone(), keep: false, _run: Arc::clone(self) };
         file.write_all(bytes).map_err(failed)?;
         Ok(copy)
     }
 
     /// Writes a file of its own that is on the disk when this returns.
-    pub(crate) fn durable_copy(self: &Arc<Run>, hash: &str, bytes: &[u8]) -> Result<Copy, Problem> {
+    pub(crate) fn durable_copy(self: &Arc<Run>, hash: &str, bytes: &[u8]) -> Result<ModuleCopy, Problem> {
         let copy = self.copy(hash, bytes)?;
         let synced = File::open(&copy.path).and_then(|file| file.sync_all());
         synced.map_err(|error| Problem::store(&copy.path, error))?;
@@ -77,13 +77,13 @@ impl Drop for Run {
 
 /// A file in the folder, removed when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Copy {
+pub(crate) struct ModuleCopy {
     path: PathBuf,
     keep: bool,
     _run: Arc<Run>,
 }
 
-impl Copy {
+impl ModuleCopy {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -94,7 +94,7 @@ impl Copy {
     }
 }
 
-impl Drop for Copy {
+impl Drop for ModuleCopy {
     fn drop(&mut self) {
         if !self.keep {
             let _ = fs::remove_file(&self.path);

@@ -90,12 +90,22 @@ impl ParamError {
             Some(word) => format!("did you mean {word}?"),
             None => match known.collect::<Vec<_>>() {
                 all if all.is_empty() => "the driver has no parameters".to_owned(),
+                all if all.len() > HINT_NAMES => {
+                    format!(
+                        "the driver has {} and {} more",
+                        all[..HINT_NAMES].join(", "),
+                        all.len() - HINT_NAMES
+                    )
+                }
                 all => format!("the driver has {}", all.join(", ")),
             },
         };
         ParamError::Unknown { name: name.to_owned(), suggestion, hint }
     }
 }
+
+/// Most names that a message lists.
+const HINT_NAMES: usize = 24;
 
 /// Most characters of a value that a message repeats.
 const SHOWN_CHARS: usize = 64;

@@ -168,7 +168,7 @@ pub fn show_size(bytes: u64) -> String {
     let mut number = bytes;
     let mut suffix = None;
     for next in SUFFIXES {
-        if number == 0 || number % 1024 != 0 {
+        if number == 0 || !number.is_multiple_of(1024) {
             break;
         }
         number /= 1024;
