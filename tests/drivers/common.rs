@@ -23,6 +23,8 @@ pub(crate) mod fault {
     pub(crate) const DISCONNECT_ERROR: u32 = 10;
     pub(crate) const RECONNECT_ERROR: u32 = 11;
     pub(crate) const FEWER_FEATURES: u32 = 12;
+    /// No fault, but another layout of the PDU, with a conversion.
+    pub(crate) const OTHER_PDU: u32 = 13;
 }
 
 /// The driver, with one fault.
@@ -38,7 +40,7 @@ pub(crate) struct Parameters {
     /// Size of the device.
     #[param(default = "8M", range = "4096..=1G", unit = "bytes")]
     size: Size,
-    /// How long each request takes.
+    /// How long the quickest request takes; the slowest takes eight times as long.
     #[param(default = 200, range = "0..=10000000", unit = "us")]
     delay_us: u32,
 }
@@ -49,15 +51,25 @@ pub(crate) struct Carried {
     swaps: u64,
 }
 
-/// What is left to do for a request in flight.
-#[derive(Clone, Copy, Pdu)]
+/// What a request in flight has to remember.
+#[derive(Clone, Copy)]
 #[repr(C)]
-#[pdu(schema = "test/1")]
-pub(crate) struct Waiting {
+pub(crate) struct Waiting<const FAULT: u32> {
     marker: u64,
 }
 
-const MARKER: u64 = 0x5465_7374;
+// SAFETY: one integer; any bytes are a valid value.
+unsafe impl<const FAULT: u32> Pdu for Waiting<FAULT> {
+    const SCHEMA: &'static str = if other_pdu(FAULT) { "test/2" } else { "test/1" };
+}
+
+const fn other_pdu(fault: u32) -> bool {
+    fault == fault::OTHER_PDU || fault == fault::ADOPT_ERROR
+}
+
+impl<const FAULT: u32> Waiting<FAULT> {
+    const MARKER: u64 = if other_pdu(FAULT) { !0x5465_7374 } else { 0x5465_7374 };
+}
 
 impl<const FAULT: u32> Driver<FAULT> {
     fn may_fail(at: u32, what: &str) -> Result<()> {
@@ -81,12 +93,13 @@ impl<const FAULT: u32> Driver<FAULT> {
 impl<const FAULT: u32> Block for Driver<FAULT> {
     type Params = Parameters;
     type State = Carried;
-    type Pdu = Waiting;
+    type Pdu = Waiting<FAULT>;
     type Queue = ();
 
     const INFO: Info = Info::new("test", "1.0.0")
         .about("For the tests: memory behind a delay, with one fault")
-        .features(if FAULT == fault::FEWER_FEATURES { 0 } else { feature::FLUSH | feature::FUA });
+        .features(if FAULT == fault::FEWER_FEATURES { 0 } else { feature::FLUSH | feature::FUA })
+        .adopts(if other_pdu(FAULT) { &["test/1"] } else { &[] });
 
     fn prepare(cx: &mut Prepare<'_>, params: Parameters) -> Result<Self> {
         Self::may_panic(fault::PREPARE_PANIC);
@@ -137,8 +150,10 @@ impl<const FAULT: u32> Block for Driver<FAULT> {
         if self.delay.is_zero() {
             return req.done();
         }
-        req.pdu().set(Waiting { marker: MARKER });
-        match io.issue(&req, Operation::timeout(self.delay)) {
+        req.pdu().set(Waiting { marker: Waiting::<FAULT>::MARKER });
+        // Requests for different pages take different times, so that they do not all end at once.
+        let delay = self.delay * (1 + (req.offset() / 4096 % 8) as u32);
+        match io.issue(&req, Operation::timeout(delay)) {
             Ok(_) => req.pending(),
             Err(errno) => req.fail(errno),
         }
@@ -146,15 +161,20 @@ impl<const FAULT: u32> Block for Driver<FAULT> {
 
     fn event<'q>(&self, _: &mut (), _: &mut Io<'q, Self>, req: Request<'q, Self>, _: Event) -> Submitted<'q> {
         // What the driver before left with the request must have come over.
-        if req.pdu().get().marker == MARKER { req.done() } else { req.fail(Errno::PROTO) }
+        if req.pdu().get().marker == Waiting::<FAULT>::MARKER { req.done() } else { req.fail(Errno::PROTO) }
     }
 
     fn adopt(&self, _: &mut (), req: &Adopted<'_, Self>, schema: &str) -> Result<(), Errno> {
+        if schema != "test/1" {
+            return Err(Errno::OPNOTSUPP);
+        }
+        let old = req.old::<u64>()?;
         if FAULT == fault::ADOPT_ERROR {
             // Spoil it: the shell must restore it when the update goes back.
             req.convert(Waiting { marker: 0 });
             return Err(Errno::INVAL);
         }
-        if schema == "test/1" { Ok(()) } else { Err(Errno::OPNOTSUPP) }
+        req.convert(Waiting { marker: !old });
+        Ok(())
     }
 }

@@ -19,22 +19,28 @@ fn update(daemon: &Daemon, driver: &str, options: Value) -> Result<Value> {
     daemon.api()?.update("vol0", &test_module(driver)?, options)
 }
 
-/// Under load, updates to a driver that fails; returns the receipt. No request may fail, and the
+/// Under load, updates to a driver that fails; returns the receipt of the
+/// one that held most. No request may fail, and the
 /// device must be served by the same driver as before.
-fn fails_under_load(driver: &str, outcome: &str) -> Result<Value> {
+///
+/// With `mode` *drain* the pause lasts as long as the requests in flight take, and new ones arrive
+/// in it; with *adopt* it is over before the queue looks at its clients again.
+fn fails_under_load(driver: &str, mode: &str, outcome: &str) -> Result<Value> {
     let dir = TempDir::new()?;
-    let mut daemon = daemon(&dir, "sound", 200)?;
+    let mut daemon = daemon(&dir, "sound", 500)?;
     let before = daemon.device("vol0")?;
     let mut client = Client::connect(daemon.nbd(), "vol0")?;
     assert_eq!(client.write(0, &[7; 8192], false)?, Ok(vec![]));
     let load = Load::start(daemon.nbd(), "vol0", SHAPE)?;
     std::thread::sleep(Duration::from_millis(50));
-    let mut last = Value::Null;
-    for _ in 0..3 {
-        let receipt = update(&daemon, driver, json!({}))?;
+    let mut most_held = Value::Null;
+    for _ in 0..5 {
+        let receipt = update(&daemon, driver, json!({ "mode": mode }))?;
         assert_eq!(receipt["outcome"], outcome, "{receipt:#}");
         assert_ne!(receipt["reason"], "", "a failure says why: {receipt:#}");
-        last = receipt;
+        if most_held["held"].as_u64() <= receipt["held"].as_u64() {
+            most_held = receipt;
+        }
     }
     let failed = load.now();
     std::thread::sleep(Duration::from_millis(50));
@@ -48,25 +54,25 @@ fn fails_under_load(driver: &str, outcome: &str) -> Result<Value> {
     daemon.check_serves("vol0")?;
     // And a replacement without fault still gets in.
     assert_eq!(update(&daemon, "sound", json!({}))?["outcome"], "done");
-    println!("{driver}: {} held; {}", last["held"], last["reason"]);
-    Ok(last)
+    println!("{driver}: {} held; {}", most_held["held"], most_held["reason"]);
+    Ok(most_held)
 }
 
 #[test]
 fn an_error_in_prepare_is_refused() -> Result {
-    let receipt = fails_under_load("prepare_error", "refused")?;
+    let receipt = fails_under_load("prepare_error", "adopt", "refused")?;
     assert_eq!(receipt["pause_ns"], 0, "nothing was held for it");
     Ok(())
 }
 
 #[test]
 fn a_panic_in_prepare_is_refused() -> Result {
-    fails_under_load("prepare_panic", "refused").map(|_| ())
+    fails_under_load("prepare_panic", "adopt", "refused").map(|_| ())
 }
 
 #[test]
 fn an_error_in_connect_goes_back() -> Result {
-    let receipt = fails_under_load("connect_error", "rolled_back")?;
+    let receipt = fails_under_load("connect_error", "drain", "rolled_back")?;
     assert!(receipt["held"].as_u64() > Some(0), "requests were held, and completed: {receipt:#}");
     assert!(receipt["phases"].to_string().contains("cancel_update"), "{receipt:#}");
     Ok(())
@@ -74,32 +80,56 @@ fn an_error_in_connect_goes_back() -> Result {
 
 #[test]
 fn a_panic_in_connect_goes_back() -> Result {
-    let receipt = fails_under_load("connect_panic", "rolled_back")?;
+    let receipt = fails_under_load("connect_panic", "drain", "rolled_back")?;
     assert!(receipt["held"].as_u64() > Some(0), "requests were held, and completed: {receipt:#}");
     Ok(())
 }
 
 #[test]
 fn an_error_in_queue_start_goes_back() -> Result {
-    fails_under_load("queue_start_error", "rolled_back").map(|_| ())
+    fails_under_load("queue_start_error", "adopt", "rolled_back").map(|_| ())
 }
 
 #[test]
 fn an_error_in_adopt_goes_back_with_every_pdu_restored() -> Result {
     // The candidate spoils the PDU that it refuses; the old driver checks it at the completion.
-    fails_under_load("adopt_error", "rolled_back").map(|_| ())
+    fails_under_load("adopt_error", "adopt", "rolled_back").map(|_| ())
+}
+
+#[test]
+fn requests_in_flight_are_converted_to_another_layout() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = daemon(&dir, "sound", 500)?;
+    let load = Load::start(daemon.nbd(), "vol0", SHAPE)?;
+    let mut adopted = 0;
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(5));
+        let receipt = update(&daemon, "other_pdu", json!({ "mode": "adopt" }))?;
+        assert_eq!(receipt["outcome"], "done", "{receipt:#}");
+        adopted += receipt["adopted"].as_u64().unwrap_or(0);
+        // The older layout does not know the newer one.
+        let refused = update(&daemon, "sound", json!({ "mode": "adopt" }))?;
+        assert_eq!(refused["outcome"], "refused", "{refused:#}");
+        let receipt = update(&daemon, "sound", json!({}))?;
+        assert_eq!((&receipt["outcome"], &receipt["mode"]), (&json!("done"), &json!("drain")), "{receipt:#}");
+    }
+    // The driver answers with an error if a request's private bytes are not what it expects.
+    load.finish()?;
+    assert!(adopted > 0, "no request was ever in flight");
+    assert_eq!(daemon.device("vol0")?["errors"], 0);
+    Ok(())
 }
 
 #[test]
 fn a_smaller_device_goes_back() -> Result {
-    let receipt = fails_under_load("shrinks", "rolled_back")?;
+    let receipt = fails_under_load("shrinks", "drain", "rolled_back")?;
     assert!(receipt["pause_ns"].as_u64() > Some(0), "{receipt:#}");
     Ok(())
 }
 
 #[test]
 fn features_that_a_client_relies_on_cannot_be_withdrawn() -> Result {
-    let receipt = fails_under_load("fewer_features", "refused")?;
+    let receipt = fails_under_load("fewer_features", "adopt", "refused")?;
     let reason = receipt["reason"].as_str().unwrap_or_default();
     assert!(reason.contains("flush"), "the reason names the feature: {reason}");
     Ok(())
