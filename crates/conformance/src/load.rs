@@ -55,8 +55,12 @@ impl<'a> Load<'a> {
         rng: Rng,
         compare: bool,
     ) -> Load<'a> {
-        let block = u64::from(client.info().preferred_block_size);
-        let stripe = STRIPE.min((end - start) / depth) / block * block;
+        let (room, info) = (end - start, client.info());
+        // A small device has few blocks of the size that performs best.
+        let best = u64::from(info.preferred_block_size);
+        let block = if room / best >= depth { best } else { u64::from(info.block_size) };
+        let depth = depth.min(room / block).max(1);
+        let stripe = STRIPE.min(room / depth) / block * block;
         let stripe_at = |i| Stripe { model: Model::new(start + i * stripe, stripe as usize), asked: None };
         let stripes = if stripe == 0 { Vec::new() } else { (0..depth).map(stripe_at).collect() };
         let (tx, rx) = channel();

@@ -18,7 +18,9 @@ fn options(params: &[(&str, &str)]) -> Options {
 }
 
 fn all(module: &Path, options: &Options) -> Vec<CaseResult> {
-    let results = run(module, options, &mut |result| println!("{:<15} {:?}", result.name, result.outcome));
+    let results = run(module, options, &mut |result| {
+        println!("{:<15} {:?} {:?}", result.name, result.outcome, result.took)
+    });
     let failed: Vec<String> = results
         .iter()
         .filter(|result| result.failed())

@@ -31,7 +31,11 @@ pub(crate) fn contents(rig: &Rig) -> Verdict {
     if !rig.keeps_contents() {
         return Err(Stop::Skip("the device keeps nothing".into()));
     }
-    let unit = u64::from(client.info().preferred_block_size);
+    let block = u64::from(client.info().block_size);
+    let unit = u64::from(client.info().preferred_block_size).min(client.info().size / block / 2 * block);
+    if unit == 0 {
+        return Err(Stop::Skip("the device has fewer than two blocks".into()));
+    }
     let last = client.info().size - unit;
     let mut rng = rig.rng(4);
     let (first, second) = (rng.bytes(unit as usize), rng.bytes(unit as usize));
@@ -128,7 +132,7 @@ pub(crate) fn under_load<'r>(
 
 /// A load on one half of the device.
 fn half<'c>(rig: &Rig, client: &'c Client, which: u64) -> Load<'c> {
-    let half = client.info().size / 2 / 65536 * 65536;
-    let half = if half == 0 { client.info().size / 2 } else { half };
+    let block = u64::from(client.info().block_size);
+    let half = client.info().size / block / 2 * block;
     Load::new(client, (which * half, (which + 1) * half), 16, rig.rng(10 + which), rig.keeps_contents())
 }
