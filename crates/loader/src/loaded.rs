@@ -130,11 +130,13 @@ fn still_known(path: &Path) -> bool {
 
 /// The dynamic loader's message, and the cause it does not name.
 fn explain(error: &libloading::Error, path: &Path) -> String {
+    // It begins with the path of the copy, which says nothing to whoever named the module.
     let message = error.to_string();
+    let message = message.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&message);
     if is_noexec(path) {
         return format!("{message} (the store is on a file system mounted noexec)");
     }
-    message
+    message.to_owned()
 }
 
 fn is_noexec(path: &Path) -> bool {

@@ -226,7 +226,7 @@ fn a_table_that_is_none_is_refused() {
 #[test]
 fn what_the_dynamic_loader_refuses_is_told_in_its_words() {
     let source = Source::new().code("int not_there(void); int use(void) { return not_there(); }");
-    refused(&source, Kind::Unmappable, "not_there");
+    refused(&source, Kind::Unmappable, "module.so: cannot be mapped: undefined symbol: not_there");
 }
 
 #[test]
