@@ -63,6 +63,8 @@ pub struct CaseResult {
     /// How it ended.
     #[serde(flatten)]
     pub outcome: Outcome,
+    /// Figures worth knowing, such as how many requests in flight were adopted; often empty.
+    pub note: String,
     /// How long it took.
     pub took: Duration,
 }
@@ -86,13 +88,14 @@ impl From<String> for Stop {
     }
 }
 
-pub(crate) type Verdict = Result<(), Stop>;
+/// A note, or why not.
+pub(crate) type Verdict = Result<String, Stop>;
 
 /// Runs the suite on `module`; `after` is told of each case as it ends.
 pub fn run(module: &Path, options: &Options, after: &mut dyn FnMut(&CaseResult)) -> Vec<CaseResult> {
     let mut results = Vec::new();
-    let mut keep = |name, what, outcome, took| {
-        let result = CaseResult { name, what, outcome, took };
+    let mut keep = |name, what, outcome, note, took| {
+        let result = CaseResult { name, what, outcome, note, took };
         after(&result);
         results.push(result);
     };
@@ -101,11 +104,11 @@ pub fn run(module: &Path, options: &Options, after: &mut dyn FnMut(&CaseResult))
     let what = "The module is read, checked and loaded.";
     let rig = match rig {
         Ok(rig) => {
-            keep("load", what, Outcome::Passed, begin.elapsed());
+            keep("load", what, Outcome::Passed, rig.describe(), begin.elapsed());
             rig
         }
         Err(why) => {
-            keep("load", what, Outcome::Failed(why), begin.elapsed());
+            keep("load", what, Outcome::Failed(why), String::new(), begin.elapsed());
             return results;
         }
     };
@@ -114,12 +117,12 @@ pub fn run(module: &Path, options: &Options, after: &mut dyn FnMut(&CaseResult))
             continue;
         }
         let begin = Instant::now();
-        let outcome = match (case.run)(&rig) {
-            Ok(()) => Outcome::Passed,
-            Err(Stop::Fail(why)) => Outcome::Failed(why),
-            Err(Stop::Skip(why)) => Outcome::Skipped(why),
+        let (outcome, note) = match (case.run)(&rig) {
+            Ok(note) => (Outcome::Passed, note),
+            Err(Stop::Fail(why)) => (Outcome::Failed(why), String::new()),
+            Err(Stop::Skip(why)) => (Outcome::Skipped(why), String::new()),
         };
-        keep(case.name, case.what, outcome, begin.elapsed());
+        keep(case.name, case.what, outcome, note, begin.elapsed());
     }
     rig.stop();
     results

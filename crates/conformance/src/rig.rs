@@ -33,6 +33,16 @@ pub(crate) struct Attached<'a> {
     rig: &'a Rig,
     pub(crate) name: String,
     module: Option<Arc<LoadedModule>>,
+    swaps: Swaps,
+}
+
+/// What was done to a port's driver.
+#[derive(Debug, Default)]
+struct Swaps {
+    count: u32,
+    adopted: u32,
+    drained: u32,
+    longest_pause_ns: u64,
 }
 
 impl Rig {
@@ -52,6 +62,12 @@ impl Rig {
 
     pub(crate) fn manifest(&self) -> &Manifest {
         &self.staged.manifest
+    }
+
+    /// What is tested.
+    pub(crate) fn describe(&self) -> String {
+        let manifest = self.manifest();
+        format!("{} {}: {}", manifest.name, manifest.version, manifest.about)
     }
 
     /// Random numbers of the case `salt`.
@@ -76,7 +92,7 @@ impl Rig {
         let module = Arc::new(staged.load().map_err(|e| e.to_string())?);
         let spec = PortSpec { name: name.clone(), module: module.clone(), params, queues: None };
         self.engine.attach(spec).map_err(|e| format!("attach: {e}"))?;
-        Ok(Attached { rig: self, name, module: Some(module) })
+        Ok(Attached { rig: self, name, module: Some(module), swaps: Swaps::default() })
     }
 
     /// The parameters that were given, and a scratch file where a path is required.
@@ -103,9 +119,14 @@ impl Attached<'_> {
     }
 
     /// Updates to `staged`; whatever comes of it is in the receipt.
-    pub(crate) fn update(&self, staged: &StagedModule, mode: Option<Mode>) -> Receipt {
+    pub(crate) fn update(&mut self, staged: &StagedModule, mode: Option<Mode>) -> Receipt {
         let options = UpdateOptions { mode, allow_older: true, ..UpdateOptions::default() };
-        self.rig.engine.update(&self.name, staged, &options)
+        let receipt = self.rig.engine.update(&self.name, staged, &options);
+        self.swaps.count += 1;
+        self.swaps.adopted += receipt.adopted;
+        self.swaps.drained += receipt.drained;
+        self.swaps.longest_pause_ns = self.swaps.longest_pause_ns.max(receipt.pause_ns);
+        receipt
     }
 
     /// Updates to `staged`, which must succeed, and the old module must leave memory.
@@ -124,6 +145,13 @@ impl Attached<'_> {
                 mode.name()
             )),
         }
+    }
+
+    /// What was done to the port's driver, for people.
+    pub(crate) fn note(&self) -> String {
+        let Swaps { count, adopted, drained, longest_pause_ns } = self.swaps;
+        let pause_us = longest_pause_ns / 1000;
+        format!("{count} updates, {adopted} requests adopted, {drained} drained, longest pause {pause_us} us")
     }
 
     /// No rule of the ABI was broken, nobody is left inside, and no request is left over.

@@ -5,6 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use steadfast_conformance::{CaseResult, Options, Outcome, run};
 
+/// Requests in flight that a case handed from one driver to the next.
+fn adopted(results: &[CaseResult], name: &str) -> u32 {
+    let note = &results.iter().find(|result| result.name == name).unwrap().note;
+    let before = note.split(" requests adopted").next().unwrap();
+    before.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
 /// The module of a driver crate, which cargo builds beside the tests.
 fn module(name: &str) -> PathBuf {
     let exe = std::env::current_exe().unwrap();
@@ -19,7 +26,7 @@ fn options(params: &[(&str, &str)]) -> Options {
 
 fn all(module: &Path, options: &Options) -> Vec<CaseResult> {
     let results = run(module, options, &mut |result| {
-        println!("{:<15} {:?} {:?}", result.name, result.outcome, result.took)
+        println!("{:<15} {:?} {} {:?}", result.name, result.outcome, result.note, result.took)
     });
     let failed: Vec<String> = results
         .iter()
@@ -68,6 +75,8 @@ fn file_1_1_passes_and_so_does_the_way_from_1_0_and_back() {
     for case in ["swap-adopt", "status", "trim", "releases"] {
         assert_eq!(*outcome(&results, case), Outcome::Passed, "{case}");
     }
+    assert!(adopted(&results, "swap-adopt") > 0, "nothing was in flight at any swap");
+    assert!(adopted(&results, "releases") > 0, "1.1 took nothing over from 1.0");
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(crate) fn connect(rig: &Rig) -> Verdict {
     })
 }
 
-fn expect(port: &Attached<'_>, bad: &StagedModule, mode: Mode, wanted: Outcome) -> Result<(), String> {
+fn expect(port: &mut Attached<'_>, bad: &StagedModule, mode: Mode, wanted: Outcome) -> Result<(), String> {
     let receipt = port.update(bad, Some(mode));
     if receipt.outcome == wanted {
         return Ok(());

@@ -24,7 +24,8 @@ fn end(client: Client, port: &Attached<'_>) -> Verdict {
         return Err(Stop::Fail(format!("{} requests were answered twice", client.strays())));
     }
     drop(client);
-    Ok(port.check_clean()?)
+    port.check_clean()?;
+    Ok(String::new())
 }
 
 pub(crate) fn attach(rig: &Rig) -> Verdict {
@@ -151,7 +152,7 @@ pub(crate) fn flush(rig: &Rig) -> Verdict {
 }
 
 /// Fills `len` bytes at `offset` with `byte`.
-fn fill(client: &Client, offset: u64, len: u64, byte: u8) -> Result<(), String> {
+pub(crate) fn fill(client: &Client, offset: u64, len: u64, byte: u8) -> Result<(), String> {
     let step = transfer(client);
     let mut at = 0;
     while at < len {
@@ -163,7 +164,7 @@ fn fill(client: &Client, offset: u64, len: u64, byte: u8) -> Result<(), String> 
 }
 
 /// Checks that `len` bytes at `offset` are all `byte`.
-fn all(client: &Client, offset: u64, len: u64, byte: u8, what: &str) -> Result<(), String> {
+pub(crate) fn all(client: &Client, offset: u64, len: u64, byte: u8, what: &str) -> Result<(), String> {
     let step = transfer(client);
     let mut at = 0;
     while at < len {

@@ -1,13 +1,18 @@
 //! The driver is replaced: by itself, and by another release.
 
+use super::requests::{all, fill};
 use crate::client::{Ask, Client};
 use crate::load::Load;
 use crate::rig::{Attached, Rig, writable};
 use crate::{Stop, Verdict};
 use std::sync::atomic::{AtomicBool, Ordering};
+use steadfast_abi::{block_feature, block_op};
 use steadfast_loader::StagedModule;
 use steadfast_shell::check::choose_mode;
 use steadfast_shell::receipt::{Mode, Outcome, Unload};
+
+/// Bytes of a large write-zeroes.
+const SWEEP: u64 = 8 << 20;
 
 pub(crate) fn detach(rig: &Rig) -> Verdict {
     for _ in 0..2 {
@@ -21,7 +26,7 @@ pub(crate) fn detach(rig: &Rig) -> Verdict {
             other => return Err(Stop::Fail(format!("the module did not leave memory: {other:?}"))),
         }
     }
-    Ok(())
+    Ok(String::new())
 }
 
 pub(crate) fn contents(rig: &Rig) -> Verdict {
@@ -54,7 +59,8 @@ pub(crate) fn contents(rig: &Rig) -> Verdict {
         }
     }
     drop(client);
-    Ok(port.check_clean()?)
+    port.check_clean()?;
+    Ok(port.note())
 }
 
 pub(crate) fn drain(rig: &Rig) -> Verdict {
@@ -111,23 +117,48 @@ pub(crate) fn under_load<'r>(
     work: impl FnOnce(&mut Attached<'r>) -> Result<(), String>,
 ) -> Verdict {
     let clients = [port.open()?, port.open()?];
+    let third = port.open()?;
     let stop = &AtomicBool::new(false);
-    let (worked, reports) = std::thread::scope(|scope| {
+    let (worked, reports, swept) = std::thread::scope(|scope| {
         let loads: Vec<_> = clients
             .iter()
             .enumerate()
             .map(|(i, client)| scope.spawn(move || half(rig, client, i as u64).run(stop, 200)))
             .collect();
+        let sweeper = scope.spawn(|| sweep(rig, &third, stop));
         let worked = work(port);
         stop.store(true, Ordering::Release);
-        (worked, loads.into_iter().map(|load| load.join()).collect::<Vec<_>>())
+        (worked, loads.into_iter().map(|load| load.join()).collect::<Vec<_>>(), sweeper.join())
     });
     worked?;
+    let panicked = |_| "the load itself panicked".to_owned();
     for report in reports {
-        report.map_err(|_| "the load itself panicked".to_owned())?.verdict()?;
+        report.map_err(panicked)?.verdict()?;
     }
-    drop(clients);
-    Ok(port.check_clean()?)
+    swept.map_err(panicked)??;
+    drop((clients, third));
+    port.check_clean()?;
+    Ok(port.note())
+}
+
+/// Large write-zeroes at the end of the device, one after the other: a driver may do them in many
+/// steps, and be replaced in between.
+fn sweep(rig: &Rig, client: &Client, stop: &AtomicBool) -> Result<(), String> {
+    let (size, block) = (client.info().size, u64::from(client.info().block_size));
+    if size < 4 * SWEEP || !client.writable() || !client.has(block_feature::WRITE_ZEROES) {
+        return Ok(());
+    }
+    let start = (size - SWEEP) / block * block;
+    while !stop.load(Ordering::Acquire) {
+        fill(client, start, 4 * block, 0x5a)?;
+        fill(client, start + SWEEP - 4 * block, 4 * block, 0x5a)?;
+        client.must(Ask::new(block_op::WRITE_ZEROES, start, SWEEP))?;
+        if rig.keeps_contents() {
+            all(client, start, 4 * block, 0, "a large write-zeroes, at its start")?;
+            all(client, start + SWEEP - 4 * block, 4 * block, 0, "a large write-zeroes, at its end")?;
+        }
+    }
+    Ok(())
 }
 
 /// A load on one half of the device.
