@@ -130,7 +130,9 @@ impl Reactor {
     fn has_work(&mut self) -> bool {
         let core = self.core();
         let done = !core.done.is_empty() || !core.commits.is_empty();
-        done || !self.dirty.is_empty() || !self.starved.is_empty()
+        // Nothing more may arrive once the last port and frontend have gone: the loop must look again.
+        let over = self.stopping && !self.busy();
+        done || over || !self.dirty.is_empty() || !self.starved.is_empty()
     }
 
     fn busy(&self) -> bool {
