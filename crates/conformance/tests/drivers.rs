@@ -80,6 +80,12 @@ fn file_1_1_passes_and_so_does_the_way_from_1_0_and_back() {
 }
 
 #[test]
+fn files_past_the_page_cache_pass() {
+    let options = Options { from: Some(module("file_1_0")), ..options(&[("direct", "true")]) };
+    all(&module("file_1_1"), &options);
+}
+
+#[test]
 fn a_read_only_file_passes() {
     all(&module("file_1_1"), &options(&[("read_only", "true")]));
 }
