@@ -60,6 +60,7 @@ impl Block for Ram {
         Ok(())
     }
 
+    #[inline]
     fn submit<'q>(&self, _: &mut (), io: &mut Io<'q, Self>, req: Request<'q, Self>) -> Submitted<'q> {
         match req.op() {
             Op::Read => req.result_of(|r| r.data().copy_from(&self.contents, r.offset())),
