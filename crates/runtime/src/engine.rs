@@ -37,11 +37,19 @@ pub struct EngineConfig {
     pub max_transfer: u32,
     /// Most memory that a driver may need per port, and per queue of it, bytes.
     pub arena_reserve: u64,
+    /// Queues look for work without ever sleeping: a processor each, for the shortest latency.
+    pub busy_poll: bool,
 }
 
 impl Default for EngineConfig {
     fn default() -> EngineConfig {
-        EngineConfig { queues: 1, slots_per_port: 1024, max_transfer: 339_968, arena_reserve: 64 << 20 }
+        EngineConfig {
+            queues: 1,
+            slots_per_port: 1024,
+            max_transfer: 339_968,
+            arena_reserve: 64 << 20,
+            busy_poll: false,
+        }
     }
 }
 

@@ -104,6 +104,7 @@ impl Reactor {
     // ---- the loop ----
 
     pub(crate) fn run(mut self) {
+        let busy_poll = self.engine.inner.config.busy_poll;
         self.arm_wake();
         let mut batch = [(0_u64, 0_i32, 0_u32); BATCH];
         while !self.stopping || self.busy() {
@@ -120,9 +121,12 @@ impl Reactor {
             self.settle();
             self.flush();
             let more = n == BATCH || self.has_work();
-            let timeout = if more { Some(0) } else { self.timeout_ns() };
+            let timeout = if more || busy_poll { Some(0) } else { self.timeout_ns() };
             self.core().submit_and_wait(timeout);
             self.times.clear();
+            if busy_poll && n == 0 && !more {
+                std::thread::yield_now();
+            }
         }
     }
 
