@@ -87,10 +87,10 @@ fn line(command: &Command) -> String {
 pub struct Peer(Child);
 
 impl Peer {
-    /// Starts it, with nothing to read and its output thrown away.
+    /// Starts it, with nothing to read and its output thrown away; what it says of errors is shown.
     pub fn start(command: &mut Command) -> Result<Peer> {
         let line = line(command);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         Ok(Peer(child.with_context(|| format!("cannot start: {line}"))?))
     }
 

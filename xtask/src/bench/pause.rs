@@ -14,8 +14,9 @@ use steadfast_tests::{Setup, TempDir, module};
 
 /// 4 KiB reads at depth 32.
 const SHAPE: Shape = Shape { size: 4096, depth: 32, write: false };
-/// Between two swaps.
-const REST: Duration = Duration::from_millis(3);
+/// From one swap's begin to the next one's: a window in which the longest request is looked for, the
+/// same for everybody, and for times without a swap.
+const WINDOW: Duration = Duration::from_millis(50);
 
 /// What one series of swaps showed.
 struct Series {
@@ -23,38 +24,40 @@ struct Series {
     pause: Option<Spread>,
     /// From the command to its answer.
     command: Spread,
-    /// The longest request that a client had in flight during each swap.
+    /// The longest request that a client had in flight in the window of each swap.
     stall: Spread,
+    /// The same in windows without a swap: what the machine does to requests anyhow.
+    calm: Spread,
     held: u64,
     adopted: u64,
 }
 
-/// Steadfast's series and the peer's, for each backing, taking turns.
+/// Steadfast's series and the peer's, for each backing.
 pub(crate) fn measure(effort: Effort) -> Result<Value> {
     let with_peer = here("qemu-storage-daemon");
     let mut rows = Vec::new();
     for backing in [Backing::Null, Backing::Memory, Backing::File] {
-        let ours = steadfast(backing, effort.swaps)?;
-        println!("{:<6} steadfast pause (receipt)      {}", backing.name(), show(ours.pause));
-        println!("{:<6} steadfast longest request      {}", "", ours.stall);
-        println!("{:<6} steadfast command and answer   {}", "", ours.command);
         println!(
-            "{:<6} steadfast held {}, adopted {} in {} swaps",
-            "", ours.held, ours.adopted, effort.swaps
+            "\n{}: {} swaps under 4 KiB random reads at depth {}",
+            backing.name(),
+            effort.swaps,
+            SHAPE.depth
         );
+        let ours = steadfast(backing, effort.swaps)?;
+        println!("  steadfast: pause, from the receipt    {}", show(ours.pause));
+        lines("steadfast", &ours);
+        println!("  steadfast: {} requests adopted in flight, {} held", ours.adopted, ours.held);
         let mut row = json!({
-            "backing": backing.name(), "swaps": effort.swaps,
-            "pause": ours.pause.map(Spread::json), "stall": ours.stall.json(), "command": ours.command.json(),
+            "backing": backing.name(), "swaps": effort.swaps, "pause": ours.pause.map(Spread::json),
+            "stall": ours.stall.json(), "calm": ours.calm.json(), "command": ours.command.json(),
             "held": ours.held, "adopted": ours.adopted,
         });
         if with_peer {
             let peer = qemu(backing, effort.swaps)?;
-            println!("{:<6} blockdev-reopen, answer        {}", "", peer.command);
-            println!("{:<6} blockdev-reopen longest request {}", "", peer.stall);
-            row["peer"] = json!({ "stall": peer.stall.json(), "command": peer.command.json() });
+            lines("qemu-s-d ", &peer);
+            row["peer"] = json!({ "stall": peer.stall.json(), "calm": peer.calm.json(), "command": peer.command.json() });
             if let Some(pause) = ours.pause {
-                println!("{:<6} = its command over our pause: {}", "", peer.command.ratio(pause));
-                println!("{:<6} = longest request, its over ours: {}", "", peer.stall.ratio(ours.stall));
+                println!("  = its blockdev-reopen over our pause: {}", peer.command.ratio(pause));
                 row["ratio_p50"] = json!(peer.command.p50 / pause.p50);
                 row["ratio_p99"] = json!(peer.command.p99 / pause.p99);
             }
@@ -62,6 +65,12 @@ pub(crate) fn measure(effort: Effort) -> Result<Value> {
         rows.push(row);
     }
     Ok(Value::Array(rows))
+}
+
+fn lines(who: &str, series: &Series) {
+    println!("  {who}: command and answer            {}", series.command);
+    println!("  {who}: client's longest request      {}", series.stall);
+    println!("  {who}: the same without a swap       {}", series.calm);
 }
 
 fn show(spread: Option<Spread>) -> String {
@@ -93,7 +102,7 @@ fn steadfast(backing: Backing, swaps: usize) -> Result<Series> {
     let modules = modules(backing)?;
     let load = Load::start(daemon.nbd(), "vol0", SHAPE)?;
     let mut receipts = Vec::new();
-    let commands = series(&load, swaps, |n| {
+    let times = series(&load, swaps, |n| {
         let receipt = api.update("vol0", &modules[n % modules.len()], json!({}))?;
         anyhow::ensure!(receipt["outcome"] == "done", "a swap was not done: {receipt:#}");
         receipts.push(receipt);
@@ -104,47 +113,60 @@ fn steadfast(backing: Backing, swaps: usize) -> Result<Series> {
         pause: Some(Spread::of_ns(receipts.iter().filter_map(|r| r["pause_ns"].as_u64()))),
         held: sum("held"),
         adopted: sum("adopted"),
-        ..seen(load, &commands)?
+        ..seen(load, &times)?
     })
 }
 
 fn qemu(backing: Backing, swaps: usize) -> Result<Series> {
     let mut qsd = Qsd::start(backing)?;
     let load = Load::start(&qsd.socket, "vol0", SHAPE)?;
-    let commands = series(&load, swaps, |_| qsd.swap())?;
-    seen(load, &commands)
+    let times = series(&load, swaps, |_| qsd.swap())?;
+    seen(load, &times)
 }
 
-/// Swaps under the load; when each command began and ended.
-fn series(load: &Load, swaps: usize, mut swap: impl FnMut(usize) -> Result<()>) -> Result<Vec<Span>> {
+fn rest(begun: Instant) {
+    if let Some(left) = WINDOW.checked_sub(begun.elapsed()) {
+        std::thread::sleep(left);
+    }
+}
+
+/// When each command began and ended, and when each window without one began.
+type Times = (Vec<Span>, Vec<u64>);
+
+/// Swaps under the load.
+fn series(load: &Load, swaps: usize, mut swap: impl FnMut(usize) -> Result<()>) -> Result<Times> {
     std::thread::sleep(Duration::from_millis(300));
-    let mut commands = Vec::with_capacity(swaps);
+    let (mut commands, mut calm) = (Vec::with_capacity(swaps), Vec::with_capacity(swaps));
     for n in 0..swaps {
+        let begun = Instant::now();
         let begin = load.now();
         swap(n).with_context(|| format!("swap {n}"))?;
         commands.push(Span { begin, end: load.now() });
-        let rest = Instant::now();
-        while rest.elapsed() < REST {
-            std::thread::sleep(REST / 3);
-        }
+        rest(begun);
     }
-    Ok(commands)
+    // Without a swap.
+    for _ in 0..swaps {
+        let begun = Instant::now();
+        calm.push(load.now());
+        rest(begun);
+    }
+    Ok((commands, calm))
 }
 
 /// Ends the load and looks what the client saw of each command.
-fn seen(load: Load, commands: &[Span]) -> Result<Series> {
+fn seen(load: Load, (commands, calm): &Times) -> Result<Series> {
     let spans = load.finish()?;
-    let stalls = commands.iter().map(|command| {
-        // Ends come in order; every request that was in flight during the command ended after it
-        // began, and none is longer in flight than the whole window around it.
-        let first = spans.partition_point(|s| s.end < command.begin);
-        let during = spans[first..].iter().take_while(|s| s.end < command.end + 100_000_000);
-        during.filter(|s| s.begin <= command.end).map(|s| s.end - s.begin).max().unwrap_or(0)
-    });
+    // Ends come in order. The longest of those that ended in the window from `begin` on.
+    let longest = |begin: u64| {
+        let first = spans.partition_point(|s| s.end < begin);
+        let window = spans[first..].iter().take_while(|s| s.end < begin + WINDOW.as_nanos() as u64);
+        window.map(|s| s.end - s.begin).max().unwrap_or(0)
+    };
     Ok(Series {
         pause: None,
         command: Spread::of_ns(commands.iter().map(|c| c.end - c.begin)),
-        stall: Spread::of_ns(stalls),
+        stall: Spread::of_ns(commands.iter().map(|c| longest(c.begin))),
+        calm: Spread::of_ns(calm.iter().map(|begin| longest(*begin))),
         held: 0,
         adopted: 0,
     })
