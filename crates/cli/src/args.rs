@@ -180,9 +180,9 @@ pub(crate) struct Demo {
     /// How long to run
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) seconds: u64,
-    /// How many times to replace a driver, spread over that time
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub(crate) swaps: u64,
+    /// How many times to replace a driver, spread over that time (default: 40 a second)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) swaps: Option<u64>,
     /// Print the summary as JSON (the same as -o json)
     #[arg(long)]
     pub(crate) json: bool,

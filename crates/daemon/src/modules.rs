@@ -47,9 +47,11 @@ impl ModulePath {
         Drivers {
             search_path: self.folders.iter().map(|f| f.display().to_string()).collect(),
             drivers: found.modules.iter().map(describe).collect(),
+            // Build folders hold other shared objects too; one that is no driver at all is no problem.
             problems: found
                 .refused
                 .iter()
+                .filter(|e| e.kind() != LoadErrorKind::NotAModule)
                 .map(|e| DriverProblem { path: e.file.display().to_string(), reason: e.to_string() })
                 .collect(),
         }

@@ -28,8 +28,6 @@ pub(crate) struct Counters {
 pub(crate) struct Outcome {
     /// Request latencies, nanoseconds.
     pub(crate) latency: Histogram<u64>,
-    /// Blocks that were written at least once.
-    pub(crate) written: u64,
     /// The first thing that was wrong.
     pub(crate) first_error: Option<String>,
 }
@@ -77,43 +75,49 @@ impl Load {
             slots: [idle; DEPTH],
             in_flight: 0,
             random: seed | 1,
-            outcome: Outcome { latency, written: 0, first_error: None },
+            outcome: Outcome { latency, first_error: None },
         })
     }
 
-    /// Runs until `stop`, then reads everything back once and disconnects.
+    /// Writes every block, works at random until `stop`, reads everything back and disconnects.
     pub(crate) fn run(mut self, stop: &AtomicBool) -> Outcome {
         if let Err(e) = self.work(stop) {
             // All that was in flight is lost with the connection.
             self.counters.errors.fetch_add(self.in_flight.max(1) as u64, Ordering::Relaxed);
             self.first_error(format!("connection lost: {e}"));
         }
-        self.outcome.written = self.generations.iter().filter(|g| **g > 0).count() as u64;
         self.outcome
     }
 
     fn work(&mut self, stop: &AtomicBool) -> io::Result<()> {
+        self.sweep(Command::Write)?;
         while !stop.load(Ordering::Relaxed) {
             while let Some(slot) = self.free_slot() {
                 self.start_random(slot);
             }
             self.turn()?;
         }
+        self.sweep(Command::Read)?;
+        self.start(0, Command::Flush, 0);
+        self.turn()?;
+        self.connection.push(Command::Disconnect, 0, 0, 0, |_| {});
+        self.connection.send()
+    }
+
+    /// Every block once, in order. Ends with nothing in flight.
+    fn sweep(&mut self, command: Command) -> io::Result<()> {
         let mut next = 0;
         while next < self.generations.len() || self.in_flight > 0 {
             while next < self.generations.len()
                 && !self.busy[next]
                 && let Some(slot) = self.free_slot()
             {
-                self.start(slot, Command::Read, next as u32);
+                self.start(slot, command, next as u32);
                 next += 1;
             }
             self.turn()?;
         }
-        self.start(0, Command::Flush, 0);
-        self.turn()?;
-        self.connection.push(Command::Disconnect, 0, 0, 0, |_| {});
-        self.connection.send()
+        Ok(())
     }
 
     fn free_slot(&self) -> Option<usize> {

@@ -25,9 +25,11 @@ use std::time::{Duration, Instant};
 use swaps::{PLANS, Swaps};
 
 /// Bytes of the file device, sparse at first.
-const FILE_BYTES: u64 = 128 << 20;
+const FILE_BYTES: u64 = 64 << 20;
 /// Bytes of the RAM device.
 const RAM_BYTES: u64 = 64 << 20;
+/// Swaps a second, where nobody says how many there are to be.
+const SWAPS_PER_SECOND: u64 = 40;
 /// How long past its time the demonstration waits for the swaps that are still wanted.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -43,13 +45,18 @@ pub(crate) fn run(demo: &Demo, json: bool) -> Result<Exit, Failure> {
     if let Err(failure) = daemon.stop() {
         faults.push(failure.message);
     }
-    let report = Report::new(seconds, demo.swaps, &swaps, devices, faults);
+    let report = Report::new(seconds, required(demo), &swaps, devices, faults);
     if json {
         output::json(&report)?;
     } else {
         output::print(&report.text())?;
     }
     Ok(report.exit())
+}
+
+/// Swaps without which it has failed: those that were asked for, else one for each device.
+fn required(demo: &Demo) -> u64 {
+    demo.swaps.unwrap_or(PLANS.len() as u64)
 }
 
 /// Makes the file; says how both devices are written on the daemon's command line.
@@ -76,7 +83,8 @@ fn under_load(demo: &Demo, daemon: &Daemon) -> Result<Result4, Failure> {
     let begin = Instant::now();
     let mut swaps = Swaps::new();
     let length = Duration::from_secs(demo.seconds);
-    let swapped = swap_for(demo.swaps, length, daemon, &mut swaps, &counters, &threads);
+    let wanted = demo.swaps.unwrap_or(demo.seconds * SWAPS_PER_SECOND);
+    let swapped = swap_for((wanted, required(demo)), length, daemon, &mut swaps, &counters, &threads);
     stop.store(true, Ordering::Relaxed);
     let seconds = begin.elapsed().as_secs_f64();
     let requests: Vec<u64> = counters.iter().map(|c| c.requests.load(Ordering::Relaxed)).collect();
@@ -94,7 +102,6 @@ fn under_load(demo: &Demo, daemon: &Daemon) -> Result<Result4, Failure> {
             requests,
             iops: (requests as f64 / seconds) as u64,
             verified: counters.verified.load(Ordering::Relaxed),
-            written: outcome.written,
             errors: counters.errors.load(Ordering::Relaxed),
             pause: pauses.into(),
             latency: (&outcome.latency).into(),
@@ -103,10 +110,10 @@ fn under_load(demo: &Demo, daemon: &Daemon) -> Result<Result4, Failure> {
     Ok((seconds, swaps, devices, faults))
 }
 
-/// Replaces drivers, evenly over the time there is, until the time is over and the number is reached;
-/// ends early when a load has given up.
+/// Replaces drivers, as many as `wanted` evenly over the time there is, until the time is over and
+/// `required` is reached; ends early when a load has given up.
 fn swap_for(
-    wanted: u64,
+    (wanted, required): (u64, u64),
     length: Duration,
     daemon: &Daemon,
     swaps: &mut Swaps,
@@ -117,7 +124,7 @@ fn swap_for(
     let begin = Instant::now();
     let result = loop {
         let elapsed = begin.elapsed();
-        let enough = elapsed >= length && swaps.total() >= wanted;
+        let enough = elapsed >= length && swaps.total() >= required;
         if enough || elapsed >= length + GRACE || threads.iter().any(JoinHandle::is_finished) {
             break Ok(());
         }

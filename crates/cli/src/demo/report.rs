@@ -71,8 +71,6 @@ pub(crate) struct DeviceReport {
     pub(crate) iops: u64,
     /// Blocks read and found right.
     pub(crate) verified: u64,
-    /// Different blocks written.
-    pub(crate) written: u64,
     /// Requests that failed, blocks that were wrong.
     pub(crate) errors: u64,
     /// Pauses of its swaps.
@@ -91,7 +89,7 @@ impl Report {
     /// Puts everything together.
     pub(crate) fn new(
         seconds: f64,
-        wanted: u64,
+        required: u64,
         swaps: &Swaps,
         devices: Vec<DeviceReport>,
         faults: Vec<String>,
@@ -104,8 +102,8 @@ impl Report {
         });
         let mut faults = faults;
         faults.extend(swaps.failed.iter().take(5).cloned());
-        if swaps.total() < wanted && swaps.failed.is_empty() {
-            faults.push(format!("only {} of {wanted} swaps were done in time", swaps.total()));
+        if swaps.total() < required && swaps.failed.is_empty() {
+            faults.push(format!("only {} of {required} swaps were done in time", swaps.total()));
         }
         Report {
             seconds,
@@ -218,7 +216,6 @@ mod tests {
             requests: 10,
             iops: 10,
             verified: 5,
-            written: 5,
             errors,
             pause: spread,
             latency: spread,
