@@ -181,7 +181,12 @@ pub(crate) fn wait(replies: &Receiver<Reply>) -> Result<Reply, String> {
 }
 
 fn submit_all(shared: &Shared, rt: &mut Reactor, me: FrontendId) {
-    let Some(lane) = *lock(&shared.lane) else { return };
+    let Some(lane) = *lock(&shared.lane) else {
+        while let Some((cookie, _)) = next(shared) {
+            answer(shared, cookie, GONE, Vec::new());
+        }
+        return;
+    };
     while let Some((cookie, ask)) = next(shared) {
         let Some(tag) = rt.alloc(lane) else {
             lock(&shared.state).backlog.push_front((cookie, ask));
@@ -194,6 +199,19 @@ fn submit_all(shared: &Shared, rt: &mut Reactor, me: FrontendId) {
         let req =
             BlockRequest { op: ask.op, flags: ask.flags, device: 0, offset: ask.offset, length: ask.length };
         rt.submit(lane, tag, me, cookie, req);
+    }
+}
+
+/// `-ENODEV`: the port was taken away.
+const GONE: i32 = -19;
+
+fn answer(shared: &Shared, cookie: u64, result: i32, data: Vec<u8>) {
+    let waiting = lock(&shared.state).waiting.remove(&cookie);
+    match waiting {
+        Some(waiting) => {
+            let _ = waiting.to.send(Reply { id: waiting.id, result, data });
+        }
+        None => lock(&shared.state).strays += 1,
     }
 }
 
@@ -213,22 +231,17 @@ impl Frontend for Piece {
         cookie: u64,
         result: i32,
     ) {
-        let waiting = lock(&self.0.state).waiting.remove(&cookie);
-        let Some(waiting) = waiting else {
-            lock(&self.0.state).strays += 1;
-            return;
-        };
-        let bytes = match waiting.op {
-            block_op::READ if result >= 0 => waiting.length.min(u64::from(rt.data_size(lane))),
-            block_op::STATUS => {
-                u64::try_from(result).unwrap_or(0).saturating_mul(16).min(u64::from(rt.data_size(lane)))
-            }
+        let asked = lock(&self.0.state).waiting.get(&cookie).map(|w| (w.op, w.length));
+        let whole = u64::from(rt.data_size(lane));
+        let bytes = match asked {
+            Some((block_op::READ, length)) if result >= 0 => length.min(whole),
+            Some((block_op::STATUS, _)) => u64::try_from(result).unwrap_or(0).saturating_mul(16).min(whole),
             _ => 0,
         };
         // SAFETY: the slot is ours again, and its buffer has `data_size` bytes.
         let data = unsafe { std::slice::from_raw_parts(rt.data(lane, tag), bytes as usize) }.to_vec();
         rt.free(lane, tag);
-        let _ = waiting.to.send(Reply { id: waiting.id, result, data });
+        answer(&self.0, cookie, result, data);
     }
 
     fn slots_available(&mut self, rt: &mut Reactor, me: FrontendId) {
@@ -237,9 +250,13 @@ impl Frontend for Piece {
 
     fn flush(&mut self, _: &mut Reactor, _: FrontendId) {}
 
-    fn stop(&mut self, rt: &mut Reactor, me: FrontendId) {
-        if lock(&self.0.state).waiting.is_empty() {
-            rt.remove_frontend(me);
+    // The client itself removes its piece.
+    fn stop(&mut self, _: &mut Reactor, _: FrontendId) {}
+
+    fn lane_gone(&mut self, rt: &mut Reactor, me: FrontendId, lane: LaneId) {
+        if *lock(&self.0.lane) == Some(lane) {
+            *lock(&self.0.lane) = None;
+            submit_all(&self.0, rt, me);
         }
     }
 }

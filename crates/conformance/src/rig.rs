@@ -147,6 +147,12 @@ impl Attached<'_> {
         }
     }
 
+    /// Takes the port away although clients use it: what is held for a driver that does not come back
+    /// fails now, and not when patience ends.
+    pub(crate) fn give_up(&self) {
+        let _ = self.rig.engine.detach(&self.name, true);
+    }
+
     /// What was done to the port's driver, for people.
     pub(crate) fn note(&self) -> String {
         let Swaps { count, adopted, drained, longest_pause_ns } = self.swaps;

@@ -47,6 +47,12 @@ fn without_a_fault_nothing_is_found() {
 }
 
 #[test]
+fn tables_of_an_older_minor_version_are_taken_as_they_are() {
+    let module = build("smallest.so", &["-DFAULT=0", "-DSMALLEST"]);
+    assert_eq!(failed(&module, None), Vec::<String>::new());
+}
+
+#[test]
 fn a_lost_byte_is_found() {
     finds(1, "read-write");
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
  *
  * The driver of crates/abi/examples/memory.c with a fault, chosen by -DFAULT=N: each must be found.
+ * -DSMALLEST cuts both tables behind the last field that this driver uses, as if they had been
+ * defined before the later fields were appended.
  */
 #define steadfast_driver good_driver
 #define block_ops good_block_ops
@@ -60,13 +62,24 @@ static int32_t bad_disconnect(sf_port *port) {
     return disconnect(port);
 }
 
+#ifdef SMALLEST
+#define BLOCK_OPS_SIZE offsetof(sf_block_ops, commit)
+#define DRIVER_SIZE offsetof(sf_driver, queue_run)
+#else
+#define BLOCK_OPS_SIZE sizeof(sf_block_ops)
+#define DRIVER_SIZE sizeof(sf_driver)
+#endif
+
 static const sf_block_ops block_ops = {
-    .size = sizeof block_ops,
+    .size = BLOCK_OPS_SIZE,
     .submit = bad_submit,
+#ifdef SMALLEST /* what lies behind the end must not be looked at */
+    .commit = (void (*)(sf_queue *))16,
+#endif
 };
 
 __attribute__((visibility("default"))) const sf_driver steadfast_driver = {
-    .size = sizeof steadfast_driver,
+    .size = DRIVER_SIZE,
     .abi_major = SF_ABI_MAJOR,
     .abi_minor = SF_ABI_MINOR,
     .class_id = SF_CLASS_BLOCK,
@@ -76,4 +89,7 @@ __attribute__((visibility("default"))) const sf_driver steadfast_driver = {
     .disconnect = bad_disconnect,
     .reconnect = bad_reconnect,
     .class_ops = &block_ops,
+#ifdef SMALLEST
+    .queue_run = (void (*)(sf_queue *))16,
+#endif
 };

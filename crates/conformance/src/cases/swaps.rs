@@ -128,6 +128,9 @@ pub(crate) fn under_load<'r>(
         let sweeper = scope.spawn(|| sweep(rig, &third, stop));
         let worked = work(port);
         stop.store(true, Ordering::Release);
+        if worked.is_err() {
+            port.give_up();
+        }
         (worked, loads.into_iter().map(|load| load.join()).collect::<Vec<_>>(), sweeper.join())
     });
     worked?;
