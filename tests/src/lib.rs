@@ -23,3 +23,8 @@ pub use temp::TempDir;
 
 /// The shorthand that tests use.
 pub type Result<T = ()> = anyhow::Result<T>;
+
+/// The code in the guide for driver authors, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/driver-guide.md")]
+mod driver_guide {}

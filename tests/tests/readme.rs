@@ -51,6 +51,19 @@ fn the_walk_by_hand_works() -> Result {
     Ok(())
 }
 
+#[test]
+fn the_guides_configuration_is_accepted() -> Result {
+    let guide = include_str!("../../docs/guide.md");
+    let (_, rest) = guide.split_once("```toml\n").expect("the guide shows a configuration");
+    let (toml, _) = rest.split_once("```").expect("the block ends");
+    let dir = TempDir::new()?;
+    dir.disk("disk.img", 1 << 20)?;
+    std::fs::write(dir.join("steadfast.toml"), toml)?;
+    let check = ["serve", "--config", "steadfast.toml", "--check"];
+    println!("{}", ok(Command::new(steadfast()?).args(check).current_dir(dir.path()))?);
+    Ok(())
+}
+
 /// The folder that the release build is in.
 fn target() -> Result<std::path::PathBuf> {
     let bin = steadfast()?;

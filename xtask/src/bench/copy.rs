@@ -17,7 +17,7 @@ pub(crate) fn measure(effort: Effort) -> Result<Value> {
     let mut rows = Vec::new();
     for backing in [Backing::Memory, Backing::File] {
         let servers: Vec<(Kind, Server)> =
-            Kind::available().iter().map(|k| Ok((*k, start(*k, backing, 1)?))).collect::<Result<_>>()?;
+            Kind::available().iter().map(|k| Ok((*k, start(*k, backing)?))).collect::<Result<_>>()?;
         for out in [false, true] {
             let mut rates = vec![Vec::new(); servers.len()];
             for _ in 0..effort.rounds {

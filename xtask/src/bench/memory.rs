@@ -24,7 +24,7 @@ pub(crate) fn sizes(effort: Effort) -> Result<Value> {
     }
     for kind in [Kind::Nbdkit, Kind::QemuNbd] {
         if here(kind.name()) {
-            let server = start(kind, Backing::Null, 1)?;
+            let server = start(kind, Backing::Null)?;
             let size = footprint(server.pid)?;
             println!("{} with one export: {}", kind.name(), show(size));
             rows.push(json!({ "ports": 1, kind.name(): as_json(size) }));

@@ -83,9 +83,9 @@ enum Process {
     Peer(Peer),
 }
 
-/// Starts a server on a backing of its own, filled, so that no one reads holes. `queues` is for
-/// Steadfast; the peers spread over their own threads.
-pub(crate) fn start(kind: Kind, backing: Backing, queues: usize) -> Result<Server> {
+/// Starts a server on a backing of its own, filled, so that no one reads holes. Steadfast has a queue
+/// per core, as the guide says; the peers spread over their own threads.
+pub(crate) fn start(kind: Kind, backing: Backing) -> Result<Server> {
     let dir = TempDir::new()?;
     let disk = dir.join("disk.img");
     match backing {
@@ -93,7 +93,7 @@ pub(crate) fn start(kind: Kind, backing: Backing, queues: usize) -> Result<Serve
         Backing::Null | Backing::Memory => {}
     }
     let server = match kind {
-        Kind::Steadfast => steadfast(dir, backing, queues)?,
+        Kind::Steadfast => steadfast(dir, backing)?,
         Kind::Nbdkit => nbdkit(dir, backing)?,
         Kind::QemuNbd => qemu_nbd(dir, backing)?,
     };
@@ -118,11 +118,12 @@ pub(crate) fn fill(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn steadfast(dir: TempDir, backing: Backing, queues: usize) -> Result<Server> {
+fn steadfast(dir: TempDir, backing: Backing) -> Result<Server> {
+    let queues = std::thread::available_parallelism().map_or(1, usize::from);
     let spec = match backing {
-        Backing::Null => format!("vol0=null:{SIZE}"),
-        Backing::Memory => format!("vol0=ram:{SIZE}"),
-        Backing::File => format!("vol0=file:{}", dir.join("disk.img").display()),
+        Backing::Null => format!("vol0=null:{SIZE},queues={queues}"),
+        Backing::Memory => format!("vol0=ram:{SIZE},queues={queues}"),
+        Backing::File => format!("vol0=file:{},queues={queues}", dir.join("disk.img").display()),
     };
     let daemon = Setup::device(spec).arg("--queues").arg(queues.to_string()).start(&dir)?;
     Ok(Server {

@@ -98,7 +98,7 @@ pub(crate) fn measure(effort: Effort) -> Result<Value> {
     let mut rows = Vec::new();
     for backing in [Backing::Memory, Backing::File] {
         let servers: Vec<(Kind, Server)> =
-            kinds.iter().map(|k| Ok((*k, start(*k, backing, 1)?))).collect::<Result<_>>()?;
+            kinds.iter().map(|k| Ok((*k, start(*k, backing)?))).collect::<Result<_>>()?;
         println!("\non {}: requests per second (processor us per request in the server)", backing.name());
         for cell in Cell::all(effort.quick) {
             let mut figures = vec![Vec::new(); servers.len()];
