@@ -73,6 +73,9 @@ pub(crate) struct Serve {
     /// Queues: threads that do I/O
     #[arg(long, value_name = "N")]
     pub(crate) queues: Option<usize>,
+    /// Queues never sleep: a processor each, for the shortest latency
+    #[arg(long)]
+    pub(crate) busy_poll: bool,
     /// Folder of the module store
     #[arg(long, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
@@ -130,6 +133,37 @@ pub(crate) enum DriverCommand {
         #[arg(long)]
         allow_other: bool,
     },
+    /// Put a module through the conformance suite; exits with 6 when it does not pass
+    Test(DriverTest),
+}
+
+/// `steadfast driver test`
+#[derive(Args, Debug)]
+pub(crate) struct DriverTest {
+    /// Path of a module, or a driver name such as file or file@1.1.0
+    pub(crate) module: String,
+    /// A parameter of the driver; repeatable. What the device holds is destroyed
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_param)]
+    pub(crate) param: Vec<(String, String)>,
+    /// Another release of the driver, to update from and back to
+    #[arg(long, value_name = "MODULE")]
+    pub(crate) from: Option<String>,
+    /// Only cases whose name contains this
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Option<String>,
+    /// Where the random numbers begin; the same seed repeats the same requests
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How often the driver is replaced in each case that does so
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) swaps: u32,
+}
+
+fn parse_param(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("not NAME=VALUE".to_owned()),
+    }
 }
 
 /// `steadfast update`

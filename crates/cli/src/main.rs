@@ -49,6 +49,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
             let allow = commands::driver::Allow { older: allow_older, other: allow_other };
             commands::driver::check(client, &module, device, allow, json)
         }
+        Command::Driver(DriverCommand::Test(test)) => commands::test(&test, json),
         Command::Update(update) => commands::update(&client()?, &update, json),
         Command::Demo(demo) => demo::run(&demo, json || demo.json),
         Command::Completions { shell } => {

@@ -74,6 +74,7 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
     engine_config.queues = config.queues.unwrap_or(engine_config.queues);
     engine_config.slots_per_port = config.slots.unwrap_or(engine_config.slots_per_port);
     engine_config.max_transfer = config.max_transfer.unwrap_or(engine_config.max_transfer);
+    engine_config.busy_poll = config.busy_poll;
     let engine = Engine::start(engine_config).map_err(ServeError::Engine)?;
     devices::attach(&engine, prepared)?;
     let mut listen = config.nbd.clone();

@@ -3,10 +3,12 @@
 pub(crate) mod device;
 pub(crate) mod driver;
 mod serve;
+mod test;
 mod update;
 mod watch;
 
 pub(crate) use serve::serve;
+pub(crate) use test::test;
 pub(crate) use update::update;
 pub(crate) use watch::watch;
 

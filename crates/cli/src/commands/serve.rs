@@ -48,6 +48,7 @@ fn configuration(serve: Serve, socket: PathBuf) -> Result<Config, Failure> {
         }
         config.queues = Some(queues);
     }
+    config.busy_poll |= serve.busy_poll;
     if serve.store.is_some() {
         config.store = serve.store;
     }

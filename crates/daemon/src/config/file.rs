@@ -14,7 +14,8 @@ use steadfast_shell::params::parse_size;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-const TOP: &[&str] = &["store", "modules", "queues", "slots", "max_transfer", "control", "nbd", "device"];
+const TOP: &[&str] =
+    &["store", "modules", "queues", "slots", "max_transfer", "busy_poll", "control", "nbd", "device"];
 const CONTROL: &[&str] = &["socket", "mode", "admins"];
 const NBD: &[&str] = &["listen"];
 const DEVICE: &[&str] = &["driver", "target", "queues", "params"];
@@ -55,6 +56,7 @@ impl Reader<'_> {
             queues: self.number(table, "queues", "queues", 1..=MAX_QUEUES as u64).map(|n| n as usize),
             slots: self.number(table, "slots", "slots", SLOTS).map(|n| n as u32),
             max_transfer: self.number(table, "max_transfer", "max_transfer", MAX_TRANSFER).map(|n| n as u32),
+            busy_poll: self.flag(table, "busy_poll", "busy_poll"),
             ..Config::default()
         };
         if let Some(control) = self.table(table, "control", "control") {
@@ -180,6 +182,17 @@ impl Reader<'_> {
             _ => {
                 self.wrong(value, name, "a string");
                 None
+            }
+        }
+    }
+
+    fn flag(&mut self, table: &DeTable<'_>, key: &str, name: &str) -> bool {
+        match table.get(key).map(|value| (value, value.get_ref())) {
+            None => false,
+            Some((_, DeValue::Boolean(flag))) => *flag,
+            Some((value, _)) => {
+                self.wrong(value, name, "true or false");
+                false
             }
         }
     }

@@ -17,6 +17,7 @@ fn a_whole_file() {
         queues = 2
         slots = 512
         max_transfer = "256K"
+        busy_poll = true
         [control]
         socket = "/run/sf.sock"
         mode = "0660"
@@ -38,6 +39,7 @@ fn a_whole_file() {
     assert_eq!(config.store, Some(PathBuf::from("/etc/store")));
     assert_eq!(config.modules, [PathBuf::from("/usr/lib/modules"), PathBuf::from("/etc/own")]);
     assert_eq!((config.queues, config.slots, config.max_transfer), (Some(2), Some(512), Some(262_144)));
+    assert!(config.busy_poll);
     assert_eq!(config.control.mode, Some(0o660));
     assert_eq!(config.control.admins, [1000]);
     assert_eq!(config.nbd.len(), 1);

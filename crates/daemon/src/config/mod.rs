@@ -33,6 +33,8 @@ pub struct Config {
     pub slots: Option<u32>,
     /// Largest request passed on in one piece, bytes.
     pub max_transfer: Option<u32>,
+    /// Queues never sleep.
+    pub busy_poll: bool,
     /// The control API.
     pub control: Control,
     /// Where the NBD server listens.
