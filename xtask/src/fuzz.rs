@@ -21,7 +21,7 @@ pub(crate) fn run_all(seconds: u32) -> Result<Outcome> {
     }
     let host = host()?;
     let build = crate::target().join("fuzz");
-    run(cargo(["build", "--release", "--target", &host, "--target-dir"])
+    run(cargo(["build", "--release", "--locked", "--target", &host, "--target-dir"])
         .arg(&build)
         .current_dir(&folder)
         .env("RUSTFLAGS", RUSTFLAGS))?;
@@ -37,6 +37,10 @@ pub(crate) fn run_all(seconds: u32) -> Result<Outcome> {
             .arg(format!("-artifact_prefix={}/", artifacts.display()))
             .args(["-verbosity=0", "-print_final_stats=1", "-timeout=10", "-rss_limit_mb=2048"])
             .arg(&corpus);
+        let dictionary = folder.join(format!("{name}.dict"));
+        if dictionary.is_file() {
+            command.arg(format!("-dict={}", dictionary.display()));
+        }
         // Inputs worth keeping lie in fuzz/seeds/NAME, read after the corpus and not written to.
         let seeds = folder.join("seeds").join(name);
         if seeds.is_dir() {

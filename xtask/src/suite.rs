@@ -19,7 +19,7 @@ pub(crate) fn test(args: &[&str]) -> Result<()> {
     steps.step("hygiene", hygiene::check);
     steps.step("format", format);
     steps.step("clippy", clippy);
-    steps.step("release-build", || passed(cargo(["build", "--release"])));
+    steps.step("release-build", || passed(cargo(["build", "--release", "--locked"])));
     steps.step("doc-tests", || passed(cargo(["test", "--workspace", "--doc"])));
     steps.step("fuzz", || fuzz::run_all(FUZZ_SECONDS));
     steps.step("tests", tests);
