@@ -60,7 +60,9 @@ impl Info {
         self
     }
 
-    /// Most operations in flight for one request, at most 16; 1 when not said.
+    /// Most operations in flight for one request, at most 16; 1 when not said. A driver that answers
+    /// every request at once says 0: it leaves nothing in flight, and so any release can follow it
+    /// without draining.
     pub const fn ops(mut self, count: u32) -> Info {
         assert!(count <= 16, "at most 16 operations per request");
         self.ops = count;

@@ -58,7 +58,9 @@
 
 extern crate self as steadfast_driver;
 
+mod adopt;
 mod block;
+mod data;
 mod entry;
 mod errno;
 mod info;
@@ -71,7 +73,9 @@ mod port;
 mod request;
 mod state;
 
+pub use adopt::Adopted;
 pub use block::{Block, Probe};
+pub use data::{Data, Extent};
 pub use errno::{Errno, Error, Result};
 pub use info::Info;
 pub use io::{Event, Io, MAX_SEGS, OpId, Operation, Seg};
@@ -79,7 +83,7 @@ pub use log::{Level, Log};
 pub use params::{ParamType, ParamValue, Params, Size};
 pub use pdu::Pdu;
 pub use port::{Device, Handle, HandleInfo, Open, Port, Prepare, Region};
-pub use request::{Adopted, Data, Extent, Op, Parked, Request, Submitted};
+pub use request::{Op, Parked, Request, Submitted};
 pub use state::{Schema, State};
 pub use steadfast_abi::block_feature as feature;
 pub use steadfast_abi::{extent, fallocate};

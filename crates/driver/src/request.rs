@@ -2,10 +2,10 @@
 
 use crate::io::Seg;
 use crate::log::{self, Level};
-use crate::{Block, Errno, Pdu, Region};
+use crate::{Block, Data, Errno, Pdu};
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::mem::{ManuallyDrop, forget};
+use std::mem::forget;
 use steadfast_abi as abi;
 
 /// What a request asks.
@@ -42,9 +42,6 @@ impl Op {
         })
     }
 }
-
-/// Part of a device.
-pub type Extent = abi::Extent;
 
 /// One request in its slot: a token that is used up by answering it.
 ///
@@ -101,7 +98,7 @@ impl<'q, D: Block> Request<'q, D> {
     }
 
     #[inline(always)]
-    fn q(&self) -> &abi::Queue {
+    pub(crate) fn q(&self) -> &abi::Queue {
         // SAFETY: the queue is live for `'q` by `new`.
         unsafe { &*self.queue }
     }
@@ -167,9 +164,9 @@ impl<'q, D: Block> Request<'q, D> {
             Op::Read | Op::Write => self.slot().length.min(whole),
             _ => whole,
         };
-        // SAFETY: slot `tag` has its data buffer there, as the ABI says.
-        let ptr = unsafe { q.data.add(self.tag() as usize * q.data_stride as usize) };
-        Data { ptr, len, life: PhantomData }
+        // SAFETY: slot `tag` has its data buffer there, as the ABI says, and it is the driver's while
+        // the token lives.
+        unsafe { Data::new(q.data.add(self.tag() as usize * q.data_stride as usize), len) }
     }
 
     /// The private bytes. They are whatever the slot's last user left until they are set.
@@ -181,7 +178,7 @@ impl<'q, D: Block> Request<'q, D> {
         unsafe { &*self.pdu_ptr().cast::<Cell<D::Pdu>>() }
     }
 
-    fn pdu_ptr(&self) -> *mut u8 {
+    pub(crate) fn pdu_ptr(&self) -> *mut u8 {
         let q = self.q();
         if size_of::<D::Pdu>() == 0 {
             return std::ptr::without_provenance_mut(align_of::<D::Pdu>());
@@ -342,115 +339,5 @@ unsafe fn give_up(queue: *mut abi::Queue, tag: u32, how: &str) {
     unsafe {
         log::write((*queue).port, Level::Error, format_args!("request {tag} was {how}: failed with EIO"));
         complete(queue, tag, Errno::IO.code());
-    }
-}
-
-/// The data buffer of a request. It is memory that the ring or another process may write to, so it
-/// is copied from and to, never borrowed.
-#[derive(Clone, Copy)]
-pub struct Data<'r> {
-    ptr: *mut u8,
-    len: u64,
-    life: PhantomData<&'r ()>,
-}
-
-impl Data<'_> {
-    /// Bytes.
-    #[inline(always)]
-    pub fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// No bytes at all.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    fn at(&self, offset: u64, len: u64) -> Result<*mut u8, Errno> {
-        match offset.checked_add(len) {
-            // SAFETY: `offset` is within the buffer, by the test.
-            Some(end) if end <= self.len => Ok(unsafe { self.ptr.add(offset as usize) }),
-            _ => Err(Errno::INVAL),
-        }
-    }
-
-    /// Fills all of it with `byte`.
-    #[inline(always)]
-    pub fn fill(&self, byte: u8) {
-        // SAFETY: `len` bytes at `ptr` are the buffer.
-        unsafe { std::ptr::write_bytes(self.ptr, byte, self.len as usize) };
-    }
-
-    /// Fills all of it from `region`, from `offset` on; refused where the region ends before that.
-    #[inline(always)]
-    pub fn copy_from(&self, region: &Region, offset: u64) -> Result<(), Errno> {
-        let from = region.at(offset, self.len)?;
-        // SAFETY: both ranges hold `len` bytes, and a region never overlaps a data buffer.
-        unsafe { std::ptr::copy_nonoverlapping(from, self.ptr, self.len as usize) };
-        Ok(())
-    }
-
-    /// Copies all of it into `region`, from `offset` on; refused where the region ends before that.
-    #[inline(always)]
-    pub fn copy_to(&self, region: &Region, offset: u64) -> Result<(), Errno> {
-        let to = region.at(offset, self.len)?;
-        // SAFETY: both ranges hold `len` bytes, and a region never overlaps a data buffer.
-        unsafe { std::ptr::copy_nonoverlapping(self.ptr, to, self.len as usize) };
-        Ok(())
-    }
-
-    /// Copies bytes out, from `offset` on.
-    pub fn read(&self, offset: u64, to: &mut [u8]) -> Result<(), Errno> {
-        let from = self.at(offset, to.len() as u64)?;
-        // SAFETY: `at` checked the range; `to` is a buffer of the driver's own.
-        unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
-        Ok(())
-    }
-
-    /// Copies bytes in, from `offset` on.
-    pub fn write(&self, offset: u64, from: &[u8]) -> Result<(), Errno> {
-        let to = self.at(offset, from.len() as u64)?;
-        // SAFETY: `at` checked the range; `from` is a buffer of the driver's own.
-        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
-        Ok(())
-    }
-
-    /// Writes extent number `index` of a STATUS answer; refused where the buffer is full.
-    pub fn put_extent(&self, index: u32, extent: Extent) -> Result<(), Errno> {
-        let at = u64::from(index) * size_of::<Extent>() as u64;
-        self.write(at, &extent.length.to_ne_bytes())?;
-        self.write(at + 8, &extent.flags.to_ne_bytes())
-    }
-}
-
-/// A request in flight that another driver issued: its PDU is to be converted.
-pub struct Adopted<'q, D: Block> {
-    // Adoption does not answer the request, so the token must not be dropped.
-    request: ManuallyDrop<Request<'q, D>>,
-}
-
-impl<'q, D: Block> Adopted<'q, D> {
-    pub(crate) fn new(request: Request<'q, D>) -> Self {
-        Adopted { request: ManuallyDrop::new(request) }
-    }
-
-    /// The request. It is answered later, by the event that it waits for.
-    pub fn request(&self) -> &Request<'q, D> {
-        &self.request
-    }
-
-    /// The PDU as the other driver left it.
-    pub fn old<P: Pdu>(&self) -> Result<P, Errno> {
-        let stride = self.request.q().pdu_stride as usize;
-        if size_of::<P>() > stride || align_of::<P>() > 64 {
-            return Err(Errno::INVAL);
-        }
-        // SAFETY: a slot has `pdu_stride` bytes of PDU, aligned to 64; any bytes are a valid `P`.
-        Ok(unsafe { self.request.pdu_ptr().cast::<P>().read() })
-    }
-
-    /// Sets the PDU in this driver's form.
-    pub fn convert(&self, pdu: D::Pdu) {
-        self.request.pdu().set(pdu);
     }
 }
