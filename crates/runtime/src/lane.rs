@@ -65,12 +65,30 @@ pub(crate) struct Counters {
     pub(crate) held: u64,
 }
 
+impl Counters {
+    #[inline]
+    fn count(&mut self, op: u16, length: u64, result: i32) {
+        self.requests += 1;
+        match op {
+            _ if result < 0 => self.errors += 1,
+            block_op::READ => self.bytes_read += length,
+            block_op::WRITE => self.bytes_written += length,
+            _ => {}
+        }
+    }
+}
+
 pub(crate) struct Lane {
     core: NonNull<Core>,
     pub(crate) id: LaneId,
     /// Number of this queue within the port.
     pub(crate) index: usize,
     pub(crate) port: Arc<Port>,
+    /// Addresses within the port's slot memory for this queue, at hand.
+    slot_base: *mut u8,
+    pdu_base: *mut u8,
+    data_base: *mut u8,
+    data_stride: usize,
     pub(crate) gate: Gate,
     pub(crate) slots: Slots,
     /// Grows to the highest tag in use; there is room for all.
@@ -102,11 +120,17 @@ const NO_OP: u32 = u32::MAX;
 impl Lane {
     /// A lane with no driver, closed.
     pub(crate) fn new(core: NonNull<Core>, port: Arc<Port>, index: usize, ops: u32) -> Box<Lane> {
-        let count = port.memory[index].count;
+        let memory = &port.memory[index];
+        let (count, data_stride) = (memory.count, memory.data_stride);
+        let (slot_base, pdu_base, data_base) = (memory.slots(), memory.pdus(), memory.data());
         Box::new(Lane {
             core,
             id: LaneId(port.id.0),
             index,
+            slot_base,
+            pdu_base,
+            data_base,
+            data_stride,
             gate: Gate::default(),
             slots: Slots::new(count),
             users: Vec::with_capacity(count as usize),
@@ -137,17 +161,18 @@ impl Lane {
         }
     }
 
+    #[inline]
     fn slot(&self, tag: Tag) -> *mut abi::Request {
-        self.port.memory[self.index].slots().wrapping_add(tag.0 as usize * SLOT_STRIDE).cast()
+        self.slot_base.wrapping_add(tag.0 as usize * SLOT_STRIDE).cast()
     }
 
+    #[inline]
     pub(crate) fn data(&self, tag: Tag) -> *mut u8 {
-        let memory = &self.port.memory[self.index];
-        memory.data().wrapping_add(tag.0 as usize * memory.data_stride)
+        self.data_base.wrapping_add(tag.0 as usize * self.data_stride)
     }
 
     pub(crate) fn pdu(&self, tag: u32) -> *mut u8 {
-        self.port.memory[self.index].pdus().wrapping_add(tag as usize * PDU_STRIDE)
+        self.pdu_base.wrapping_add(tag as usize * PDU_STRIDE)
     }
 
     pub(crate) fn data_size(&self) -> u32 {
@@ -246,15 +271,7 @@ impl Lane {
                 return false;
             }
             let slot = (*lane).slot(tag);
-            let counters = &mut (*lane).counters;
-            counters.requests += 1;
-            if result < 0 {
-                counters.errors += 1;
-            } else if (*slot).op == block_op::READ {
-                counters.bytes_read += (*slot).length;
-            } else if (*slot).op == block_op::WRITE {
-                counters.bytes_written += (*slot).length;
-            }
+            (*lane).counters.count((*slot).op, (*slot).length, result);
             let user = (&(*lane).users)[tag.0 as usize];
             let done = Done { frontend: user.frontend, lane: (*lane).id, tag, cookie: user.cookie, result };
             (*(*lane).core.as_ptr()).done.push(done);

@@ -214,8 +214,12 @@ impl Reactor {
     fn deliver(&mut self) {
         while !self.core().done.is_empty() {
             let mut done = std::mem::take(&mut self.core().done);
-            for d in &done {
-                self.with(d.frontend, |f, rt| f.completed(rt, d.frontend, d.lane, d.tag, d.cookie, d.result));
+            for run in done.chunk_by(|a, b| a.frontend == b.frontend) {
+                let who = run[0].frontend;
+                // Taken out of its place once for all its completions.
+                self.with(who, |f, rt| {
+                    run.iter().for_each(|d| f.completed(rt, who, d.lane, d.tag, d.cookie, d.result));
+                });
             }
             done.clear();
             if self.core().done.is_empty() {
