@@ -185,8 +185,12 @@ impl Greeter {
             self.sent = 0;
             self.push_send(rt, me, fd);
         }
-        if matches!(self.fate, Fate::Open) && !self.receiving && self.replies.len() < MAX_REPLIES {
-            self.push_receive(rt, me, fd);
+        if matches!(self.fate, Fate::Open) && !self.receiving {
+            // Options may have waited for the replies before them to leave.
+            self.feed();
+            if matches!(self.fate, Fate::Open) && self.replies.len() < MAX_REPLIES {
+                self.push_receive(rt, me, fd);
+            }
         }
         let over = match self.fate {
             Fate::Open => false,
@@ -254,9 +258,6 @@ impl Frontend for Greeter {
                             if let Some(fd) = self.socket.as_ref().map(AsRawFd::as_raw_fd) {
                                 self.push_send(rt, me, fd);
                             }
-                        } else if matches!(self.fate, Fate::Open) {
-                            // Options may have waited for this.
-                            self.feed_if_idle();
                         }
                     }
                     _ => self.drop_client(&socket::text(-result)),
@@ -297,15 +298,5 @@ impl Frontend for Greeter {
         self.door.stopping = true;
         self.fate = Fate::Drop;
         rt.mark_dirty(me);
-    }
-}
-
-impl Greeter {
-    fn feed_if_idle(&mut self) {
-        // While a receive is in flight the kernel may be writing behind `used`, not before it; but
-        // everything before it was fed already.
-        if !self.receiving {
-            self.feed();
-        }
     }
 }

@@ -40,6 +40,8 @@ mod token {
 
 /// How long a client may take to read its last replies.
 const LINGER: Duration = Duration::from_secs(10);
+/// The same when the server is stopping.
+const LINGER_AT_STOP: Duration = Duration::from_secs(2);
 
 /// Everything that goes from the handshake to the connection.
 #[derive(Debug)]
@@ -184,6 +186,10 @@ impl Connection {
 
     /// Takes no more requests; those in flight are answered, then the connection closes.
     fn end(&mut self, rt: &mut Reactor, me: FrontendId, reason: impl fmt::Display) {
+        self.end_within(rt, me, LINGER, reason);
+    }
+
+    fn end_within(&mut self, rt: &mut Reactor, me: FrontendId, linger: Duration, reason: impl fmt::Display) {
         if self.life != Life::Serving {
             return;
         }
@@ -195,7 +201,7 @@ impl Connection {
         }
         if !self.may_leave() {
             self.lingering = true;
-            rt.timeout(me, token::LINGER, LINGER);
+            rt.timeout(me, token::LINGER, linger);
         }
         self.mark(rt, me);
     }
@@ -372,7 +378,7 @@ impl Frontend for Connection {
     }
 
     fn stop(&mut self, rt: &mut Reactor, me: FrontendId) {
-        self.end(rt, me, "the server is stopping");
+        self.end_within(rt, me, LINGER_AT_STOP, "the server is stopping");
     }
 
     fn lane_gone(&mut self, rt: &mut Reactor, me: FrontendId, lane: LaneId) {
