@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
-use steadfast_tests::{Daemon, Result, Setup, Swapper, TempDir, module, ok};
+use steadfast_tests::nbd::Client;
+use steadfast_tests::{Daemon, Result, Setup, Swapper, TempDir, fio, module, ok};
 
 const SIZE: u64 = 64 << 20;
 
@@ -176,5 +177,60 @@ fn holes_are_shown_as_holes() -> Result {
         }
     });
     assert_eq!(data.map(|e| &e["type"]), Some(&json!(0)), "what was written is data: {map:#}");
+    Ok(())
+}
+
+#[test]
+fn tcp_serves_the_same_exports() -> Result {
+    let dir = TempDir::new()?;
+    dir.disk("disk.img", SIZE)?;
+    let daemon = Setup::device(format!("vol0=file:{}", dir.join("disk.img").display()))
+        .arg("--nbd")
+        .arg("tcp:127.0.0.1:0")
+        .start(&dir)?;
+    let uris = daemon.device("vol0")?["uris"].clone();
+    let uri =
+        uris.as_array().into_iter().flatten().filter_map(Value::as_str).find(|u| u.starts_with("nbd://"));
+    let uri = uri.expect("the device lists its TCP address").to_owned();
+    beside_swaps(&daemon, 1, |_| {
+        assert_eq!(ok(Command::new("nbdinfo").arg("--size").arg(&uri))?.trim(), SIZE.to_string());
+        let load = ["--bs=4k", "--iodepth=32", "--verify=crc32c", "--verify_fatal=1", "--size=16m"];
+        fio(&uri, &[&load[..], &["--rw=randwrite"]].concat())?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_read_only_device_refuses_what_writes() -> Result {
+    let dir = TempDir::new()?;
+    let disk = dir.disk("disk.img", 1 << 20)?;
+    let daemon = Setup::device(format!("vol0=file:{},read_only=true", disk.display())).start(&dir)?;
+    assert_eq!(nbdinfo(&daemon.uri("vol0"))?["exports"][0]["is_read_only"], true);
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    // NBD_EPERM
+    assert_eq!(client.write(0, &[1; 4096], false)?, Err(1));
+    assert_eq!(client.read(0, 4096)?, Ok(vec![0; 4096]));
+    assert!(std::fs::read(&disk)?.iter().all(|b| *b == 0), "the file is as it was");
+    Ok(())
+}
+
+#[test]
+fn trimmed_space_is_given_back() -> Result {
+    use std::os::unix::fs::MetadataExt;
+    let dir = TempDir::new()?;
+    let disk = dir.disk("disk.img", SIZE)?;
+    let daemon = Setup::device(format!("vol0=file@1.1.0:{}", disk.display())).start(&dir)?;
+    let io = |commands: &[&str]| {
+        let words = commands.iter().flat_map(|c| ["-c", c]);
+        ok(Command::new("qemu-io").args(["-f", "raw", "-d", "unmap"]).args(words).arg(daemon.uri("vol0")))
+    };
+    io(&["write -P 3 0 16M", "flush"])?;
+    let full = std::fs::metadata(&disk)?.blocks();
+    io(&["discard 0 8M", "flush"])?;
+    let less = std::fs::metadata(&disk)?.blocks();
+    assert!(full >= 16 << 11, "16 MiB take {full} blocks of 512 bytes");
+    assert!(less <= full - (8 << 11), "after trimming half of it: {less} of {full} blocks");
+    let output = io(&["read -P 0 0 8M", "read -P 3 8M 8M"])?;
+    assert!(!output.contains("failed"), "{output}");
     Ok(())
 }
