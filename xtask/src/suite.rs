@@ -3,6 +3,7 @@
 use crate::steps::{Outcome, Steps, cargo, run};
 use crate::{fuzz, hygiene, tools};
 use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Seconds that each fuzz target runs.
@@ -22,6 +23,7 @@ pub(crate) fn test(args: &[&str]) -> Result<()> {
     steps.step("release-build", || passed(cargo(["build", "--release", "--locked"])));
     steps.step("doc-tests", || passed(cargo(["test", "--workspace", "--doc"])));
     steps.step("fuzz", || fuzz::run_all(FUZZ_SECONDS));
+    steps.step("loop-devices", loop_devices);
     steps.step("tests", tests);
     steps.finish()
 }
@@ -49,16 +51,34 @@ fn clippy() -> Result<Outcome> {
 
 /// Unit tests, and the tests of the whole in `tests/`, which run the release build.
 fn tests() -> Result<Outcome> {
-    let binary = crate::target().join("release/steadfast");
-    if !binary.is_file() {
-        bail!("{} is missing: did release-build pass?", binary.display());
-    }
     let mut command = if cargo(["nextest", "--version"]).output().is_ok_and(|o| o.status.success()) {
         cargo(["nextest", "run", "--workspace"])
     } else {
         println!("cargo-nextest is not installed: cargo test runs the tests");
         cargo(["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--tests"])
     };
-    command.env("STEADFAST_BIN", binary);
+    command.env("STEADFAST_BIN", binary()?);
     passed(command)
+}
+
+/// The tests that need root and loop devices, and are marked as ignored for that reason.
+fn loop_devices() -> Result<Outcome> {
+    if !tools::is_root() {
+        return Ok(Outcome::Skipped("needs root".into()));
+    }
+    if !Path::new("/dev/loop-control").exists() || !tools::present("losetup") {
+        return Ok(Outcome::Skipped("there are no loop devices here".into()));
+    }
+    let mut command = cargo(["test", "--package", "steadfast-tests", "--test", "medium", "--", "--ignored"]);
+    command.env("STEADFAST_BIN", binary()?);
+    passed(command)
+}
+
+/// The release build of the command.
+fn binary() -> Result<PathBuf> {
+    let binary = crate::target().join("release/steadfast");
+    if !binary.is_file() {
+        bail!("{} is missing: did release-build pass?", binary.display());
+    }
+    Ok(binary)
 }

@@ -54,9 +54,7 @@ pub(crate) fn ensure(tools: &[Tool]) -> Result<()> {
     }
     let packages = names(missing.iter().map(|t| t.package));
     println!("missing: {}", names(missing.iter().map(|t| t.program)));
-    // SAFETY: geteuid takes nothing, cannot fail and touches no memory.
-    let root = unsafe { libc::geteuid() } == 0;
-    if !root || !present("apt-get") {
+    if !is_root() || !present("apt-get") {
         bail!(
             "not found: {}; on Debian: apt-get install {packages}",
             names(missing.iter().map(|t| t.program))
@@ -69,6 +67,12 @@ pub(crate) fn ensure(tools: &[Tool]) -> Result<()> {
         bail!("installed {packages}, but still not found: {}", still.join(", "));
     }
     Ok(())
+}
+
+/// Do we have root's rights?
+pub(crate) fn is_root() -> bool {
+    // SAFETY: geteuid takes nothing, cannot fail and touches no memory.
+    unsafe { libc::geteuid() == 0 }
 }
 
 fn install(missing: &[&Tool]) -> Result<()> {
