@@ -3,13 +3,16 @@
 
 #![allow(unsafe_code)] // submission entries point at memory that this queue owns
 
+use crate::engine::Remote;
 use crate::error::{EngineError, ErrorKind};
 use crate::lane::Lane;
 use crate::ops::OpTable;
+use crate::writer::Writer;
 use crate::{FrontendId, LaneId, Tag};
 use io_uring::{IoUring, squeue, types};
 use std::io;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 /// Entries of the submission ring; more are pushed by submitting what is there.
@@ -54,6 +57,9 @@ pub(crate) struct Core {
     /// Lanes whose driver gathers requests and must be told that the batch is over.
     pub(crate) commits: Vec<NonNull<Lane>>,
     pub(crate) blocking: Sender<BlockingJob>,
+    pub(crate) writer: Writer,
+    /// Ports on this queue.
+    pub(crate) ports: u32,
     /// Monotonic clock at the start of this turn.
     pub(crate) now_ns: u64,
     iovecs: Vec<libc::iovec>,
@@ -61,7 +67,11 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(blocking: Sender<BlockingJob>, files: u32) -> Result<Core, EngineError> {
+    pub(crate) fn new(
+        blocking: Sender<BlockingJob>,
+        remote: Arc<Remote>,
+        files: u32,
+    ) -> Result<Core, EngineError> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_coop_taskrun()
@@ -81,6 +91,8 @@ impl Core {
             done: Vec::with_capacity(4096),
             commits: Vec::with_capacity(64),
             blocking,
+            writer: Writer::new(remote),
+            ports: 0,
             now_ns: 0,
             iovecs: Vec::with_capacity(IOVECS),
             timespecs: Vec::with_capacity(TIMESPECS),

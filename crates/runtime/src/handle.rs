@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use steadfast_abi::{HandleInfo, handle_kind, open_flag};
 
 /// What was asked for; equal descriptions share one handle.
@@ -23,7 +23,9 @@ pub(crate) struct OpenSpec {
 pub(crate) struct Handle {
     pub(crate) key: String,
     pub(crate) spec: OpenSpec,
-    pub(crate) file: OwnedFd,
+    pub(crate) file: Arc<OwnedFd>,
+    /// Writes to it go past the ring, see [`crate::writer`].
+    pub(crate) slow_writes: bool,
     /// Its place in every ring's table of registered files.
     pub(crate) fixed: u32,
     pub(crate) info: HandleInfo,
@@ -55,7 +57,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Opens a regular file or a block device and finds out what it can do.
-pub(crate) fn open_file(spec: &OpenSpec) -> Result<(OwnedFd, HandleInfo), (i32, String)> {
+pub(crate) fn open_file(spec: &OpenSpec) -> Result<(OwnedFd, HandleInfo, bool), (i32, String)> {
     let path = Path::new(&spec.target);
     let fail = |e: io::Error| (e.raw_os_error().unwrap_or(libc::EIO), format!("{}: {e}", path.display()));
     let known = open_flag::WRITE | open_flag::DIRECT | open_flag::LOCK;
@@ -80,7 +82,8 @@ pub(crate) fn open_file(spec: &OpenSpec) -> Result<(OwnedFd, HandleInfo), (i32, 
         lock_file(&file, write, path)?;
     }
     let info = if kind.is_file() { regular(&file, write, direct != 0) } else { block(&file, &meta, write) };
-    Ok((file.into(), info.map_err(fail)?))
+    let slow_writes = kind.is_file() && direct == 0 && !writes_without_sleep(&file);
+    Ok((file.into(), info.map_err(fail)?, slow_writes))
 }
 
 fn lock_file(file: &File, exclusive: bool, path: &Path) -> Result<(), (i32, String)> {
@@ -121,6 +124,18 @@ fn regular(file: &File, write: bool, direct: bool) -> io::Result<HandleInfo> {
         }
     }
     Ok(info)
+}
+
+/// Whether io_uring can do buffered writes to the file without a kernel worker. The kernel does not
+/// say; these file systems are known to (Linux: users of `FOP_BUFFER_WASYNC`).
+fn writes_without_sleep(file: &File) -> bool {
+    const XFS: i64 = 0x5846_5342;
+    const BTRFS: i64 = 0x9123_683e;
+    // SAFETY: all-zero is a valid `statfs`; the call fills it.
+    let mut st: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: an open descriptor and a place for the answer.
+    let known = unsafe { libc::fstatfs(file.as_raw_fd(), &mut st) } == 0;
+    known && matches!(st.f_type as i64, XFS | BTRFS)
 }
 
 /// What `O_DIRECT` wants on this file; 4096 where the kernel does not say.

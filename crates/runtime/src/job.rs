@@ -29,6 +29,9 @@ use steadfast_shell::update::{Action, Input, Update};
 /// Longest time that a queue spins for the others' verdict before it goes back to its loop.
 const SPIN_NS: u64 = 50_000;
 
+/// How requests in flight are treated, and the schema of their PDUs when those must be converted.
+pub(crate) type Handling = (Mode, Option<String>);
+
 /// Who serves the port after the transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -82,7 +85,7 @@ impl Job {
         port: Arc<Port>,
         old: Option<Arc<Instance>>,
         new: Option<Arc<Instance>>,
-        (mode, convert): (Mode, Option<String>),
+        (mode, convert): Handling,
         update: Update,
         finished: SyncSender<()>,
     ) -> Job {

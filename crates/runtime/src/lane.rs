@@ -21,6 +21,7 @@ use crate::services::fault;
 use crate::{BlockRequest, FrontendId, LaneId, Tag};
 use io_uring::{opcode, types};
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use steadfast_abi as abi;
@@ -44,7 +45,12 @@ struct Bound {
 #[derive(Clone, Copy, Debug)]
 struct SlotUser {
     frontend: FrontendId,
+    /// Operations in flight for the request.
+    ops: u32,
     cookie: u64,
+    /// The driver has completed the request although operations of it are in flight: it is kept from
+    /// its frontend until they have ended, because they may still touch its data.
+    late: Option<i32>,
 }
 
 /// A completion that arrived while the port was held for adoption.
@@ -196,7 +202,7 @@ impl Lane {
         // slot is the frontend's, and so nobody else reads or writes its header now.
         unsafe {
             debug_assert_eq!((*lane).slots.owner(tag), Owner::Reserved);
-            (*lane).set_user(tag, SlotUser { frontend, cookie });
+            (*lane).set_user(tag, SlotUser { frontend, ops: 0, cookie, late: None });
             let slot = (*lane).slot(tag);
             (*slot).tag = tag.0;
             (*slot).device = req.device;
@@ -251,7 +257,9 @@ impl Lane {
             let result = submit(queue, slot);
             (*lane).gate.leave(Entry::Submit);
             if result != abi::PENDING {
-                Lane::finish(lane, tag, result);
+                if !Lane::finish(lane, tag, result) {
+                    Lane::blame(lane, tag.0);
+                }
             } else if gathers && !(*lane).commit_due {
                 (*lane).commit_due = true;
                 (*(*lane).core.as_ptr()).commits.push(NonNull::new_unchecked(lane));
@@ -267,6 +275,11 @@ impl Lane {
     unsafe fn finish(lane: *mut Lane, tag: Tag, result: i32) -> bool {
         // SAFETY: rules 1 and 2.
         unsafe {
+            let users = &mut (*lane).users;
+            match users.get_mut(tag.0 as usize) {
+                Some(user) if user.ops > 0 => return Lane::finish_late(lane, tag, result),
+                _ => {}
+            }
             if (*lane).slots.complete(tag).is_err() {
                 return false;
             }
@@ -292,10 +305,43 @@ impl Lane {
             if result != abi::PENDING && Lane::finish(lane, Tag(tag), result) {
                 return 0;
             }
+            Lane::blame(lane, tag);
+            -libc::EINVAL
+        }
+    }
+
+    /// The driver completed a request that it does not own.
+    ///
+    /// # Safety
+    /// As for `finish`.
+    #[cold]
+    unsafe fn blame(lane: *mut Lane, tag: u32) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
             if let Some(instance) = &(*lane).instance {
                 fault(instance, &format!("completed request {tag}, which is not the driver's"));
             }
-            -libc::EINVAL
+        }
+    }
+
+    /// The driver completed a request that has operations in flight.
+    ///
+    /// # Safety
+    /// As for `finish`.
+    #[cold]
+    unsafe fn finish_late(lane: *mut Lane, tag: Tag, result: i32) -> bool {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            let user = &mut (&mut (*lane).users)[tag.0 as usize];
+            if user.late.is_some() || (*lane).slots.owner(tag) != Owner::Issued {
+                return false;
+            }
+            user.late = Some(result);
+            if let Some(instance) = &(*lane).instance {
+                let what = format!("completed request {} while operations of it are in flight", tag.0);
+                fault(instance, &what);
+            }
+            true
         }
     }
 
@@ -329,7 +375,16 @@ impl Lane {
                 cookie: op.cookie,
             };
             let Some(id) = (*core).ops.insert(entry) else { return -libc::EAGAIN };
-            let pushed = if op.code == op::EXTENTS {
+            let slow = if op.code == op::WRITE { (*lane).slow_file(op.handle) } else { None };
+            let pushed = if let Some(file) = slow {
+                if parts.is_empty() {
+                    Err(libc::EINVAL)
+                } else {
+                    let alone = (*core).ports == 1;
+                    (*core).writer.write(id, op, parts, &file, alone);
+                    Ok(())
+                }
+            } else if op.code == op::EXTENTS {
                 Lane::issue_extents(lane, op, parts, id)
             } else {
                 Lane::push(core, op, parts, types::Fixed(fixed), id)
@@ -341,6 +396,8 @@ impl Lane {
             (*lane).ops_in_flight += 1;
             if op.tag == abi::NO_TAG {
                 (*lane).port_ops += 1;
+            } else {
+                (&mut (*lane).users)[op.tag as usize].ops += 1;
             }
             id as i32
         }
@@ -428,6 +485,11 @@ impl Lane {
         });
         // SAFETY: rule 2 for `core`.
         unsafe { (*core).blocking.send(job) }.map_err(|_| libc::EIO)
+    }
+
+    fn slow_file(&self, handle: u32) -> Option<Arc<OwnedFd>> {
+        let tables = self.instance.as_ref()?.tables.get()?;
+        tables.slow.get(handle as usize)?.clone()
     }
 
     fn fixed_file(&self, op: &abi::Op) -> Result<u32, i32> {
@@ -518,7 +580,7 @@ impl Lane {
                 return -libc::EPERM;
             }
             let core = (*lane).core.as_ptr();
-            let Some(place) = (&mut (*lane).timers).get_mut(id as usize) else { return -libc::EINVAL };
+            let Some(place) = (*lane).timers.get_mut(id as usize) else { return -libc::EINVAL };
             let old = std::mem::replace(place, NO_OP);
             if let Some(entry) = (*core).ops.get_mut(old) {
                 entry.kind = OpKind::Dropped;
@@ -555,6 +617,8 @@ impl Lane {
                 (*lane).ops_in_flight -= 1;
                 if entry.tag == abi::NO_TAG {
                     (*lane).port_ops -= 1;
+                } else if Lane::op_of_request_ended(lane, Tag(entry.tag)) {
+                    return;
                 }
             }
             if (*lane).deferring {
@@ -562,6 +626,24 @@ impl Lane {
             } else {
                 Lane::deliver(lane, entry, id, result);
             }
+        }
+    }
+
+    /// True when the driver had given the request up before: then it has no use for the event.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    #[inline]
+    unsafe fn op_of_request_ended(lane: *mut Lane, tag: Tag) -> bool {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            let user = &mut (&mut (*lane).users)[tag.0 as usize];
+            user.ops -= 1;
+            let Some(result) = user.late else { return false };
+            if user.ops == 0 {
+                Lane::finish(lane, tag, result);
+            }
+            true
         }
     }
 
@@ -767,7 +849,8 @@ impl Lane {
     pub(crate) fn save_pdus(&self, size: usize, tags: &mut Vec<u32>, bytes: &mut Vec<u8>) {
         tags.clear();
         bytes.clear();
-        for tag in self.slots.issued_tags() {
+        let given_up = |tag: &Tag| self.users.get(tag.0 as usize).is_some_and(|u| u.late.is_some());
+        for tag in self.slots.issued_tags().filter(|t| !given_up(t)) {
             tags.push(tag.0);
             // SAFETY: a PDU of this lane; its driver is not inside.
             let pdu = unsafe { std::slice::from_raw_parts(self.pdu(tag.0), size.min(PDU_STRIDE)) };

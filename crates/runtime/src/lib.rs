@@ -31,6 +31,7 @@ mod port;
 mod reactor;
 mod services;
 mod transact;
+mod writer;
 
 pub use engine::{Engine, EngineConfig, PortSpec, Task};
 pub use error::{EngineError, ErrorKind};

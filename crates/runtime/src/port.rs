@@ -180,11 +180,12 @@ impl Port {
         if spec.kind != abi::open_kind::FILE {
             return Err((libc::EOPNOTSUPP, format!("kind {} cannot be opened here", spec.kind)));
         }
-        let (file, info) = open_file(spec)?;
+        let (file, info, slow_writes) = open_file(spec)?;
+        let file = Arc::new(file);
         let full = (libc::EMFILE, "every place for open files is taken".to_owned());
         let fixed = self.files.take().ok_or(full)?;
         self.register(fixed, file.as_raw_fd());
-        let handle = Handle { key: key.to_owned(), spec: spec.clone(), file, fixed, info };
+        let handle = Handle { key: key.to_owned(), spec: spec.clone(), file, slow_writes, fixed, info };
         let mut inner = lock(&self.inner);
         match inner.handles.iter().position(Option::is_none) {
             Some(gap) => {
@@ -260,7 +261,7 @@ impl Port {
                 "preferred block size {p} is not a power of two from the block size {b} up"
             ));
         }
-        if d.size == 0 || d.size % u64::from(d.block_size) != 0 || d.size > i64::MAX as u64 {
+        if d.size == 0 || !d.size.is_multiple_of(u64::from(d.block_size)) || d.size > i64::MAX as u64 {
             let (s, b) = (d.size, d.block_size);
             return invalid(format!("size {s} is not a positive multiple of the block size {b}"));
         }

@@ -50,7 +50,10 @@ pub struct Reactor {
     remote: Arc<Remote>,
     engine: Engine,
     wake: Box<[u8; WAKE_BYTES]>,
+    /// Boxed: the kernel reads them at the addresses that were pushed.
+    #[allow(clippy::vec_box)]
     times: Vec<Box<types::Timespec>>,
+    written: Vec<(u32, i64)>,
     stopping: bool,
 }
 
@@ -62,7 +65,7 @@ impl Reactor {
         blocking: Sender<crate::core::BlockingJob>,
         files: u32,
     ) -> Result<Reactor, EngineError> {
-        let core = Box::new(Core::new(blocking, files)?);
+        let core = Box::new(Core::new(blocking, remote.clone(), files)?);
         Ok(Reactor {
             core: NonNull::from(Box::leak(core)),
             lanes: Vec::new(),
@@ -77,6 +80,7 @@ impl Reactor {
             engine,
             wake: Box::new([0; WAKE_BYTES]),
             times: Vec::new(),
+            written: Vec::new(),
             stopping: false,
         })
     }
@@ -120,6 +124,7 @@ impl Reactor {
             }
             self.settle();
             self.flush();
+            self.core().writer.submit();
             let more = n == BATCH || self.has_work();
             let timeout = if more || busy_poll { Some(0) } else { self.timeout_ns() };
             self.core().submit_and_wait(timeout);
@@ -133,7 +138,7 @@ impl Reactor {
     /// What a frontend's flush has brought about is not yet dealt with.
     fn has_work(&mut self) -> bool {
         let core = self.core();
-        let done = !core.done.is_empty() || !core.commits.is_empty();
+        let done = !core.done.is_empty() || !core.commits.is_empty() || core.writer.has_completed();
         // Nothing more may arrive once the last port and frontend have gone: the loop must look again.
         let over = self.stopping && !self.busy();
         done || over || !self.dirty.is_empty() || !self.starved.is_empty()
@@ -167,6 +172,7 @@ impl Reactor {
                 for task in self.remote.take() {
                     task(self);
                 }
+                self.take_writes();
             }
             _ => {}
         }
@@ -184,6 +190,16 @@ impl Reactor {
         unsafe { Lane::op_completed(entry.lane.as_ptr(), entry, id, if timed { 0 } else { result }) };
     }
 
+    /// Takes over what was written past the ring.
+    fn take_writes(&mut self) {
+        let mut written = std::mem::take(&mut self.written);
+        self.core().writer.completed(&mut written);
+        for (id, result) in written.drain(..) {
+            self.op_completed(id, result);
+        }
+        self.written = written;
+    }
+
     /// Delivers completions, ends batches and advances transactions until nothing moves.
     fn settle(&mut self) {
         loop {
@@ -196,6 +212,10 @@ impl Reactor {
                 unsafe { Lane::commit(lane.as_ptr()) };
             }
             self.put_back(commits);
+            if self.core().writer.has_completed() {
+                self.take_writes();
+                continue;
+            }
             let moved = self.poll_jobs() | self.feed_starved() | self.poll_leaving();
             if none && !moved && self.core().done.is_empty() {
                 return;
@@ -338,6 +358,7 @@ impl Reactor {
         let id = port.id.0 as usize;
         let core = self.core;
         self.core().grow(ops);
+        self.core().ports += 1;
         let lane = Lane::new(core, port, index, ops);
         if self.lanes.len() <= id {
             self.lanes.resize(id + 1, None);
@@ -393,6 +414,7 @@ impl Reactor {
                 // SAFETY: leaked by `add_lane`; no list and no operation knows it any more.
                 let lane = unsafe { Box::from_raw(lane.as_ptr()) };
                 core.shrink(lane.ops_room);
+                core.ports -= 1;
             }
             done();
             moved = true;

@@ -7,7 +7,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::handle::lock;
 use crate::info::CheckReport;
 use crate::instance::Instance;
-use crate::job::{Job, Verdict, unix_ms};
+use crate::job::{Handling, Job, Verdict, unix_ms};
 use crate::port::{PDU_STRIDE, PROMISES, Port};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -336,7 +336,7 @@ impl Engine {
         opts: &UpdateOptions,
         old: Option<&Instance>,
         receipt: &mut Receipt,
-    ) -> Option<(Arc<Instance>, (Mode, Option<String>))> {
+    ) -> Option<(Arc<Instance>, Handling)> {
         let staged = step(update, stage())?;
         receipt.to = Some(staged.release());
         let checked = self.decide(port, &staged, opts, old);
@@ -361,14 +361,13 @@ impl Engine {
     }
 
     /// The checks, how to treat requests in flight, and the candidate's parameters.
-    #[allow(clippy::type_complexity)]
     fn decide(
         &self,
         port: &Port,
         staged: &StagedModule,
         opts: &UpdateOptions,
         old: Option<&Instance>,
-    ) -> Result<((Mode, Option<String>), BTreeMap<String, Value>), String> {
+    ) -> Result<(Handling, BTreeMap<String, Value>), String> {
         let rows = self.check_rows(port, staged, opts);
         if !check::passed(&rows) {
             return Err(check::refusals(&rows));
@@ -454,7 +453,7 @@ fn run(
     port: &Arc<Port>,
     old: Option<Arc<Instance>>,
     new: Option<Arc<Instance>>,
-    mode: (Mode, Option<String>),
+    mode: Handling,
     update: Update,
     deadline: Duration,
 ) -> Finished {
@@ -476,7 +475,7 @@ fn swap(
     port: &Arc<Port>,
     old: Option<Arc<Instance>>,
     new: Arc<Instance>,
-    mode: (Mode, Option<String>),
+    mode: Handling,
     update: Update,
     opts: &UpdateOptions,
     receipt: &mut Receipt,

@@ -162,7 +162,7 @@ impl Client {
             };
             let state = &mut self.versions[block as usize];
             state.busy = true;
-            let write = state.version == 0 || self.random() % 2 == 0;
+            let write = state.version == 0 || self.random().is_multiple_of(2);
             if write {
                 let state = &mut self.versions[block as usize];
                 state.version += 1;
