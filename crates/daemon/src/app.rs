@@ -4,6 +4,7 @@ use crate::modules::{self, ModulePath};
 use crate::receipts::Receipts;
 use crate::uri;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use steadfast_api::{
     CheckReport, CheckRequest, Device, Drivers, Health, IfBusy, Param, PortState, Problem, ProblemKind,
@@ -21,6 +22,8 @@ pub(crate) struct App {
     pub(crate) modules: ModulePath,
     pub(crate) nbd: NbdServer,
     pub(crate) receipts: Receipts,
+    /// Updates in progress.
+    pub(crate) updates: AtomicUsize,
     pub(crate) started_unix_ms: u64,
     /// User ids, beside root and the daemon's own, that may change things.
     pub(crate) admins: Vec<u32>,
@@ -124,6 +127,11 @@ impl App {
         self.modules.locate(module).map_err(|e| modules::load_problem(&e))
     }
 
+    /// Whether an update is in progress.
+    pub(crate) fn updating(&self) -> bool {
+        self.updates.load(Ordering::Relaxed) > 0
+    }
+
     pub(crate) fn update(&self, name: &str, request: &UpdateRequest) -> Result<Receipt, Problem> {
         let device = self.device_info(name)?;
         let path = self.locate(&request.module)?;
@@ -137,7 +145,9 @@ impl App {
             allow_older: request.allow_older,
             allow_other: request.allow_other,
         };
+        self.updates.fetch_add(1, Ordering::Relaxed);
         let receipt = self.engine.update_file(&device.port, &self.store, &path, &options);
+        self.updates.fetch_sub(1, Ordering::Relaxed);
         tracing::info!(
             port = receipt.port,
             outcome = ?receipt.outcome,

@@ -8,6 +8,9 @@ use steadfast_runtime::EngineError;
 /// Why the daemon does not start, or ends early.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    /// Nothing is configured.
+    #[error("no device to serve")]
+    NoDevice,
     /// The configuration is wrong.
     #[error("{0}")]
     Config(#[from] ConfigErrors),
@@ -47,6 +50,9 @@ impl ServeError {
     /// What to do about it; may be empty.
     pub fn hint(&self) -> &'static str {
         match self {
+            ServeError::NoDevice => {
+                "name one: --device vol0=file:disk.img, or a table [device.vol0] in the file of --config"
+            }
             ServeError::Store(_) => "--store DIR chooses another folder for the module store",
             ServeError::Nbd(_) => "--nbd unix:PATH or --nbd tcp:HOST:PORT chooses where NBD clients connect",
             ServeError::Device { .. } => {

@@ -13,6 +13,7 @@ use crate::{effective_uid, uri};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use steadfast_loader::ModuleStore;
 use steadfast_nbd::{ListenAddr, NbdServer};
@@ -27,6 +28,9 @@ const GRACE: Duration = Duration::from_secs(30);
 /// Runs the daemon: returns when SIGTERM or SIGINT has come and every request in flight has finished.
 /// A second signal ends the process at once.
 pub fn serve(config: &Config) -> Result<(), ServeError> {
+    if config.devices.is_empty() {
+        return Err(ServeError::NoDevice);
+    }
     let socket = config.control.socket.clone();
     let socket = socket.unwrap_or_else(|| steadfast_api::default_socket(effective_uid()));
     // First, so that a second daemon finds out before it opens anything that belongs to the first.
@@ -89,6 +93,7 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
         modules,
         nbd,
         receipts: Receipts::new(),
+        updates: AtomicUsize::new(0),
         started_unix_ms: now.as_millis() as u64,
         admins: config.control.admins.clone(),
     })

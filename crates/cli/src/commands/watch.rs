@@ -22,6 +22,7 @@ pub(crate) fn watch(
     };
     let live = std::io::stdout().is_terminal();
     let mut board = Board::default();
+    let mut first = true;
     client.events(&path, |happened| {
         if json {
             let data = &happened.data;
@@ -30,8 +31,10 @@ pub(crate) fn watch(
         }
         let change = board.take(&happened.name, &happened.data)?;
         if live {
-            // Home, the table, and away with what was below it.
-            output::print(&format!("\x1b[H\x1b[2J{}", board.draw()))?;
+            // Home, each line with what was right of it cleared, and what was below it: no flicker.
+            let table = board.draw().replace('\n', "\x1b[K\n");
+            let clear = if std::mem::take(&mut first) { "\x1b[2J" } else { "" };
+            output::print(&format!("{clear}\x1b[H{table}\x1b[J"))?;
         } else if !change.is_empty() {
             output::print(&format!("{change}\n"))?;
         }

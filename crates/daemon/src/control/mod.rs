@@ -9,7 +9,7 @@ use crate::app::App;
 use axum::Router;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
@@ -23,30 +23,40 @@ pub(crate) struct Control {
     stop: watch::Receiver<bool>,
 }
 
-/// How long requests in progress may go on when the daemon stops.
-const GRACE: Duration = Duration::from_secs(50);
+/// How long updates in progress may go on when the daemon stops. Whatever they wait for is then ended
+/// by the engine.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long answers may take to reach their clients after that.
+const FAREWELL: Duration = Duration::from_millis(500);
 
-/// Serves until `stop` becomes true and the requests in progress are answered.
+/// Serves until `stop` becomes true and the updates in progress have been answered.
 pub(crate) async fn serve(
     app: Arc<App>,
     listener: UnixListener,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let control = Control { app, stop: stop.clone() };
+    let control = Control { app: Arc::clone(&app), stop: stop.clone() };
     let router: Router = routes::router().with_state(control);
     let service = router.into_make_service_with_connect_info::<Peer>();
-    let mut late = stop.clone();
+    let late = over(app, stop.clone());
     let server = axum::serve(listener, service).with_graceful_shutdown(async move {
         stopped(&mut stop).await;
     });
-    let serving = async { server.await };
+    // A client that never finishes its request must not keep the daemon.
     tokio::select! {
-        result = serving => result,
-        () = async {
-            stopped(&mut late).await;
-            tokio::time::sleep(GRACE).await;
-        } => Ok(()),
+        result = async { server.await } => result,
+        () = late => Ok(()),
     }
+}
+
+/// Waits until the daemon stops and no update is in progress, or for too long.
+async fn over(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    stopped(&mut stop).await;
+    let begin = Instant::now();
+    while app.updating() && begin.elapsed() < GRACE {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(FAREWELL).await;
 }
 
 /// Waits until the daemon stops.
