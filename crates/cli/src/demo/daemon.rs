@@ -3,6 +3,8 @@
 use crate::client::Client;
 use crate::failure::Failure;
 use std::fs::File;
+use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -27,7 +29,7 @@ impl Daemon {
     pub(crate) fn start(folder: &Path, devices: &[String]) -> Result<Daemon, Failure> {
         let (nbd, control, log) =
             (folder.join("nbd.sock"), folder.join("control.sock"), folder.join("daemon.log"));
-        let failed = |what: &str, e: std::io::Error| Failure::new(format!("{what}: {e}"));
+        let failed = |what: &str, e: io::Error| Failure::new(format!("{what}: {e}"));
         let file = File::create(&log).map_err(|e| failed("the daemon's log", e))?;
         let program = std::env::current_exe().map_err(|e| failed("this program's own path", e))?;
         let mut command = Command::new(program);
@@ -39,6 +41,7 @@ impl Daemon {
         }
         let out = file.try_clone().map_err(|e| failed("the daemon's log", e))?;
         command.current_dir(folder).stdin(Stdio::null()).stdout(out).stderr(file);
+        detach(&mut command);
         let child = command.spawn().map_err(|e| failed("the daemon cannot be started", e))?;
         let mut daemon = Daemon { child, log, nbd, client: Client::new(control)? };
         daemon.wait_ready()?;
@@ -88,6 +91,21 @@ impl Daemon {
             }
         }
     }
+}
+
+/// Ctrl-C is for the demonstration alone, which stops its daemon in order; and should it be killed,
+/// its daemon goes with it.
+fn detach(command: &mut Command) {
+    command.process_group(0);
+    let with_parent = || {
+        // SAFETY: `prctl` with this option takes a number and touches no memory.
+        match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec it makes one system call and allocates nothing.
+    unsafe { command.pre_exec(with_parent) };
 }
 
 impl Drop for Daemon {

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use swaps::{PLANS, Swaps};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Bytes of the file device, sparse at first.
 const FILE_BYTES: u64 = 64 << 20;
@@ -120,10 +121,14 @@ fn swap_for(
     counters: &[Arc<Counters>],
     threads: &[JoinHandle<load::Outcome>],
 ) -> Result<(), Failure> {
+    let interrupted = interrupt()?;
     let mut progress = Progress::new(length);
     let begin = Instant::now();
     let result = loop {
         let elapsed = begin.elapsed();
+        if interrupted.load(Ordering::Relaxed) {
+            break Err(Failure::new("interrupted"));
+        }
         let enough = elapsed >= length && swaps.total() >= required;
         if enough || elapsed >= length + GRACE || threads.iter().any(JoinHandle::is_finished) {
             break Ok(());
@@ -145,4 +150,25 @@ fn swap_for(
     };
     progress.finish();
     result
+}
+
+/// Becomes true at SIGINT or SIGTERM: the demonstration then ends in order and leaves nothing behind.
+fn interrupt() -> Result<Arc<AtomicBool>, Failure> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&flag);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(Failure::new)?;
+    let inside = runtime.enter();
+    let mut int = signal(SignalKind::interrupt()).map_err(Failure::new)?;
+    let mut term = signal(SignalKind::terminate()).map_err(Failure::new)?;
+    drop(inside);
+    thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = int.recv() => {}
+                _ = term.recv() => {}
+            }
+        });
+        seen.store(true, Ordering::Relaxed);
+    });
+    Ok(flag)
 }
