@@ -139,7 +139,8 @@ impl Core {
     }
 
     /// Submits everything queued and waits for a completion, at most `timeout_ns`; 0 only looks.
-    pub(crate) fn submit_and_wait(&mut self, timeout_ns: Option<u64>) {
+    /// True when everything was submitted.
+    pub(crate) fn submit_and_wait(&mut self, timeout_ns: Option<u64>) -> bool {
         let result = match timeout_ns {
             None => self.ring.submit_and_wait(1),
             Some(0) => self.ring.submit_and_wait(0),
@@ -154,15 +155,18 @@ impl Core {
             Err(e) if e.raw_os_error() == Some(libc::ETIME) || is_transient(&e) => {}
             Err(e) => tracing::error!("io_uring wait: {e}"),
         }
-        if self.ring.submission().is_empty() {
+        let all = self.ring.submission().is_empty();
+        if all {
             self.iovecs.clear();
             self.timespecs.clear();
         }
+        all
     }
 
-    /// Takes `parts` vectors; they are valid until the next submission.
+    /// Takes `parts` vectors; they are valid until the next submission, which the entry that uses
+    /// them, pushed next, does not bring about: there is room for it.
     pub(crate) fn vectors(&mut self, parts: &[libc::iovec]) -> (*const libc::iovec, u32) {
-        if self.iovecs.len() + parts.len() > self.iovecs.capacity() {
+        if self.iovecs.len() + parts.len() > self.iovecs.capacity() || self.ring.submission().is_full() {
             self.submit();
         }
         let start = self.iovecs.len();
@@ -170,9 +174,9 @@ impl Core {
         (self.iovecs[start..].as_ptr(), parts.len() as u32)
     }
 
-    /// A place for the time of a timer operation, valid until the next submission.
+    /// A place for the time of a timer operation, valid as [`vectors`](Core::vectors) are.
     pub(crate) fn timespec(&mut self, ns: u64) -> *const types::Timespec {
-        if self.timespecs.len() == TIMESPECS {
+        if self.timespecs.len() == TIMESPECS || self.ring.submission().is_full() {
             self.submit();
         }
         let time = types::Timespec::new().sec(ns / 1_000_000_000).nsec((ns % 1_000_000_000) as u32);
@@ -205,4 +209,38 @@ pub(crate) fn now_ns() -> u64 {
     // SAFETY: `time` is a valid place for the result; CLOCK_MONOTONIC always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Remote;
+    use io_uring::opcode;
+
+    fn core() -> Core {
+        let (blocking, _) = std::sync::mpsc::channel();
+        let remote = Arc::new(Remote::new().expect("eventfd"));
+        Core::new(blocking, remote, 8).expect("io_uring")
+    }
+
+    fn push_nop(core: &mut Core) {
+        // SAFETY: the entry points to nothing.
+        unsafe { core.push(&opcode::Nop::new().build().user_data(user_data(kind::IGNORE, 0))) };
+    }
+
+    #[test]
+    fn vectors_and_times_of_an_entry_stay_until_it_is_submitted() {
+        let mut core = core();
+        let part = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        for before in SQ_ENTRIES - 2..=SQ_ENTRIES {
+            core.submit();
+            (0..before).for_each(|_| push_nop(&mut core));
+            core.vectors(&[part; 4]);
+            push_nop(&mut core);
+            assert_eq!(core.iovecs.len(), 4, "in use, {before} entries before");
+            core.timespec(1);
+            push_nop(&mut core);
+            assert_eq!(core.timespecs.len(), 1, "in use, {before} entries before");
+        }
+    }
 }

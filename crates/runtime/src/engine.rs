@@ -98,7 +98,7 @@ impl std::fmt::Debug for TaskBox {
 }
 
 impl Remote {
-    fn new() -> Result<Remote, EngineError> {
+    pub(crate) fn new() -> Result<Remote, EngineError> {
         // SAFETY: plain call; the result is checked before it is owned.
         let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
         if fd < 0 {
@@ -132,7 +132,8 @@ impl Remote {
 
     /// The tasks that are there; called by the queue's thread after a wake.
     pub(crate) fn take(&self) -> impl Iterator<Item = Task> + use<> {
-        self.awake.store(false, Ordering::Release);
+        // A swap, not a store: what was done before a wake that found `awake` set is seen from here on.
+        self.awake.swap(false, Ordering::AcqRel);
         let tasks = std::mem::take(&mut *lock(&self.tasks));
         tasks.into_iter().map(|t| t.0)
     }

@@ -4,6 +4,7 @@
 
 use crate::handle::lock;
 use crate::port::Port;
+use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use steadfast_abi::{Extent, extent, handle_kind};
 
@@ -18,11 +19,12 @@ pub(crate) fn ask(port: &Port, handle: u32, offset: u64, length: u64, base: usiz
     };
     let (file, info) = fd;
     let most = room / size_of::<Extent>();
+    let Some(end) = offset.checked_add(length) else { return -i64::from(libc::EINVAL) };
     if most == 0 || length == 0 {
         return -i64::from(libc::EINVAL);
     }
     let extents = if info.kind == handle_kind::REGULAR {
-        seek(file.as_raw_fd(), offset, length, most)
+        seek(file.as_raw_fd(), offset, end, most)
     } else {
         vec![Extent { length, flags: 0 }]
     };
@@ -35,15 +37,18 @@ pub(crate) fn ask(port: &Port, handle: u32, offset: u64, length: u64, base: usiz
     extents.len() as i64
 }
 
-fn seek(fd: RawFd, offset: u64, length: u64, most: usize) -> Vec<Extent> {
-    let end = offset + length;
+fn seek(fd: RawFd, offset: u64, end: u64, most: usize) -> Vec<Extent> {
     let (mut at, mut extents) = (offset, Vec::new());
     while at < end && extents.len() < most {
-        let data = lseek(fd, at, libc::SEEK_DATA).unwrap_or(end).clamp(at, end);
+        let data = match lseek(fd, at, libc::SEEK_DATA) {
+            Ok(data) => data.unwrap_or(end).clamp(at, end),
+            // Not known: calling it data is always true, calling it a hole could lose it.
+            Err(_) => at,
+        };
         let (next, flags) = if data > at {
             (data, extent::HOLE | extent::ZERO)
         } else {
-            (lseek(fd, at, libc::SEEK_HOLE).unwrap_or(end).clamp(at, end), 0)
+            (lseek(fd, at, libc::SEEK_HOLE).ok().flatten().unwrap_or(end).clamp(at, end), 0)
         };
         // No progress: the file system cannot say. Calling it data is always true.
         let next = if next == at { end } else { next };
@@ -54,8 +59,35 @@ fn seek(fd: RawFd, offset: u64, length: u64, most: usize) -> Vec<Extent> {
 }
 
 /// `None` when there is nothing of that kind up to the end of the file.
-fn lseek(fd: RawFd, at: u64, whence: i32) -> Option<u64> {
-    let at = i64::try_from(at).ok()?;
+fn lseek(fd: RawFd, at: u64, whence: i32) -> io::Result<Option<u64>> {
+    let at = i64::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: plain call on an open descriptor of our own (the position is shared, and unused).
-    u64::try_from(unsafe { libc::lseek(fd, at, whence) }).ok()
+    let found = unsafe { libc::lseek(fd, at, whence) };
+    if let Ok(found) = u64::try_from(found) {
+        return Ok(Some(found));
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() == Some(libc::ENXIO) { Ok(None) } else { Err(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn what_cannot_be_told_is_data() {
+        let pipe = std::io::pipe().expect("pipe");
+        let extents = seek(pipe.0.as_raw_fd(), 0, 4096, 8);
+        assert_eq!(extents, [Extent { length: 4096, flags: 0 }], "a pipe cannot seek");
+    }
+
+    #[test]
+    fn behind_the_end_of_a_file_is_a_hole() {
+        let file = tempfile::tempfile().expect("file");
+        file.write_at(&[1; 4096], 0).expect("written");
+        let extents = seek(file.as_raw_fd(), 0, 8192, 8);
+        let hole = Extent { length: 4096, flags: extent::HOLE | extent::ZERO };
+        assert_eq!(extents, [Extent { length: 4096, flags: 0 }, hole]);
+    }
 }

@@ -127,8 +127,9 @@ impl Reactor {
             self.core().writer.submit();
             let more = n == BATCH || self.has_work();
             let timeout = if more || busy_poll { Some(0) } else { self.timeout_ns() };
-            self.core().submit_and_wait(timeout);
-            self.times.clear();
+            if self.core().submit_and_wait(timeout) {
+                self.times.clear();
+            }
             if busy_poll && n == 0 && !more {
                 std::thread::yield_now();
             }

@@ -19,10 +19,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use steadfast_abi::{Op, op_flag};
 
-/// A write that took longer was not quick.
+/// A write that took longer was not quick: it slept, or the thread lost its processor.
 const QUICK_NS: u64 = 1_000_000;
-/// How long writes go through the thread after one that was not quick.
-const CAUTION_NS: u64 = 1_000_000_000;
+/// How long writes go through the thread after one that was not quick; twice as long for each that
+/// follows, up to the longest, until [`CALM`] writes in a row were quick.
+const CAUTION_NS: u64 = 10_000_000;
+const LONGEST_CAUTION_NS: u64 = 1_000_000_000;
+const CALM: u32 = 64;
 
 /// A write to be done.
 #[derive(Debug)]
@@ -76,6 +79,8 @@ pub(crate) struct Writer {
     batch: Batch,
     inline_done: Vec<(u32, i64)>,
     cautious_until_ns: u64,
+    caution_ns: u64,
+    quick: u32,
 }
 
 impl Writer {
@@ -87,6 +92,8 @@ impl Writer {
             batch: Batch::default(),
             inline_done: Vec::new(),
             cautious_until_ns: 0,
+            caution_ns: CAUTION_NS,
+            quick: 0,
         }
     }
 
@@ -108,16 +115,27 @@ impl Writer {
             if begun >= self.cautious_until_ns {
                 // SAFETY: the caller's promise.
                 let result = unsafe { pwrite(file, parts.as_ptr(), parts.len(), op.offset, flags) };
-                let ended = now_ns();
-                if ended - begun > QUICK_NS {
-                    self.cautious_until_ns = ended + CAUTION_NS;
-                }
+                self.learn(begun, now_ns());
                 return self.inline_done.push((id, result));
             }
         }
         self.batch.vectors.extend(parts.iter().map(|v| Vector(*v)));
         let write = Write { id, file: file.clone(), offset: op.offset, flags, vectors: parts.len() };
         self.batch.writes.push(write);
+    }
+
+    /// Decides from how long an inline write took whether the next may be inline too.
+    fn learn(&mut self, begun_ns: u64, ended_ns: u64) {
+        if ended_ns.saturating_sub(begun_ns) > QUICK_NS {
+            self.cautious_until_ns = ended_ns + self.caution_ns;
+            self.caution_ns = (2 * self.caution_ns).min(LONGEST_CAUTION_NS);
+            self.quick = 0;
+        } else {
+            self.quick = self.quick.saturating_add(1);
+            if self.quick == CALM {
+                self.caution_ns = CAUTION_NS;
+            }
+        }
     }
 
     /// Takes the completions that are there: operation and result.

@@ -1,0 +1,183 @@
+//! What a transaction does with a lane: close it, take its driver out, put another in, open it.
+
+#![allow(unsafe_code)] // the rules are in the module above
+
+use super::{Bound, Lane};
+use crate::Tag;
+use crate::core::{kind, user_data};
+use crate::instance::Instance;
+use crate::ops::OpKind;
+use crate::port::PDU_STRIDE;
+use io_uring::opcode;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use steadfast_abi as abi;
+use steadfast_shell::gate::Entry;
+
+impl Lane {
+    /// Tells a gathering driver that the batch is over.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    pub(crate) unsafe fn commit(lane: *mut Lane) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            if !std::mem::take(&mut (*lane).commit_due) {
+                return;
+            }
+            let Some(bound) = &(*lane).bound else { return };
+            let (commit, queue) = (bound.commit, bound.queue);
+            if let Some(commit) = commit {
+                (*lane).gate.enter(Entry::Commit);
+                commit(queue);
+                (*lane).gate.leave(Entry::Commit);
+            }
+        }
+    }
+
+    /// start_update: new requests are held from now on. With `defer`, completions too.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    pub(crate) unsafe fn close(lane: *mut Lane, defer: bool) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            Lane::commit(lane);
+            (*lane).gate.close();
+            (*lane).sealed = false;
+            (*lane).deferring = defer;
+        }
+    }
+
+    /// The last thing before the rendezvous: whatever the driver does from now on, it does not reach
+    /// the ring.
+    pub(crate) fn seal(&mut self) {
+        self.sealed = true;
+        self.may_issue = false;
+        self.deferring = true;
+    }
+
+    /// Whether this lane has arrived at the rendezvous.
+    pub(crate) fn arrived(&self) -> bool {
+        self.sealed
+    }
+
+    /// Ends every timer: the driver is gone.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    pub(crate) unsafe fn stop_timers(lane: *mut Lane) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            let core = (*lane).core.as_ptr();
+            let ids: Vec<u32> = (*core).ops.of_lane(NonNull::new_unchecked(lane)).collect();
+            for id in ids {
+                let target = user_data(kind::OP, u64::from(id));
+                let entry = opcode::AsyncCancel::new(target).build().user_data(user_data(kind::IGNORE, 0));
+                (*core).push(&entry);
+            }
+        }
+    }
+
+    /// Asks port operations (those of no request) to end, so that a port can be drained.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    pub(crate) unsafe fn cancel_port_ops(lane: *mut Lane) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            if (*lane).port_ops == 0 {
+                return;
+            }
+            let core = (*lane).core.as_ptr();
+            let ids: Vec<u32> = (*core).ops.of_lane(NonNull::new_unchecked(lane)).collect();
+            for id in ids {
+                if (*core).ops.get(id).is_some_and(|e| e.tag == abi::NO_TAG && e.kind == OpKind::Driver) {
+                    Lane::cancel(lane, id);
+                }
+            }
+        }
+    }
+
+    /// Requests and operations that the driver must finish before it can let go.
+    pub(crate) fn busy(&self) -> u32 {
+        self.slots.issued() + self.ops_in_flight
+    }
+
+    /// Puts a driver's entry points in place; `None` leaves the lane without a driver.
+    pub(crate) fn install(&mut self, instance: Option<Arc<Instance>>) {
+        self.bound = instance.as_ref().and_then(|i| {
+            let (table, block) = (i.module.driver(), i.module.block());
+            Some(Bound {
+                submit: block.submit?,
+                commit: block.commit,
+                event: table.event,
+                timer: table.timer,
+                queue: i.queue(self.index),
+            })
+        });
+        self.instance = instance;
+    }
+
+    /// finish_update or cancel_update: opens the gate and lets in what waited, in order. Returns the
+    /// longest time that a held request waited, nanoseconds, and how many there were.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    pub(crate) unsafe fn open(lane: *mut Lane, run: bool) -> (u64, u32) {
+        // SAFETY: rules 1 and 2; entry points live as long as the bound instance.
+        unsafe {
+            (*lane).gate.open();
+            (*lane).may_issue = true;
+            (*lane).deferring = false;
+            if run {
+                let instance = (*lane).instance.clone();
+                if let (Some(bound), Some(i)) = ((*lane).bound.clone(), instance)
+                    && let Some(queue_run) = i.module.driver().queue_run
+                {
+                    queue_run(bound.queue);
+                }
+            }
+            // Taken out and put back, so that the room stays allocated.
+            let mut waited = std::mem::take(&mut (*lane).deferred);
+            for d in waited.drain(..) {
+                Lane::deliver(lane, d.entry, d.id, d.result);
+            }
+            (*lane).deferred = waited;
+            let (mut longest, mut count) = (0, 0);
+            while let Some((tag, since)) = (*lane).slots.unhold() {
+                longest = longest.max(crate::core::now_ns().saturating_sub(since));
+                count += 1;
+                let slot = (*lane).slot(tag);
+                Lane::enter(lane, tag, slot);
+            }
+            (longest, count)
+        }
+    }
+
+    /// Gives held requests back with an error: the port is going away.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    pub(crate) unsafe fn fail_held(lane: *mut Lane, result: i32) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            while let Some((tag, _)) = (*lane).slots.unhold() {
+                Lane::finish(lane, tag, result);
+            }
+        }
+    }
+
+    /// Saves the PDU of every request in flight, for adoption and for going back.
+    pub(crate) fn save_pdus(&self, size: usize, tags: &mut Vec<u32>, bytes: &mut Vec<u8>) {
+        tags.clear();
+        bytes.clear();
+        let given_up = |tag: &Tag| self.users.get(tag.0 as usize).is_some_and(|u| u.late.is_some());
+        for tag in self.slots.issued_tags().filter(|t| !given_up(t)) {
+            tags.push(tag.0);
+            // SAFETY: a PDU of this lane; its driver is not inside.
+            let pdu = unsafe { std::slice::from_raw_parts(self.pdu(tag.0), size.min(PDU_STRIDE)) };
+            bytes.extend_from_slice(pdu);
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! A lane: one port on one queue. The hot path is here.
+//!
+//! # Who may touch a lane
+//!
+//! 1. A lane belongs to its queue's thread. It is reached by raw pointer, because a driver that the
+//!    lane has entered calls back into it ([`Lane::issue`], [`Lane::complete`]).
+//! 2. So no reference into a lane or its [`Core`] is alive while the driver is inside: every function
+//!    here takes `*mut Lane`, and makes references for single statements only.
+//! 3. While a port is held, the thread that runs the transaction calls the driver with this lane's
+//!    `abi::Queue`; the driver's calls back are refused by `may_issue`, which the lane's own thread
+//!    cleared before it arrived at the rendezvous.
+
+#![allow(unsafe_code)] // see above
+
+mod exchange;
+mod operations;
+
+use crate::core::{Core, Done};
+use crate::instance::Instance;
+use crate::job::Job;
+use crate::ops::OpEntry;
+use crate::port::{PDU_STRIDE, Port, SLOT_STRIDE};
+use crate::services::fault;
+use crate::{BlockRequest, FrontendId, LaneId, Tag};
+use std::collections::VecDeque;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use steadfast_abi as abi;
+use steadfast_abi::block_op;
+use steadfast_shell::gate::{Entry, Gate};
+use steadfast_shell::slots::{Owner, Slots};
+
+type SubmitFn = unsafe extern "C" fn(*mut abi::Queue, *mut abi::Request) -> i32;
+
+/// The entry points of the driver that serves a lane, at hand.
+#[derive(Clone)]
+struct Bound {
+    submit: SubmitFn,
+    commit: Option<unsafe extern "C" fn(*mut abi::Queue)>,
+    event: Option<unsafe extern "C" fn(*mut abi::Queue, *const abi::Event)>,
+    timer: Option<unsafe extern "C" fn(*mut abi::Queue, u32)>,
+    queue: *mut abi::Queue,
+}
+
+/// Which frontend a slot answers to.
+#[derive(Clone, Copy, Debug)]
+struct SlotUser {
+    frontend: FrontendId,
+    /// Operations in flight for the request.
+    ops: u32,
+    cookie: u64,
+    /// The driver has completed the request although operations of it are in flight: it is kept from
+    /// its frontend until they have ended, because they may still touch its data.
+    late: Option<i32>,
+}
+
+/// A completion that arrived while the port was held for adoption.
+#[derive(Clone, Copy, Debug)]
+struct Deferred {
+    entry: OpEntry,
+    id: u32,
+    result: i64,
+}
+
+/// Plain counters of one lane.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) requests: u64,
+    pub(crate) errors: u64,
+    pub(crate) bytes_read: u64,
+    pub(crate) bytes_written: u64,
+    pub(crate) held: u64,
+}
+
+impl Counters {
+    #[inline]
+    fn count(&mut self, op: u16, length: u64, result: i32) {
+        self.requests += 1;
+        match op {
+            _ if result < 0 => self.errors += 1,
+            block_op::READ => self.bytes_read += length,
+            block_op::WRITE => self.bytes_written += length,
+            _ => {}
+        }
+    }
+}
+
+pub(crate) struct Lane {
+    core: NonNull<Core>,
+    pub(crate) id: LaneId,
+    /// Number of this queue within the port.
+    pub(crate) index: usize,
+    pub(crate) port: Arc<Port>,
+    /// Addresses within the port's slot memory for this queue, at hand.
+    slot_base: *mut u8,
+    pdu_base: *mut u8,
+    data_base: *mut u8,
+    data_stride: usize,
+    pub(crate) gate: Gate,
+    pub(crate) slots: Slots,
+    /// Grows to the highest tag in use; there is room for all.
+    users: Vec<SlotUser>,
+    bound: Option<Bound>,
+    instance: Option<Arc<Instance>>,
+    pub(crate) counters: Counters,
+    /// Drivers may issue operations: not while the transaction runs.
+    may_issue: bool,
+    /// This lane has arrived at the rendezvous.
+    sealed: bool,
+    /// Completions wait for the new driver instead of going to the old one.
+    deferring: bool,
+    deferred: Vec<Deferred>,
+    pub(crate) ops_in_flight: u32,
+    pub(crate) port_ops: u32,
+    commit_due: bool,
+    timers: [u32; abi::TIMERS as usize],
+    pub(crate) waiting: VecDeque<FrontendId>,
+    pub(crate) job: Option<Arc<Job>>,
+    /// The port is being taken away: nothing new is accepted.
+    pub(crate) gone: bool,
+    /// Places in the table of operations that were made for this lane.
+    pub(crate) ops_room: u32,
+}
+
+const NO_OP: u32 = u32::MAX;
+
+impl Lane {
+    /// A lane with no driver, closed.
+    pub(crate) fn new(core: NonNull<Core>, port: Arc<Port>, index: usize, ops: u32) -> Box<Lane> {
+        let memory = &port.memory[index];
+        let (count, data_stride) = (memory.count, memory.data_stride);
+        let (slot_base, pdu_base, data_base) = (memory.slots(), memory.pdus(), memory.data());
+        Box::new(Lane {
+            core,
+            id: LaneId(port.id.0),
+            index,
+            slot_base,
+            pdu_base,
+            data_base,
+            data_stride,
+            gate: Gate::default(),
+            slots: Slots::new(count),
+            users: Vec::with_capacity(count as usize),
+            bound: None,
+            instance: None,
+            counters: Counters::default(),
+            may_issue: false,
+            sealed: false,
+            deferring: false,
+            deferred: Vec::with_capacity(ops as usize),
+            ops_in_flight: 0,
+            port_ops: 0,
+            commit_due: false,
+            timers: [NO_OP; abi::TIMERS as usize],
+            waiting: VecDeque::new(),
+            job: None,
+            gone: false,
+            ops_room: ops,
+            port,
+        })
+    }
+
+    #[inline]
+    fn set_user(&mut self, tag: Tag, user: SlotUser) {
+        match self.users.get_mut(tag.0 as usize) {
+            Some(place) => *place = user,
+            None => self.users.resize(tag.0 as usize + 1, user),
+        }
+    }
+
+    #[inline]
+    fn slot(&self, tag: Tag) -> *mut abi::Request {
+        self.slot_base.wrapping_add(tag.0 as usize * SLOT_STRIDE).cast()
+    }
+
+    #[inline]
+    pub(crate) fn data(&self, tag: Tag) -> *mut u8 {
+        self.data_base.wrapping_add(tag.0 as usize * self.data_stride)
+    }
+
+    pub(crate) fn pdu(&self, tag: u32) -> *mut u8 {
+        self.pdu_base.wrapping_add(tag as usize * PDU_STRIDE)
+    }
+
+    pub(crate) fn data_size(&self) -> u32 {
+        self.port.memory[self.index].data_size
+    }
+
+    /// A request from a frontend: into the driver, or held.
+    ///
+    /// # Safety
+    /// `lane` is this thread's, and nobody is inside its driver on this queue.
+    #[inline]
+    pub(crate) unsafe fn submit(
+        lane: *mut Lane,
+        tag: Tag,
+        frontend: FrontendId,
+        cookie: u64,
+        req: &BlockRequest,
+        submitted_ns: u64,
+    ) {
+        // SAFETY: rules 1 and 2: this thread's lane, and no reference outlives its statement. The
+        // slot is the frontend's, and so nobody else reads or writes its header now.
+        unsafe {
+            debug_assert_eq!((*lane).slots.owner(tag), Owner::Reserved);
+            (*lane).set_user(tag, SlotUser { frontend, ops: 0, cookie, late: None });
+            let slot = (*lane).slot(tag);
+            (*slot).tag = tag.0;
+            (*slot).device = req.device;
+            (*slot).op = req.op;
+            (*slot).flags = req.flags;
+            (*slot).serial = (*slot).serial.wrapping_add(1);
+            (*slot).offset = req.offset;
+            (*slot).length = req.length;
+            (*slot).submitted_ns = submitted_ns;
+            if (*lane).gate.is_open() {
+                if (*lane).slots.issue(tag).is_ok() {
+                    Lane::enter(lane, tag, slot);
+                }
+            } else {
+                Lane::hold(lane, tag);
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `submit`.
+    #[cold]
+    unsafe fn hold(lane: *mut Lane, tag: Tag) {
+        // SAFETY: as for `submit`.
+        unsafe {
+            if (*lane).gone {
+                if (*lane).slots.issue(tag).is_ok() {
+                    Lane::finish(lane, tag, -libc::ENODEV);
+                }
+                return;
+            }
+            let now = crate::core::now_ns();
+            if (*lane).slots.hold(tag, now).is_ok() {
+                (*lane).counters.held += 1;
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `submit`; the slot is the driver's.
+    #[inline]
+    unsafe fn enter(lane: *mut Lane, tag: Tag, slot: *mut abi::Request) {
+        // SAFETY: as for `submit`; entry points and the queue's structure live as long as the bound
+        // instance, which the lane keeps.
+        unsafe {
+            let Some(bound) = &(*lane).bound else {
+                Lane::finish(lane, tag, -libc::ENODEV);
+                return;
+            };
+            let (submit, queue, gathers) = (bound.submit, bound.queue, bound.commit.is_some());
+            (*lane).gate.enter(Entry::Submit);
+            let result = submit(queue, slot);
+            (*lane).gate.leave(Entry::Submit);
+            if result != abi::PENDING {
+                if !Lane::finish(lane, tag, result) {
+                    Lane::blame(lane, tag.0);
+                }
+            } else if gathers && !(*lane).commit_due {
+                (*lane).commit_due = true;
+                (*(*lane).core.as_ptr()).commits.push(NonNull::new_unchecked(lane));
+            }
+        }
+    }
+
+    /// Takes a request back from the driver and puts it on the way to its frontend.
+    ///
+    /// # Safety
+    /// As for `submit`, but the driver may be inside.
+    #[inline]
+    unsafe fn finish(lane: *mut Lane, tag: Tag, result: i32) -> bool {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            let users = &mut (*lane).users;
+            match users.get_mut(tag.0 as usize) {
+                Some(user) if user.ops > 0 => return Lane::finish_late(lane, tag, result),
+                _ => {}
+            }
+            if (*lane).slots.complete(tag).is_err() {
+                return false;
+            }
+            let slot = (*lane).slot(tag);
+            (*lane).counters.count((*slot).op, (*slot).length, result);
+            let user = (&(*lane).users)[tag.0 as usize];
+            let done = Done { frontend: user.frontend, lane: (*lane).id, tag, cookie: user.cookie, result };
+            (*(*lane).core.as_ptr()).done.push(done);
+            true
+        }
+    }
+
+    /// [`abi::ShellOps::complete`].
+    ///
+    /// # Safety
+    /// As for `finish`.
+    pub(crate) unsafe fn complete(lane: *mut Lane, tag: u32, result: i32) -> i32 {
+        // SAFETY: rules 1 and 2; `may_issue` by rule 3.
+        unsafe {
+            if !(*lane).may_issue {
+                return -libc::EPERM;
+            }
+            if result != abi::PENDING && Lane::finish(lane, Tag(tag), result) {
+                return 0;
+            }
+            Lane::blame(lane, tag);
+            -libc::EINVAL
+        }
+    }
+
+    /// The driver completed a request that it does not own.
+    ///
+    /// # Safety
+    /// As for `finish`.
+    #[cold]
+    unsafe fn blame(lane: *mut Lane, tag: u32) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            if let Some(instance) = &(*lane).instance {
+                fault(instance, &format!("completed request {tag}, which is not the driver's"));
+            }
+        }
+    }
+
+    /// The driver completed a request that has operations in flight.
+    ///
+    /// # Safety
+    /// As for `finish`.
+    #[cold]
+    unsafe fn finish_late(lane: *mut Lane, tag: Tag, result: i32) -> bool {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            let user = &mut (&mut (*lane).users)[tag.0 as usize];
+            if user.late.is_some() || (*lane).slots.owner(tag) != Owner::Issued {
+                return false;
+            }
+            user.late = Some(result);
+            if let Some(instance) = &(*lane).instance {
+                let what = format!("completed request {} while operations of it are in flight", tag.0);
+                fault(instance, &what);
+            }
+            true
+        }
+    }
+}

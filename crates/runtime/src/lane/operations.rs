@@ -1,0 +1,366 @@
+//! Operations that the driver issues: checked, put on the ring, and their completions delivered.
+
+#![allow(unsafe_code)] // the rules are in the module above
+
+use super::{Deferred, Lane, NO_OP};
+use crate::Tag;
+use crate::core::{Core, kind, user_data};
+use crate::ops::{OpEntry, OpKind};
+use crate::port::PDU_STRIDE;
+use io_uring::{opcode, types};
+use std::os::fd::OwnedFd;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use steadfast_abi as abi;
+use steadfast_abi::{memory, op, op_flag};
+use steadfast_shell::gate::Entry;
+use steadfast_shell::slots::Owner;
+
+impl Lane {
+    /// [`abi::ShellOps::issue`].
+    ///
+    /// # Safety
+    /// As for `finish`; `op.segs` points to `op.seg_count` segments.
+    pub(crate) unsafe fn issue(lane: *mut Lane, op: &abi::Op) -> i32 {
+        // SAFETY: rules 1 and 2; `may_issue` by rule 3. What segments point to is checked to lie in
+        // the shell's memory, which outlives the operation: slots, PDUs and regions stay as long as
+        // the lane has operations in flight.
+        unsafe {
+            if !(*lane).may_issue {
+                return -libc::EPERM;
+            }
+            let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; abi::MAX_SEGS];
+            let parts = match (*lane).resolve(op, &mut parts) {
+                Ok(n) => &parts[..n],
+                Err(errno) => return -errno,
+            };
+            let fixed = match (*lane).fixed_file(op) {
+                Ok(fixed) => fixed,
+                Err(errno) => return -errno,
+            };
+            let core = (*lane).core.as_ptr();
+            let entry = OpEntry {
+                lane: NonNull::new_unchecked(lane),
+                kind: OpKind::Driver,
+                code: op.code,
+                tag: op.tag,
+                cookie: op.cookie,
+            };
+            let Some(id) = (*core).ops.insert(entry) else { return -libc::EAGAIN };
+            let slow = if op.code == op::WRITE { (*lane).slow_file(op.handle) } else { None };
+            let pushed = if let Some(file) = slow {
+                if parts.is_empty() {
+                    Err(libc::EINVAL)
+                } else {
+                    let alone = (*core).ports == 1;
+                    (*core).writer.write(id, op, parts, &file, alone);
+                    Ok(())
+                }
+            } else if op.code == op::EXTENTS {
+                Lane::issue_extents(lane, op, parts, id)
+            } else {
+                Lane::push(core, op, parts, types::Fixed(fixed), id)
+            };
+            if let Err(errno) = pushed {
+                (*core).ops.remove(id);
+                return -errno;
+            }
+            (*lane).ops_in_flight += 1;
+            if op.tag == abi::NO_TAG {
+                (*lane).port_ops += 1;
+            } else {
+                (&mut (*lane).users)[op.tag as usize].ops += 1;
+            }
+            id as i32
+        }
+    }
+
+    /// Builds the submission and queues it.
+    ///
+    /// # Safety
+    /// `core` is this thread's; `parts` are checked.
+    unsafe fn push(
+        core: *mut Core,
+        op: &abi::Op,
+        parts: &[libc::iovec],
+        file: types::Fixed,
+        id: u32,
+    ) -> Result<(), i32> {
+        let single = |f: fn(types::Fixed, *mut u8, u32) -> io_uring::squeue::Entry| match parts {
+            [one] => Ok(f(file, one.iov_base.cast(), u32::try_from(one.iov_len).map_err(|_| libc::EINVAL)?)),
+            _ => Err(libc::EINVAL),
+        };
+        let rw_flags = if op.flags & op_flag::FUA != 0 { libc::RWF_DSYNC } else { 0 };
+        // SAFETY: rule 2 for `core`; memory as checked by the caller.
+        let entry = unsafe {
+            match (op.code, parts) {
+                (op::NOP, _) => opcode::Nop::new().build(),
+                (op::READ, [one]) => {
+                    let len = u32::try_from(one.iov_len).map_err(|_| libc::EINVAL)?;
+                    opcode::Read::new(file, one.iov_base.cast(), len).offset(op.offset).build()
+                }
+                (op::WRITE, [one]) => {
+                    let len = u32::try_from(one.iov_len).map_err(|_| libc::EINVAL)?;
+                    let write = opcode::Write::new(file, one.iov_base.cast(), len).offset(op.offset);
+                    write.rw_flags(rw_flags).build()
+                }
+                (op::READ, [_, ..]) => {
+                    let (v, n) = (*core).vectors(parts);
+                    opcode::Readv::new(file, v, n).offset(op.offset).build()
+                }
+                (op::WRITE, [_, ..]) => {
+                    let (v, n) = (*core).vectors(parts);
+                    opcode::Writev::new(file, v, n).offset(op.offset).rw_flags(rw_flags).build()
+                }
+                (op::FSYNC, _) => opcode::Fsync::new(file).build(),
+                (op::FDATASYNC, _) => opcode::Fsync::new(file).flags(types::FsyncFlags::DATASYNC).build(),
+                (op::FALLOCATE, _) => {
+                    let mode = i32::try_from(op.arg).map_err(|_| libc::EINVAL)?;
+                    opcode::Fallocate::new(file, op.length).offset(op.offset).mode(mode).build()
+                }
+                (op::SEND, _) => single(|f, p, n| opcode::Send::new(f, p, n).build())?,
+                (op::RECV, _) => single(|f, p, n| opcode::Recv::new(f, p, n).build())?,
+                (op::POLL, _) => {
+                    let mask = u32::try_from(op.arg).map_err(|_| libc::EINVAL)?;
+                    opcode::PollAdd::new(file, mask).build()
+                }
+                (op::TIMEOUT, _) => opcode::Timeout::new((*core).timespec(op.offset)).build(),
+                (op::READ | op::WRITE, []) => return Err(libc::EINVAL),
+                (op::NVME, _) => return Err(libc::EOPNOTSUPP),
+                _ => return Err(libc::EINVAL),
+            }
+        };
+        // SAFETY: rule 2 for `core`; memory as checked by the caller.
+        unsafe { (*core).push(&entry.user_data(user_data(kind::OP, u64::from(id)))) };
+        Ok(())
+    }
+
+    /// EXTENTS: the ring has no such operation, and the calls can sleep, so a helper thread asks.
+    ///
+    /// # Safety
+    /// As for `issue`.
+    unsafe fn issue_extents(
+        lane: *mut Lane,
+        op: &abi::Op,
+        parts: &[libc::iovec],
+        id: u32,
+    ) -> Result<(), i32> {
+        let [one] = parts else { return Err(libc::EINVAL) };
+        // SAFETY: rules 1 and 2.
+        let (port, index, core) = unsafe { ((*lane).port.clone(), (*lane).index, (*lane).core.as_ptr()) };
+        let (offset, length, handle) = (op.offset, op.length, op.handle);
+        let (base, room) = (one.iov_base as usize, one.iov_len);
+        let remote = port.remotes[index].clone();
+        let job = Box::new(move || {
+            let result = crate::extents::ask(&port, handle, offset, length, base, room);
+            remote.post(Box::new(move |rt| rt.op_completed(id, result)));
+        });
+        // SAFETY: rule 2 for `core`.
+        unsafe { (*core).blocking.send(job) }.map_err(|_| libc::EIO)
+    }
+
+    fn slow_file(&self, handle: u32) -> Option<Arc<OwnedFd>> {
+        let tables = self.instance.as_ref()?.tables.get()?;
+        tables.slow.get(handle as usize)?.clone()
+    }
+
+    fn fixed_file(&self, op: &abi::Op) -> Result<u32, i32> {
+        if matches!(op.code, op::NOP | op::TIMEOUT) {
+            return Ok(0);
+        }
+        let tables = self.instance.as_ref().and_then(|i| i.tables.get()).ok_or(libc::EBADF)?;
+        match tables.files.get(op.handle as usize) {
+            Some(fixed) if *fixed != u32::MAX => Ok(*fixed),
+            _ => Err(libc::EBADF),
+        }
+    }
+
+    /// Turns segments into addresses, checking that each lies in memory that the driver may use.
+    ///
+    /// # Safety
+    /// `op.segs` points to `op.seg_count` segments, or is null.
+    unsafe fn resolve(&self, op: &abi::Op, parts: &mut [libc::iovec; abi::MAX_SEGS]) -> Result<usize, i32> {
+        if op.tag != abi::NO_TAG && self.slots.owner(Tag(op.tag)) != Owner::Issued {
+            return Err(libc::EINVAL);
+        }
+        let count = op.seg_count as usize;
+        if count > abi::MAX_SEGS || (count > 0 && op.segs.is_null()) {
+            return Err(libc::EINVAL);
+        }
+        for (i, part) in parts.iter_mut().enumerate().take(count) {
+            // SAFETY: as promised, `count` segments are readable.
+            let seg = unsafe { op.segs.add(i).read() };
+            let (base, size) = self.locate(&seg)?;
+            let end = seg.offset.checked_add(seg.length).ok_or(libc::EFAULT)?;
+            if seg.length == 0 || end > size {
+                return Err(libc::EFAULT);
+            }
+            let address = base.wrapping_add(seg.offset as usize);
+            *part = libc::iovec { iov_base: address.cast(), iov_len: seg.length as usize };
+        }
+        Ok(count)
+    }
+
+    fn locate(&self, seg: &abi::Seg) -> Result<(*mut u8, u64), i32> {
+        match seg.memory {
+            memory::DATA | memory::PDU => {
+                if self.slots.owner(Tag(seg.index)) != Owner::Issued {
+                    return Err(libc::EFAULT);
+                }
+                Ok(if seg.memory == memory::DATA {
+                    (self.data(Tag(seg.index)), u64::from(self.data_size()))
+                } else {
+                    (self.pdu(seg.index), PDU_STRIDE as u64)
+                })
+            }
+            memory::REGION => {
+                let tables = self.instance.as_ref().and_then(|i| i.tables.get()).ok_or(libc::EFAULT)?;
+                let (base, size) = *tables.regions.get(seg.index as usize).ok_or(libc::EFAULT)?;
+                Ok((ptr::with_exposed_provenance_mut(base), size))
+            }
+            _ => Err(libc::EINVAL),
+        }
+    }
+
+    /// [`abi::ShellOps::cancel`].
+    ///
+    /// # Safety
+    /// As for `finish`.
+    pub(crate) unsafe fn cancel(lane: *mut Lane, id: u32) -> i32 {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            let core = (*lane).core.as_ptr();
+            match (*core).ops.get(id) {
+                Some(entry) if entry.lane.as_ptr() == lane && entry.kind == OpKind::Driver => {}
+                _ => return -libc::ENOENT,
+            }
+            let target = user_data(kind::OP, u64::from(id));
+            let entry = opcode::AsyncCancel::new(target).build().user_data(user_data(kind::IGNORE, 0));
+            (*core).push(&entry);
+            0
+        }
+    }
+
+    /// [`abi::ShellOps::timer`].
+    ///
+    /// # Safety
+    /// As for `finish`.
+    pub(crate) unsafe fn timer(lane: *mut Lane, id: u32, ns: u64) -> i32 {
+        // SAFETY: rules 1 and 2; `may_issue` by rule 3.
+        unsafe {
+            if !(*lane).may_issue {
+                return -libc::EPERM;
+            }
+            let core = (*lane).core.as_ptr();
+            let Some(place) = (*lane).timers.get_mut(id as usize) else { return -libc::EINVAL };
+            let old = std::mem::replace(place, NO_OP);
+            if let Some(entry) = (*core).ops.get_mut(old) {
+                entry.kind = OpKind::Dropped;
+                let remove = opcode::TimeoutRemove::new(user_data(kind::OP, u64::from(old)));
+                (*core).push(&remove.build().user_data(user_data(kind::IGNORE, 0)));
+            }
+            if ns == 0 {
+                return 0;
+            }
+            let entry = OpEntry {
+                lane: NonNull::new_unchecked(lane),
+                kind: OpKind::Timer(id),
+                code: op::TIMEOUT,
+                tag: abi::NO_TAG,
+                cookie: 0,
+            };
+            let Some(op) = (*core).ops.insert(entry) else { return -libc::EAGAIN };
+            (&mut (*lane).timers)[id as usize] = op;
+            let time = (*core).timespec(ns);
+            let entry = opcode::Timeout::new(time).build().user_data(user_data(kind::OP, u64::from(op)));
+            (*core).push(&entry);
+            0
+        }
+    }
+
+    /// The completion of operation `id`, already taken out of the table.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    pub(crate) unsafe fn op_completed(lane: *mut Lane, entry: OpEntry, id: u32, result: i64) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            if entry.kind == OpKind::Driver {
+                (*lane).ops_in_flight -= 1;
+                if entry.tag == abi::NO_TAG {
+                    (*lane).port_ops -= 1;
+                } else if Lane::op_of_request_ended(lane, Tag(entry.tag)) {
+                    return;
+                }
+            }
+            if (*lane).deferring {
+                (*lane).deferred.push(Deferred { entry, id, result });
+            } else {
+                Lane::deliver(lane, entry, id, result);
+            }
+        }
+    }
+
+    /// True when the driver had given the request up before: then it has no use for the event.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    #[inline]
+    unsafe fn op_of_request_ended(lane: *mut Lane, tag: Tag) -> bool {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            let user = &mut (&mut (*lane).users)[tag.0 as usize];
+            user.ops -= 1;
+            let Some(result) = user.late else { return false };
+            if user.ops == 0 {
+                Lane::finish(lane, tag, result);
+            }
+            true
+        }
+    }
+
+    /// # Safety
+    /// As for `submit`.
+    pub(super) unsafe fn deliver(lane: *mut Lane, entry: OpEntry, id: u32, result: i64) {
+        // SAFETY: rules 1 and 2; entry points and structures live as long as the bound instance.
+        unsafe {
+            let Some(bound) = (*lane).bound.clone() else { return };
+            match entry.kind {
+                OpKind::Dropped => {}
+                OpKind::Timer(timer) => {
+                    if (&(*lane).timers)[timer as usize] == id {
+                        (&mut (*lane).timers)[timer as usize] = NO_OP;
+                    }
+                    if let Some(call) = bound.timer {
+                        (*lane).gate.enter(Entry::Timer);
+                        call(bound.queue, timer);
+                        (*lane).gate.leave(Entry::Timer);
+                    }
+                }
+                OpKind::Driver => {
+                    let tagged = entry.tag != abi::NO_TAG;
+                    let event = abi::Event {
+                        size: size_of::<abi::Event>() as u32,
+                        code: entry.code,
+                        flags: 0,
+                        tag: entry.tag,
+                        id,
+                        cookie: entry.cookie,
+                        result,
+                        request: if tagged { (*lane).slot(Tag(entry.tag)) } else { ptr::null_mut() },
+                    };
+                    if let Some(call) = bound.event {
+                        (*lane).gate.enter(Entry::Event);
+                        call(bound.queue, &event);
+                        (*lane).gate.leave(Entry::Event);
+                    }
+                }
+            }
+            // A driver may gather on events as well (a request that goes on); one commit ends both.
+            if bound.commit.is_some() && !(*lane).commit_due {
+                (*lane).commit_due = true;
+                (*(*lane).core.as_ptr()).commits.push(NonNull::new_unchecked(lane));
+            }
+        }
+    }
+}
