@@ -4,8 +4,9 @@ use crate::config::{ConfigError, ConfigErrors, DeviceConfig};
 use crate::error::ServeError;
 use crate::modules::{ModulePath, target_param};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
-use steadfast_loader::{LoadedModule, ModuleStore, StagedModule};
+use steadfast_loader::{LoadError, LoadedModule, ModuleStore, StagedModule};
 use steadfast_runtime::{Engine, PortSpec};
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::{ParamKind, resolve};
@@ -26,8 +27,10 @@ pub(crate) fn prepare(
 ) -> Result<Vec<Prepared>, ConfigErrors> {
     let mut prepared = Vec::new();
     let mut errors = Vec::new();
+    // Many devices, few modules: each is looked for and read once.
+    let mut staged = BTreeMap::new();
     for config in devices {
-        match prepare_one(config, modules, store) {
+        match prepare_one(config, modules, store, &mut staged) {
             Ok(device) => prepared.push(device),
             Err(messages) => errors.extend(messages.into_iter().map(|message| {
                 ConfigError::new(config.place.clone(), format!("device `{}`: {message}", config.name))
@@ -41,10 +44,19 @@ fn prepare_one(
     config: &DeviceConfig,
     modules: &ModulePath,
     store: &ModuleStore,
+    known: &mut BTreeMap<(PathBuf, String), StagedModule>,
 ) -> Result<Prepared, Vec<String>> {
-    let one = |e: String| vec![e];
-    let path = modules.locate(&config.driver).map_err(|e| one(e.to_string()))?;
-    let staged = store.stage(config.base.join(path)).map_err(|e| one(e.to_string()))?;
+    let one = |e: LoadError| vec![e.to_string()];
+    let key = (config.base.clone(), config.driver.clone());
+    let staged = match known.get(&key) {
+        Some(staged) => staged.clone(),
+        None => {
+            let path = modules.locate(&config.driver).map_err(one)?;
+            let staged = store.stage(config.base.join(path)).map_err(one)?;
+            known.insert(key, staged.clone());
+            staged
+        }
+    };
     let params = params(config, &staged.manifest)?;
     Ok(Prepared { config: config.clone(), staged, params })
 }
