@@ -20,3 +20,39 @@ fn every_test_that_the_specification_names_exists() -> Result {
     assert!(count > 30, "only {count} tests are named");
     Ok(())
 }
+
+#[test]
+fn every_path_that_the_documents_name_exists() -> Result {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let documents = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "docs/guide.md",
+        "docs/driver-guide.md",
+        "docs/abi.md",
+        "docs/threat-model.md",
+    ];
+    let folders = ["crates/", "frontends/", "drivers/", "tests/", "xtask/", "fuzz/", "docs/"];
+    let mut missing = Vec::new();
+    for document in documents {
+        let path = root.join(document);
+        let text = std::fs::read_to_string(&path)?;
+        let quoted = text.split('`').skip(1).step_by(2);
+        for name in quoted.filter(|q| folders.iter().any(|f| q.starts_with(f)) && !q.contains([' ', '*'])) {
+            if !root.join(name).exists() {
+                missing.push(format!("{document}: `{name}`"));
+            }
+        }
+        let beside = path.parent().unwrap_or(root);
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|l| !l.contains(':') && !l.starts_with('#')) {
+            if !beside.join(link).exists() {
+                missing.push(format!("{document}: link to {link}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "named and not there:\n{}", missing.join("\n"));
+    Ok(())
+}
