@@ -5,9 +5,9 @@
 
 use crate::engine::Remote;
 use crate::error::{EngineError, ErrorKind};
+use crate::fileio::FileIo;
 use crate::lane::Lane;
 use crate::ops::OpTable;
-use crate::writer::Writer;
 use crate::{FrontendId, LaneId, Tag};
 use io_uring::{IoUring, squeue, types};
 use std::io;
@@ -57,7 +57,7 @@ pub(crate) struct Core {
     /// Lanes whose driver gathers requests and must be told that the batch is over.
     pub(crate) commits: Vec<NonNull<Lane>>,
     pub(crate) blocking: Sender<BlockingJob>,
-    pub(crate) writer: Writer,
+    pub(crate) fileio: FileIo,
     /// Ports on this queue.
     pub(crate) ports: u32,
     /// Monotonic clock at the start of this turn.
@@ -91,7 +91,7 @@ impl Core {
             done: Vec::with_capacity(4096),
             commits: Vec::with_capacity(64),
             blocking,
-            writer: Writer::new(remote),
+            fileio: FileIo::new(remote),
             ports: 0,
             now_ns: 0,
             iovecs: Vec::with_capacity(IOVECS),

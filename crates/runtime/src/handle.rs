@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
+use crate::fileio::Buffered;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -24,8 +25,8 @@ pub(crate) struct Handle {
     pub(crate) key: String,
     pub(crate) spec: OpenSpec,
     pub(crate) file: Arc<OwnedFd>,
-    /// Writes to it go past the ring, see [`crate::writer`].
-    pub(crate) slow_writes: bool,
+    /// Set for a buffered regular file.
+    pub(crate) buffered: Option<Buffered>,
     /// Its place in every ring's table of registered files.
     pub(crate) fixed: u32,
     pub(crate) info: HandleInfo,
@@ -56,8 +57,16 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// A file that was opened, and what it can do.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) file: Arc<OwnedFd>,
+    pub(crate) info: HandleInfo,
+    pub(crate) buffered: Option<Buffered>,
+}
+
 /// Opens a regular file or a block device and finds out what it can do.
-pub(crate) fn open_file(spec: &OpenSpec) -> Result<(OwnedFd, HandleInfo, bool), (i32, String)> {
+pub(crate) fn open_file(spec: &OpenSpec) -> Result<Opened, (i32, String)> {
     let path = Path::new(&spec.target);
     let fail = |e: io::Error| (e.raw_os_error().unwrap_or(libc::EIO), format!("{}: {e}", path.display()));
     let known = open_flag::WRITE | open_flag::DIRECT | open_flag::LOCK;
@@ -82,8 +91,10 @@ pub(crate) fn open_file(spec: &OpenSpec) -> Result<(OwnedFd, HandleInfo, bool), 
         lock_file(&file, write, path)?;
     }
     let info = if kind.is_file() { regular(&file, write, direct != 0) } else { block(&file, &meta, write) };
-    let slow_writes = kind.is_file() && direct == 0 && !writes_without_sleep(&file);
-    Ok((file.into(), info.map_err(fail)?, slow_writes))
+    let slow_writes = !writes_without_sleep(&file);
+    let file = Arc::new(OwnedFd::from(file));
+    let buffered = (kind.is_file() && direct == 0).then(|| Buffered { file: file.clone(), slow_writes });
+    Ok(Opened { file, info: info.map_err(fail)?, buffered })
 }
 
 fn lock_file(file: &File, exclusive: bool, path: &Path) -> Result<(), (i32, String)> {

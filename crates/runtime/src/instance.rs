@@ -2,14 +2,14 @@
 
 #![allow(unsafe_code)] // calls through the driver's table of entry points
 
-use crate::handle::{Handle, lock};
+use crate::fileio::Buffered;
+use crate::handle::lock;
 use crate::memory::Mapping;
 use crate::port::{PDU_STRIDE, Port, SLOT_STRIDE};
 use crate::services;
 use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
-use std::os::fd::OwnedFd;
 use std::ptr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -33,8 +33,8 @@ pub(crate) enum Stage {
 pub(crate) struct Tables {
     /// Place in the rings' file table, by handle number; `u32::MAX` where there is none.
     pub(crate) files: Vec<u32>,
-    /// Files whose writes go past the ring, by handle number.
-    pub(crate) slow: Vec<Option<Arc<OwnedFd>>>,
+    /// Buffered files, by handle number.
+    pub(crate) buffered: Vec<Option<Buffered>>,
     /// Address and size, by region number.
     pub(crate) regions: Vec<(usize, u64)>,
 }
@@ -201,10 +201,9 @@ impl Instance {
         }
         let inner = lock(&self.port.inner);
         let files = inner.handles.iter().map(|h| h.as_ref().map_or(u32::MAX, |h| h.fixed)).collect();
-        let slow = |h: &Handle| h.slow_writes.then(|| h.file.clone());
-        let slow = inner.handles.iter().map(|h| h.as_ref().and_then(slow)).collect();
+        let buffered = inner.handles.iter().map(|h| h.as_ref()?.buffered.clone()).collect();
         let regions = inner.regions.iter().map(|r| (r.map.base() as usize, r.size)).collect();
-        let _ = self.tables.set(Tables { files, slow, regions });
+        let _ = self.tables.set(Tables { files, buffered, regions });
         Ok(())
     }
 

@@ -19,6 +19,7 @@ mod core;
 mod engine;
 mod error;
 mod extents;
+mod fileio;
 mod frontend;
 mod handle;
 mod info;
@@ -31,7 +32,6 @@ mod port;
 mod reactor;
 mod services;
 mod transact;
-mod writer;
 
 pub use engine::{Engine, EngineConfig, PortSpec, Task};
 pub use error::{EngineError, ErrorKind};

@@ -5,6 +5,12 @@ use std::ptr::NonNull;
 
 const NONE: u32 = u32::MAX;
 
+/// Most timers of one lane that were stopped and whose completions have not arrived: a driver may set
+/// one again for every request of a turn.
+pub(crate) const STOPPED_TIMERS: u32 = 256;
+/// Places for the timers of one lane, running and stopped.
+pub(crate) const TIMER_ROOM: u32 = steadfast_abi::TIMERS + STOPPED_TIMERS;
+
 /// What a table entry is in flight for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OpKind {

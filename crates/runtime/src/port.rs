@@ -2,7 +2,7 @@
 
 use crate::engine::Remote;
 use crate::error::{EngineError, ErrorKind};
-use crate::handle::{FileSlots, Handle, OpenSpec, lock, open_file};
+use crate::handle::{FileSlots, Handle, OpenSpec, Opened, lock, open_file};
 use crate::instance::Instance;
 use crate::memory::{Mapping, pages};
 use crate::{DeviceInfo, PortId};
@@ -180,12 +180,11 @@ impl Port {
         if spec.kind != abi::open_kind::FILE {
             return Err((libc::EOPNOTSUPP, format!("kind {} cannot be opened here", spec.kind)));
         }
-        let (file, info, slow_writes) = open_file(spec)?;
-        let file = Arc::new(file);
+        let Opened { file, info, buffered } = open_file(spec)?;
         let full = (libc::EMFILE, "every place for open files is taken".to_owned());
         let fixed = self.files.take().ok_or(full)?;
         self.register(fixed, file.as_raw_fd());
-        let handle = Handle { key: key.to_owned(), spec: spec.clone(), file, slow_writes, fixed, info };
+        let handle = Handle { key: key.to_owned(), spec: spec.clone(), file, buffered, fixed, info };
         let mut inner = lock(&self.inner);
         match inner.handles.iter().position(Option::is_none) {
             Some(gap) => {

@@ -124,7 +124,7 @@ impl Reactor {
             }
             self.settle();
             self.flush();
-            self.core().writer.submit();
+            self.core().fileio.submit();
             let more = n == BATCH || self.has_work();
             let timeout = if more || busy_poll { Some(0) } else { self.timeout_ns() };
             if self.core().submit_and_wait(timeout) {
@@ -139,7 +139,7 @@ impl Reactor {
     /// What a frontend's flush has brought about is not yet dealt with.
     fn has_work(&mut self) -> bool {
         let core = self.core();
-        let done = !core.done.is_empty() || !core.commits.is_empty() || core.writer.has_completed();
+        let done = !core.done.is_empty() || !core.commits.is_empty() || core.fileio.has_completed();
         // Nothing more may arrive once the last port and frontend have gone: the loop must look again.
         let over = self.stopping && !self.busy();
         done || over || !self.dirty.is_empty() || !self.starved.is_empty()
@@ -173,7 +173,7 @@ impl Reactor {
                 for task in self.remote.take() {
                     task(self);
                 }
-                self.take_writes();
+                self.take_file_io();
             }
             _ => {}
         }
@@ -191,10 +191,10 @@ impl Reactor {
         unsafe { Lane::op_completed(entry.lane.as_ptr(), entry, id, if timed { 0 } else { result }) };
     }
 
-    /// Takes over what was written past the ring.
-    fn take_writes(&mut self) {
+    /// Takes over what was read and written past the ring.
+    fn take_file_io(&mut self) {
         let mut written = std::mem::take(&mut self.written);
-        self.core().writer.completed(&mut written);
+        self.core().fileio.completed(&mut written);
         for (id, result) in written.drain(..) {
             self.op_completed(id, result);
         }
@@ -213,8 +213,8 @@ impl Reactor {
                 unsafe { Lane::commit(lane.as_ptr()) };
             }
             self.put_back(commits);
-            if self.core().writer.has_completed() {
-                self.take_writes();
+            if self.core().fileio.has_completed() {
+                self.take_file_io();
                 continue;
             }
             let moved = self.poll_jobs() | self.feed_starved() | self.poll_leaving();

@@ -8,13 +8,13 @@ use crate::handle::lock;
 use crate::info::CheckReport;
 use crate::instance::Instance;
 use crate::job::{Handling, Job, Verdict, unix_ms};
+use crate::ops::TIMER_ROOM;
 use crate::port::{PDU_STRIDE, PROMISES, Port};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, TryLockError, mpsc};
 use std::time::Duration;
-use steadfast_abi::TIMERS;
 use steadfast_loader::{LoadedModule, ModuleStore, StagedModule};
 use steadfast_shell::check::{self, CheckInput, CheckRow, Limits, Policy, Side};
 use steadfast_shell::manifest::Manifest;
@@ -427,8 +427,7 @@ fn new_instance(
 
 /// Places in the table of operations for one lane under a driver.
 fn ops_room(manifest: &Manifest, memory: &crate::port::SlotMemory) -> u32 {
-    // Each timer can be in flight twice: the one that was stopped, and the one set since.
-    manifest.ops.saturating_mul(memory.count) + manifest.port_ops + 2 * TIMERS
+    manifest.ops.saturating_mul(memory.count) + manifest.port_ops + TIMER_ROOM
 }
 
 fn resolve(manifest: &Manifest, given: &BTreeMap<String, String>) -> Result<BTreeMap<String, Value>, String> {

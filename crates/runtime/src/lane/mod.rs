@@ -114,6 +114,8 @@ pub(crate) struct Lane {
     pub(crate) port_ops: u32,
     commit_due: bool,
     timers: [u32; abi::TIMERS as usize],
+    /// Timers that were stopped or set again, and whose completions have not arrived.
+    stopped_timers: u32,
     pub(crate) waiting: VecDeque<FrontendId>,
     pub(crate) job: Option<Arc<Job>>,
     /// The port is being taken away: nothing new is accepted.
@@ -152,6 +154,7 @@ impl Lane {
             port_ops: 0,
             commit_due: false,
             timers: [NO_OP; abi::TIMERS as usize],
+            stopped_timers: 0,
             waiting: VecDeque::new(),
             job: None,
             gone: false,

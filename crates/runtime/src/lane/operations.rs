@@ -5,12 +5,10 @@
 use super::{Deferred, Lane, NO_OP};
 use crate::Tag;
 use crate::core::{Core, kind, user_data};
-use crate::ops::{OpEntry, OpKind};
+use crate::ops::{OpEntry, OpKind, STOPPED_TIMERS, TIMER_ROOM};
 use crate::port::PDU_STRIDE;
 use io_uring::{opcode, types};
-use std::os::fd::OwnedFd;
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
 use steadfast_abi as abi;
 use steadfast_abi::{memory, op, op_flag};
 use steadfast_shell::gate::Entry;
@@ -28,6 +26,10 @@ impl Lane {
         unsafe {
             if !(*lane).may_issue {
                 return -libc::EPERM;
+            }
+            // The table is shared by the ports of this queue: each keeps to its own share.
+            if (*lane).ops_in_flight >= (*lane).ops_room - TIMER_ROOM {
+                return -libc::EAGAIN;
             }
             let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; abi::MAX_SEGS];
             let parts = match (*lane).resolve(op, &mut parts) {
@@ -47,15 +49,8 @@ impl Lane {
                 cookie: op.cookie,
             };
             let Some(id) = (*core).ops.insert(entry) else { return -libc::EAGAIN };
-            let slow = if op.code == op::WRITE { (*lane).slow_file(op.handle) } else { None };
-            let pushed = if let Some(file) = slow {
-                if parts.is_empty() {
-                    Err(libc::EINVAL)
-                } else {
-                    let alone = (*core).ports == 1;
-                    (*core).writer.write(id, op, parts, &file, alone);
-                    Ok(())
-                }
+            let pushed = if Lane::past_ring(lane, op, parts, id) {
+                Ok(())
             } else if op.code == op::EXTENTS {
                 Lane::issue_extents(lane, op, parts, id)
             } else {
@@ -159,9 +154,28 @@ impl Lane {
         unsafe { (*core).blocking.send(job) }.map_err(|_| libc::EIO)
     }
 
-    fn slow_file(&self, handle: u32) -> Option<Arc<OwnedFd>> {
-        let tables = self.instance.as_ref()?.tables.get()?;
-        tables.slow.get(handle as usize)?.clone()
+    /// Buffered reads and writes that need not go through the ring: true when it took the operation.
+    ///
+    /// # Safety
+    /// As for `issue`; `parts` are checked.
+    unsafe fn past_ring(lane: *mut Lane, op: &abi::Op, parts: &[libc::iovec], id: u32) -> bool {
+        if parts.is_empty() || !matches!(op.code, op::READ | op::WRITE) {
+            return false;
+        }
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            let core = (*lane).core.as_ptr();
+            let Some(instance) = &(*lane).instance else { return false };
+            let Some(tables) = instance.tables.get() else { return false };
+            let Some(Some(buffered)) = tables.buffered.get(op.handle as usize) else { return false };
+            if op.code == op::READ {
+                return (*core).fileio.read(id, op.offset, parts, &buffered.file);
+            }
+            if buffered.slow_writes {
+                (*core).fileio.write(id, op, parts, &buffered.file, (*core).ports == 1);
+            }
+            buffered.slow_writes
+        }
     }
 
     fn fixed_file(&self, op: &abi::Op) -> Result<u32, i32> {
@@ -227,8 +241,11 @@ impl Lane {
     /// # Safety
     /// As for `finish`.
     pub(crate) unsafe fn cancel(lane: *mut Lane, id: u32) -> i32 {
-        // SAFETY: rules 1 and 2.
+        // SAFETY: rules 1 and 2; `may_issue` by rule 3: the ring is this lane's own thread's.
         unsafe {
+            if !(*lane).may_issue {
+                return -libc::EPERM;
+            }
             let core = (*lane).core.as_ptr();
             match (*core).ops.get(id) {
                 Some(entry) if entry.lane.as_ptr() == lane && entry.kind == OpKind::Driver => {}
@@ -252,10 +269,20 @@ impl Lane {
                 return -libc::EPERM;
             }
             let core = (*lane).core.as_ptr();
-            let Some(place) = (*lane).timers.get_mut(id as usize) else { return -libc::EINVAL };
-            let old = std::mem::replace(place, NO_OP);
+            let Some(old) = (*lane).timers.get(id as usize).copied() else { return -libc::EINVAL };
+            if old != NO_OP && (*lane).stopped_timers == STOPPED_TIMERS {
+                return -libc::EAGAIN;
+            }
+            (&mut (*lane).timers)[id as usize] = NO_OP;
+            // It may have run out while the port was held, and wait to be delivered.
+            for d in &mut (*lane).deferred {
+                if d.entry.kind == OpKind::Timer(id) {
+                    d.entry.kind = OpKind::Dropped;
+                }
+            }
             if let Some(entry) = (*core).ops.get_mut(old) {
                 entry.kind = OpKind::Dropped;
+                (*lane).stopped_timers += 1;
                 let remove = opcode::TimeoutRemove::new(user_data(kind::OP, u64::from(old)));
                 (*core).push(&remove.build().user_data(user_data(kind::IGNORE, 0)));
             }
@@ -285,11 +312,19 @@ impl Lane {
     pub(crate) unsafe fn op_completed(lane: *mut Lane, entry: OpEntry, id: u32, result: i64) {
         // SAFETY: rules 1 and 2.
         unsafe {
-            if entry.kind == OpKind::Driver {
-                (*lane).ops_in_flight -= 1;
-                if entry.tag == abi::NO_TAG {
-                    (*lane).port_ops -= 1;
-                } else if Lane::op_of_request_ended(lane, Tag(entry.tag)) {
+            match entry.kind {
+                OpKind::Driver => {
+                    (*lane).ops_in_flight -= 1;
+                    if entry.tag == abi::NO_TAG {
+                        (*lane).port_ops -= 1;
+                    } else if Lane::op_of_request_ended(lane, Tag(entry.tag)) {
+                        return;
+                    }
+                }
+                // Its number is free from here on, and may be another operation's when it is delivered.
+                OpKind::Timer(timer) => (&mut (*lane).timers)[timer as usize] = NO_OP,
+                OpKind::Dropped => {
+                    (*lane).stopped_timers -= 1;
                     return;
                 }
             }
@@ -328,9 +363,6 @@ impl Lane {
             match entry.kind {
                 OpKind::Dropped => {}
                 OpKind::Timer(timer) => {
-                    if (&(*lane).timers)[timer as usize] == id {
-                        (&mut (*lane).timers)[timer as usize] = NO_OP;
-                    }
                     if let Some(call) = bound.timer {
                         (*lane).gate.enter(Entry::Timer);
                         call(bound.queue, timer);

@@ -1,12 +1,16 @@
-//! Buffered writes that the ring would hand to a kernel worker one by one.
+//! Buffered files, past the ring where the ring is the slow way.
 //!
-//! Most file systems cannot promise that a buffered write will not sleep, so io_uring passes each to
-//! a worker thread: measured on ext4, a third of what plain `pwrite` does. Here the writes of one
-//! turn of the loop go together, in one of two ways:
+//! *Writes.* Most file systems cannot promise that a buffered write will not sleep, so io_uring passes
+//! each to a worker thread: measured on ext4, a third of what plain `pwrite` does. Here the writes of
+//! one turn of the loop go together, in one of two ways:
 //!
 //! - *inline*, by the queue itself, when the queue serves one port only and writes have been quick of
 //!   late: a write that sleeps then keeps nobody waiting but its own device;
 //! - else through this queue's writer thread, one hand-over for the whole batch.
+//!
+//! *Reads.* The first few of a turn are tried with `RWF_NOWAIT`, which never sleeps: what is in the
+//! page cache is there at once, and a lone request costs one turn of the loop instead of two. What is
+//! not in the cache goes to the ring.
 //!
 //! Either way the operation is the shell's: its completion goes to whichever driver serves the port.
 
@@ -26,6 +30,17 @@ const QUICK_NS: u64 = 1_000_000;
 const CAUTION_NS: u64 = 10_000_000;
 const LONGEST_CAUTION_NS: u64 = 1_000_000_000;
 const CALM: u32 = 64;
+
+/// Reads that are tried inline in one turn; more go to the ring, which does them in one call.
+const READS: u32 = 4;
+
+/// A buffered file.
+#[derive(Clone, Debug)]
+pub(crate) struct Buffered {
+    pub(crate) file: Arc<OwnedFd>,
+    /// The ring would hand writes to it to a worker.
+    pub(crate) slow_writes: bool,
+}
 
 /// A write to be done.
 #[derive(Debug)]
@@ -71,9 +86,9 @@ struct Desk {
     remote: Arc<Remote>,
 }
 
-/// One queue's writes.
+/// One queue's reads and writes past its ring.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(crate) struct FileIo {
     desk: Arc<Desk>,
     started: bool,
     batch: Batch,
@@ -81,12 +96,13 @@ pub(crate) struct Writer {
     cautious_until_ns: u64,
     caution_ns: u64,
     quick: u32,
+    reads: u32,
 }
 
-impl Writer {
-    pub(crate) fn new(remote: Arc<Remote>) -> Writer {
+impl FileIo {
+    pub(crate) fn new(remote: Arc<Remote>) -> FileIo {
         let desk = Desk { shared: Mutex::default(), ready: Condvar::new(), done: Mutex::default(), remote };
-        Writer {
+        FileIo {
             desk: Arc::new(desk),
             started: false,
             batch: Batch::default(),
@@ -94,6 +110,7 @@ impl Writer {
             cautious_until_ns: 0,
             caution_ns: CAUTION_NS,
             quick: 0,
+            reads: 0,
         }
     }
 
@@ -124,6 +141,34 @@ impl Writer {
         self.batch.writes.push(write);
     }
 
+    /// Reads into `parts` if that can be done at once; false: it is for the ring.
+    ///
+    /// # Safety
+    /// `parts` point to writable memory.
+    pub(crate) unsafe fn read(
+        &mut self,
+        id: u32,
+        offset: u64,
+        parts: &[libc::iovec],
+        file: &OwnedFd,
+    ) -> bool {
+        if self.reads == READS {
+            return false;
+        }
+        self.reads += 1;
+        let Ok(offset) = i64::try_from(offset) else { return false };
+        let (vectors, count) = (parts.as_ptr(), parts.len() as i32);
+        // SAFETY: the caller's promise; an open descriptor.
+        let n = unsafe { libc::preadv2(file.as_raw_fd(), vectors, count, offset, libc::RWF_NOWAIT) };
+        let whole: usize = parts.iter().map(|p| p.iov_len).sum();
+        // Less than the whole: the rest is not in the cache, or the file ends. The ring can tell.
+        if usize::try_from(n) != Ok(whole) {
+            return false;
+        }
+        self.inline_done.push((id, n as i64));
+        true
+    }
+
     /// Decides from how long an inline write took whether the next may be inline too.
     fn learn(&mut self, begun_ns: u64, ended_ns: u64) {
         if ended_ns.saturating_sub(begun_ns) > QUICK_NS {
@@ -152,6 +197,7 @@ impl Writer {
 
     /// The end of a turn: hands the batch over.
     pub(crate) fn submit(&mut self) {
+        self.reads = 0;
         if self.batch.writes.is_empty() {
             return;
         }
@@ -182,7 +228,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for FileIo {
     fn drop(&mut self) {
         lock(&self.desk.shared).over = true;
         self.desk.ready.notify_one();
