@@ -18,63 +18,79 @@ const SHAPE: Shape = Shape { size: 4096, depth: 32, write: false };
 /// same for everybody, and for times without a swap.
 const WINDOW: Duration = Duration::from_millis(50);
 
-/// What one series of swaps showed.
+/// What swaps showed; all times in nanoseconds.
+#[derive(Default)]
 struct Series {
-    /// The daemon's own word for the time in which no request entered a driver; the peer has none.
-    pause: Option<Spread>,
+    /// The daemon's own word for the time in which no request could enter a driver; the peer has none.
+    pause: Vec<u64>,
     /// From the command to its answer.
-    command: Spread,
+    command: Vec<u64>,
     /// The longest request that a client had in flight in the window of each swap.
-    stall: Spread,
+    stall: Vec<u64>,
     /// The same in windows without a swap: what the machine does to requests anyhow.
-    calm: Spread,
+    calm: Vec<u64>,
     held: u64,
     adopted: u64,
 }
 
-/// Steadfast's series and the peer's, for each backing.
+impl Series {
+    fn extend(&mut self, more: Series) {
+        self.pause.extend(more.pause);
+        self.command.extend(more.command);
+        self.stall.extend(more.stall);
+        self.calm.extend(more.calm);
+        self.held += more.held;
+        self.adopted += more.adopted;
+    }
+
+    fn print(&self, who: &str) {
+        println!("  {who}: command and answer            {}", Spread::of_ns(&self.command));
+        println!("  {who}: client's longest request      {}", Spread::of_ns(&self.stall));
+        println!("  {who}: the same without a swap       {}", Spread::of_ns(&self.calm));
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "command": Spread::of_ns(&self.command).json(), "stall": Spread::of_ns(&self.stall).json(),
+            "calm": Spread::of_ns(&self.calm).json(), "held": self.held, "adopted": self.adopted,
+        })
+    }
+}
+
+/// Steadfast's swaps and the peer's, for each backing, taking turns.
 pub(crate) fn measure(effort: Effort) -> Result<Value> {
     let with_peer = here("qemu-storage-daemon");
+    let swaps = effort.swaps / effort.rounds;
     let mut rows = Vec::new();
     for backing in [Backing::Null, Backing::Memory, Backing::File] {
+        let (mut ours, mut peer) = (Series::default(), Series::default());
+        for _ in 0..effort.rounds {
+            ours.extend(steadfast(backing, swaps)?);
+            if with_peer {
+                peer.extend(qemu(backing, swaps)?);
+            }
+        }
+        let (pause, reopen) = (Spread::of_ns(&ours.pause), Spread::of_ns(&peer.command));
         println!(
             "\n{}: {} swaps under 4 KiB random reads at depth {}",
             backing.name(),
-            effort.swaps,
+            ours.pause.len(),
             SHAPE.depth
         );
-        let ours = steadfast(backing, effort.swaps)?;
-        println!("  steadfast: pause, from the receipt    {}", show(ours.pause));
-        lines("steadfast", &ours);
+        println!("  steadfast: pause, from the receipt    {pause}");
+        ours.print("steadfast");
         println!("  steadfast: {} requests adopted in flight, {} held", ours.adopted, ours.held);
-        let mut row = json!({
-            "backing": backing.name(), "swaps": effort.swaps, "pause": ours.pause.map(Spread::json),
-            "stall": ours.stall.json(), "calm": ours.calm.json(), "command": ours.command.json(),
-            "held": ours.held, "adopted": ours.adopted,
-        });
+        let mut row = json!({ "backing": backing.name(), "pause": pause.json(), "steadfast": ours.json() });
         if with_peer {
-            let peer = qemu(backing, effort.swaps)?;
-            lines("qemu-s-d ", &peer);
-            row["peer"] = json!({ "stall": peer.stall.json(), "calm": peer.calm.json(), "command": peer.command.json() });
-            if let Some(pause) = ours.pause {
-                println!("  = its blockdev-reopen over our pause: {}", peer.command.ratio(pause));
-                row["ratio_p50"] = json!(peer.command.p50 / pause.p50);
-                row["ratio_p99"] = json!(peer.command.p99 / pause.p99);
-            }
+            peer.print("qemu-s-d ");
+            println!("  = its blockdev-reopen over our pause: {}", reopen.ratio(pause));
+            row["qemu-storage-daemon"] = peer.json();
+            row["ratio_p50"] = json!(reopen.p50 / pause.p50);
+            row["ratio_p99"] = json!(reopen.p99 / pause.p99);
         }
         rows.push(row);
     }
     Ok(Value::Array(rows))
-}
-
-fn lines(who: &str, series: &Series) {
-    println!("  {who}: command and answer            {}", series.command);
-    println!("  {who}: client's longest request      {}", series.stall);
-    println!("  {who}: the same without a swap       {}", series.calm);
-}
-
-fn show(spread: Option<Spread>) -> String {
-    spread.map_or_else(|| "unknown".to_owned(), |s| s.to_string())
 }
 
 /// The modules to alternate between.
@@ -110,7 +126,7 @@ fn steadfast(backing: Backing, swaps: usize) -> Result<Series> {
     })?;
     let sum = |field: &str| receipts.iter().filter_map(|r| r[field].as_u64()).sum();
     Ok(Series {
-        pause: Some(Spread::of_ns(receipts.iter().filter_map(|r| r["pause_ns"].as_u64()))),
+        pause: receipts.iter().filter_map(|r| r["pause_ns"].as_u64()).collect(),
         held: sum("held"),
         adopted: sum("adopted"),
         ..seen(load, &times)?
@@ -163,11 +179,9 @@ fn seen(load: Load, (commands, calm): &Times) -> Result<Series> {
         window.map(|s| s.end - s.begin).max().unwrap_or(0)
     };
     Ok(Series {
-        pause: None,
-        command: Spread::of_ns(commands.iter().map(|c| c.end - c.begin)),
-        stall: Spread::of_ns(commands.iter().map(|c| longest(c.begin))),
-        calm: Spread::of_ns(calm.iter().map(|begin| longest(*begin))),
-        held: 0,
-        adopted: 0,
+        command: commands.iter().map(|c| c.end - c.begin).collect(),
+        stall: commands.iter().map(|c| longest(c.begin)).collect(),
+        calm: calm.iter().map(|begin| longest(*begin)).collect(),
+        ..Series::default()
     })
 }

@@ -23,8 +23,8 @@ pub(crate) struct Spread {
 
 impl Spread {
     /// Of values in nanoseconds.
-    pub(crate) fn of_ns(values: impl IntoIterator<Item = u64>) -> Spread {
-        let us: Vec<f64> = values.into_iter().map(|n| n as f64 / 1000.0).collect();
+    pub(crate) fn of_ns(values: &[u64]) -> Spread {
+        let us: Vec<f64> = values.iter().map(|n| *n as f64 / 1000.0).collect();
         Spread { p50: percentile(&us, 50.0), p99: percentile(&us, 99.0), max: percentile(&us, 100.0) }
     }
 
