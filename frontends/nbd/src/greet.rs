@@ -176,6 +176,35 @@ impl Greeter {
         unsafe { rt.push(me, token::RECEIVE, entry) };
     }
 
+    fn received(&mut self, result: i32) {
+        self.receiving = false;
+        match result {
+            _ if !matches!(self.fate, Fate::Open) => {}
+            0 => {
+                tracing::debug!(client = %self.peer, "gone in the handshake");
+                self.fate = Fate::Drop;
+            }
+            1.. => {
+                self.used += result as usize;
+                self.feed();
+            }
+            _ => self.drop_client(&socket::text(-result)),
+        }
+    }
+
+    fn sent(&mut self, rt: &mut Reactor, me: FrontendId, result: i32) {
+        self.send_in_flight = false;
+        if result < 0 {
+            return self.drop_client(&socket::text(-result));
+        }
+        self.sent += result as usize;
+        if self.sent < self.sending.len()
+            && let Some(fd) = self.socket.as_ref().map(AsRawFd::as_raw_fd)
+        {
+            self.push_send(rt, me, fd);
+        }
+    }
+
     /// Does what is next: send, receive, or go.
     fn go_on(&mut self, rt: &mut Reactor, me: FrontendId) {
         let Some(fd) = self.socket.as_ref().map(AsRawFd::as_raw_fd) else { return };
@@ -234,35 +263,8 @@ impl Greeter {
 impl Frontend for Greeter {
     fn ring(&mut self, rt: &mut Reactor, me: FrontendId, token: u32, result: i32, _flags: u32) {
         match token {
-            token::RECEIVE => {
-                self.receiving = false;
-                match result {
-                    _ if !matches!(self.fate, Fate::Open) => {}
-                    0 => {
-                        tracing::debug!(client = %self.peer, "gone in the handshake");
-                        self.fate = Fate::Drop;
-                    }
-                    1.. => {
-                        self.used += result as usize;
-                        self.feed();
-                    }
-                    _ => self.drop_client(&socket::text(-result)),
-                }
-            }
-            token::SEND => {
-                self.send_in_flight = false;
-                match result {
-                    0.. => {
-                        self.sent += result as usize;
-                        if self.sent < self.sending.len() {
-                            if let Some(fd) = self.socket.as_ref().map(AsRawFd::as_raw_fd) {
-                                self.push_send(rt, me, fd);
-                            }
-                        }
-                    }
-                    _ => self.drop_client(&socket::text(-result)),
-                }
-            }
+            token::RECEIVE => self.received(result),
+            token::SEND => self.sent(rt, me, result),
             _ => {
                 self.timing = false;
                 if result == -libc::ETIME && !matches!(self.fate, Fate::Serve(_)) {

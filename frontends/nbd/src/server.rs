@@ -152,14 +152,15 @@ impl Frontend for Acceptor {
 
     fn flush(&mut self, rt: &mut Reactor, me: FrontendId) {
         if !self.stopping {
-            if !self.accepting && !self.backing_off {
-                if let Some(listener) = &self.listener {
-                    let fd = types::Fd(listener.socket.as_raw_fd());
-                    let entry = opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build();
-                    self.accepting = true;
-                    // SAFETY: the operation uses no memory; the socket stays open until it completes.
-                    unsafe { rt.push(me, token::ACCEPT, entry) };
-                }
+            if !self.accepting
+                && !self.backing_off
+                && let Some(listener) = &self.listener
+            {
+                let fd = types::Fd(listener.socket.as_raw_fd());
+                let entry = opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build();
+                self.accepting = true;
+                // SAFETY: the operation uses no memory; the socket stays open until it completes.
+                unsafe { rt.push(me, token::ACCEPT, entry) };
             }
             return;
         }

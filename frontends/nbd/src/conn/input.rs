@@ -34,7 +34,7 @@ impl Input {
         buffer[..front.len()].copy_from_slice(front);
         let none = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
         // SAFETY: a `msghdr` is integers and pointers, for which zeroes are valid.
-        let message = unsafe { Box::<libc::msghdr>::new_zeroed().assume_init() };
+        let message = Box::new(unsafe { std::mem::zeroed::<libc::msghdr>() });
         Input {
             buffer,
             start: 0,

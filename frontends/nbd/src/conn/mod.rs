@@ -13,9 +13,11 @@
 
 mod finish;
 mod input;
+mod life;
 mod open;
 mod output;
 mod pump;
+mod waves;
 
 use crate::export::Agreed;
 use crate::request::Session;
@@ -24,11 +26,10 @@ use input::Input;
 use io_uring::opcode;
 use open::Table;
 use output::{Output, Sent};
-use pump::{Head, WAVE, WavePart};
-use std::fmt;
+use pump::Head;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Duration;
 use steadfast_runtime::{DeviceClaim, DeviceInfo, Frontend, FrontendId, LaneId, Reactor, Tag};
+use waves::{WAVE, WavePart};
 
 /// Tokens of ring operations.
 mod token {
@@ -37,11 +38,6 @@ mod token {
     pub(super) const LINGER: u32 = 2;
     pub(super) const START: u32 = 3;
 }
-
-/// How long a client may take to read its last replies.
-const LINGER: Duration = Duration::from_secs(10);
-/// The same when the server is stopping.
-const LINGER_AT_STOP: Duration = Duration::from_secs(2);
 
 /// Everything that goes from the handshake to the connection.
 #[derive(Debug)]
@@ -184,72 +180,6 @@ impl Connection {
         rt.free(self.lane, tag);
     }
 
-    /// Takes no more requests; those in flight are answered, then the connection closes.
-    fn end(&mut self, rt: &mut Reactor, me: FrontendId, reason: impl fmt::Display) {
-        self.end_within(rt, me, LINGER, reason);
-    }
-
-    fn end_within(&mut self, rt: &mut Reactor, me: FrontendId, linger: Duration, reason: impl fmt::Display) {
-        if self.life != Life::Serving {
-            return;
-        }
-        self.life = Life::Ending;
-        self.reason = reason.to_string();
-        self.quit_head(rt);
-        if self.input.in_flight() {
-            rt.cancel(me, token::RECEIVE);
-        }
-        if !self.may_leave() {
-            self.lingering = true;
-            rt.timeout(me, token::LINGER, linger);
-        }
-        self.mark(rt, me);
-    }
-
-    /// The socket can't be used any more.
-    fn die(&mut self, rt: &mut Reactor, me: FrontendId, reason: impl fmt::Display) {
-        if self.life == Life::Dead {
-            return;
-        }
-        if self.life == Life::Serving {
-            self.reason = reason.to_string();
-        }
-        self.life = Life::Dead;
-        self.quit_head(rt);
-        crate::socket::shutdown(&self.socket);
-        self.discard(rt);
-        if self.input.in_flight() {
-            rt.cancel(me, token::RECEIVE);
-        }
-        if self.output.in_flight() {
-            rt.cancel(me, token::SEND);
-        }
-        self.mark(rt, me);
-    }
-
-    /// Nothing of this connection is with the kernel or a device.
-    fn may_leave(&self) -> bool {
-        let with_kernel = self.starting || self.input.in_flight() || !self.output.is_empty();
-        self.life != Life::Serving && self.in_flight == 0 && !with_kernel
-    }
-
-    /// Removes the connection if nothing holds it. `self` is not to be used after true.
-    fn leave(&mut self, rt: &mut Reactor, me: FrontendId) -> bool {
-        if !self.may_leave() {
-            return false;
-        }
-        if self.lingering {
-            // Comes back to `ring`, and then here again.
-            rt.cancel(me, token::LINGER);
-            return false;
-        }
-        debug_assert_eq!(self.held, 0);
-        tracing::info!(client = %self.peer, export = self.claim.info.name, requests = self.requests,
-            reason = self.reason, "closed");
-        rt.remove_frontend(me);
-        true
-    }
-
     fn received(&mut self, rt: &mut Reactor, me: FrontendId, result: i32) {
         if result > 0 {
             let direct = self.input.received(result as usize);
@@ -286,14 +216,6 @@ impl Connection {
                 }
             }
         }
-    }
-
-    fn discard(&mut self, rt: &mut Reactor) {
-        let Connection { output, held, lane, .. } = self;
-        output.discard(|tag| {
-            *held -= 1;
-            rt.free(*lane, tag);
-        });
     }
 
     fn recycle(&mut self, rt: &mut Reactor) {
@@ -378,7 +300,7 @@ impl Frontend for Connection {
     }
 
     fn stop(&mut self, rt: &mut Reactor, me: FrontendId) {
-        self.end_within(rt, me, LINGER_AT_STOP, "the server is stopping");
+        self.end_within(rt, me, life::LINGER_AT_STOP, "the server is stopping");
     }
 
     fn lane_gone(&mut self, rt: &mut Reactor, me: FrontendId, lane: LaneId) {

@@ -84,7 +84,7 @@ impl Output {
     /// For a connection that can have data in `slots` slots.
     pub(super) fn new(slots: usize) -> Output {
         // SAFETY: a `msghdr` is integers and pointers, for which zeroes are valid.
-        let message = unsafe { Box::<libc::msghdr>::new_zeroed().assume_init() };
+        let message = Box::new(unsafe { std::mem::zeroed::<libc::msghdr>() });
         Output { pending: Batch::new(slots), sending: Batch::new(slots), next: 0, message, in_flight: false }
     }
 

@@ -12,9 +12,6 @@ use steadfast_runtime::{BlockRequest, FrontendId, Reactor, Tag};
 /// Most bytes of an operation without data that go to the device at once. A driver may carry it out
 /// on the spot, and must not keep the queue for long.
 const PLAIN_PART: u64 = MAX_PAYLOAD as u64;
-/// Most slots in one wave of a large read.
-pub(super) const WAVE: usize = 16;
-
 /// The request that is not wholly submitted yet; those behind it wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Head {
@@ -30,16 +27,8 @@ pub(super) enum Head {
     Skip { left: u64, request: Request, errno: NbdErrno, why: &'static str },
 }
 
-/// One part of a wave.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct WavePart {
-    pub(super) tag: Tag,
-    pub(super) length: u64,
-    pub(super) done: bool,
-}
-
 /// How far the pump came.
-enum Progress {
+pub(super) enum Progress {
     /// Go on.
     Next,
     /// More bytes are needed.
@@ -110,7 +99,7 @@ impl Connection {
     }
 
     /// The length of the next part when `left` bytes are left.
-    fn part(&self, left: u64) -> u64 {
+    pub(super) fn part(&self, left: u64) -> u64 {
         left.min(self.part_bytes)
     }
 
@@ -258,7 +247,7 @@ impl Connection {
     }
 
     #[allow(clippy::too_many_arguments)] // one call of the runtime, spelt out
-    fn submit(
+    pub(super) fn submit(
         &mut self,
         rt: &mut Reactor,
         me: FrontendId,
@@ -289,86 +278,6 @@ impl Connection {
             at += length;
         }
         self.head = Head::None;
-        Progress::Next
-    }
-
-    /// A large read without reply chunks: its data must leave in order and in one piece. It is read
-    /// in waves of as many slots as there are. A reply of more than one wave has the connection for
-    /// itself.
-    fn waves(
-        &mut self,
-        rt: &mut Reactor,
-        me: FrontendId,
-        index: Index,
-        mut at: u64,
-        begun: bool,
-    ) -> Progress {
-        if !self.wave.is_empty() {
-            return self.end_wave(rt, me, index, at, begun);
-        }
-        let open = *self.table.get(index);
-        while at < open.length && self.wave.len() < WAVE {
-            let Some(tag) = self.slot(rt, me) else { break };
-            let length = self.part(open.length - at);
-            let part = self.wave.len() as u32;
-            self.wave.push(WavePart { tag, length, done: false });
-            self.submit(rt, me, tag, index, part, open.change, open.offset + at, length);
-            at += length;
-        }
-        self.head = Head::Waves { index, at, begun };
-        Progress::Blocked
-    }
-
-    fn end_wave(&mut self, rt: &mut Reactor, me: FrontendId, index: Index, at: u64, begun: bool) -> Progress {
-        if self.wave.iter().any(|part| !part.done) {
-            return Progress::Blocked;
-        }
-        let open = *self.table.get(index);
-        let last = at == open.length;
-        if open.errno != 0 {
-            return self.fail_wave(rt, me, index, begun);
-        }
-        if (begun || !last) && self.table.len() > 1 {
-            return Progress::Blocked;
-        }
-        if !begun {
-            let data = reply::Data {
-                cookie: open.cookie,
-                request_offset: open.offset,
-                offset: open.offset,
-                length: 0,
-                last,
-            };
-            self.output.header(reply::data(Headers::Simple, &data).as_bytes());
-        }
-        for part in self.wave.drain(..) {
-            self.output.data(rt.data(self.lane, part.tag), part.length as usize, part.tag);
-        }
-        self.head = Head::Waves { index, at, begun: true };
-        if last {
-            self.output.answered();
-            self.table.remove(index);
-            self.head = Head::None;
-        }
-        self.mark(rt, me);
-        Progress::Next
-    }
-
-    fn fail_wave(&mut self, rt: &mut Reactor, me: FrontendId, index: Index, begun: bool) -> Progress {
-        while let Some(part) = self.wave.pop() {
-            self.free(rt, part.tag);
-        }
-        let open = self.table.remove(index);
-        self.head = Head::None;
-        if begun {
-            // "No error" is out already: the protocol leaves nothing but to hang up.
-            let why =
-                format_args!("a read failed in the middle of its reply: errno {}", open.errno).to_string();
-            tracing::warn!(client = %self.peer, export = self.claim.info.name, "disconnecting: {why}");
-            self.die(rt, me, why);
-            return Progress::Blocked;
-        }
-        self.answer(&open);
         Progress::Next
     }
 

@@ -1,5 +1,5 @@
 //! What the tests of the protocol share.
-#![allow(dead_code)] // each test uses a part of it
+#![allow(dead_code, unreachable_pub)] // each test uses a part of it
 
 use steadfast_abi::block_feature as feature;
 use steadfast_nbd::export::{Agreed, Export, Exports};
