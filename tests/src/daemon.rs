@@ -1,5 +1,5 @@
 use crate::api::Api;
-use crate::{Result, TempDir, process, run, steadfast};
+use crate::{Result, TempDir, nbd, process, run, steadfast};
 use anyhow::{Context, bail};
 use serde_json::Value;
 use std::fs::File;
@@ -75,7 +75,7 @@ pub struct Daemon {
 impl Daemon {
     fn wait_ready(&mut self) -> Result {
         let begin = Instant::now();
-        while UnixStream::connect(&self.nbd).is_err() || UnixStream::connect(&self.control).is_err() {
+        while !nbd::answers(&self.nbd) || UnixStream::connect(&self.control).is_err() {
             if let Some(status) = self.child.try_wait()? {
                 self.ended = Some(status);
                 bail!("the daemon ended at its start, {status}:\n{}", self.log());
@@ -168,7 +168,7 @@ impl Daemon {
             self.ended = Some(status);
             bail!("the daemon has ended, {status}:\n{}", self.log());
         }
-        let mut client = crate::nbd::Client::connect(&self.nbd, device)?;
+        let mut client = nbd::Client::connect(&self.nbd, device)?;
         let error = client.read(0, 4096)?.err();
         match error {
             None => Ok(()),

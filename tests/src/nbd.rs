@@ -68,6 +68,17 @@ pub fn greet(socket: &Path, client_flags: u32) -> Result<UnixStream> {
     Ok(stream)
 }
 
+/// Is an NBD server there? Says hello and politely goodbye.
+pub fn answers(socket: &Path) -> bool {
+    let polite = || -> Result<()> {
+        let mut stream = greet(socket, 3)?;
+        // NBD_OPT_ABORT, which is acknowledged.
+        stream.write_all(&option(2, &[]))?;
+        option_reply(&mut stream).map(|_| ())
+    };
+    polite().is_ok()
+}
+
 /// The bytes of one option.
 pub fn option(number: u32, data: &[u8]) -> Vec<u8> {
     let mut bytes = magic::OPTION.to_be_bytes().to_vec();

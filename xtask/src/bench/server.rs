@@ -2,11 +2,10 @@
 
 use crate::tools::present;
 use anyhow::{Result, bail};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use steadfast_tests::{Daemon, Peer, Setup, TempDir};
+use steadfast_tests::{Daemon, Peer, Setup, TempDir, nbd};
 
 /// Bytes of the device that is measured.
 pub(crate) const SIZE: u64 = 1 << 30;
@@ -190,7 +189,7 @@ fn peer(dir: TempDir, mut command: Command, export: &'static str) -> Result<Serv
 /// Waits until the peer answers on its socket.
 pub(crate) fn wait_for(socket: &Path, peer: &mut Peer) -> Result<()> {
     let begin = Instant::now();
-    while UnixStream::connect(socket).is_err() {
+    while !nbd::answers(socket) {
         if peer.ended() || begin.elapsed() > Duration::from_secs(10) {
             bail!("the peer does not answer on {}", socket.display());
         }
