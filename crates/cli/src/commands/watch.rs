@@ -26,6 +26,10 @@ pub(crate) fn watch(
     client.events(&path, |happened| {
         if json {
             let data = &happened.data;
+            // A device that has come to rest is told twice; here a line is a change.
+            if happened.name == event::DEVICE && !board.is_news(data)? {
+                return Ok(true);
+            }
             output::print(&format!("{{\"event\":\"{}\",\"data\":{data}}}\n", happened.name))?;
             return Ok(true);
         }
@@ -75,6 +79,14 @@ impl Board {
             // A later daemon may send more.
             _ => Ok(String::new()),
         }
+    }
+
+    /// Whether a device is not as it was.
+    fn is_news(&mut self, data: &str) -> Result<bool, Failure> {
+        let device: Device = parse(data)?;
+        let news = self.rows.get(&device.name).is_none_or(|row| row.device != device);
+        self.device(device);
+        Ok(news)
     }
 
     fn device(&mut self, device: Device) -> String {
@@ -143,6 +155,7 @@ mod tests {
         board.take(event::RECEIPT, &receipt).expect("understood");
         let drawn = board.draw();
         assert!(drawn.contains("file 1.1.0 replaced file 1.0.0, pause 23.4 us"), "{drawn}");
+        assert!(!board.is_news(&device).expect("understood"), "the same again is no news");
         board.take(event::REMOVED, "\"vol0\"").expect("understood");
         assert!(!board.draw().contains("running"));
         assert_eq!(board.take("of a later version", "{}").expect("passed over"), "");

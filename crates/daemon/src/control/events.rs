@@ -73,12 +73,15 @@ fn stream(
     Sse::new(Receiver(receiver)).keep_alive(KeepAlive::default())
 }
 
+/// Devices as they were told last, and whether that was a change.
+type Known = BTreeMap<String, (Device, bool)>;
+
 /// Sends until the listener has gone.
 async fn follow(control: &Control, only: Option<String>, every: Duration, sender: &mpsc::Sender<Event>) {
     let mut receipts = control.app.receipts.listen();
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut known: BTreeMap<String, Device> = BTreeMap::new();
+    let mut known = Known::new();
     loop {
         let sent = tokio::select! {
             _ = ticks.tick() => look(control, only.as_deref(), &mut known, sender).await,
@@ -95,11 +98,12 @@ async fn follow(control: &Control, only: Option<String>, every: Duration, sender
     }
 }
 
-/// Sends the devices that are not as they were.
+/// Sends the devices that are not as they were, and once more those that have just come to rest, so
+/// that whoever computes rates sees that they are 0.
 async fn look(
     control: &Control,
     only: Option<&str>,
-    known: &mut BTreeMap<String, Device>,
+    known: &mut Known,
     sender: &mpsc::Sender<Event>,
 ) -> Option<()> {
     let mut devices = blocking(control, |app| app.devices()).await.ok()?;
@@ -111,21 +115,19 @@ async fn look(
         send(event::REMOVED, &name, sender).await?;
     }
     for device in devices {
-        if known.get(&device.name) != Some(&device) {
+        let before = known.get(&device.name);
+        let changed = before.is_none_or(|(before, _)| *before != device);
+        if changed || before.is_some_and(|(_, moving)| *moving) {
             send(event::DEVICE, &device, sender).await?;
-            known.insert(device.name.clone(), device);
         }
+        known.insert(device.name.clone(), (device, changed));
     }
     Some(())
 }
 
 /// Sends a receipt, if it is of a device that is listened to.
-async fn tell(
-    receipt: &Receipt,
-    known: &BTreeMap<String, Device>,
-    sender: &mpsc::Sender<Event>,
-) -> Option<()> {
-    if known.values().all(|device| device.port != receipt.port) {
+async fn tell(receipt: &Receipt, known: &Known, sender: &mpsc::Sender<Event>) -> Option<()> {
+    if known.values().all(|(device, _)| device.port != receipt.port) {
         return Some(());
     }
     send(event::RECEIPT, receipt, sender).await
