@@ -1,4 +1,4 @@
-use crate::client::{Client, segment};
+use crate::client::{Client, Event, segment};
 use crate::failure::{Exit, Failure};
 use crate::output::{self, Table, units};
 use serde::de::DeserializeOwned;
@@ -23,28 +23,22 @@ pub(crate) fn watch(
     let live = std::io::stdout().is_terminal();
     let mut board = Board::default();
     let mut first = true;
+    let mut reader = true;
     client.events(&path, |happened| {
-        if json {
-            let data = &happened.data;
-            // A device that has come to rest is told twice; here a line is a change.
-            if happened.name == event::DEVICE && !board.is_news(data)? {
-                return Ok(true);
+        let text = if json {
+            board.document(&happened)?
+        } else {
+            let change = board.take(&happened.name, &happened.data)?;
+            match (live, change.is_empty()) {
+                (true, _) => board.redraw(std::mem::take(&mut first)),
+                (false, false) => format!("{change}\n"),
+                (false, true) => String::new(),
             }
-            output::print(&format!("{{\"event\":\"{}\",\"data\":{data}}}\n", happened.name))?;
-            return Ok(true);
-        }
-        let change = board.take(&happened.name, &happened.data)?;
-        if live {
-            // Home, each line with what was right of it cleared, and what was below it: no flicker.
-            let table = board.draw().replace('\n', "\x1b[K\n");
-            let clear = if std::mem::take(&mut first) { "\x1b[2J" } else { "" };
-            output::print(&format!("{clear}\x1b[H{table}\x1b[J"))?;
-        } else if !change.is_empty() {
-            output::print(&format!("{change}\n"))?;
-        }
-        Ok(true)
+        };
+        reader = output::print_on(&text)?;
+        Ok(reader)
     })?;
-    Err(Failure::new("the daemon has stopped"))
+    if reader { Err(Failure::new("the daemon has stopped")) } else { Ok(Exit::Done) }
 }
 
 /// What is known of the devices.
@@ -81,6 +75,16 @@ impl Board {
         }
     }
 
+    /// An event as one line of JSON; empty when it is no change, as of a device that has come to rest,
+    /// which is told twice.
+    fn document(&mut self, happened: &Event) -> Result<String, Failure> {
+        let Event { name, data } = happened;
+        if name == event::DEVICE && !self.is_news(data)? {
+            return Ok(String::new());
+        }
+        Ok(format!("{{\"event\":\"{name}\",\"data\":{data}}}\n"))
+    }
+
     /// Whether a device is not as it was.
     fn is_news(&mut self, data: &str) -> Result<bool, Failure> {
         let device: Device = parse(data)?;
@@ -107,6 +111,14 @@ impl Board {
         );
         self.rows.insert(device.name.clone(), Row { device, seen: now, rate });
         line
+    }
+
+    /// The table over what is on the screen: each line with what was right of it cleared, and what was
+    /// below it. Clearing everything each time would flicker.
+    fn redraw(&self, first: bool) -> String {
+        let table = self.draw().replace('\n', "\x1b[K\n");
+        let clear = if first { "\x1b[2J" } else { "" };
+        format!("{clear}\x1b[H{table}\x1b[J")
     }
 
     fn draw(&self) -> String {
