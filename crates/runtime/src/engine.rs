@@ -4,9 +4,9 @@
 
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, lock};
-use crate::info::{DeviceClaim, DeviceInfo, HandleSummary, PortInfo, PortState, RegionSummary};
+use crate::info::{DeviceClaim, DeviceInfo, HandleSummary, PortInfo, PortState};
 use crate::lane::Lane;
-use crate::port::{Port, PortInner, SlotMemory};
+use crate::port::{Port, PortInner, RegionMemory, SlotMemory};
 use crate::reactor::Reactor;
 use crate::{LaneId, PortId};
 use std::collections::BTreeMap;
@@ -437,7 +437,7 @@ fn port_info(port: &Port) -> PortInfo {
             + inner.serving.as_ref().map_or(0, |i| i.faults.load(Ordering::Relaxed)),
         params: inner.given.clone(),
         handles: inner.handles.iter().enumerate().filter_map(handle).collect(),
-        regions: inner.regions.iter().map(|r| RegionSummary { name: r.name.clone(), size: r.size }).collect(),
+        regions: inner.regions.iter().flatten().map(RegionMemory::summary).collect(),
         devices: inner.devices.iter().map(|d| port.device_info(d)).collect(),
         last_receipt: inner.last_receipt.clone(),
     }

@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_told_is_data() {
-        let pipe = std::io::pipe().expect("pipe");
+        let pipe = io::pipe().expect("pipe");
         let extents = seek(pipe.0.as_raw_fd(), 0, 4096, 8);
         assert_eq!(extents, [Extent { length: 4096, flags: 0 }], "a pipe cannot seek");
     }

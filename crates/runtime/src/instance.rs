@@ -5,7 +5,7 @@
 use crate::fileio::Buffered;
 use crate::handle::lock;
 use crate::memory::Mapping;
-use crate::port::{PDU_STRIDE, Port, SLOT_STRIDE};
+use crate::port::{PDU_STRIDE, Port, RegionMemory, SLOT_STRIDE};
 use crate::services;
 use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
@@ -26,6 +26,15 @@ pub(crate) enum Stage {
     Prepare = 1,
     Connect = 2,
     Disconnect = 3,
+    /// In `queue_stop`.
+    Stop = 4,
+}
+
+/// What a driver got from its port that was not there before.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    pub(crate) handles: Vec<u32>,
+    pub(crate) regions: Vec<u32>,
 }
 
 /// Addresses that a lane needs at hand once `prepare` has run.
@@ -52,6 +61,8 @@ pub(crate) struct Instance {
     stage: AtomicU8,
     /// Handles that the driver has opened or found.
     pub(crate) handles: Mutex<Vec<u32>>,
+    /// Taken back when the driver never comes to serve.
+    pub(crate) made: Mutex<Made>,
     last_error: Mutex<String>,
     pub(crate) faults: AtomicU64,
     cx: CxPort,
@@ -143,6 +154,7 @@ impl Instance {
             tables: OnceLock::new(),
             stage: AtomicU8::new(Stage::Idle as u8),
             handles: Mutex::default(),
+            made: Mutex::default(),
             last_error: Mutex::default(),
             faults: AtomicU64::new(0),
             cx,
@@ -180,6 +192,7 @@ impl Instance {
     }
 
     fn call(&self, what: &str, stage: Stage, f: impl FnOnce() -> i32) -> Result<(), String> {
+        lock(&self.last_error).clear();
         self.stage.store(stage as u8, Ordering::Relaxed);
         let result = f();
         self.stage.store(Stage::Idle as u8, Ordering::Relaxed);
@@ -202,7 +215,9 @@ impl Instance {
         let inner = lock(&self.port.inner);
         let files = inner.handles.iter().map(|h| h.as_ref().map_or(u32::MAX, |h| h.fixed)).collect();
         let buffered = inner.handles.iter().map(|h| h.as_ref()?.buffered.clone()).collect();
-        let regions = inner.regions.iter().map(|r| (r.map.base() as usize, r.size)).collect();
+        let regions = &inner.regions;
+        let place = |r: &RegionMemory| (r.map.base() as usize, r.size);
+        let regions = regions.iter().map(|r| r.as_ref().map_or((0, 0), place)).collect();
         let _ = self.tables.set(Tables { files, buffered, regions });
         Ok(())
     }
@@ -214,7 +229,7 @@ impl Instance {
         // SAFETY: the port is held: nobody is in another entry point of it.
         self.call("connect", Stage::Connect, || unsafe { connect(self.cx()) })?;
         self.start_queues().inspect_err(|_| {
-            let _ = self.disconnect_only();
+            let _ = self.disconnect_quietly();
         })
     }
 
@@ -234,8 +249,11 @@ impl Instance {
     fn stop_queues(&self, count: usize) {
         let Some(stop) = self.module.driver().queue_stop else { return };
         for i in (0..count).rev() {
-            // SAFETY: the port is held, the queue was started.
-            unsafe { stop(self.queue(i)) };
+            let _ = self.call("queue_stop", Stage::Stop, || {
+                // SAFETY: the port is held, the queue was started.
+                unsafe { stop(self.queue(i)) };
+                0
+            });
         }
     }
 
@@ -255,6 +273,12 @@ impl Instance {
     /// Undoes a `connect` that succeeded, without touching the state that the old driver left.
     pub(crate) fn undo_connect(&self) -> Result<(), String> {
         self.stop_queues(self.queues.len());
+        self.disconnect_quietly()
+    }
+
+    /// `disconnect` of a driver that did not come to serve: the state it leaves is not wanted, the one
+    /// that was there is.
+    fn disconnect_quietly(&self) -> Result<(), String> {
         let kept = std::mem::take(&mut lock(&self.port.inner).states);
         let result = self.disconnect_only();
         lock(&self.port.inner).states = kept;
@@ -266,7 +290,9 @@ impl Instance {
         let reconnect = self.module.driver().reconnect.ok_or("reconnect is missing")?;
         // SAFETY: as for `connect`.
         self.call("reconnect", Stage::Connect, || unsafe { reconnect(self.cx()) })?;
-        self.start_queues()
+        self.start_queues().inspect_err(|_| {
+            let _ = self.disconnect_quietly();
+        })
     }
 
     /// Lets the driver convert the PDU of a request in flight that another driver issued.

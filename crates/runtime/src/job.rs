@@ -18,11 +18,11 @@ use crate::engine::Remote;
 use crate::handle::lock;
 use crate::instance::Instance;
 use crate::lane::Lane;
-use crate::port::{PDU_STRIDE, Port};
+use crate::port::{Left, PDU_STRIDE, Port};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use steadfast_shell::receipt::Mode;
 use steadfast_shell::update::{Action, Input, Update};
 
@@ -69,10 +69,13 @@ pub(crate) struct Job {
     pub(crate) mode: Mode,
     /// Schema of the PDUs in flight, when the new driver must convert them.
     pub(crate) convert: Option<String>,
+    /// Size of the PDUs in flight.
+    old_pdu: usize,
     pub(crate) update: Mutex<Update>,
     pub(crate) parts: Vec<Mutex<Part>>,
     verdict: AtomicU8,
     begun: AtomicBool,
+    given_up: AtomicBool,
     unheld: AtomicU32,
     unsettled: AtomicU32,
     unreleased: AtomicU32,
@@ -90,7 +93,11 @@ impl Job {
         finished: SyncSender<()>,
     ) -> Job {
         let queues = port.queues.len();
-        let pdu = old.as_ref().map_or(0, |i| i.module.driver().pdu_size as usize).min(PDU_STRIDE);
+        let pdu = match &old {
+            Some(old) => old.module.driver().pdu_size as usize,
+            None => lock(&port.inner).left.as_ref().map_or(0, Left::pdu_size),
+        };
+        let pdu = pdu.min(PDU_STRIDE);
         // Room for every PDU is made here, before the pause.
         let part = |i: usize| {
             let slots = port.memory[i].count as usize;
@@ -111,6 +118,8 @@ impl Job {
             parts,
             verdict: AtomicU8::new(Verdict::Undecided as u8),
             begun: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
+            old_pdu: pdu,
             unheld: AtomicU32::new(n),
             unsettled: AtomicU32::new(n),
             unreleased: AtomicU32::new(n),
@@ -132,8 +141,14 @@ impl Job {
         self.verdict.store(verdict as u8, Ordering::Release);
     }
 
-    fn old_pdu_size(&self) -> usize {
-        self.old.as_ref().map_or(0, |i| i.module.driver().pdu_size as usize)
+    /// Every queue has taken part to the end.
+    pub(crate) fn is_over(&self) -> bool {
+        self.unreleased.load(Ordering::Acquire) == 0
+    }
+
+    /// The old driver finishes what it has in flight. Without an old driver nobody could.
+    fn drains(&self) -> bool {
+        self.mode == Mode::Drain && self.old.is_some()
     }
 
     /// A queue holds: start_update. Called once per queue, on its thread.
@@ -147,7 +162,7 @@ impl Job {
         }
         // SAFETY: as promised; see the rules in `lane`.
         unsafe {
-            Lane::close(lane, self.mode == Mode::Adopt);
+            Lane::close(lane, !self.drains());
             let index = (*lane).index;
             if let Some(new) = &self.new {
                 new.bind(index, lane.cast());
@@ -155,7 +170,7 @@ impl Job {
             let mut part = lock(&self.parts[index]);
             part.hold_ns = now;
             part.in_flight_at_hold = (*lane).slots.issued();
-            if self.mode == Mode::Drain {
+            if self.drains() {
                 Lane::cancel_port_ops(lane);
             }
         }
@@ -163,6 +178,11 @@ impl Job {
             let mut update = lock(&self.update);
             if update.action() == Action::StartUpdate {
                 update.step(Input::Ok, now_ns());
+                drop(update);
+                // What they have in flight counts from now on, and may end it.
+                if self.drains() {
+                    self.wake_others();
+                }
             }
         }
     }
@@ -173,7 +193,11 @@ impl Job {
     /// As for `hold`.
     pub(crate) unsafe fn settle(&self, lane: *mut Lane) -> bool {
         // SAFETY: as promised.
-        let busy = unsafe { if self.mode == Mode::Adopt { 0 } else { (*lane).busy() } };
+        let busy = unsafe {
+            // The driver is not entered after the seal, and so not for what it has gathered either.
+            Lane::commit(lane);
+            if self.drains() { (*lane).busy() } else { 0 }
+        };
         if busy > 0 {
             let mut update = lock(&self.update);
             if update.action() == Action::Settle
@@ -192,7 +216,7 @@ impl Job {
                 part.adopted = (*lane).slots.issued();
                 if self.convert.is_some() {
                     let part = &mut *part;
-                    (*lane).save_pdus(self.old_pdu_size(), &mut part.tags, &mut part.pdus);
+                    (*lane).save_pdus(self.old_pdu, &mut part.tags, &mut part.pdus);
                 }
             } else {
                 part.drained = part.in_flight_at_hold;
@@ -229,7 +253,7 @@ impl Job {
                 }
                 Action::Cancel => break self.decide(Verdict::Old),
                 _ => {
-                    lock(&self.port.inner).serving = None;
+                    self.strand();
                     break self.decide(Verdict::Nobody);
                 }
             };
@@ -246,7 +270,7 @@ impl Job {
         let reads = &new.module.manifest().state_read;
         let mut inner = lock(&self.port.inner);
         inner.announced.clear();
-        if self.old.is_none() || reads.is_empty() || inner.states.is_empty() {
+        if reads.is_empty() || inner.states.is_empty() {
             return Ok(());
         }
         if reads.iter().any(|schema| inner.states.iter().any(|(known, _)| *known == schema.to_string())) {
@@ -261,7 +285,11 @@ impl Job {
     fn connect(&self) -> Result<(), String> {
         let Some(new) = &self.new else { return Ok(()) };
         new.connect()?;
-        let checked = self.adopt(new).and_then(|()| self.check_devices());
+        let wanted = || {
+            let late = self.given_up.load(Ordering::Acquire);
+            if late { Err("connect returned too late".to_owned()) } else { Ok(()) }
+        };
+        let checked = self.adopt(new).and_then(|()| self.check_devices()).and_then(|()| wanted());
         checked.inspect_err(|_| {
             self.restore_pdus();
             if let Err(e) = new.undo_connect() {
@@ -281,7 +309,7 @@ impl Job {
     }
 
     fn restore_pdus(&self) {
-        let size = self.old_pdu_size();
+        let size = self.old_pdu;
         if size == 0 {
             return;
         }
@@ -317,10 +345,21 @@ impl Job {
         result
     }
 
+    /// Nobody serves from here on. What the next driver must know of the last one is kept.
+    fn strand(&self) {
+        let mut inner = lock(&self.port.inner);
+        inner.serving = None;
+        if let Some(old) = &self.old {
+            let manifest = old.module.manifest().clone();
+            inner.left = Some(Left { manifest, release: old.module.release() });
+        }
+    }
+
     /// The new driver serves from here on: its devices and its instance become the port's.
     fn finish(&self) {
         let mut inner = lock(&self.port.inner);
         inner.serving.clone_from(&self.new);
+        inner.left = None;
         if self.new.is_some() {
             inner.devices = std::mem::take(&mut inner.announced);
             inner.swaps += u64::from(self.old.is_some());
@@ -344,8 +383,16 @@ impl Job {
 
     /// Gives the transaction up, if it has not come to a verdict, because a queue does not answer.
     pub(crate) fn abandon(&self, why: &str) {
+        self.given_up.store(true, Ordering::Release);
         // Locked for long means that a driver does not return from `connect` or the like.
-        let Ok(mut update) = self.update.try_lock() else { return };
+        let locked = (0..100).find_map(|_| {
+            let update = self.update.try_lock().ok();
+            if update.is_none() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            update
+        });
+        let Some(mut update) = locked else { return };
         if matches!(update.action(), Action::StartUpdate | Action::Settle)
             && update.step(Input::Abandon(why.to_owned()), now_ns()) == Action::Cancel
         {

@@ -3,9 +3,10 @@
 use crate::engine::Remote;
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, Handle, OpenSpec, Opened, lock, open_file};
-use crate::instance::Instance;
+use crate::instance::{Instance, Made};
+use crate::job::Job;
 use crate::memory::{Mapping, pages};
-use crate::{DeviceInfo, PortId};
+use crate::{DeviceInfo, PortId, RegionSummary};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::AsRawFd;
@@ -13,7 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use steadfast_abi as abi;
 use steadfast_abi::block_feature;
-use steadfast_shell::receipt::Receipt;
+use steadfast_shell::manifest::Manifest;
+use steadfast_shell::receipt::{Receipt, Release};
 
 /// Bytes from one request header to the next.
 pub(crate) const SLOT_STRIDE: usize = 64;
@@ -116,6 +118,19 @@ pub(crate) const PROMISES: u64 = block_feature::FLUSH
     | block_feature::STATUS
     | block_feature::MULTI_CONN;
 
+/// The driver that served a port before nobody did.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub(crate) manifest: Manifest,
+    pub(crate) release: Release,
+}
+
+impl Left {
+    pub(crate) fn pdu_size(&self) -> usize {
+        self.manifest.pdu.as_ref().map_or(0, |pdu| pdu.size as usize)
+    }
+}
+
 /// A region of memory by name.
 #[derive(Debug)]
 pub(crate) struct RegionMemory {
@@ -124,12 +139,19 @@ pub(crate) struct RegionMemory {
     pub(crate) map: Mapping,
 }
 
+impl RegionMemory {
+    pub(crate) fn summary(&self) -> RegionSummary {
+        RegionSummary { name: self.name.clone(), size: self.size }
+    }
+}
+
 /// The parts of a port that change, all off the hot path.
 #[derive(Debug, Default)]
 pub(crate) struct PortInner {
     pub(crate) given: BTreeMap<String, String>,
     pub(crate) states: Vec<(String, Vec<u8>)>,
-    pub(crate) regions: Vec<RegionMemory>,
+    /// By number; a gap is one that only a refused driver had.
+    pub(crate) regions: Vec<Option<RegionMemory>>,
     /// By handle number; a gap is a handle that was given up.
     pub(crate) handles: Vec<Option<Handle>>,
     pub(crate) devices: Vec<Device>,
@@ -137,6 +159,10 @@ pub(crate) struct PortInner {
     pub(crate) announced: Vec<Device>,
     pub(crate) offers: BTreeMap<u32, Offers>,
     pub(crate) serving: Option<Arc<Instance>>,
+    /// Set while nobody serves although there was somebody.
+    pub(crate) left: Option<Left>,
+    /// A transaction that a queue has not taken part in to the end.
+    pub(crate) unfinished: Option<Arc<Job>>,
     pub(crate) swaps: u64,
     pub(crate) driver_faults: u64,
     pub(crate) last_receipt: Option<Receipt>,
@@ -165,13 +191,18 @@ impl Port {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Finds an open handle, or opens one: its number, or a negative errno and why.
-    pub(crate) fn open(&self, key: &str, spec: &OpenSpec, may_open: bool) -> Result<u32, (i32, String)> {
+    /// Finds an open handle, or opens one: its number and whether it was opened, or an errno and why.
+    pub(crate) fn open(
+        &self,
+        key: &str,
+        spec: &OpenSpec,
+        may_open: bool,
+    ) -> Result<(u32, bool), (i32, String)> {
         {
             let inner = lock(&self.inner);
             let known = |h: &Option<Handle>| h.as_ref().is_some_and(|h| h.key == key && h.spec == *spec);
             if let Some(number) = inner.handles.iter().position(known) {
-                return Ok(number as u32);
+                return Ok((number as u32, false));
             }
         }
         if !may_open {
@@ -189,11 +220,11 @@ impl Port {
         match inner.handles.iter().position(Option::is_none) {
             Some(gap) => {
                 inner.handles[gap] = Some(handle);
-                Ok(gap as u32)
+                Ok((gap as u32, true))
             }
             None => {
                 inner.handles.push(Some(handle));
-                Ok(inner.handles.len() as u32 - 1)
+                Ok((inner.handles.len() as u32 - 1, true))
             }
         }
     }
@@ -208,10 +239,25 @@ impl Port {
 
     /// Closes every handle whose number is not in `keep`.
     pub(crate) fn close_all_but(&self, keep: &[u32]) {
+        self.close_where(|number| !keep.contains(&number));
+    }
+
+    /// Takes back what a driver got that never served.
+    pub(crate) fn take_back(&self, made: &Made) {
+        self.close_where(|number| made.handles.contains(&number));
+        let mut inner = lock(&self.inner);
+        for number in &made.regions {
+            if let Some(region) = inner.regions.get_mut(*number as usize) {
+                *region = None;
+            }
+        }
+    }
+
+    fn close_where(&self, gone: impl Fn(u32) -> bool) {
         let gone: Vec<Handle> = {
             let mut inner = lock(&self.inner);
             let places = inner.handles.iter_mut().enumerate();
-            places.filter(|(i, _)| !keep.contains(&(*i as u32))).filter_map(|(_, h)| h.take()).collect()
+            places.filter(|(i, _)| gone(*i as u32)).filter_map(|(_, h)| h.take()).collect()
         };
         for handle in gone {
             self.register(handle.fixed, -1);
@@ -227,8 +273,8 @@ impl Port {
         may_make: bool,
     ) -> Result<(u32, usize, u64, bool), i32> {
         let mut inner = lock(&self.inner);
-        if let Some(number) = inner.regions.iter().position(|r| r.name == name) {
-            let r = &inner.regions[number];
+        let mut known = inner.regions.iter().enumerate().filter_map(|(i, r)| Some((i, r.as_ref()?)));
+        if let Some((number, r)) = known.find(|(_, r)| r.name == name) {
             let same = size == 0 || r.size == size;
             return if same {
                 Ok((number as u32, r.map.base() as usize, r.size, false))
@@ -243,8 +289,16 @@ impl Port {
         let label = CString::new(format!("steadfast-{}-{name}", self.name)).unwrap_or_default();
         let map = Mapping::new(&label, len).map_err(|e| e.raw_os_error().unwrap_or(libc::ENOMEM))?;
         let base = map.base() as usize;
-        inner.regions.push(RegionMemory { name: name.to_owned(), size, map });
-        Ok((inner.regions.len() as u32 - 1, base, size, true))
+        let region = Some(RegionMemory { name: name.to_owned(), size, map });
+        let number = match inner.regions.iter().position(Option::is_none) {
+            Some(gap) => gap,
+            None => {
+                inner.regions.push(None);
+                inner.regions.len() - 1
+            }
+        };
+        inner.regions[number] = region;
+        Ok((number as u32, base, size, true))
     }
 
     /// Checks a device that a driver announces against sense and against what clients rely on.

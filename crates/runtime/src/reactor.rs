@@ -24,6 +24,8 @@ use steadfast_abi as abi;
 
 /// Completions taken in one turn.
 const BATCH: usize = 256;
+/// Shortest wait for a deadline, which may already have passed.
+const LEAST_WAIT_NS: u64 = 100_000;
 /// What an eventfd reads.
 const WAKE_BYTES: usize = 8;
 
@@ -343,13 +345,16 @@ impl Reactor {
 
     /// Until when the loop may sleep: the next deadline of a transaction.
     fn timeout_ns(&mut self) -> Option<u64> {
+        let now = now_ns();
         let deadline = |id: &LaneId| {
-            let job = self.lane_ref(*id)?.job.as_ref()?;
-            // Locked: another queue is running the transaction, and will wake this one.
-            Some(job.update.try_lock().map_or(u64::MAX, |u| u.deadline_ns()))
+            let lane = self.lane_ref(*id)?;
+            // One that has arrived is woken by the verdict.
+            let job = lane.job.as_ref().filter(|_| !lane.arrived())?;
+            // Locked: another queue looks at it just now.
+            Some(job.update.try_lock().map_or(now, |u| u.deadline_ns()))
         };
         let next = self.jobs.iter().filter_map(deadline).min()?;
-        Some(next.saturating_sub(now_ns()).max(1000))
+        Some(next.saturating_sub(now).max(LEAST_WAIT_NS))
     }
 
     // ---- for the engine ----
@@ -399,9 +404,14 @@ impl Reactor {
         while i < self.leaving.len() {
             let id = self.leaving[i].0;
             let lane = self.lane_ptr(id);
-            // SAFETY: this thread's lane.
+            // SAFETY: this thread's lane, without a driver.
             let ready = lane.is_none_or(|l| unsafe {
-                (*l.as_ptr()).slots.used() == 0 && self.core.as_ref().ops.of_lane(l).next().is_none()
+                let quiet = self.core.as_ref().ops.of_lane(l).next().is_none();
+                if quiet && (*l.as_ptr()).slots.issued() > 0 {
+                    Lane::fail_issued(l.as_ptr(), -libc::ENODEV);
+                    moved = true;
+                }
+                quiet && (*l.as_ptr()).slots.used() == 0
             });
             if !ready {
                 i += 1;

@@ -17,6 +17,10 @@ use steadfast_abi as abi;
 use steadfast_abi::{level, value_kind};
 use steadfast_shell::params::Value;
 
+/// Most schemas that a driver leaves its state in, and longest name of one.
+const MAX_STATES: usize = 16;
+const MAX_SCHEMA: usize = 256;
+
 /// The table.
 pub(crate) static SHELL: abi::ShellOps = abi::ShellOps {
     size: size_of::<abi::ShellOps>() as u32,
@@ -159,6 +163,9 @@ unsafe extern "C" fn set_state(port: *mut abi::Port, schema: abi::Str, bytes: ab
     }
     let mut inner = lock(&instance.port.inner);
     inner.states.retain(|(known, _)| *known != schema);
+    if inner.states.len() >= MAX_STATES || schema.len() > MAX_SCHEMA {
+        return -libc::ENOSPC;
+    }
     inner.states.push((schema, bytes.to_vec()));
     0
 }
@@ -186,6 +193,15 @@ unsafe extern "C" fn get_state(port: *mut abi::Port, schema: abi::Str, bytes: *m
     0
 }
 
+/// The driver that connects announces for later, the one that serves for now; nobody else may.
+fn may_announce(instance: &Instance) -> bool {
+    let serves = || {
+        let inner = lock(&instance.port.inner);
+        inner.serving.as_ref().is_some_and(|serving| ptr::eq(&raw const **serving, instance))
+    };
+    instance.stage() == Stage::Connect as u8 || instance.stage() == Stage::Idle as u8 && serves()
+}
+
 unsafe extern "C" fn announce(port: *mut abi::Port, device: *const abi::BlockDevice) -> i32 {
     // SAFETY: the driver passes its own port and a structure that begins with its size.
     let (instance, d, wwid) = unsafe {
@@ -203,6 +219,9 @@ unsafe extern "C" fn announce(port: *mut abi::Port, device: *const abi::BlockDev
         features: d.features,
         wwid,
     };
+    if !may_announce(instance) {
+        return -libc::EPERM;
+    }
     if let Err((errno, why)) = instance.port.check_announcement(&device) {
         instance.note_error(&why);
         return -errno;
@@ -219,6 +238,9 @@ unsafe extern "C" fn announce(port: *mut abi::Port, device: *const abi::BlockDev
 unsafe extern "C" fn withdraw(port: *mut abi::Port, number: u32) -> i32 {
     // SAFETY: the driver passes its own port.
     let Some(instance) = (unsafe { instance(port) }) else { return -libc::EINVAL };
+    if !may_announce(instance) {
+        return -libc::EPERM;
+    }
     let mut inner = lock(&instance.port.inner);
     let connecting = instance.stage() == Stage::Connect as u8;
     let list = if connecting { &mut inner.announced } else { &mut inner.devices };
@@ -237,7 +259,10 @@ unsafe extern "C" fn open(port: *mut abi::Port, open: *const abi::Open) -> i32 {
     };
     let may_open = instance.stage() == Stage::Prepare as u8;
     match instance.port.open(&key, &spec, may_open) {
-        Ok(number) => {
+        Ok((number, opened)) => {
+            if opened {
+                lock(&instance.made).handles.push(number);
+            }
             let mut handles = lock(&instance.handles);
             if !handles.contains(&number) {
                 handles.push(number);
@@ -285,6 +310,9 @@ unsafe extern "C" fn region(
     let may_make = instance.stage() == Stage::Prepare as u8;
     match instance.port.region(&name, size, may_make) {
         Ok((number, base, size, created)) => {
+            if created {
+                lock(&instance.made).regions.push(number);
+            }
             let found = abi::Region {
                 struct_size: 0,
                 number,

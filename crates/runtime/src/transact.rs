@@ -2,7 +2,7 @@
 
 use crate::LaneId;
 use crate::core::now_ns;
-use crate::engine::{Engine, PortSpec};
+use crate::engine::{Engine, PortSpec, Remote};
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::lock;
 use crate::info::CheckReport;
@@ -13,8 +13,8 @@ use crate::port::{PDU_STRIDE, PROMISES, Port};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, TryLockError, mpsc};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
+use std::time::{Duration, Instant};
 use steadfast_loader::{LoadedModule, ModuleStore, StagedModule};
 use steadfast_shell::check::{self, CheckInput, CheckRow, Limits, Policy, Side};
 use steadfast_shell::manifest::Manifest;
@@ -24,6 +24,9 @@ use steadfast_shell::update::{Action, IfBusy, Input, Plan, Update};
 
 /// How long past its deadline a transaction may take before its port's queues are called stuck.
 const STUCK: Duration = Duration::from_secs(5);
+const STUCK_DRIVER: &str = "a driver does not return from a call; the port's requests stay held";
+/// How long a queue that has taken part to the end may take to let go of the transaction.
+const LET_GO: Duration = Duration::from_secs(2);
 
 /// How an update is to be done.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +81,7 @@ impl Engine {
             port.close_all_but(&[]);
             return result;
         }
-        let mut ports = self.inner.ports.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut ports = self.inner.ports.write().unwrap_or_else(PoisonError::into_inner);
         if ports.contains_key(&name) {
             drop(ports);
             let _ = self.disconnect_last(&port, Duration::from_secs(1));
@@ -113,9 +116,10 @@ impl Engine {
         if done.job.verdict() == Verdict::New {
             return Ok(());
         }
-        instance.release();
-        let reason = lock(&done.job.update).reason().to_owned();
-        Err(failed(reason))
+        if done.answered {
+            instance.release();
+        }
+        Err(failed(done.reason()))
     }
 
     /// Takes a port away. With clients it is refused, unless forced: then their requests in flight
@@ -136,9 +140,9 @@ impl Engine {
     }
 
     pub(crate) fn take_away(&self, port: &Arc<Port>, patience: Duration) -> Result<(), EngineError> {
-        let _turn = port.transaction.try_lock().map_err(|_| busy(&port.name))?;
+        let _turn = self.turn(port)?;
         self.disconnect_last(port, patience)?;
-        let mut ports = self.inner.ports.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut ports = self.inner.ports.write().unwrap_or_else(PoisonError::into_inner);
         ports.remove(&port.name);
         Ok(())
     }
@@ -150,9 +154,11 @@ impl Engine {
             let plan = Plan { mode: Mode::Drain, if_busy: IfBusy::Wait, deadline_ns, has_old: true };
             let update = Update::prepared(plan, now_ns());
             let done = run(port, Some(old.clone()), None, (Mode::Drain, None), update, patience);
-            if done.job.verdict() != Verdict::New {
-                let reason = lock(&done.job.update).reason().to_owned();
-                let what = format!("port {}: not detached: {reason}", port.name);
+            if !done.answered {
+                lock(&port.inner).unfinished = Some(done.job.clone());
+            }
+            if !done.answered || done.job.verdict() != Verdict::New {
+                let what = format!("port {}: not detached: {}", port.name, done.reason());
                 return Err(EngineError::new(ErrorKind::Driver, what));
             }
             old.release();
@@ -160,6 +166,29 @@ impl Engine {
         self.remove_lanes(port);
         port.close_all_but(&[]);
         Ok(())
+    }
+
+    /// The right to change a port, for one transaction.
+    fn turn<'a>(&self, port: &'a Arc<Port>) -> Result<MutexGuard<'a, ()>, EngineError> {
+        let turn = match port.transaction.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(busy(&port.name)),
+        };
+        // It may have been taken away, and its name be another's, since it was looked up.
+        if !self.find(&port.name).is_some_and(|known| Arc::ptr_eq(&known, port)) {
+            return Err(self.not_found(&port.name));
+        }
+        let unfinished = lock(&port.inner).unfinished.take();
+        if let Some(job) = unfinished {
+            if !job.is_over() {
+                lock(&port.inner).unfinished = Some(job);
+                let what = format!("port {} is busy: a driver has not returned from a call", port.name);
+                return Err(EngineError::new(ErrorKind::Busy, what));
+            }
+            let _ = end(port, &job);
+        }
+        Ok(turn)
     }
 
     fn remove_lanes(&self, port: &Arc<Port>) {
@@ -211,6 +240,9 @@ impl Engine {
         let inner = lock(&port.inner);
         let running = inner.serving.as_ref();
         let running = running.map(|i| Side { manifest: i.module.manifest(), hash: i.module.hash() });
+        // Where nobody serves, what the last driver left must suit the candidate.
+        let left = inner.left.as_ref().map(|l| Side { manifest: &l.manifest, hash: &l.release.hash });
+        let running = running.or(left);
         let relied_on = inner.offers.values().fold(0, |all, o| all | o.relied_on() & PROMISES);
         let policy =
             Policy { allow_older: opts.allow_older, allow_other: opts.allow_other, ..Policy::default() };
@@ -264,12 +296,12 @@ impl Engine {
             receipt.reason = self.not_found(name).to_string();
             return receipt;
         };
-        let turn = match port.transaction.try_lock() {
+        let turn = match self.turn(&port) {
             Ok(turn) => turn,
-            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
-            Err(TryLockError::WouldBlock) => {
-                receipt.outcome = Outcome::Busy;
-                receipt.reason = busy(name).to_string();
+            Err(e) => {
+                let busy = e.kind() == ErrorKind::Busy;
+                receipt.outcome = if busy { Outcome::Busy } else { Outcome::Refused };
+                receipt.reason = e.to_string();
                 return receipt;
             }
         };
@@ -313,6 +345,8 @@ impl Engine {
         receipt.generation_before = port.generation();
         if let Some(old) = &old {
             receipt.from = old.module.release();
+        } else if let Some(left) = &lock(&port.inner).left {
+            receipt.from = left.release.clone();
         }
         let plan = Plan {
             mode: Mode::Drain,
@@ -322,7 +356,10 @@ impl Engine {
         };
         let mut update = Update::new(plan, now_ns());
         match self.get_ready(port, &mut update, stage, opts, old.as_deref(), receipt) {
-            Some((instance, mode)) => swap(port, old, instance, mode, update, opts, receipt),
+            Some((instance, mode)) => {
+                let done = run(port, old, Some(instance), mode, update, opts.deadline);
+                conclude(port, done, receipt);
+            }
             None => close(&update, receipt),
         }
     }
@@ -352,7 +389,6 @@ impl Engine {
                 update.step(Input::Failed(why), now_ns());
                 receipt.unload = module.map_or(Unload::None, unload);
                 update.step(Input::Ok, now_ns());
-                port.close_all_but(&old.map_or_else(Vec::new, |o| lock(&o.handles).clone()));
                 return None;
             }
         };
@@ -374,12 +410,31 @@ impl Engine {
         }
         let candidate = &staged.manifest;
         let params = resolve(candidate, &lock(&port.inner).given)?;
-        let Some(old) = old else { return Ok(((Mode::Drain, None), params)) };
-        let running = old.module.manifest();
-        let mode = check::choose_mode(running, candidate, opts.mode)?;
-        let own = |m: &Manifest| m.pdu.as_ref().map(|p| p.schema.to_string());
-        let convert = if mode == Mode::Adopt && own(running) != own(candidate) { own(running) } else { None };
-        Ok(((mode, convert), params))
+        let handling = match old {
+            Some(old) => handling(old.module.manifest(), candidate, opts.mode)?,
+            None => inherit(port, candidate)?,
+        };
+        Ok((handling, params))
+    }
+}
+
+fn handling(running: &Manifest, candidate: &Manifest, wanted: Option<Mode>) -> Result<Handling, String> {
+    let mode = check::choose_mode(running, candidate, wanted)?;
+    let own = |m: &Manifest| m.pdu.as_ref().map(|p| p.schema.to_string());
+    let convert = if mode == Mode::Adopt && own(running) != own(candidate) { own(running) } else { None };
+    Ok((mode, convert))
+}
+
+/// Nobody serves the port: requests that the last driver left in flight can only be adopted.
+fn inherit(port: &Port, candidate: &Manifest) -> Result<Handling, String> {
+    let id = LaneId(port.id.0);
+    let issued = |r: &Arc<Remote>| r.call(move |rt| rt.inspect_lane(id, |l| l.slots.issued())).flatten();
+    let issued: u32 = port.remotes.iter().filter_map(issued).sum();
+    let inner = lock(&port.inner);
+    match &inner.left {
+        Some(left) if issued > 0 => handling(&left.manifest, candidate, Some(Mode::Adopt))
+            .map_err(|e| format!("{issued} requests are in flight without a driver: {e}")),
+        _ => Ok((Mode::Drain, None)),
     }
 }
 
@@ -412,6 +467,7 @@ fn prepare(
     let instance = new_instance(port, module, params).map_err(|e| (e, None))?;
     if let Err(e) = instance.prepare() {
         instance.release();
+        port.take_back(&lock(&instance.made));
         return Err((e, Arc::into_inner(instance).map(|i| i.module)));
     }
     Ok(instance)
@@ -447,6 +503,13 @@ struct Finished {
     answered: bool,
 }
 
+impl Finished {
+    /// Why it went as it did. Does not wait for a driver that does not return.
+    fn reason(&self) -> String {
+        self.job.update.try_lock().map_or_else(|_| STUCK_DRIVER.to_owned(), |u| u.reason().to_owned())
+    }
+}
+
 /// The pause: posts the job to the port's queues and waits for its end.
 fn run(
     port: &Arc<Port>,
@@ -470,56 +533,68 @@ fn run(
     Finished { job, answered }
 }
 
-fn swap(
-    port: &Arc<Port>,
-    old: Option<Arc<Instance>>,
-    new: Arc<Instance>,
-    mode: Handling,
-    update: Update,
-    opts: &UpdateOptions,
-    receipt: &mut Receipt,
-) {
-    let Finished { job, answered } = run(port, old.clone(), Some(new.clone()), mode, update, opts.deadline);
+/// After the pause: gives back what is not needed any more and writes the receipt.
+fn conclude(port: &Arc<Port>, done: Finished, receipt: &mut Receipt) {
+    let Finished { job, answered } = done;
     count(&job, receipt);
-    let keep = if job.verdict() == Verdict::New { &new } else { old.as_ref().unwrap_or(&new) };
-    let keep = lock(&keep.handles).clone();
-    let gone = if job.verdict() == Verdict::New { old } else { Some(new) };
+    receipt.unload = Unload::InUse;
     if !answered {
         // Some queue may still be inside: what it could touch stays.
-        receipt.unload = Unload::InUse;
+        lock(&port.inner).unfinished = Some(job.clone());
         match job.update.try_lock() {
-            Ok(mut update) => finish(&mut update, receipt),
-            Err(_) => {
+            Ok(mut update) if job.verdict() != Verdict::Undecided => finish(&mut update, receipt),
+            _ => {
                 receipt.outcome = Outcome::Stranded;
-                receipt.reason = "a driver does not return from a call; the port's requests stay held".into();
+                receipt.reason = STUCK_DRIVER.to_owned();
             }
         }
         return;
     }
-    port.close_all_but(&keep);
-    if let Some(gone) = &gone {
-        lock(&port.inner).driver_faults += gone.faults.load(Ordering::Relaxed);
-        gone.release();
+    let gone = end(port, &job);
+    match sole(job) {
+        Ok(update) => {
+            let mut update = update.into_inner().unwrap_or_else(PoisonError::into_inner);
+            receipt.unload = gone.and_then(Arc::into_inner).map_or(Unload::InUse, |i| unload(i.module));
+            finish(&mut update, receipt);
+        }
+        Err(job) => finish(&mut lock(&job.update), receipt),
     }
-    let Some(mut update) = take_update(job) else { return };
-    receipt.unload = gone.and_then(Arc::into_inner).map_or(Unload::InUse, |i| unload(i.module));
-    finish(&mut update, receipt);
 }
 
-/// Drops the job, and with it what it knows of the two drivers.
-fn take_update(job: Arc<Job>) -> Option<Update> {
-    let mut job = job;
-    for _ in 0..1000 {
+/// Every queue has released: closes what nobody uses, and lets the driver go that does not serve;
+/// returns it.
+fn end(port: &Port, job: &Job) -> Option<Arc<Instance>> {
+    let verdict = job.verdict();
+    let gone = match (verdict, &job.new) {
+        (Verdict::New, Some(new)) => {
+            let keep = lock(&new.handles).clone();
+            port.close_all_but(&keep);
+            job.old.clone()
+        }
+        (Verdict::New, None) => job.old.clone(),
+        (_, new) => new.clone().inspect(|new| port.take_back(&lock(&new.made))),
+    };
+    let stranded = job.old.clone().filter(|_| verdict == Verdict::Nobody);
+    for instance in gone.iter().chain(stranded.iter()) {
+        lock(&port.inner).driver_faults += instance.faults.load(Ordering::Relaxed);
+        instance.release();
+    }
+    gone
+}
+
+/// The state machine of a transaction that nobody else knows any more; with the job goes what it
+/// knows of the two drivers.
+fn sole(job: Arc<Job>) -> Result<Mutex<Update>, Arc<Job>> {
+    let (mut job, until) = (job, Instant::now() + LET_GO);
+    loop {
         match Arc::try_unwrap(job) {
-            Ok(job) => {
-                return Some(job.update.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
-            }
+            Ok(job) => return Ok(job.update),
             // A queue has said that it is done and is about to let go.
-            Err(shared) => job = shared,
+            Err(shared) if Instant::now() < until => job = shared,
+            Err(shared) => return Err(shared),
         }
         std::thread::sleep(Duration::from_micros(50));
     }
-    None
 }
 
 fn finish(update: &mut Update, receipt: &mut Receipt) {

@@ -132,9 +132,10 @@ impl Update {
     }
 
     /// Starts the phase under way anew: the message that started it has only now arrived, and its way
-    /// was not part of the phase.
+    /// was not part of the phase. The deadline counts from here as well, until the phase ends.
     pub fn restart_clock(&mut self, now_ns: u64) {
         self.since_ns = now_ns;
+        self.held_since_ns = now_ns;
     }
 
     /// Sets the mode, once `Check` has found what both drivers can do.
@@ -218,7 +219,7 @@ impl Update {
             Stage | Check | Load => Done(Outcome::Refused),
             Prepare => UnloadNew,
             StartUpdate | Settle => {
-                self.outcome = Outcome::RolledBack;
+                self.outcome = if self.plan.has_old { Outcome::RolledBack } else { Outcome::Stranded };
                 Cancel
             }
             Disconnect | Transfer => {

@@ -138,12 +138,13 @@ impl Lane {
                     queue_run(bound.queue);
                 }
             }
-            // Taken out and put back, so that the room stays allocated.
-            let mut waited = std::mem::take(&mut (*lane).deferred);
-            for d in waited.drain(..) {
+            // One by one: a driver that stops a timer takes back what has not been delivered.
+            let mut next = 0;
+            while let Some(d) = (*lane).deferred.get(next).copied() {
+                next += 1;
                 Lane::deliver(lane, d.entry, d.id, d.result);
             }
-            (*lane).deferred = waited;
+            (*lane).deferred.clear();
             let (mut longest, mut count) = (0, 0);
             while let Some((tag, since)) = (*lane).slots.unhold() {
                 longest = longest.max(crate::core::now_ns().saturating_sub(since));
@@ -163,6 +164,21 @@ impl Lane {
         // SAFETY: rules 1 and 2.
         unsafe {
             while let Some((tag, _)) = (*lane).slots.unhold() {
+                Lane::finish(lane, tag, result);
+            }
+        }
+    }
+
+    /// Gives the requests that a driver left behind back with an error: none will ever complete them,
+    /// and nothing is in flight for them any more.
+    ///
+    /// # Safety
+    /// As for `submit`; the lane has no driver and no operation in flight.
+    pub(crate) unsafe fn fail_issued(lane: *mut Lane, result: i32) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            let tags: Vec<Tag> = (*lane).slots.issued_tags().collect();
+            for tag in tags {
                 Lane::finish(lane, tag, result);
             }
         }

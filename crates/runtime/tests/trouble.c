@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * A device in memory whose reads take their time, so that requests are always in flight, and that
+ * makes trouble as -D says.
+ */
+#include "steadfast.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifndef READ_NS
+#define READ_NS 5000000 /* how long a read takes */
+#endif
+#ifndef MARK
+#define MARK 1 /* the state that disconnect leaves, and the only one that reconnect takes */
+#endif
+
+STEADFAST_MANIFEST(
+    STEADFAST_ENTRY("name", "trouble")
+    STEADFAST_ENTRY("version", "1.0.0")
+    STEADFAST_ENTRY("class", "block")
+    STEADFAST_ENTRY("state.write", "trouble/1")
+    STEADFAST_ENTRY("state.read", "trouble/1")
+    STEADFAST_ENTRY("pdu", "trouble/1:16")
+    STEADFAST_ENTRY("memory.port", "4096:4096")
+    STEADFAST_ENTRY("ops", "1")
+    STEADFAST_ENTRY("port-ops", "4")
+    STEADFAST_ENTRY("param.gate", "path")
+    STEADFAST_ENTRY("param.gate.default", "/nonexistent"));
+
+struct memory {
+    uint8_t *contents; /* a region */
+    sf_queue *queue;   /* the first one */
+};
+
+enum { SIZE = 4 << 20 };
+
+static struct memory *memory_of(const sf_port *port) {
+    return (struct memory *)(void *)port->arena;
+}
+
+static int32_t announce(sf_port *port) {
+    sf_block_device device = { .struct_size = sizeof device, .size = SIZE, .block_size = 512,
+                               .preferred_block_size = 4096 };
+    return port->shell->announce(port, &device);
+}
+
+static int32_t prepare(sf_port *port) {
+    sf_region region = { .struct_size = sizeof region };
+    int32_t result = port->shell->region(port, SF_STR("contents"), SIZE, &region);
+    if (result < 0)
+        return result;
+    memory_of(port)->contents = region.data;
+#ifdef EXTRA /* a region of a size that others do not want */
+    region.struct_size = sizeof region;
+    result = port->shell->region(port, SF_STR("extra"), EXTRA, &region);
+    if (result < 0)
+        return result;
+#endif
+#ifdef EARLY /* says that there is no device any more, before it serves */
+    if (port->shell->withdraw(port, 0) != -EPERM || announce(port) != -EPERM)
+        return -EIO;
+#endif
+    return 0;
+}
+
+static int32_t connect_port(sf_port *port) {
+#ifdef HANG /* while the file is there */
+    sf_value gate = { .struct_size = sizeof gate };
+    char path[4096];
+    if (port->shell->property(port, SF_STR("gate"), &gate) < 0 || gate.text.len >= sizeof path)
+        return -EINVAL;
+    memcpy(path, gate.text.ptr, gate.text.len);
+    path[gate.text.len] = 0;
+    while (access(path, F_OK) == 0)
+        usleep(1000);
+#endif
+#ifdef SLOW
+    usleep(SLOW);
+#endif
+#ifdef FAIL_CONNECT
+    return -EIO;
+#else
+    return announce(port);
+#endif
+}
+
+static int32_t reconnect(sf_port *port) {
+    sf_str state = { 0 };
+#ifdef FAIL_RECONNECT
+    return -EIO;
+#endif
+    if (port->shell->get_state(port, SF_STR("trouble/1"), &state) < 0 || state.len != 1)
+        return -EPROTO;
+    if (*(const uint8_t *)state.ptr != MARK)
+        return -EPROTO;
+    return announce(port);
+}
+
+static int32_t disconnect(sf_port *port) {
+    const char mark = MARK;
+    sf_str state = { &mark, 1 };
+    struct memory *memory = memory_of(port);
+
+    if (memory->queue && port->shell->cancel(memory->queue, 0) != -EPERM)
+        return -EIO; /* the ring is not this thread's */
+    if (port->shell->withdraw(port, 0) != -EPERM)
+        return -EIO; /* clients still have it */
+    return port->shell->set_state(port, SF_STR("trouble/1"), state);
+}
+
+static int32_t queue_start(sf_queue *queue) {
+    if (queue->index == 0)
+        memory_of(queue->port)->queue = queue;
+#ifdef FAIL_QUEUE_START
+    return -EIO;
+#else
+    return 0;
+#endif
+}
+
+static void queue_run(sf_queue *queue) {
+#ifdef TICKS
+    sf_op op = { .size = sizeof op, .code = SF_OP_NOP, .tag = SF_NO_TAG };
+    queue->shell->issue(queue, &op);
+    queue->shell->timer(queue, 0, TICKS);
+#else
+    (void)queue;
+#endif
+}
+
+static void timer(sf_queue *queue, uint32_t id) {
+#ifdef TICKS
+    queue->shell->timer(queue, id, TICKS);
+#else
+    (void)queue, (void)id;
+#endif
+}
+
+static int32_t submit(sf_queue *queue, sf_request *request) {
+    uint8_t *at = memory_of(queue->port)->contents + request->offset;
+    sf_op op = { .size = sizeof op, .code = SF_OP_TIMEOUT, .tag = request->tag, .offset = READ_NS };
+    int32_t result;
+
+    if (request->offset > SIZE || request->length > SIZE - request->offset)
+        return -EINVAL;
+    if (request->op == SF_BLOCK_WRITE) {
+        memcpy(at, sf_data(queue, request->tag), request->length);
+        return 0;
+    }
+    result = queue->shell->issue(queue, &op);
+    return result < 0 ? result : SF_PENDING;
+}
+
+static void event(sf_queue *queue, const sf_event *event) {
+    const sf_request *request = event->request;
+    if (request == NULL)
+        return;
+    memcpy(sf_data(queue, request->tag), memory_of(queue->port)->contents + request->offset, request->length);
+    queue->shell->complete(queue, request->tag, event->result < 0 ? (int32_t)event->result : 0);
+}
+
+static const sf_block_ops block_ops = { .size = sizeof block_ops, .submit = submit };
+
+STEADFAST_EXPORT const sf_driver steadfast_driver = {
+    .size = sizeof steadfast_driver,
+    .abi_major = SF_ABI_MAJOR,
+    .abi_minor = SF_ABI_MINOR,
+    .class_id = SF_CLASS_BLOCK,
+    .pdu_size = 16,
+    .manifest = STEADFAST_MANIFEST_STR,
+    .prepare = prepare,
+    .connect = connect_port,
+    .disconnect = disconnect,
+    .reconnect = reconnect,
+    .queue_start = queue_start,
+    .event = event,
+    .timer = timer,
+    .class_ops = &block_ops,
+    .queue_run = queue_run,
+};
