@@ -140,7 +140,9 @@ impl Lane {
             }
             // One by one: a driver that stops a timer takes back what has not been delivered.
             let mut next = 0;
-            while let Some(d) = (*lane).deferred.get(next).copied() {
+            loop {
+                let deferred = &(*lane).deferred;
+                let Some(d) = deferred.get(next).copied() else { break };
                 next += 1;
                 Lane::deliver(lane, d.entry, d.id, d.result);
             }
