@@ -138,6 +138,11 @@ impl Core {
         self.timespecs.clear();
     }
 
+    /// Is there a completion, or one to be had for the asking?
+    pub(crate) fn ready(&mut self) -> bool {
+        !self.ring.completion().is_empty() || self.ring.submission().taskrun()
+    }
+
     /// Submits everything queued and waits for a completion, at most `timeout_ns`; 0 only looks.
     /// True when everything was submitted.
     pub(crate) fn submit_and_wait(&mut self, timeout_ns: Option<u64>) -> bool {

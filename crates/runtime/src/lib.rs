@@ -22,6 +22,7 @@ mod extents;
 mod fileio;
 mod frontend;
 mod handle;
+mod idle;
 mod info;
 mod instance;
 mod job;

@@ -9,6 +9,7 @@ use crate::core::{Core, kind, now_ns, user_data};
 use crate::engine::{Engine, Remote};
 use crate::error::EngineError;
 use crate::frontend::Frontend;
+use crate::idle::{Idle, Watcher};
 use crate::job::{Job, Verdict};
 use crate::lane::Lane;
 use crate::ops::OpKind;
@@ -57,6 +58,7 @@ pub struct Reactor {
     times: Vec<Box<types::Timespec>>,
     written: Vec<(u32, i64)>,
     stopping: bool,
+    watcher: Watcher,
 }
 
 impl Reactor {
@@ -84,6 +86,7 @@ impl Reactor {
             times: Vec::new(),
             written: Vec::new(),
             stopping: false,
+            watcher: Watcher::default(),
         })
     }
 
@@ -125,17 +128,47 @@ impl Reactor {
                 self.dispatch(*data, *result, *flags);
             }
             self.settle();
+            self.watcher.learn();
             self.flush();
             self.core().fileio.submit();
             let more = n == BATCH || self.has_work();
-            let timeout = if more || busy_poll { Some(0) } else { self.timeout_ns() };
-            if self.core().submit_and_wait(timeout) {
+            let all = if more || busy_poll { self.core().submit_and_wait(Some(0)) } else { self.idle() };
+            if all {
                 self.times.clear();
             }
             if busy_poll && n == 0 && !more {
                 std::thread::yield_now();
             }
         }
+    }
+
+    /// Submits what is queued, and waits for a completion: awake for a moment, or asleep. True when
+    /// everything was submitted.
+    fn idle(&mut self) -> bool {
+        let timeout = self.timeout_ns();
+        if let (Idle::Watch { from_ns, until_ns }, None) = (self.watcher.next(), timeout) {
+            let all = self.core().submit_and_wait(Some(0));
+            if self.core().ready() {
+                return all;
+            }
+            let start = now_ns();
+            loop {
+                std::thread::yield_now();
+                let waited = now_ns() - start;
+                if waited >= from_ns && self.core().ready() {
+                    return self.core().submit_and_wait(Some(0));
+                }
+                if waited >= until_ns {
+                    break;
+                }
+            }
+            self.watcher.in_vain();
+            return self.core().submit_and_wait(None);
+        }
+        let start = now_ns();
+        let all = self.core().submit_and_wait(timeout);
+        self.watcher.slept(now_ns() - start);
+        all
     }
 
     /// What a frontend's flush has brought about is not yet dealt with.
@@ -579,6 +612,7 @@ impl Reactor {
     /// It completes exactly once, through [`Frontend::completed`] and never from within this call.
     #[inline]
     pub fn submit(&mut self, lane: LaneId, tag: Tag, me: FrontendId, cookie: u64, req: BlockRequest) {
+        self.watcher.request();
         let Some(l) = self.lane_ptr(lane) else { return };
         // SAFETY: this thread's lane, and nobody is inside its driver: frontends are called from the
         // loop only. No reference into lane or core is alive here.
