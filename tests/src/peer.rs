@@ -59,7 +59,13 @@ pub fn ok(command: &mut Command) -> Result<String> {
 pub fn fio(uri: &str, options: &[&str]) -> Result<serde_json::Value> {
     let mut command = Command::new("fio");
     command
-        .args(["--name=load", "--ioengine=nbd", "--output-format=json", "--thread=1"])
+        .args([
+            "--name=load",
+            "--ioengine=nbd",
+            "--output-format=json",
+            "--thread=1",
+            "--verify_state_save=0",
+        ])
         .arg(format!("--uri={uri}"))
         .args(options);
     let text = ok(&mut command)?;
