@@ -199,9 +199,10 @@ impl Reactor {
                 if let Some(place) = self.places.get_mut(who.0 as usize)
                     && !io_uring::cqueue::more(flags)
                 {
-                    place.ring_ops -= 1;
+                    place.ring_ops = place.ring_ops.saturating_sub(1);
                 }
                 self.with(who, |f, rt| f.ring(rt, who, token, result, flags));
+                self.bury(who);
             }
             kind::WAKE => {
                 self.arm_wake();
@@ -315,16 +316,22 @@ impl Reactor {
     /// Calls a frontend with itself taken out of the table, so that it can use the reactor freely.
     #[inline]
     fn with(&mut self, who: FrontendId, f: impl FnOnce(&mut dyn Frontend, &mut Reactor)) {
-        let Some(mut frontend) = self.places.get_mut(who.0 as usize).and_then(|p| p.frontend.take()) else {
-            return;
-        };
+        let place = self.places.get_mut(who.0 as usize).filter(|p| !p.removed);
+        let Some(mut frontend) = place.and_then(|p| p.frontend.take()) else { return };
         f(frontend.as_mut(), self);
         let Some(place) = self.places.get_mut(who.0 as usize) else { return };
-        if place.removed {
+        place.frontend = Some(frontend);
+        self.bury(who);
+    }
+
+    /// Lets go of a frontend that was removed, and uses its number again: not before its last ring
+    /// operation has completed, which may write to its memory and carries its number.
+    #[inline]
+    fn bury(&mut self, who: FrontendId) {
+        let Some(place) = self.places.get_mut(who.0 as usize) else { return };
+        if place.removed && place.ring_ops == 0 && place.frontend.is_some() {
             *place = Place { frontend: None, used: false, dirty: false, removed: false, ring_ops: 0 };
             self.free_places.push(who.0);
-        } else {
-            place.frontend = Some(frontend);
         }
     }
 
@@ -515,12 +522,8 @@ impl Reactor {
         }
         let Some(place) = self.places.get_mut(me.0 as usize) else { return };
         debug_assert_eq!(place.ring_ops, 0, "a frontend leaves with ring operations in flight");
-        if place.frontend.take().is_some() {
-            *place = Place { frontend: None, used: false, dirty: false, removed: false, ring_ops: 0 };
-            self.free_places.push(me.0);
-        } else {
-            place.removed = true;
-        }
+        place.removed = true;
+        self.bury(me);
     }
 
     /// Queues a ring operation; its completion comes to [`Frontend::ring`] with `token`. The entry's

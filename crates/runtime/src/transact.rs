@@ -462,7 +462,12 @@ fn prepare(
 ) -> Result<Arc<Instance>, Failed> {
     for (index, remote) in port.remotes.iter().enumerate() {
         let (id, ops) = (LaneId(port.id.0), ops_room(module.manifest(), &port.memory[index]));
-        remote.call(move |rt| rt.ensure_ops(id, ops));
+        let known = remote.ask(STUCK, move |rt| rt.ensure_ops(id, ops));
+        if known.is_none() {
+            let queue = port.queues[index];
+            let why = format!("queue {queue} does not answer: a driver may be stuck in it");
+            return Err((why, Some(module)));
+        }
     }
     let instance = new_instance(port, module, params).map_err(|e| (e, None))?;
     if let Err(e) = instance.prepare() {

@@ -52,6 +52,9 @@ static int32_t prepare(sf_port *port) {
     if (result < 0)
         return result;
     memory_of(port)->contents = region.data;
+#ifdef SLOW_PREPARE
+    usleep(SLOW_PREPARE);
+#endif
 #ifdef EXTRA /* a region of a size that others do not want */
     region.struct_size = sizeof region;
     result = port->shell->region(port, SF_STR("extra"), EXTRA, &region);
@@ -65,8 +68,8 @@ static int32_t prepare(sf_port *port) {
     return 0;
 }
 
-static int32_t connect_port(sf_port *port) {
-#ifdef HANG /* while the file is there */
+/* Waits while the file is there. */
+__attribute__((unused)) static int32_t wait_at_gate(sf_port *port) {
     sf_value gate = { .struct_size = sizeof gate };
     char path[4096];
     if (port->shell->property(port, SF_STR("gate"), &gate) < 0 || gate.text.len >= sizeof path)
@@ -75,6 +78,13 @@ static int32_t connect_port(sf_port *port) {
     path[gate.text.len] = 0;
     while (access(path, F_OK) == 0)
         usleep(1000);
+    return 0;
+}
+
+static int32_t connect_port(sf_port *port) {
+#ifdef HANG
+    if (wait_at_gate(port) < 0)
+        return -EIO;
 #endif
 #ifdef SLOW
     usleep(SLOW);
@@ -145,6 +155,9 @@ static int32_t submit(sf_queue *queue, sf_request *request) {
 
     if (request->offset > SIZE || request->length > SIZE - request->offset)
         return -EINVAL;
+#ifdef HANG_SUBMIT
+    wait_at_gate(queue->port);
+#endif
     if (request->op == SF_BLOCK_WRITE) {
         memcpy(at, sf_data(queue, request->tag), request->length);
         return 0;

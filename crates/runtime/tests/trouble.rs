@@ -10,6 +10,7 @@ use std::time::Duration;
 use steadfast_loader::StagedModule;
 use steadfast_runtime::{ErrorKind, PortSpec, PortState, UpdateOptions};
 use steadfast_shell::receipt::{Mode, Outcome};
+use steadfast_shell::update::IfBusy;
 use support::Bench;
 
 /// Builds the driver with the trouble that `defines` ask for.
@@ -157,5 +158,53 @@ fn a_timer_that_ran_out_while_the_port_was_held_takes_nothing_along() {
     // An operation whose event was lost would be waited for.
     let drain = UpdateOptions { deadline: Duration::from_secs(5), ..in_mode(Mode::Drain) };
     assert_eq!(outcome(&bench, &ticking, &drain), done());
+    bench.engine.stop(Duration::from_secs(10));
+}
+
+#[test]
+fn a_queue_that_answers_after_the_update_was_given_up_goes_on_with_the_old_driver() {
+    for mode in [Mode::Adopt, Mode::Drain] {
+        // The queue gets stuck after the candidate has begun to prepare.
+        let bench = Bench::new(2);
+        attach(&bench, &build(&bench, &["HANG_SUBMIT"]), 2);
+        let load = bench.load("vol0", 1, 8);
+        load.pass(20);
+        let gate = bench.dir.path().join("gate");
+        let good = build(&bench, &["SLOW_PREPARE=1000000"]);
+        let (close, path) = (Duration::from_millis(300), gate.clone());
+        let closing = std::thread::spawn(move || {
+            std::thread::sleep(close);
+            std::fs::write(path, "").expect("gate");
+        });
+        let opts = UpdateOptions { deadline: Duration::ZERO, ..in_mode(mode) };
+        assert_eq!(outcome(&bench, &good, &opts).0, Outcome::RolledBack);
+        closing.join().expect("closed");
+        assert_eq!(outcome(&bench, &good, &opts).0, Outcome::Busy);
+        std::fs::remove_file(&gate).expect("removed");
+        load.pass(50);
+        let info = bench.engine.port("vol0").expect("port");
+        assert_eq!((info.swaps, info.state), (0, PortState::Running));
+        assert_eq!(outcome(&bench, &good, &UpdateOptions::default()), done());
+        load.pass(50);
+        assert_eq!(load.stop(), Vec::<String>::new());
+        bench.engine.stop(Duration::from_secs(10));
+    }
+}
+
+#[test]
+fn busy_is_answered_at_once_whichever_queue_is_busy() {
+    let bench = Bench::new(2);
+    // A read that takes as long as the test may.
+    attach(&bench, &build(&bench, &["READ_NS=4000000000"]), 2);
+    let load = bench.load("vol0", 1, 4);
+    while bench.engine.port("vol0").expect("port").in_flight < 4 {
+        std::thread::yield_now();
+    }
+    let good = build(&bench, &[]);
+    for _ in 0..20 {
+        let opts = UpdateOptions { if_busy: IfBusy::Fail, ..in_mode(Mode::Drain) };
+        assert_eq!(outcome(&bench, &good, &opts), (Outcome::Busy, "busy: 4 in flight".into()));
+    }
+    assert_eq!(load.stop(), Vec::<String>::new());
     bench.engine.stop(Duration::from_secs(10));
 }

@@ -99,9 +99,10 @@ impl Lane {
         }
     }
 
-    /// Requests and operations that the driver must finish before it can let go.
+    /// Requests, and operations of no request, that the driver must finish before it can let go. A
+    /// request stays issued as long as it has operations in flight.
     pub(crate) fn busy(&self) -> u32 {
-        self.slots.issued() + self.ops_in_flight
+        self.slots.issued() + self.port_ops
     }
 
     /// Puts a driver's entry points in place; `None` leaves the lane without a driver.
