@@ -96,7 +96,6 @@ fn under_load(demo: &Demo, daemon: &Daemon) -> Result<Result4, Failure> {
         let outcome =
             thread.join().map_err(|_| Failure::new(format!("the load on {} failed", plan.device)))?;
         faults.extend(outcome.first_error.map(|what| format!("{}: {what}", plan.device)));
-        let pauses = swaps.pauses.get(plan.device).unwrap_or(&swaps.all);
         devices.push(DeviceReport {
             device: plan.device.to_owned(),
             drivers: plan.modules.join(" <-> "),
@@ -104,7 +103,6 @@ fn under_load(demo: &Demo, daemon: &Daemon) -> Result<Result4, Failure> {
             iops: (requests as f64 / seconds) as u64,
             verified: counters.verified.load(Ordering::Relaxed),
             errors: counters.errors.load(Ordering::Relaxed),
-            pause: pauses.into(),
             latency: (&outcome.latency).into(),
         });
     }

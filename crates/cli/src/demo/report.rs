@@ -45,6 +45,8 @@ pub(crate) struct ByMode {
     pub(crate) mode: String,
     /// How many.
     pub(crate) swaps: u64,
+    /// Their pauses.
+    pub(crate) pause: Spread,
 }
 
 /// A distribution, nanoseconds.
@@ -73,8 +75,6 @@ pub(crate) struct DeviceReport {
     pub(crate) verified: u64,
     /// Requests that failed, blocks that were wrong.
     pub(crate) errors: u64,
-    /// Pauses of its swaps.
-    pub(crate) pause: Spread,
     /// Request latency as the client saw it, swaps included.
     pub(crate) latency: Spread,
 }
@@ -95,10 +95,11 @@ impl Report {
         faults: Vec<String>,
     ) -> Report {
         let errors = devices.iter().map(|d| d.errors).sum();
-        let by_mode = swaps.done.iter().map(|((device, mode), n)| ByMode {
+        let by_mode = swaps.pauses.iter().map(|((device, mode), pauses)| ByMode {
             device: (*device).to_owned(),
             mode: (*mode).to_owned(),
-            swaps: *n,
+            swaps: pauses.len(),
+            pause: pauses.into(),
         });
         let mut faults = faults;
         faults.extend(swaps.failed.iter().take(5).cloned());
@@ -132,42 +133,9 @@ impl Report {
 
     /// The summary as text.
     pub(crate) fn text(&self) -> String {
-        let mut text = String::new();
-        let mut table = Table::new(&[
-            "DEVICE",
-            "DRIVERS",
-            ">SWAPS",
-            ">PAUSE P50",
-            ">P99",
-            ">MAX",
-            ">IOPS",
-            ">LATENCY P99",
-            ">VERIFIED",
-            ">ERRORS",
-        ]);
-        for device in &self.devices {
-            let swaps = self.by_mode.iter().filter(|m| m.device == device.device).map(|m| m.swaps).sum();
-            table.row([
-                device.device.clone(),
-                device.drivers.clone(),
-                units::count(swaps),
-                units::time(device.pause.p50_ns),
-                units::time(device.pause.p99_ns),
-                units::time(device.pause.max_ns),
-                units::count(device.iops),
-                units::time(device.latency.p99_ns),
-                units::count(device.verified),
-                units::count(device.errors),
-            ]);
-        }
-        text.push_str(&format!("{table}\n"));
-        let modes: Vec<String> =
-            self.by_mode.iter().map(|m| format!("{} {} {}", m.device, m.mode, m.swaps)).collect();
+        let mut text = format!("{}\n{}\n", self.load_table(), self.swap_table());
         let mut fact = |name: &str, value: String| text.push_str(&format!("{name:<15} {value}\n"));
-        fact(
-            "swaps done",
-            format!("{} in {:.1} s ({})", units::count(self.swaps), self.seconds, modes.join(", ")),
-        );
+        fact("swaps done", format!("{} in {:.1} s", units::count(self.swaps), self.seconds));
         let pause = self.pause;
         fact(
             "pause",
@@ -202,6 +170,38 @@ impl Report {
         }
         text
     }
+
+    fn load_table(&self) -> Table {
+        let mut table =
+            Table::new(&["DEVICE", "DRIVERS", ">IOPS", ">LATENCY P50", ">P99", ">VERIFIED", ">ERRORS"]);
+        for device in &self.devices {
+            table.row([
+                device.device.clone(),
+                device.drivers.clone(),
+                units::count(device.iops),
+                units::time(device.latency.p50_ns),
+                units::time(device.latency.p99_ns),
+                units::count(device.verified),
+                units::count(device.errors),
+            ]);
+        }
+        table
+    }
+
+    fn swap_table(&self) -> Table {
+        let mut table = Table::new(&["DEVICE", "MODE", ">SWAPS", ">PAUSE P50", ">P99", ">MAX"]);
+        for mode in &self.by_mode {
+            table.row([
+                mode.device.clone(),
+                mode.mode.clone(),
+                units::count(mode.swaps),
+                units::time(mode.pause.p50_ns),
+                units::time(mode.pause.p99_ns),
+                units::time(mode.pause.max_ns),
+            ]);
+        }
+        table
+    }
 }
 
 #[cfg(test)]
@@ -217,7 +217,6 @@ mod tests {
             iops: 10,
             verified: 5,
             errors,
-            pause: spread,
             latency: spread,
         }
     }

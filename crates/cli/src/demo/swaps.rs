@@ -22,10 +22,8 @@ pub(crate) const PLANS: [Plan; 2] = [
 
 /// What the swaps came to.
 pub(crate) struct Swaps {
-    /// Swaps by device and mode, done.
-    pub(crate) done: BTreeMap<(&'static str, &'static str), u64>,
-    /// Pauses, nanoseconds.
-    pub(crate) pauses: BTreeMap<&'static str, Histogram<u64>>,
+    /// Pauses of the swaps that were done, nanoseconds, by device and mode.
+    pub(crate) pauses: BTreeMap<(&'static str, &'static str), Histogram<u64>>,
     /// All pauses together.
     pub(crate) all: Histogram<u64>,
     /// Longest that any request was kept waiting, nanoseconds.
@@ -45,7 +43,6 @@ impl Swaps {
     /// None yet.
     pub(crate) fn new() -> Swaps {
         Swaps {
-            done: BTreeMap::new(),
             pauses: BTreeMap::new(),
             all: histogram(),
             longest_stall_ns: 0,
@@ -59,7 +56,7 @@ impl Swaps {
 
     /// How many were done.
     pub(crate) fn total(&self) -> u64 {
-        self.done.values().sum()
+        self.all.len()
     }
 
     /// Does the next one. What the daemon refuses is counted; only no answer at all is a failure.
@@ -81,9 +78,8 @@ impl Swaps {
             return self.failed.push(what);
         }
         let mode = receipt.mode.map_or("none", Mode::name);
-        *self.done.entry((device, mode)).or_default() += 1;
         self.all.saturating_record(receipt.pause_ns);
-        self.pauses.entry(device).or_insert_with(histogram).saturating_record(receipt.pause_ns);
+        self.pauses.entry((device, mode)).or_insert_with(histogram).saturating_record(receipt.pause_ns);
         self.longest_stall_ns = self.longest_stall_ns.max(receipt.longest_stall_ns);
         self.adopted += u64::from(receipt.adopted);
         self.held += u64::from(receipt.held);
@@ -108,8 +104,8 @@ mod tests {
         swaps.take("vol0", "file@1.0.0", &Receipt { unload: Unload::Pinned, ..sample() });
         swaps.take("ram0", "ram", &Receipt { mode: Some(Mode::Drain), ..sample() });
         assert_eq!(swaps.total(), 3);
-        assert_eq!(swaps.done[&("vol0", "adopt")], 2);
-        assert_eq!(swaps.done[&("ram0", "drain")], 1);
+        assert_eq!(swaps.pauses[&("vol0", "adopt")].len(), 2);
+        assert_eq!(swaps.pauses[&("ram0", "drain")].len(), 1);
         assert_eq!((swaps.adopted, swaps.pinned), (84, 1));
         assert_eq!(swaps.longest_stall_ns, 25_000);
     }
