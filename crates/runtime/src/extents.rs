@@ -2,28 +2,19 @@
 
 #![allow(unsafe_code)] // writes into a slot's data buffer
 
-use crate::handle::lock;
-use crate::port::Port;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use steadfast_abi::{Extent, extent, handle_kind};
 
 /// Asks for the extents of `length` bytes at `offset` and writes them to `base`, `room` bytes that are
 /// the caller's until this returns. Returns their number or a negative errno.
-pub(crate) fn ask(port: &Port, handle: u32, offset: u64, length: u64, base: usize, room: usize) -> i64 {
-    let fd = {
-        let inner = lock(&port.inner);
-        let Some(Some(h)) = inner.handles.get(handle as usize) else { return -i64::from(libc::EBADF) };
-        let Ok(copy) = h.file.try_clone() else { return -i64::from(libc::EMFILE) };
-        (copy, h.info)
-    };
-    let (file, info) = fd;
+pub(crate) fn ask(file: &OwnedFd, kind: u32, offset: u64, length: u64, base: usize, room: usize) -> i64 {
     let most = room / size_of::<Extent>();
     let Some(end) = offset.checked_add(length) else { return -i64::from(libc::EINVAL) };
     if most == 0 || length == 0 {
         return -i64::from(libc::EINVAL);
     }
-    let extents = if info.kind == handle_kind::REGULAR {
+    let extents = if kind == handle_kind::REGULAR {
         seek(file.as_raw_fd(), offset, end, most)
     } else {
         vec![Extent { length, flags: 0 }]

@@ -5,6 +5,7 @@
 use super::{Deferred, Lane, NO_OP};
 use crate::Tag;
 use crate::core::{Core, kind, user_data};
+use crate::handle::lock;
 use crate::ops::{OpEntry, OpKind, STOPPED_TIMERS, TIMER_ROOM};
 use crate::port::PDU_STRIDE;
 use io_uring::{opcode, types};
@@ -143,11 +144,17 @@ impl Lane {
         let [one] = parts else { return Err(libc::EINVAL) };
         // SAFETY: rules 1 and 2.
         let (port, index, core) = unsafe { ((*lane).port.clone(), (*lane).index, (*lane).core.as_ptr()) };
-        let (offset, length, handle) = (op.offset, op.length, op.handle);
+        let (offset, length) = (op.offset, op.length);
+        // The file as it is now: by the time that it is asked, the number may be another's.
+        let (file, kind) = {
+            let inner = lock(&port.inner);
+            let known = inner.handles.get(op.handle as usize).and_then(Option::as_ref);
+            known.map(|h| (h.file.clone(), h.info.kind)).ok_or(libc::EBADF)?
+        };
         let (base, room) = (one.iov_base as usize, one.iov_len);
         let remote = port.remotes[index].clone();
         let job = Box::new(move || {
-            let result = crate::extents::ask(&port, handle, offset, length, base, room);
+            let result = crate::extents::ask(&file, kind, offset, length, base, room);
             remote.post(Box::new(move |rt| rt.op_completed(id, result)));
         });
         // SAFETY: rule 2 for `core`.
