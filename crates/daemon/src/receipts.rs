@@ -4,7 +4,7 @@ use steadfast_api::Receipt;
 use tokio::sync::broadcast;
 
 /// Receipts that are kept.
-const KEPT: usize = 1024;
+const KEPT: usize = 256;
 
 /// The receipts of this daemon's life, the newest last; whoever listens is told of new ones.
 pub(crate) struct Receipts {
