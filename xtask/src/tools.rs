@@ -83,16 +83,16 @@ fn install(missing: &[&Tool]) -> Result<()> {
     if let Err(error) = run(apt().arg("update")) {
         println!("warning: {error:#}");
     }
-    let mut command = apt();
-    command.args(["install", "-y", "--no-install-recommends"]);
-    for tool in missing {
-        if tool.backports {
-            command.arg(format!("{}/{}", tool.package, backports_suite()?));
-        } else {
-            command.arg(tool.package);
-        }
+    let (special, plain): (Vec<&&Tool>, Vec<&&Tool>) = missing.iter().partition(|t| t.backports);
+    let install = ["install", "-y", "--no-install-recommends"];
+    if !plain.is_empty() {
+        run(apt().args(install).args(plain.iter().map(|t| t.package)))?;
     }
-    run(&mut command)
+    if !special.is_empty() {
+        // What it depends on may be newer there, too.
+        run(apt().args(install).args(["-t", &backports_suite()?]).args(special.iter().map(|t| t.package)))?;
+    }
+    Ok(())
 }
 
 fn apt() -> Command {
