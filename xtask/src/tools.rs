@@ -2,19 +2,16 @@
 
 use crate::steps::run;
 use anyhow::{Result, bail};
-use std::path::Path;
 use std::process::Command;
 
 /// A program and the Debian package that brings it.
 pub(crate) struct Tool {
     pub(crate) program: &'static str,
     pub(crate) package: &'static str,
-    /// Comes from the backports suite, in step with the other QEMU tools of the image.
-    backports: bool,
 }
 
 const fn tool(program: &'static str, package: &'static str) -> Tool {
-    Tool { program, package, backports: false }
+    Tool { program, package }
 }
 
 /// What the tests need.
@@ -35,7 +32,8 @@ pub(crate) const BENCH: &[Tool] = &[
     tool("nbdkit", "nbdkit"),
     tool("qemu-nbd", "qemu-utils"),
     tool("valgrind", "valgrind"),
-    Tool { program: "qemu-storage-daemon", package: "qemu-system-common", backports: true },
+    // Newer packagings have it in qemu-utils; where that is installed it is there already.
+    tool("qemu-storage-daemon", "qemu-system-common"),
 ];
 
 /// Is the program to be found on the path?
@@ -76,23 +74,11 @@ pub(crate) fn is_root() -> bool {
 }
 
 fn install(missing: &[&Tool]) -> Result<()> {
-    if missing.iter().any(|t| t.backports) {
-        enable_backports()?;
-    }
     // Some source that the project does not need may be out of reach: what counts is the install.
     if let Err(error) = run(apt().arg("update")) {
         println!("warning: {error:#}");
     }
-    let (special, plain): (Vec<&&Tool>, Vec<&&Tool>) = missing.iter().partition(|t| t.backports);
-    let install = ["install", "-y", "--no-install-recommends"];
-    if !plain.is_empty() {
-        run(apt().args(install).args(plain.iter().map(|t| t.package)))?;
-    }
-    if !special.is_empty() {
-        // What it depends on may be newer there, too.
-        run(apt().args(install).args(["-t", &backports_suite()?]).args(special.iter().map(|t| t.package)))?;
-    }
-    Ok(())
+    run(apt().args(["install", "-y", "--no-install-recommends"]).args(missing.iter().map(|t| t.package)))
 }
 
 fn apt() -> Command {
@@ -110,45 +96,4 @@ fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
         }
     }
     seen.join(" ")
-}
-
-fn codename() -> Result<String> {
-    let text = std::fs::read_to_string("/etc/os-release")?;
-    match text.lines().find_map(|l| l.strip_prefix("VERSION_CODENAME=")) {
-        Some(name) => Ok(name.trim_matches('"').to_owned()),
-        None => bail!("/etc/os-release names no VERSION_CODENAME"),
-    }
-}
-
-fn backports_suite() -> Result<String> {
-    Ok(format!("{}-backports", codename()?))
-}
-
-/// Adds the backports suite, from the same mirror as the suite that is there.
-fn enable_backports() -> Result<()> {
-    let folder = Path::new("/etc/apt/sources.list.d");
-    let ours = folder.join("steadfast-backports.sources");
-    let (code, suite) = (codename()?, backports_suite()?);
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_none_or(|e| e != "sources") {
-            continue;
-        }
-        let text = std::fs::read_to_string(&path)?;
-        if text.contains(&suite) {
-            return Ok(());
-        }
-        let wanted =
-            |l: &str| l.strip_prefix("Suites:").is_some_and(|s| s.split_whitespace().any(|w| w == code));
-        let Some(stanza) = text.split("\n\n").find(|s| s.lines().any(wanted)) else { continue };
-        let lines: Vec<String> = stanza
-            .lines()
-            .filter(|l| !l.starts_with('#'))
-            .map(|l| if l.starts_with("Suites:") { format!("Suites: {suite}") } else { l.to_owned() })
-            .collect();
-        println!("adding the suite {suite} as {}", ours.display());
-        std::fs::write(&ours, lines.join("\n") + "\n")?;
-        return Ok(());
-    }
-    bail!("no entry in {} has the suite {code}, so {suite} cannot be derived from it", folder.display())
 }
