@@ -307,7 +307,11 @@ impl Engine {
     pub fn open_device(&self, name: &str) -> Option<DeviceClaim> {
         let (port, number) = self.resolve(name)?;
         let mut inner = lock(&port.inner);
-        let device = inner.devices.iter().find(|d| d.number == number)?.clone();
+        let mut device = inner.devices.iter().find(|d| d.number == number)?.clone();
+        // While a driver takes over, a client is offered only what both can keep.
+        if let Some(next) = inner.announced.iter().find(|d| d.number == number) {
+            device.keep_common(next);
+        }
         inner.offers.entry(number).or_default().add(device.features);
         drop(inner);
         let turn = port.next_queue.fetch_add(1, Ordering::Relaxed) as usize;

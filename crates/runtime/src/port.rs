@@ -73,6 +73,17 @@ pub(crate) struct Device {
     pub(crate) wwid: String,
 }
 
+impl Device {
+    /// Leaves what this device and `other` have in common: less room, fewer features, larger blocks.
+    pub(crate) fn keep_common(&mut self, other: &Device) {
+        let read_only = (self.features | other.features) & block_feature::READ_ONLY;
+        self.features = self.features & other.features | read_only;
+        self.size = self.size.min(other.size);
+        self.block_size = self.block_size.max(other.block_size);
+        self.preferred_block_size = self.preferred_block_size.max(other.preferred_block_size);
+    }
+}
+
 /// What the clients of one device have been offered.
 #[derive(Clone, Debug)]
 pub(crate) struct Offers {
@@ -405,6 +416,23 @@ mod tests {
         offers.add(block_feature::FLUSH);
         offers.remove(block_feature::TRIM | block_feature::FLUSH);
         assert_eq!((offers.clients, offers.relied_on()), (1, block_feature::FLUSH));
+    }
+
+    #[test]
+    fn what_two_devices_have_in_common_is_the_lesser_of_both() {
+        let device = |size, block_size, features| Device {
+            number: 0,
+            size,
+            block_size,
+            preferred_block_size: block_size,
+            max_transfer: 0,
+            features,
+            wwid: String::new(),
+        };
+        let mut old = device(8192, 1, block_feature::TRIM | block_feature::FLUSH);
+        old.keep_common(&device(4096, 512, block_feature::FLUSH | block_feature::READ_ONLY));
+        assert_eq!((old.size, old.block_size), (4096, 512));
+        assert_eq!(old.features, block_feature::FLUSH | block_feature::READ_ONLY);
     }
 
     #[test]

@@ -82,8 +82,14 @@ impl Lane {
         file: types::Fixed,
         id: u32,
     ) -> Result<(), i32> {
-        let single = |f: fn(types::Fixed, *mut u8, u32) -> io_uring::squeue::Entry| match parts {
-            [one] => Ok(f(file, one.iov_base.cast(), u32::try_from(one.iov_len).map_err(|_| libc::EINVAL)?)),
+        let message_flags = || i32::try_from(op.arg).map_err(|_| libc::EINVAL);
+        let single = |f: fn(types::Fixed, *mut u8, u32, i32) -> io_uring::squeue::Entry| match parts {
+            [one] => Ok(f(
+                file,
+                one.iov_base.cast(),
+                u32::try_from(one.iov_len).map_err(|_| libc::EINVAL)?,
+                message_flags()?,
+            )),
             _ => Err(libc::EINVAL),
         };
         let rw_flags = if op.flags & op_flag::FUA != 0 { libc::RWF_DSYNC } else { 0 };
@@ -114,8 +120,8 @@ impl Lane {
                     let mode = i32::try_from(op.arg).map_err(|_| libc::EINVAL)?;
                     opcode::Fallocate::new(file, op.length).offset(op.offset).mode(mode).build()
                 }
-                (op::SEND, _) => single(|f, p, n| opcode::Send::new(f, p, n).build())?,
-                (op::RECV, _) => single(|f, p, n| opcode::Recv::new(f, p, n).build())?,
+                (op::SEND, _) => single(|f, p, n, flags| opcode::Send::new(f, p, n).flags(flags).build())?,
+                (op::RECV, _) => single(|f, p, n, flags| opcode::Recv::new(f, p, n).flags(flags).build())?,
                 (op::POLL, _) => {
                     let mask = u32::try_from(op.arg).map_err(|_| libc::EINVAL)?;
                     opcode::PollAdd::new(file, mask).build()
