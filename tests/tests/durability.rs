@@ -11,20 +11,9 @@ use steadfast_tests::{Daemon, Result, Setup, Swapper, TempDir, module};
 const SIZE: u64 = 64 << 20;
 const BLOCK: u64 = 4096;
 
-/// Starts a daemon, again if need be, as a service manager does: the kernel gives the locks of a killed
-/// one back only when it has taken its ring apart, a moment after its end.
+/// Starts a daemon on the image; also when another one was killed just now.
 fn daemon(dir: &TempDir, release: &str) -> Result<Daemon> {
-    let spec = format!("vol0=file@{release}:{}", dir.join("disk.img").display());
-    let mut tries = 0;
-    loop {
-        match Setup::device(spec.clone()).start(dir) {
-            Err(error) if tries < 50 && format!("{error:#}").contains("disk.img: busy") => {
-                tries += 1;
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
-            result => return result,
-        }
-    }
+    Setup::device(format!("vol0=file@{release}:{}", dir.join("disk.img").display())).start(dir)
 }
 
 /// A block that says its own number.

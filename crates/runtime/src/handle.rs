@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use steadfast_abi::{HandleInfo, handle_kind, open_flag};
 
 /// What was asked for; equal descriptions share one handle.
@@ -97,13 +98,24 @@ pub(crate) fn open_file(spec: &OpenSpec) -> Result<Opened, (i32, String)> {
     Ok(Opened { file, info: info.map_err(fail)?, buffered })
 }
 
+/// How long a lock is waited for: the kernel takes a ring down in the background, and with it lets go
+/// of the files of a process that was killed a moment ago.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
 fn lock_file(file: &File, exclusive: bool, path: &Path) -> Result<(), (i32, String)> {
     let how = if exclusive { libc::LOCK_EX } else { libc::LOCK_SH } | libc::LOCK_NB;
-    // SAFETY: plain call on an open descriptor.
-    if unsafe { libc::flock(file.as_raw_fd(), how) } == 0 {
-        return Ok(());
-    }
-    let e = io::Error::last_os_error();
+    let until = Instant::now() + LOCK_PATIENCE;
+    let e = loop {
+        // SAFETY: plain call on an open descriptor.
+        if unsafe { libc::flock(file.as_raw_fd(), how) } == 0 {
+            return Ok(());
+        }
+        let e = io::Error::last_os_error();
+        if e.raw_os_error() != Some(libc::EWOULDBLOCK) || Instant::now() >= until {
+            break e;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
     let code = e.raw_os_error().unwrap_or(libc::EIO);
     let why = if code == libc::EWOULDBLOCK { "another process has it locked".into() } else { e.to_string() };
     Err((if code == libc::EWOULDBLOCK { libc::EBUSY } else { code }, format!("{}: {why}", path.display())))

@@ -188,7 +188,14 @@ impl Instance {
 
     /// Notes what the driver said went wrong, for the next error message about it.
     pub(crate) fn note_error(&self, message: &str) {
-        message.clone_into(&mut lock(&self.last_error));
+        let mut said = lock(&self.last_error);
+        // The shell says what the cause was, and then the driver what it makes of it.
+        if said.is_empty() {
+            message.clone_into(&mut said);
+        } else if !said.contains(message) && said.len() < 512 {
+            said.push_str("; ");
+            said.push_str(message);
+        }
     }
 
     fn call(&self, what: &str, stage: Stage, f: impl FnOnce() -> i32) -> Result<(), String> {
