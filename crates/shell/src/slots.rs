@@ -168,18 +168,17 @@ impl Slots {
 
     /// Hands the request that has been held longest to the driver; says since when it was held.
     pub fn unhold(&mut self) -> Option<(Tag, u64)> {
-        let tag = self.take_held()?;
-        let slot = &mut self.slots[tag.0 as usize];
+        let first = self.held_first;
+        let slot = self.slots.get_mut(first as usize)?;
         slot.owner = Owner::Issued;
+        let (next, since_ns) = (slot.next, slot.held_ns);
+        self.held_first = next;
+        if next == NONE {
+            self.held_last = NONE;
+        }
+        self.held -= 1;
         self.issued += 1;
-        Some((tag, slot.held_ns))
-    }
-
-    /// Takes the request that has been held longest back to its frontend, without a driver seeing it.
-    pub fn cancel_held(&mut self) -> Option<Tag> {
-        let tag = self.take_held()?;
-        self.slots[tag.0 as usize].owner = Owner::Done;
-        Some(tag)
+        Some((Tag(first), since_ns))
     }
 
     /// Ends the driver's ownership. Exactly once: a second time it is an error.
@@ -208,17 +207,6 @@ impl Slots {
                 Err(WrongOwner { tag: tag.0, owner, expected })
             }
         }
-    }
-
-    fn take_held(&mut self) -> Option<Tag> {
-        let first = self.held_first;
-        let next = self.slots.get(first as usize)?.next;
-        self.held_first = next;
-        if next == NONE {
-            self.held_last = NONE;
-        }
-        self.held -= 1;
-        Some(Tag(first))
     }
 }
 

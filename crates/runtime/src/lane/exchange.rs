@@ -52,6 +52,7 @@ impl Lane {
     /// The last thing before the rendezvous: whatever the driver does from now on, it does not reach
     /// the ring.
     pub(crate) fn seal(&mut self) {
+        debug_assert!(self.gate.is_quiescent(), "a lane arrives with its thread inside the driver");
         self.sealed = true;
         self.may_issue = false;
         self.deferring = true;
