@@ -51,6 +51,12 @@ pub struct Device {
     pub bytes_read: u64,
     /// Bytes written.
     pub bytes_written: u64,
+    /// How long requests took, from the frontend and back to it.
+    #[serde(default)]
+    pub latency: Latency,
+    /// Age of the oldest request in flight or held, nanoseconds; 0 where there is none.
+    #[serde(default)]
+    pub oldest_ns: u64,
     /// Clients of the port's devices.
     pub clients: u32,
     /// Rules of the driver interface that the driver broke.
@@ -64,6 +70,25 @@ pub struct Device {
     /// The port's last update.
     #[schema(value_type = Option<schema::Receipt>)]
     pub last_receipt: Option<Receipt>,
+}
+
+/// How long requests took, nanoseconds; at most an eighth above the exact value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Latency {
+    /// Requests that were measured.
+    pub count: u64,
+    /// Mean.
+    pub mean_ns: u64,
+    /// Half of them took at most this long.
+    pub p50_ns: u64,
+    /// 99 of 100.
+    pub p99_ns: u64,
+    /// 999 of 1000.
+    pub p999_ns: u64,
+    /// 9999 of 10000.
+    pub p9999_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
 }
 
 /// A parameter of a port.

@@ -27,7 +27,7 @@ mod socket;
 pub mod suggest;
 mod update;
 
-pub use device::{Device, Param, PortState};
+pub use device::{Device, Latency, Param, PortState};
 pub use driver::{CheckReport, CheckRequest, CheckRow, Driver, DriverProblem, Drivers};
 pub use health::Health;
 pub use problem::{Problem, ProblemKind};

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use steadfast_api::{
-    CheckReport, CheckRequest, Device, Drivers, Health, IfBusy, Param, PortState, Problem, ProblemKind,
-    Receipt, UpdateRequest, suggest,
+    CheckReport, CheckRequest, Device, Drivers, Health, IfBusy, Latency, Param, PortState, Problem,
+    ProblemKind, Receipt, UpdateRequest, suggest,
 };
 use steadfast_loader::ModuleStore;
 use steadfast_nbd::{ListenAddr, NbdServer};
@@ -96,6 +96,8 @@ impl App {
             errors: port.errors,
             bytes_read: port.bytes_read,
             bytes_written: port.bytes_written,
+            latency: latency(port),
+            oldest_ns: port.oldest_ns,
             clients: port.clients,
             driver_faults: port.driver_faults,
             swaps: port.swaps,
@@ -188,6 +190,19 @@ fn state(port: &PortInfo) -> PortState {
         steadfast_runtime::PortState::Held => PortState::Held,
         steadfast_runtime::PortState::Stranded => PortState::Stranded,
         steadfast_runtime::PortState::Unresponsive => PortState::Unresponsive,
+    }
+}
+
+fn latency(port: &PortInfo) -> Latency {
+    let q = port.latency;
+    Latency {
+        count: q.count,
+        mean_ns: q.mean_ns,
+        p50_ns: q.p50_ns,
+        p99_ns: q.p99_ns,
+        p999_ns: q.p999_ns,
+        p9999_ns: q.p9999_ns,
+        max_ns: q.max_ns,
     }
 }
 

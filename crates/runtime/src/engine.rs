@@ -15,14 +15,16 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use steadfast_abi::block_op;
 use steadfast_loader::LoadedModule;
 use steadfast_shell::gate::Entry;
+use steadfast_shell::histogram::Histogram;
 
 /// Work for a queue's thread.
 pub type Task = Box<dyn FnOnce(&mut Reactor) + Send>;
 
 /// Longest time that the control plane waits for a queue to answer a question.
-const ANSWER: Duration = Duration::from_millis(500);
+pub(crate) const ANSWER: Duration = Duration::from_millis(500);
 /// Most files in the rings' tables.
 const FILES: u64 = 16 * 1024;
 
@@ -381,9 +383,10 @@ struct LaneNumbers {
     in_flight: u32,
     held: u32,
     open: bool,
-    counters: crate::lane::Counters,
+    counters: crate::metrics::Counters,
     entered: [u64; Entry::ALL.len()],
     inside: [u32; Entry::ALL.len()],
+    oldest_ns: u64,
 }
 
 fn read_lane(lane: &Lane) -> LaneNumbers {
@@ -391,9 +394,10 @@ fn read_lane(lane: &Lane) -> LaneNumbers {
         in_flight: lane.slots.issued(),
         held: lane.slots.held(),
         open: lane.gate.is_open(),
-        counters: lane.counters,
+        counters: lane.counters.clone(),
         entered: Entry::ALL.map(|e| lane.gate.entered(e)),
         inside: Entry::ALL.map(|e| lane.gate.inside(e)),
+        oldest_ns: lane.oldest_ns(),
     }
 }
 
@@ -412,6 +416,8 @@ fn port_info(port: &Port) -> PortInfo {
     } else {
         PortState::Held
     };
+    let mut latency = Histogram::default();
+    known().for_each(|l| latency.add(l.counters.latency()));
     let by_entry = |e: Entry| (e.name().to_owned(), known().map(|l| l.entered[e as usize]).sum());
     let inside = |e: Entry| (e.name().to_owned(), known().map(|l| l.inside[e as usize]).sum());
     let handle = |(i, h): (usize, &Option<crate::handle::Handle>)| {
@@ -429,10 +435,12 @@ fn port_info(port: &Port) -> PortInfo {
         slots: port.memory.iter().map(|m| m.count).sum(),
         in_flight: known().map(|l| l.in_flight).sum(),
         held: known().map(|l| l.held).sum(),
-        requests: known().map(|l| l.counters.requests).sum(),
-        errors: known().map(|l| l.counters.errors).sum(),
-        bytes_read: known().map(|l| l.counters.bytes_read).sum(),
-        bytes_written: known().map(|l| l.counters.bytes_written).sum(),
+        requests: known().map(|l| l.counters.total().requests).sum(),
+        errors: known().map(|l| l.counters.total().errors).sum(),
+        bytes_read: known().map(|l| l.counters.bytes(block_op::READ)).sum(),
+        bytes_written: known().map(|l| l.counters.bytes(block_op::WRITE)).sum(),
+        latency: latency.quantiles(),
+        oldest_ns: known().map(|l| l.oldest_ns).max().unwrap_or(0),
         held_total: known().map(|l| l.counters.held).sum(),
         entered: Entry::ALL.into_iter().map(by_entry).collect(),
         inside: Entry::ALL.into_iter().map(inside).collect(),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use steadfast_shell::check::CheckRow;
+use steadfast_shell::histogram::Quantiles;
 use steadfast_shell::receipt::{Mode, Receipt, Release};
 
 /// A device.
@@ -125,6 +126,10 @@ pub struct PortInfo {
     pub bytes_read: u64,
     /// Bytes written.
     pub bytes_written: u64,
+    /// How long requests took, from their frontend and back to it.
+    pub latency: Quantiles,
+    /// Age of the oldest request in flight or held, nanoseconds; 0 where there is none.
+    pub oldest_ns: u64,
     /// Requests that were ever held.
     pub held_total: u64,
     /// How often each entry point was entered.

@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)] // enters drivers through lanes, see `Lane`
 
-use crate::core::{Core, kind, now_ns, user_data};
+use crate::core::{Core, Done, kind, now_ns, user_data};
 use crate::engine::{Engine, Remote};
 use crate::error::EngineError;
 use crate::frontend::Frontend;
@@ -271,6 +271,7 @@ impl Reactor {
     fn deliver(&mut self) {
         while !self.core().done.is_empty() {
             let mut done = std::mem::take(&mut self.core().done);
+            self.count(&done);
             for run in done.chunk_by(|a, b| a.frontend == b.frontend) {
                 let who = run[0].frontend;
                 // Taken out of its place once for all its completions.
@@ -281,6 +282,17 @@ impl Reactor {
             done.clear();
             if self.core().done.is_empty() {
                 self.core().done = done;
+            }
+        }
+    }
+
+    /// Counts what has completed. One look at the clock does for all, and for those that come of them.
+    fn count(&mut self, done: &[Done]) {
+        let now = now_ns();
+        self.core().now_ns = now;
+        for d in done {
+            if let Some(lane) = self.lane_mut(d.lane) {
+                lane.count(d.tag, d.result, now);
             }
         }
     }

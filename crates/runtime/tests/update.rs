@@ -147,3 +147,30 @@ fn a_port_in_use_is_detached_only_by_force() {
     bench.engine.detach("vol0", false).expect("idle");
     bench.engine.stop(Duration::from_secs(10));
 }
+
+#[test]
+fn requests_and_their_latencies_are_counted_across_swaps() {
+    let bench = Bench::new(2);
+    bench.attach("vol0", "ram", &[("size", "4M")], Some(2));
+    let module = bench.stage("ram");
+    let load = bench.load("vol0", 2, 8);
+    load.pass(200);
+    let before = bench.engine.metrics("vol0").expect("port");
+    for _ in 0..5 {
+        assert_done(&bench.engine.update("vol0", &module, &UpdateOptions::default()), Mode::Adopt);
+        load.pass(200);
+    }
+    assert_eq!(load.stop(), Vec::<String>::new());
+    let now = bench.engine.metrics("vol0").expect("port");
+    let window = now.since(&before);
+    assert!(window.requests >= 1000, "{window:?}");
+    let by_kind: u64 = window.operations.values().map(|o| o.requests).sum();
+    assert_eq!((window.requests, window.errors, window.silent_queues), (by_kind, 0, 0));
+    assert_eq!(window.latency.count(), window.requests, "each has been measured");
+    assert_eq!(window.bytes_read, window.operations["read"].requests * 4096);
+    let q = now.latency.quantiles();
+    assert!(q.p50_ns > 0 && q.p50_ns <= q.p99_ns && q.p99_ns <= q.max_ns, "{q:?}");
+    assert_eq!((now.in_flight, now.held, now.oldest_ns), (0, 0, 0), "nothing is in flight any more");
+    assert!(bench.engine.metrics("vol7").is_none());
+    bench.engine.stop(Duration::from_secs(10));
+}

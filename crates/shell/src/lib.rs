@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod gate;
+pub mod histogram;
 pub mod manifest;
 pub mod params;
 pub mod receipt;

@@ -195,6 +195,13 @@ impl Slots {
         self.slots.iter().enumerate().filter_map(owned)
     }
 
+    /// Tags that the driver owns or the shell holds, ascending.
+    pub fn pending_tags(&self) -> impl Iterator<Item = Tag> + '_ {
+        let pending =
+            |(i, s): (usize, &Slot)| matches!(s.owner, Owner::Issued | Owner::Held).then_some(Tag(i as u32));
+        self.slots.iter().enumerate().filter_map(pending)
+    }
+
     #[inline]
     fn change(&mut self, tag: Tag, expected: Owner, to: Owner) -> Result<(), WrongOwner> {
         match self.slots.get_mut(tag.0 as usize) {

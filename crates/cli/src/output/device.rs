@@ -67,6 +67,15 @@ pub(crate) fn show(device: &Device) -> String {
     );
     let (read, written) = (units::bytes(device.bytes_read), units::bytes(device.bytes_written));
     fact("moved", format!("{read} read, {written} written"));
+    let latency = device.latency;
+    if latency.count > 0 {
+        let [p50, p99, p9999, max] =
+            [latency.p50_ns, latency.p99_ns, latency.p9999_ns, latency.max_ns].map(units::time);
+        fact("latency", format!("p50 {p50}, p99 {p99}, p99.99 {p9999}, longest {max}"));
+    }
+    if device.oldest_ns > 0 {
+        fact("oldest", format!("in flight for {}", units::time(device.oldest_ns)));
+    }
     fact("clients", device.clients.to_string());
     if device.driver_faults > 0 {
         fact("faults", format!("{}: the driver broke rules of its interface", device.driver_faults));
@@ -99,7 +108,7 @@ fn short(hash: &str) -> &str {
 pub(crate) mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use steadfast_api::{Param, PortState};
+    use steadfast_api::{Latency, Param, PortState};
 
     /// A device as the daemon reports it.
     pub(crate) fn sample() -> Device {
@@ -127,6 +136,8 @@ pub(crate) mod tests {
             errors: 0,
             bytes_read: 4096,
             bytes_written: 1 << 20,
+            latency: Latency { count: 12_345, p50_ns: 23_400, p99_ns: 99_000, ..Latency::default() },
+            oldest_ns: 45_000_000,
             clients: 2,
             driver_faults: 0,
             swaps: 1,
@@ -151,6 +162,8 @@ pub(crate) mod tests {
         for part in [
             "size         1 GiB (1073741824 bytes)",
             "requests     12,345 done, 0 failed, 3 in flight, 0 held",
+            "latency      p50 23.4 us, p99 99.0 us",
+            "oldest       in flight for 45.0 ms",
             "param        path=/disk.img",
             "entered      submit 12,345",
             "last update  vol0: done, file 1.1.0 replaced file 1.0.0",

@@ -18,6 +18,7 @@ mod operations;
 use crate::core::{Core, Done};
 use crate::instance::Instance;
 use crate::job::Job;
+use crate::metrics::Counters;
 use crate::ops::OpEntry;
 use crate::port::{PDU_STRIDE, Port, SLOT_STRIDE};
 use crate::services::fault;
@@ -26,7 +27,6 @@ use std::collections::VecDeque;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use steadfast_abi as abi;
-use steadfast_abi::block_op;
 use steadfast_shell::gate::{Entry, Gate};
 use steadfast_shell::slots::{Owner, Slots};
 
@@ -60,29 +60,6 @@ struct Deferred {
     entry: OpEntry,
     id: u32,
     result: i64,
-}
-
-/// Plain counters of one lane.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) requests: u64,
-    pub(crate) errors: u64,
-    pub(crate) bytes_read: u64,
-    pub(crate) bytes_written: u64,
-    pub(crate) held: u64,
-}
-
-impl Counters {
-    #[inline]
-    fn count(&mut self, op: u16, length: u64, result: i32) {
-        self.requests += 1;
-        match op {
-            _ if result < 0 => self.errors += 1,
-            block_op::READ => self.bytes_read += length,
-            block_op::WRITE => self.bytes_written += length,
-            _ => {}
-        }
-    }
 }
 
 pub(crate) struct Lane {
@@ -183,6 +160,24 @@ impl Lane {
 
     pub(crate) fn pdu(&self, tag: u32) -> *mut u8 {
         self.pdu_base.wrapping_add(tag as usize * PDU_STRIDE)
+    }
+
+    /// Counts a completed request that is about to go back to its frontend.
+    #[inline]
+    pub(crate) fn count(&mut self, tag: Tag, result: i32, now_ns: u64) {
+        // SAFETY: a slot of this lane, whose header nobody writes between completion and release.
+        let (op, length, since) = unsafe {
+            let slot = self.slot(tag);
+            ((*slot).op, (*slot).length, (*slot).submitted_ns)
+        };
+        self.counters.count(op, length, result, now_ns.saturating_sub(since));
+    }
+
+    /// Age of the oldest of the requests that the driver has or the shell holds; 0 without any.
+    pub(crate) fn oldest_ns(&self) -> u64 {
+        // SAFETY: slots of this lane; their headers are written by their frontends before that only.
+        let first = self.slots.pending_tags().map(|tag| unsafe { (*self.slot(tag)).submitted_ns }).min();
+        first.map_or(0, |since| crate::core::now_ns().saturating_sub(since))
     }
 
     pub(crate) fn data_size(&self) -> u32 {
@@ -287,8 +282,6 @@ impl Lane {
             if (*lane).slots.complete(tag).is_err() {
                 return false;
             }
-            let slot = (*lane).slot(tag);
-            (*lane).counters.count((*slot).op, (*slot).length, result);
             let user = (&(*lane).users)[tag.0 as usize];
             let done = Done { frontend: user.frontend, lane: (*lane).id, tag, cookie: user.cookie, result };
             (*(*lane).core.as_ptr()).done.push(done);
