@@ -1,5 +1,6 @@
 //! Where the things under test are: the command and the driver modules.
 
+use crate::{TempDir, ok};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -66,4 +67,21 @@ pub fn test_module(name: &str) -> Result<PathBuf> {
         bail!("test module {name}: there is no {}", path.display());
     }
     Ok(path)
+}
+
+/// A module built from C in `dir`, against the header of today: `source` is relative to the workspace.
+pub fn c_module(dir: &TempDir, source: &str, name: &str, defines: &[&str]) -> Result<PathBuf> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let output = dir.join(&format!("{name}.so"));
+    let mut cc = Command::new(std::env::var("CC").unwrap_or_else(|_| "cc".into()));
+    cc.args(["-shared", "-fPIC", "-O2", "-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden"])
+        .args(["-Wall", "-Wextra", "-Werror"])
+        .args(defines.iter().map(|d| format!("-D{d}")))
+        .arg("-I")
+        .arg(top.join("crates/abi/include"))
+        .arg(top.join(source))
+        .arg("-o")
+        .arg(&output);
+    ok(&mut cc)?;
+    Ok(output)
 }

@@ -14,12 +14,14 @@ mod peer;
 pub mod process;
 mod swapper;
 mod temp;
+mod verified;
 
-pub use binary::{module, steadfast, test_module};
+pub use binary::{c_module, module, steadfast, test_module};
 pub use daemon::{Daemon, Setup};
 pub use peer::{Peer, fio, ok, run};
 pub use swapper::{Swapper, Swaps};
 pub use temp::TempDir;
+pub use verified::Verified;
 
 /// The shorthand that tests use.
 pub type Result<T = ()> = anyhow::Result<T>;
