@@ -11,5 +11,6 @@ pub mod histogram;
 pub mod manifest;
 pub mod params;
 pub mod receipt;
+pub mod shadow;
 pub mod slots;
 pub mod update;
