@@ -10,6 +10,7 @@ pub mod gate;
 pub mod histogram;
 pub mod manifest;
 pub mod params;
+pub mod probation;
 pub mod receipt;
 pub mod shadow;
 pub mod slots;
