@@ -61,6 +61,24 @@ fn a_ram_device_of_one_page_passes() {
     all(&module("ram"), &options(&[("size", "4096")]));
 }
 
+/// The drivers that make faults make none unless they are asked to.
+#[test]
+fn the_drivers_that_make_faults_pass_without_faults() {
+    for name in ["error", "delay", "hang", "crash"] {
+        let results = all(&module(name), &options(&[("size", "16M")]));
+        for case in ["read-write", "contents", "swap-drain", "swap-adopt", "failed-connect"] {
+            assert_eq!(*outcome(&results, case), Outcome::Passed, "{name}: {case}");
+        }
+    }
+}
+
+#[test]
+fn a_device_that_takes_its_time_passes() {
+    let results =
+        all(&module("delay"), &options(&[("size", "16M"), ("fixed_us", "500"), ("random_us", "500")]));
+    assert!(adopted(&results, "swap-adopt") > 0, "nothing was in flight at any swap");
+}
+
 #[test]
 fn file_1_0_passes() {
     let results = all(&module("file_1_0"), &options(&[]));

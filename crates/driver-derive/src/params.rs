@@ -1,10 +1,11 @@
 //! `#[derive(Params)]` and `#[derive(ParamType)]`.
 
-use crate::attrs::{fields, help, text};
-use proc_macro2::TokenStream;
+use crate::attrs::{fields, help};
+use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::meta::ParseNestedMeta;
-use syn::{Data, DeriveInput, Error, Expr, Field, Fields, Ident, Result};
+use syn::parse::ParseStream;
+use syn::{Data, DeriveInput, Error, Field, Fields, Ident, LitStr, Result, Token};
 
 /// What `#[param(…)]` of one field says.
 #[derive(Default)]
@@ -45,8 +46,7 @@ impl Param {
             "scope" => &["port", "adapter"],
             _ => &[],
         };
-        let expr: Expr = meta.value()?.parse()?;
-        let value = text(&expr).unwrap_or_else(|| expr.to_token_stream().to_string().replace(' ', ""));
+        let value = value(meta.value()?)?;
         if value.contains('\0') {
             return Err(meta.error("a NUL byte ends an entry of the manifest"));
         }
@@ -94,6 +94,19 @@ impl Param {
             #rest,
         }
     }
+}
+
+/// What stands behind the `=`: a string, or anything up to the next comma as it is written. (As an
+/// expression a range would not parse without the whole grammar of Rust.)
+fn value(input: ParseStream<'_>) -> Result<String> {
+    if input.peek(LitStr) {
+        return Ok(input.parse::<LitStr>()?.value());
+    }
+    let mut tokens = TokenStream::new();
+    while !input.is_empty() && !input.peek(Token![,]) {
+        tokens.extend(TokenStream::from(input.parse::<TokenTree>()?));
+    }
+    Ok(tokens.to_string().replace(' ', ""))
 }
 
 /// Derives `Params`.

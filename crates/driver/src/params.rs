@@ -16,6 +16,9 @@ use steadfast_abi as abi;
 ///     /// Answer reads with zeroes.
 ///     #[param(default = true, class = live)]
 ///     zeroes: bool,
+///     /// Requests at a time.
+///     #[param(default = 32, range = 1..=1024)]
+///     depth: u32,
 /// }
 /// ```
 ///

@@ -1,0 +1,142 @@
+//! `delay`: a device that takes its time: a fixed part and a random one, for the requests that its
+//! parameters name. All of them can be changed while it serves.
+//!
+//! A request waits first and is carried out then, so until its time has come nothing has been done for
+//! it. The wait is an operation of the shell's: it goes on while the driver is replaced, and what is
+//! left of it is waited for under the next one.
+
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+use steadfast_driver::{
+    Adopted, Block, Errno, Event, Info, Io, Operation, Params, Port, Prepare, Request, Result, Size,
+    Submitted,
+};
+use steadfast_fault::{ADOPTS, Backend, Carries, FEATURES, Progress, Rule, Sequence};
+
+#[derive(Params)]
+struct Parameters {
+    /// Size of the device.
+    #[param(default = "64M", range = "4096..=1T", unit = "bytes")]
+    size: Size,
+    /// Fixed part of the delay.
+    #[param(default = 0, range = 0..=3600000000, class = live, unit = "us")]
+    fixed_us: u64,
+    /// Largest random part, added to the fixed one.
+    #[param(default = 0, range = 0..=3600000000, class = live, unit = "us")]
+    random_us: u64,
+    /// Kinds of requests that are delayed: a list of read, write, flush, trim, zero, cache, status; or
+    /// all.
+    #[param(default = "all", class = live)]
+    ops: String,
+    /// Only requests that touch the device from here on are delayed.
+    #[param(default = "0", class = live, unit = "bytes")]
+    offset: Size,
+    /// Bytes from `offset` on that are delayed; to the end when not given.
+    #[param(class = live, unit = "bytes")]
+    length: Option<Size>,
+    /// How many of a hundred of them are delayed, at random.
+    #[param(default = 100, range = 0..=100, class = live, unit = "%")]
+    percent: u32,
+    /// Where the random numbers begin; they begin anew when a parameter is changed.
+    #[param(default = 1, class = live)]
+    seed: u64,
+}
+
+steadfast_fault::pdu!(DelayPdu, "delay/1");
+
+struct Delay {
+    backend: Backend,
+    waits: Waits,
+}
+
+/// Which requests wait, and how long.
+struct Waits {
+    rule: Rule,
+    fixed_ns: u64,
+    random_ns: u64,
+    percent: u64,
+    sequence: Sequence,
+}
+
+impl Waits {
+    fn new(params: &Parameters) -> Result<Waits> {
+        Ok(Waits {
+            rule: Rule::new(&params.ops, params.offset, params.length)?,
+            fixed_ns: params.fixed_us * 1000,
+            random_ns: params.random_us * 1000,
+            percent: params.percent.into(),
+            sequence: Sequence::new(params.seed),
+        })
+    }
+
+    /// How long the request is to wait, if it is.
+    #[inline]
+    fn wait<D: Block>(&self, req: &Request<'_, D>) -> Option<Duration> {
+        if self.fixed_ns + self.random_ns == 0 || !self.rule.matches(req) {
+            return None;
+        }
+        let (_, random) = self.sequence.next();
+        // The two halves of the number: one says whether, the other how long.
+        let (whether, how_long) = (random >> 32, random & 0xffff_ffff);
+        if (whether * 100) >> 32 >= self.percent {
+            return None;
+        }
+        let part = (u128::from(how_long) * u128::from(self.random_ns + 1)) >> 32;
+        Some(Duration::from_nanos(self.fixed_ns + part as u64))
+    }
+}
+
+impl Block for Delay {
+    type Params = Parameters;
+    type State = ();
+    type Pdu = DelayPdu;
+    type Queue = ();
+
+    const INFO: Info = Info::new("delay", env!("CARGO_PKG_VERSION"))
+        .about("A device in memory that takes its time")
+        .features(FEATURES)
+        .adopts(ADOPTS);
+
+    fn prepare(cx: &mut Prepare<'_>, params: Parameters) -> Result<Delay> {
+        Ok(Delay { waits: Waits::new(&params)?, backend: Backend::prepare(cx, params.size)? })
+    }
+
+    fn connect(&mut self, cx: &mut Port<'_>, _: Option<()>) -> Result<()> {
+        self.backend.announce(cx)
+    }
+
+    fn disconnect(&mut self, _: &mut Port<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn submit<'q>(&self, _: &mut (), io: &mut Io<'q, Self>, req: Request<'q, Self>) -> Submitted<'q> {
+        let Some(wait) = self.waits.wait(&req) else { return self.backend.begin(io, req) };
+        req.pdu().set(DelayPdu::of(Progress::waiting()));
+        match io.issue(&req, Operation::timeout(wait)) {
+            Ok(_) => req.pending(),
+            Err(e) => req.fail(e),
+        }
+    }
+
+    fn event<'q>(
+        &self,
+        _: &mut (),
+        io: &mut Io<'q, Self>,
+        req: Request<'q, Self>,
+        event: Event,
+    ) -> Submitted<'q> {
+        self.backend.event(io, req, event)
+    }
+
+    fn adopt(&self, _: &mut (), req: &Adopted<'_, Self>, schema: &str) -> Result<(), Errno> {
+        steadfast_fault::adopt(req, schema).map(|_| ())
+    }
+
+    fn param_changed(&mut self, _: &mut Port<'_>, _: &str, params: Parameters) -> Result<()> {
+        self.waits = Waits::new(&params)?;
+        Ok(())
+    }
+}
+
+steadfast_driver::export!(Delay);
