@@ -1,0 +1,225 @@
+//! What is known without the disk: the newest receipts, those not written yet, and how the disk is.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use steadfast_shell::receipt::Receipt;
+
+use crate::{Filter, Status};
+
+/// Receipts that stay in memory although they are on disk.
+const RECENT: usize = 256;
+/// Most receipts in memory, when the disk takes none.
+const MOST: usize = 4096;
+
+#[derive(Debug)]
+pub(crate) struct Memory {
+    path: Option<PathBuf>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// In the order of their numbers.
+    recent: VecDeque<Receipt>,
+    /// Newest of each port.
+    last: BTreeMap<String, Receipt>,
+    /// Every receipt up to here is on disk, or was dropped.
+    saved: u64,
+    last_id: u64,
+    opened: bool,
+    stored: u64,
+    dropped: u64,
+    error: String,
+    /// The disk was waited for in vain, and has not answered since.
+    slow: bool,
+    ended: bool,
+}
+
+impl Memory {
+    pub(crate) fn new(path: Option<PathBuf>) -> Memory {
+        Memory { path, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Keeps a receipt. Says whether it is worth waiting until it is written.
+    pub(crate) fn push(&self, receipt: Receipt) -> bool {
+        let mut state = self.lock();
+        state.last_id = state.last_id.max(receipt.id);
+        // Two updates that end at once may come in either order.
+        let at = state.recent.partition_point(|other| other.id < receipt.id);
+        state.last.insert(receipt.port.clone(), receipt.clone());
+        state.recent.insert(at, receipt);
+        let bound = if self.path.is_some() { MOST } else { RECENT };
+        while state.recent.len() > bound {
+            state.forget_oldest();
+        }
+        !state.slow && state.error.is_empty()
+    }
+
+    pub(crate) fn last_of(&self, port: &str) -> Option<Receipt> {
+        self.lock().last.get(port).cloned()
+    }
+
+    pub(crate) fn get(&self, id: u64) -> Option<Receipt> {
+        self.lock().recent.iter().find(|receipt| receipt.id == id).cloned()
+    }
+
+    pub(crate) fn last_id(&self) -> u64 {
+        self.lock().last_id
+    }
+
+    /// What is on disk and what is here, each receipt once, the newest last.
+    pub(crate) fn join(&self, stored: Vec<Receipt>, filter: &Filter) -> Vec<Receipt> {
+        let mut all: BTreeMap<u64, Receipt> = stored.into_iter().map(|r| (r.id, r)).collect();
+        let state = self.lock();
+        let here = state.recent.iter().filter(|receipt| filter.takes(receipt));
+        all.extend(here.map(|receipt| (receipt.id, receipt.clone())));
+        drop(state);
+        let limit = filter.limit.unwrap_or(usize::MAX);
+        let surplus = all.len().saturating_sub(limit);
+        all.into_values().skip(surplus).collect()
+    }
+
+    /// The receipts that are not on disk.
+    pub(crate) fn unsaved(&self) -> Vec<Receipt> {
+        self.lock().unsaved().cloned().collect()
+    }
+
+    /// What the database said when it was opened: its last number, and the newest receipt of each port.
+    pub(crate) fn opened(&self, last_id: u64, stored: u64, last: Vec<Receipt>) {
+        let mut state = self.lock();
+        let known = state.last_id;
+        state.last_id = known.max(last_id);
+        if !state.opened && known == 0 {
+            state.saved = last_id;
+        }
+        state.opened = true;
+        for receipt in last {
+            state.last.entry(receipt.port.clone()).or_insert(receipt);
+        }
+        self.well(state, stored);
+    }
+
+    /// Everything up to `id` is on disk.
+    pub(crate) fn saved(&self, id: u64, stored: u64) {
+        let mut state = self.lock();
+        state.saved = state.saved.max(id);
+        while state.recent.len() > RECENT && state.recent.front().is_some_and(|r| r.id <= state.saved) {
+            state.forget_oldest();
+        }
+        self.well(state, stored);
+    }
+
+    fn well(&self, mut state: MutexGuard<'_, State>, stored: u64) {
+        if !state.error.is_empty() {
+            tracing::info!("history {}: written again", self.shown());
+        }
+        state.error.clear();
+        state.slow = false;
+        state.stored = stored;
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// The disk refuses.
+    pub(crate) fn broken(&self, what: &str) {
+        let mut state = self.lock();
+        if state.error != what {
+            let unsaved = state.unsaved().count();
+            let path = self.shown();
+            tracing::warn!("history {path}: {what}; {unsaved} receipt(s) are kept in memory meanwhile");
+            what.clone_into(&mut state.error);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// The disk does not answer.
+    pub(crate) fn slow(&self, what: &str) {
+        self.lock().slow = true;
+        self.broken(what);
+    }
+
+    /// Numbers to begin with when the database could not be asked for its own.
+    pub(crate) fn settle_ids(&self) {
+        let mut state = self.lock();
+        if !state.opened {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            state.last_id = state.last_id.max(now);
+            state.saved = state.saved.max(now);
+        }
+    }
+
+    /// Waits until that receipt is written, or cannot be.
+    pub(crate) fn wait_saved(&self, id: u64, patience: Duration) {
+        let pending = |state: &mut State| state.saved < id && state.error.is_empty();
+        let (mut state, waited) = self
+            .changed
+            .wait_timeout_while(self.lock(), patience, pending)
+            .unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() && pending(&mut state) {
+            state.slow = true;
+            let path = self.shown();
+            tracing::warn!("history {path}: the disk is slow; receipts are not waited for meanwhile");
+        }
+    }
+
+    /// Whether questions to the disk are likely to be answered.
+    pub(crate) fn answers(&self) -> bool {
+        let state = self.lock();
+        state.opened && !state.slow
+    }
+
+    pub(crate) fn ended(&self) {
+        self.lock().ended = true;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn wait_ended(&self, patience: Duration) -> bool {
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(self.lock(), patience, |state| !state.ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.ended
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let state = self.lock();
+        let mut error = state.error.clone();
+        if error.is_empty() && state.slow {
+            "the disk is slow: receipts are not waited for".clone_into(&mut error);
+        }
+        Status {
+            path: self.path.clone(),
+            stored: state.stored,
+            unsaved: state.unsaved().count() as u64,
+            dropped: state.dropped,
+            error,
+        }
+    }
+
+    fn shown(&self) -> String {
+        self.path.as_ref().map_or_else(|| "in memory".to_owned(), |path| path.display().to_string())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic is done under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn unsaved(&self) -> impl Iterator<Item = &Receipt> {
+        self.recent.iter().filter(|receipt| receipt.id > self.saved)
+    }
+
+    /// Counts it if it is nowhere else.
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.recent.pop_front() {
+            self.dropped += u64::from(oldest.id > self.saved);
+        }
+    }
+}

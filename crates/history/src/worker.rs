@@ -1,0 +1,120 @@
+//! The thread that owns the database.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use steadfast_shell::receipt::Receipt;
+
+use crate::Filter;
+use crate::database::Database;
+use crate::memory::Memory;
+
+/// How soon what was written is forced to the medium.
+const SYNC: Duration = Duration::from_secs(1);
+/// How often a database that refused is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+pub(crate) enum Command {
+    /// Something is in memory that is not on disk.
+    Save,
+    /// The newest that a filter means.
+    List(Filter, SyncSender<Vec<Receipt>>),
+    /// The one of that number.
+    Get(u64, SyncSender<Option<Receipt>>),
+}
+
+pub(crate) struct Worker {
+    path: PathBuf,
+    keep: u32,
+    memory: Arc<Memory>,
+    database: Option<Database>,
+    unsynced: bool,
+    tried: Instant,
+}
+
+impl Worker {
+    pub(crate) fn new(path: PathBuf, keep: u32, memory: Arc<Memory>) -> Worker {
+        Worker { path, keep, memory, database: None, unsynced: false, tried: Instant::now() }
+    }
+
+    /// Until nobody can send any more. `ready` is told when the database was opened, or was not.
+    pub(crate) fn run(mut self, commands: Receiver<Command>, ready: SyncSender<()>) {
+        self.open();
+        let _ = ready.try_send(());
+        loop {
+            match commands.recv_timeout(SYNC) {
+                Ok(Command::Save) => self.save(),
+                Ok(Command::List(filter, reply)) => {
+                    let list = self.read(|database| database.list(&filter));
+                    let _ = reply.try_send(list.unwrap_or_default());
+                }
+                Ok(Command::Get(id, reply)) => {
+                    let _ = reply.try_send(self.read(|database| database.get(id)).flatten());
+                }
+                Err(RecvTimeoutError::Timeout) => self.idle(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.save();
+        self.sync();
+        drop(self.database.take());
+        self.memory.ended();
+    }
+
+    fn open(&mut self) {
+        self.tried = Instant::now();
+        match Database::open(&self.path, self.keep) {
+            Ok((database, facts)) => {
+                self.memory.opened(facts.last_id, facts.stored, facts.last);
+                self.database = Some(database);
+            }
+            Err(error) => self.memory.broken(&error.to_string()),
+        }
+    }
+
+    fn save(&mut self) {
+        let unsaved = self.memory.unsaved();
+        let Some(newest) = unsaved.last().map(|receipt| receipt.id) else { return };
+        let Some(database) = &mut self.database else { return };
+        match database.insert(&unsaved) {
+            Ok(stored) => {
+                self.unsynced = true;
+                self.memory.saved(newest, stored);
+            }
+            Err(error) => self.memory.broken(&error.to_string()),
+        }
+    }
+
+    fn read<T>(&mut self, ask: impl FnOnce(&Database) -> rusqlite::Result<T>) -> Option<T> {
+        match ask(self.database.as_ref()?) {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                tracing::warn!("history {}: {error}", self.path.display());
+                None
+            }
+        }
+    }
+
+    /// Nobody wants anything: what was put off.
+    fn idle(&mut self) {
+        if std::mem::take(&mut self.unsynced) {
+            self.sync();
+        }
+        if self.tried.elapsed() < AGAIN {
+            return;
+        }
+        self.tried = Instant::now();
+        if self.database.is_none() {
+            self.open();
+        }
+        self.save();
+    }
+
+    fn sync(&mut self) {
+        if let Some(Err(error)) = self.database.as_ref().map(Database::sync) {
+            self.memory.broken(&error.to_string());
+        }
+    }
+}

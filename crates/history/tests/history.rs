@@ -1,0 +1,162 @@
+//! What a daemon relies on: numbers go on, nothing answered is lost, and a disk that fails is nobody's
+//! problem but the history's.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use steadfast_history::{FILE, Filter, History};
+use steadfast_shell::receipt::{Outcome, Receipt};
+
+fn receipt(id: u64, port: &str, outcome: Outcome) -> Receipt {
+    let document = serde_json::json!({
+        "id": id, "port": port, "started_unix_ms": 1_000 * id,
+        "from": {"driver": "file", "version": "1.0.0", "hash": ""}, "to": null,
+        "outcome": outcome, "reason": "", "mode": null, "phases": [],
+        "held": 0, "drained": 0, "adopted": 0, "pause_ns": 0, "longest_stall_ns": 0,
+        "generation_before": 1, "generation_after": 2, "unload": "none"
+    });
+    serde_json::from_value(document).expect("a receipt")
+}
+
+fn ids(list: &[Receipt]) -> Vec<u64> {
+    list.iter().map(|receipt| receipt.id).collect()
+}
+
+fn fill(history: &History, count: u64) {
+    for id in history.last_id() + 1..=history.last_id() + count {
+        let outcome = if id % 3 == 0 { Outcome::Refused } else { Outcome::Done };
+        history.add(&receipt(id, if id % 2 == 0 { "even" } else { "odd" }, outcome));
+    }
+}
+
+#[test]
+fn receipts_and_their_numbers_outlive_the_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = History::open(folder.path(), 100);
+    fill(&history, 5);
+    drop(history);
+    let history = History::open(folder.path(), 100);
+    assert_eq!(history.last_id(), 5);
+    fill(&history, 2);
+    assert_eq!(ids(&history.list(&Filter::default())), [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(history.get(2), Some(receipt(2, "even", Outcome::Done)));
+    assert_eq!(history.get(8), None);
+    assert_eq!(history.last_of("even").map(|r| r.id), Some(6));
+    let status = history.status();
+    assert_eq!((status.stored, status.unsaved, status.error.as_str()), (7, 0, ""));
+}
+
+#[test]
+fn what_was_added_is_in_the_file_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = History::open(folder.path(), 100);
+    fill(&history, 3);
+    // What a killed process leaves is what is in its files now.
+    let copy = tempfile::tempdir().expect("a folder");
+    for entry in fs::read_dir(folder.path()).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        fs::copy(&path, copy.path().join(path.file_name().expect("a name"))).expect("copied");
+    }
+    let found = History::open(copy.path(), 100);
+    assert_eq!(ids(&found.list(&Filter::default())), [1, 2, 3]);
+}
+
+#[test]
+fn a_filter_takes_the_newest_of_what_it_means() {
+    let folder = tempfile::tempdir().expect("a folder");
+    drop({
+        let history = History::open(folder.path(), 1000);
+        fill(&history, 300);
+        history
+    });
+    let history = History::open(folder.path(), 1000);
+    fill(&history, 20);
+    let list = |filter: Filter| ids(&history.list(&filter));
+    assert_eq!(list(Filter { limit: Some(3), ..Filter::default() }), [318, 319, 320]);
+    let odd = Filter { port: Some("odd".into()), limit: Some(2), ..Filter::default() };
+    assert_eq!(list(odd), [317, 319]);
+    let refused = Filter { outcome: Some(Outcome::Refused), limit: Some(2), ..Filter::default() };
+    assert_eq!(list(refused), [315, 318]);
+    let since = Filter { since_unix_ms: Some(319_000), ..Filter::default() };
+    assert_eq!(list(since), [319, 320]);
+    assert_eq!(list(Filter::default()).len(), 320);
+}
+
+#[test]
+fn the_oldest_go_when_there_are_too_many() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = History::open(folder.path(), 10);
+    fill(&history, 25);
+    assert_eq!(history.status().stored, 10);
+    drop(history);
+    let history = History::open(folder.path(), 4);
+    assert_eq!(ids(&history.list(&Filter::default())), [22, 23, 24, 25]);
+    assert_eq!(history.last_id(), 25);
+}
+
+#[test]
+fn a_file_that_is_no_database_costs_nobody_anything() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(FILE);
+    fs::write(&path, "precious, and no database, and long enough to be read as the head of one")
+        .expect("written");
+    let history = History::open(folder.path(), 10);
+    assert!(history.last_id() > 1_000_000_000, "no number is given twice");
+    fill(&history, 3);
+    let status = history.status();
+    assert_eq!((status.stored, status.unsaved), (0, 3));
+    assert!(status.error.contains("not a database"), "{}", status.error);
+    assert_eq!(history.list(&Filter::default()).len(), 3);
+    assert_eq!(history.last_of("odd").is_some(), true);
+    drop(history);
+    assert!(fs::read_to_string(&path).expect("there").starts_with("precious"));
+}
+
+#[test]
+fn a_full_disk_is_told_and_made_up_for() {
+    // A device that is always full takes the place of the file system: SQLite cannot even begin.
+    let folder = tempfile::tempdir().expect("a folder");
+    std::os::unix::fs::symlink("/dev/full", folder.path().join(FILE)).expect("a link");
+    let history = History::open(folder.path(), 10);
+    fill(&history, 2);
+    let status = history.status();
+    assert_eq!((status.stored, status.unsaved), (0, 2));
+    assert!(!status.error.is_empty());
+    fs::remove_file(folder.path().join(FILE)).expect("room again");
+    let begin = std::time::Instant::now();
+    while history.status().unsaved > 0 {
+        assert!(begin.elapsed().as_secs() < 60, "{:?}", history.status());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!((history.status().stored, history.status().error.as_str()), (2, ""));
+}
+
+#[test]
+fn a_second_daemon_does_not_write_into_the_first_ones_history() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = History::open(folder.path(), 10);
+    fill(&first, 1);
+    let second = History::open(folder.path(), 10);
+    fill(&second, 1);
+    assert!(second.status().error.contains("another daemon"), "{}", second.status().error);
+    assert_eq!(second.status().unsaved, 1);
+    assert_eq!(ids(&first.list(&Filter::default())), [1]);
+}
+
+#[test]
+fn it_is_nobody_elses_to_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("a/state");
+    drop(History::open(&state, 10));
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!((mode(&state), mode(&state.join(FILE))), (0o700, 0o600));
+}
+
+#[test]
+fn memory_alone_is_bounded() {
+    let history = History::in_memory();
+    fill(&history, 1000);
+    assert_eq!(history.list(&Filter::default()).len(), 256);
+    assert_eq!(history.status().path, None);
+}
