@@ -21,6 +21,7 @@ pub(crate) const TEST: &[Tool] = &[
     tool("nbdcopy", "libnbd-bin"),
     tool("qemu-img", "qemu-utils"),
     tool("qemu-io", "qemu-utils"),
+    tool("minisign", "minisign"),
     tool("gcc", "gcc"),
     tool("g++", "g++"),
 ];

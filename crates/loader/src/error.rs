@@ -65,6 +65,8 @@ pub enum LoadErrorKind {
     Unmappable,
     /// What it does is not what its manifest says.
     Contradiction,
+    /// Its signature is missing or wrong.
+    Untrusted,
     /// The store fails.
     Store,
 }
@@ -82,6 +84,7 @@ impl LoadErrorKind {
             LoadErrorKind::BadManifest => "bad_manifest",
             LoadErrorKind::Unmappable => "unmappable",
             LoadErrorKind::Contradiction => "contradiction",
+            LoadErrorKind::Untrusted => "untrusted",
             LoadErrorKind::Store => "store",
         }
     }
@@ -153,6 +156,9 @@ pub enum Problem {
     /// Its table is not what its manifest says, or makes no sense.
     #[error("contradicts itself: {0}")]
     Contradiction(String),
+    /// Its signature is missing or wrong.
+    #[error("signature: {0}")]
+    Untrusted(String),
     /// The store fails.
     #[error("module store: {path}: {what}", path = path.display())]
     Store {
@@ -187,6 +193,7 @@ impl Problem {
             Problem::WrongAbi(_) => LoadErrorKind::WrongAbi,
             Problem::Unmappable(_) => LoadErrorKind::Unmappable,
             Problem::Contradiction(_) => LoadErrorKind::Contradiction,
+            Problem::Untrusted(_) => LoadErrorKind::Untrusted,
             Problem::Store { .. } => LoadErrorKind::Store,
         }
     }

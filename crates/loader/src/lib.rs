@@ -31,11 +31,15 @@
 //! [`LoadError`]. From the moment it is mapped its code runs with the rights of this process; the
 //! checks of its table are then against mistakes, not against malice.
 //!
+//! With a folder of trusted keys ([`Trust`]) the signature beside a module, `MODULE.so.minisig`, is verified
+//! over the bytes that were read, before anything of it is stored or mapped.
+//!
 //! # The store on disk
 //!
 //! ```text
 //! STORE/lock               held for a moment while a store is opened
 //! STORE/<hash>.so          a module; appears whole or not at all, is never changed
+//! STORE/<hash>.so.minisig  its signature, when it had a good one
 //! STORE/run/<pid>-<n>/     one per open store of a live process
 //!       lock               held (flock) as long as that process uses the store
 //!       <n>-<hash>.so      the copy that one load maps
@@ -55,6 +59,7 @@ mod maps;
 mod staged;
 mod store;
 mod table;
+mod trust;
 
 pub use discover::{Found, FoundModule, ModuleName, find_modules, locate, resolve};
 pub use elf::read_manifest;
@@ -63,3 +68,4 @@ pub use file::MAX_MODULE_BYTES;
 pub use loaded::LoadedModule;
 pub use staged::StagedModule;
 pub use store::{ModuleStore, StoredModule};
+pub use trust::Trust;

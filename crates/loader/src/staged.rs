@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use steadfast_abi::ABI_MAJOR;
+use steadfast_shell::check::Signed;
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::receipt::Release;
 
@@ -22,6 +23,8 @@ pub struct StagedModule {
     pub path: PathBuf,
     /// The file it was staged from; in messages.
     pub source: PathBuf,
+    /// What became of its signature.
+    pub signature: Signed,
     pub(crate) run: Arc<Run>,
 }
 
@@ -41,13 +44,17 @@ impl StagedModule {
     /// The module's constructors run; none of its entry points is called.
     ///
     /// # Errors
-    /// The file in the store is not what was staged; the ABI is another one; the dynamic loader
+    /// Its signature does not allow it; the file in the store is not what was staged; the ABI is another one; the dynamic loader
     /// refuses it; its table contradicts its manifest. Nothing of it stays mapped then.
     pub fn load(&self) -> Result<LoadedModule, LoadError> {
         self.try_load().map_err(|problem| LoadError::new(&self.source, problem))
     }
 
     fn try_load(&self) -> Result<LoadedModule, Problem> {
+        // A check before this one has said so already, or has been forgotten.
+        if !self.signature.allows() {
+            return Err(Problem::Untrusted(self.signature.detail(&self.source)));
+        }
         if self.manifest.abi.0 != ABI_MAJOR {
             return Err(Problem::WrongAbi(self.manifest.abi));
         }

@@ -8,12 +8,14 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use steadfast_shell::check::Signed;
 use steadfast_shell::manifest::Manifest;
 
 use crate::elf::read_manifest;
 use crate::error::{LoadError, Problem};
 use crate::file;
 use crate::staged::StagedModule;
+use crate::trust::{Trust, signature_file};
 pub(crate) use run::{ModuleCopy, Run};
 
 /// A folder of modules. Cloning it gives another handle on the same open store.
@@ -21,6 +23,7 @@ pub(crate) use run::{ModuleCopy, Run};
 pub struct ModuleStore {
     dir: PathBuf,
     run: Arc<Run>,
+    trust: Arc<Trust>,
 }
 
 /// A module that lies in the store.
@@ -48,7 +51,13 @@ impl ModuleStore {
         let dir = asked.canonicalize().map_err(failed)?;
         refuse_open_to_all(&dir).map_err(|problem| LoadError::new(asked, problem))?;
         let run = Run::start(&dir).map_err(|problem| LoadError::new(asked, problem))?;
-        Ok(ModuleStore { dir, run: Arc::new(run) })
+        Ok(ModuleStore { dir, run: Arc::new(run), trust: Arc::default() })
+    }
+
+    /// The same store, for modules that `trust` allows.
+    #[must_use]
+    pub fn trusting(self, trust: Trust) -> ModuleStore {
+        ModuleStore { trust: Arc::new(trust), ..self }
     }
 
     /// The folder.
@@ -62,7 +71,8 @@ impl ModuleStore {
     }
 
     /// Takes a module into the store: reads the file, checks it and copies it under the hash of its
-    /// contents. A module that is in the store already is not written again.
+    /// contents. A module that is in the store already is not written again; one whose signature does
+    /// not allow it is not written at all, and cannot be loaded.
     ///
     /// # Errors
     /// The file cannot be read, or is no module that this machine can run; the store cannot be
@@ -74,20 +84,62 @@ impl ModuleStore {
 
     fn try_stage(&self, source: &Path) -> Result<StagedModule, Problem> {
         let bytes = file::read(source)?;
-        let manifest = read_manifest(&bytes)?;
-        let hash = hash_of(&bytes);
-        let path = self.path_of(&hash);
-        self.publish(&path, &hash, &bytes)?;
-        Ok(self.staged(manifest, hash, path, source))
+        let (staged, signature) = self.look(source, &bytes)?;
+        if staged.signature.allows() {
+            self.publish(&staged.path, &staged.hash, &bytes)?;
+            if let Some(signature) = signature {
+                self.keep_signature(&staged.path, &staged.hash, &signature)?;
+            }
+        }
+        Ok(staged)
     }
 
-    fn staged(&self, manifest: Manifest, hash: String, path: PathBuf, source: &Path) -> StagedModule {
+    /// Reads and checks a module as [`stage`](ModuleStore::stage) does, and writes nothing: what comes
+    /// of it can be compared, but not loaded unless the store has it already.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no module that this machine can run.
+    pub fn examine(&self, path: impl AsRef<Path>) -> Result<StagedModule, LoadError> {
+        let source = path.as_ref();
+        let examined = file::read(source).and_then(|bytes| self.look(source, &bytes));
+        examined.map(|(staged, _)| staged).map_err(|problem| LoadError::new(source, problem))
+    }
+
+    /// What there is to know of a module's bytes, and its signature when it is good.
+    fn look(&self, source: &Path, bytes: &[u8]) -> Result<(StagedModule, Option<Vec<u8>>), Problem> {
+        let manifest = read_manifest(bytes)?;
+        let hash = hash_of(bytes);
+        let path = self.path_of(&hash);
+        let (signed, contents) = self.trust.judge(source, bytes);
+        Ok((self.staged(manifest, hash, path, source, signed), contents))
+    }
+
+    fn staged(
+        &self,
+        manifest: Manifest,
+        hash: String,
+        path: PathBuf,
+        source: &Path,
+        signature: Signed,
+    ) -> StagedModule {
         let (manifest, run) = (Arc::new(manifest), Arc::clone(&self.run));
-        StagedModule { manifest, hash, path, source: source.to_owned(), run }
+        StagedModule { manifest, hash, path, source: source.to_owned(), signature, run }
+    }
+
+    /// Puts the signature beside its module. It may replace an older one: both are good.
+    fn keep_signature(&self, module: &Path, hash: &str, contents: &[u8]) -> Result<(), Problem> {
+        let path = signature_file(module);
+        if fs::read(&path).is_ok_and(|stored| stored == contents) {
+            return Ok(());
+        }
+        let mut temporary = self.run.durable_copy(hash, contents)?;
+        fs::rename(temporary.path(), &path).map_err(|error| Problem::store(&path, error))?;
+        temporary.keep();
+        Ok(())
     }
 
     /// A module that was staged before, by its hash: to go back to a driver whose file is not there
-    /// any more.
+    /// any more. Its signature is the one it came with, verified anew with the keys of now.
     ///
     /// # Errors
     /// It is not in the store, or not whole.
@@ -101,10 +153,9 @@ impl ModuleStore {
             if hash_of(&bytes) != hash {
                 return Err(changed(&path));
             }
-            read_manifest(&bytes)
+            self.look(&path, &bytes)
         };
-        let manifest = read().map_err(|problem| LoadError::new(&path, problem))?;
-        Ok(self.staged(manifest, hash.to_owned(), path.clone(), &path))
+        read().map(|(staged, _)| staged).map_err(|problem| LoadError::new(&path, problem))
     }
 
     /// The modules in the store, by name and version.
@@ -140,7 +191,10 @@ impl ModuleStore {
         if !is_hash(hash) || !path.exists() {
             return Err(LoadError::new(&self.dir, Problem::NoSuchHash(hash.to_owned())));
         }
-        fs::remove_file(&path).map_err(|error| LoadError::new(&path, Problem::store(&path, error)))
+        fs::remove_file(&path).map_err(|error| LoadError::new(&path, Problem::store(&path, error)))?;
+        // Most have none.
+        let _ = fs::remove_file(signature_file(&path));
+        Ok(())
     }
 
     /// Gives this process's folder in the store up, which also happens by itself when the last of this

@@ -7,6 +7,7 @@
 
 mod mode;
 mod rows;
+mod signature;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::Manifest;
 pub use mode::{choose_mode, common_state_schema};
+pub use signature::{Signature, Signed};
 
 /// One of the two modules that are compared.
 #[derive(Clone, Copy, Debug)]
