@@ -65,7 +65,7 @@ pub struct Device {
     pub swaps: u64,
     /// How often each entry point of the driver was entered.
     pub entered: BTreeMap<String, u64>,
-    /// Parameters that were set.
+    /// Parameters of the driver; those that were set where no driver runs.
     pub params: Vec<Param>,
     /// The port's last update.
     #[schema(value_type = Option<schema::Receipt>)]
@@ -92,12 +92,89 @@ pub struct Latency {
 }
 
 /// A parameter of a port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Param {
     /// Name.
     pub name: String,
-    /// Value as text.
+    /// Value as text; empty where it is undefined.
     pub value: String,
+    /// Where the value comes from.
+    #[serde(default)]
+    pub source: ParamSource,
+    /// The driver's default; none where it has none.
+    #[serde(default)]
+    pub default: Option<String>,
+    /// What is allowed, for people.
+    #[serde(default)]
+    pub allowed: String,
+    /// Unit, for people; may be empty.
+    #[serde(default)]
+    pub unit: String,
+    /// When a change takes effect: `live` at once, `reinit` when the port is attached anew, `reload`
+    /// when the module is loaded anew.
+    #[serde(default)]
+    pub class: String,
+    /// One line for people; may be empty.
+    #[serde(default)]
+    pub help: String,
+}
+
+/// Where a parameter's value comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ParamSource {
+    /// It was set: at the start of the daemon or since.
+    #[default]
+    Set,
+    /// It is the driver's default.
+    Default,
+    /// It was not set and has no default.
+    Undefined,
+}
+
+impl ParamSource {
+    /// The source's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ParamSource::Set => "set",
+            ParamSource::Default => "default",
+            ParamSource::Undefined => "undefined",
+        }
+    }
+}
+
+/// Asks for live parameters of a device's port to be changed: all of them, or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ParamsRequest {
+    /// New values.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+    /// Those that go back to their defaults.
+    #[serde(default)]
+    pub unset: Vec<String>,
+}
+
+/// What a change of parameters has done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ParamsReport {
+    /// Port.
+    pub port: String,
+    /// Values that are others than before.
+    pub changed: Vec<ParamChange>,
+    /// How long requests were held, nanoseconds.
+    pub pause_ns: u64,
+}
+
+/// A value that has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ParamChange {
+    /// Name.
+    pub name: String,
+    /// Value before; none where it was undefined.
+    pub before: Option<String>,
+    /// Value since.
+    pub after: Option<String>,
 }
 
 /// What a port is doing.

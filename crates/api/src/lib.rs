@@ -7,6 +7,7 @@
 //! | `GET /v1/devices/{name}` | [`Device`] |
 //! | `GET /v1/events`, `GET /v1/devices/{name}/events` | server-sent events: `device` with a [`Device`], `receipt` with a [`Receipt`] |
 //! | `POST /v1/devices/{name}/update` with an [`UpdateRequest`] | [`Receipt`] |
+//! | `POST /v1/devices/{name}/params` with a [`ParamsRequest`] | [`ParamsReport`] |
 //! | `GET /v1/receipts` | list of [`Receipt`], the newest last |
 //! | `GET /v1/drivers` | list of [`Driver`] |
 //! | `POST /v1/drivers/check` with a [`CheckRequest`] | [`CheckReport`] |
@@ -27,7 +28,7 @@ mod socket;
 pub mod suggest;
 mod update;
 
-pub use device::{Device, Latency, Param, PortState};
+pub use device::{Device, Latency, Param, ParamChange, ParamSource, ParamsReport, ParamsRequest, PortState};
 pub use driver::{CheckReport, CheckRequest, CheckRow, Driver, DriverProblem, Drivers};
 pub use health::Health;
 pub use problem::{Problem, ProblemKind};

@@ -26,6 +26,11 @@ pub enum ProblemKind {
     Forbidden,
     /// 422: the file is not a module that could be used.
     BadModule,
+    /// 409: another change is under way; nothing was touched.
+    Busy,
+    /// 422: a value or combination that is not allowed, or that the driver refuses; nothing was
+    /// changed.
+    Refused,
     /// 503: the daemon is stopping.
     Stopping,
     /// 500: a fault of the daemon.
@@ -40,6 +45,8 @@ impl ProblemKind {
             ProblemKind::BadRequest => 400,
             ProblemKind::Forbidden => 403,
             ProblemKind::BadModule => 422,
+            ProblemKind::Busy => 409,
+            ProblemKind::Refused => 422,
             ProblemKind::Stopping => 503,
             ProblemKind::Internal => 500,
         }

@@ -38,7 +38,7 @@ pub(crate) enum Output {
 pub(crate) enum Command {
     /// Run the daemon until SIGTERM
     Serve(Serve),
-    /// Look at devices
+    /// Look at devices, and change their parameters
     #[command(subcommand)]
     Device(DeviceCommand),
     /// Look at drivers
@@ -99,6 +99,17 @@ pub(crate) enum DeviceCommand {
     Show {
         /// The device
         device: String,
+    },
+    /// Change live parameters of a device while it is in use: all of those named, or none
+    Set {
+        /// The device
+        device: String,
+        /// New values
+        #[arg(value_name = "NAME=VALUE", value_parser = parse_param, required_unless_present = "unset")]
+        set: Vec<(String, String)>,
+        /// Back to the driver's default; repeatable
+        #[arg(long, value_name = "NAME")]
+        unset: Vec<String>,
     },
     /// Devices as they change, until interrupted
     Watch {

@@ -1,7 +1,7 @@
 //! What ends a command early, and the exit codes.
 
 use std::fmt;
-use steadfast_api::{Outcome, Problem};
+use steadfast_api::{Outcome, Problem, ProblemKind};
 
 /// Exit codes. They are stable: scripts may rely on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,8 @@ impl fmt::Display for Failure {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Failure {
-        Failure::new(problem.message).hint(problem.hint)
+        let exit = if problem.kind == ProblemKind::Busy { Exit::Busy } else { Exit::Error };
+        Failure { exit, message: problem.message, hint: problem.hint }
     }
 }
 

@@ -1,14 +1,15 @@
 //! What the control API acts on.
 
 use crate::modules::{self, ModulePath};
+use crate::params;
 use crate::receipts::Receipts;
 use crate::uri;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use steadfast_api::{
-    CheckReport, CheckRequest, Device, Drivers, Health, IfBusy, Latency, Param, PortState, Problem,
-    ProblemKind, Receipt, UpdateRequest, suggest,
+    CheckReport, CheckRequest, Device, Drivers, Health, IfBusy, Latency, PortState, Problem, ProblemKind,
+    Receipt, UpdateRequest, suggest,
 };
 use steadfast_loader::ModuleStore;
 use steadfast_nbd::{ListenAddr, NbdServer};
@@ -60,7 +61,7 @@ impl App {
         Ok(self.describe(device, &port))
     }
 
-    fn device_info(&self, name: &str) -> Result<DeviceInfo, Problem> {
+    pub(crate) fn device_info(&self, name: &str) -> Result<DeviceInfo, Problem> {
         let found = self.engine.devices().into_iter().find(|device| device.name == name);
         found.ok_or_else(|| self.no_device(name))
     }
@@ -102,7 +103,7 @@ impl App {
             driver_faults: port.driver_faults,
             swaps: port.swaps,
             entered: port.entered.clone(),
-            params: port.params.iter().map(param).collect(),
+            params: params::describe(port),
             last_receipt: self.receipts.last_of(&port.name).or_else(|| port.last_receipt.clone()),
         }
     }
@@ -204,8 +205,4 @@ fn latency(port: &PortInfo) -> Latency {
         p9999_ns: q.p9999_ns,
         max_ns: q.max_ns,
     }
-}
-
-fn param((name, value): (&String, &String)) -> Param {
-    Param { name: name.clone(), value: value.clone() }
 }

@@ -13,6 +13,7 @@ mod devices;
 mod error;
 mod modules;
 mod notify;
+mod params;
 mod receipts;
 mod serve;
 mod uri;

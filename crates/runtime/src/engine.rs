@@ -448,6 +448,7 @@ fn port_info(port: &Port) -> PortInfo {
         driver_faults: inner.driver_faults
             + inner.serving.as_ref().map_or(0, |i| i.faults.load(Ordering::Relaxed)),
         params: inner.given.clone(),
+        parameters: inner.serving.as_ref().map_or_else(Vec::new, |i| i.parameters(&inner.given)),
         handles: inner.handles.iter().enumerate().filter_map(handle).collect(),
         regions: inner.regions.iter().flatten().map(RegionMemory::summary).collect(),
         devices: inner.devices.iter().map(|d| port.device_info(d)).collect(),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use steadfast_shell::check::CheckRow;
 use steadfast_shell::histogram::Quantiles;
+use steadfast_shell::params::ActivationClass;
 use steadfast_shell::receipt::{Mode, Receipt, Release};
 
 /// A device.
@@ -73,6 +74,27 @@ pub enum PortState {
     Stranded,
     /// A queue's thread does not answer: a driver may be stuck in it.
     Unresponsive,
+}
+
+/// A parameter of the driver that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParamInfo {
+    /// Name.
+    pub name: String,
+    /// Value; `None` where it is undefined.
+    pub value: Option<String>,
+    /// It was given; otherwise the value is the driver's default.
+    pub given: bool,
+    /// The driver's default; `None` where it has none.
+    pub default: Option<String>,
+    /// What is allowed, for people.
+    pub allowed: String,
+    /// Unit, for people; may be empty.
+    pub unit: String,
+    /// What a change takes: `live`, `reinit` or `reload`.
+    pub class: ActivationClass,
+    /// One line for people; may be empty.
+    pub help: String,
 }
 
 /// An open handle.
@@ -142,6 +164,8 @@ pub struct PortInfo {
     pub driver_faults: u64,
     /// Parameters as given.
     pub params: BTreeMap<String, String>,
+    /// Every parameter of the driver that runs, in the order of its manifest.
+    pub parameters: Vec<ParamInfo>,
     /// Open handles.
     pub handles: Vec<HandleSummary>,
     /// Regions.

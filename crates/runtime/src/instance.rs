@@ -56,7 +56,8 @@ pub(crate) struct Tables {
 pub(crate) struct Instance {
     pub(crate) port: Arc<Port>,
     pub(crate) module: Arc<LoadedModule>,
-    pub(crate) params: BTreeMap<String, Value>,
+    /// Changed only while the port is held.
+    params: Mutex<BTreeMap<String, Value>>,
     pub(crate) tables: OnceLock<Tables>,
     stage: AtomicU8,
     /// Handles that the driver has opened or found.
@@ -150,7 +151,7 @@ impl Instance {
         let instance = Arc::new(Instance {
             port,
             module,
-            params,
+            params: Mutex::new(params),
             tables: OnceLock::new(),
             stage: AtomicU8::new(Stage::Idle as u8),
             handles: Mutex::default(),
@@ -211,6 +212,34 @@ impl Instance {
         let driver = self.module.release();
         let text = format!("{} {}: {what}: {error}", driver.driver, driver.version);
         Err(if said.is_empty() { text } else { format!("{text}: {said}") })
+    }
+
+    /// The current value of a parameter.
+    pub(crate) fn param(&self, name: &str) -> Option<Value> {
+        lock(&self.params).get(name).cloned()
+    }
+
+    /// Lets `f` look at the current value of a parameter. What it points to stays until the parameter
+    /// is set, which is not while the driver is inside an entry point.
+    pub(crate) fn with_param<T>(&self, name: &str, f: impl FnOnce(Option<&Value>) -> T) -> T {
+        f(lock(&self.params).get(name))
+    }
+
+    /// Sets a parameter, `None` leaves it undefined; returns what it was. The port is held.
+    pub(crate) fn set_param(&self, name: &str, value: Option<Value>) -> Option<Value> {
+        let mut params = lock(&self.params);
+        match value {
+            Some(value) => params.insert(name.to_owned(), value),
+            None => params.remove(name),
+        }
+    }
+
+    /// `param_changed`. The port is held.
+    pub(crate) fn param_changed(&self, name: &str) -> Result<(), String> {
+        let missing = "the driver cannot change parameters while it runs (param_changed is missing)";
+        let changed = self.module.driver().param_changed.ok_or(missing)?;
+        // SAFETY: as for `connect`; the name lives during the call.
+        self.call("param_changed", Stage::Idle, || unsafe { changed(self.cx(), abi::Str::new(name)) })
     }
 
     /// `prepare`, and what lanes need to know afterwards. On a control thread.

@@ -27,6 +27,7 @@ mod info;
 mod instance;
 mod job;
 mod lane;
+mod live;
 mod memory;
 mod metrics;
 mod ops;
@@ -38,7 +39,10 @@ mod transact;
 pub use engine::{Engine, EngineConfig, PortSpec, Task};
 pub use error::{EngineError, ErrorKind};
 pub use frontend::Frontend;
-pub use info::{CheckReport, DeviceClaim, DeviceInfo, HandleSummary, PortInfo, PortState, RegionSummary};
+pub use info::{
+    CheckReport, DeviceClaim, DeviceInfo, HandleSummary, ParamInfo, PortInfo, PortState, RegionSummary,
+};
+pub use live::{ParamChange, ParamReport};
 pub use metrics::{OperationCounts, PortMetrics};
 pub use reactor::Reactor;
 pub use steadfast_shell::slots::Tag;

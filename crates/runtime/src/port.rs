@@ -5,6 +5,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, Handle, OpenSpec, Opened, lock, open_file};
 use crate::instance::{Instance, Made};
 use crate::job::Job;
+use crate::live::Changing;
 use crate::memory::{Mapping, pages};
 use crate::{DeviceInfo, PortId, RegionSummary};
 use std::collections::BTreeMap;
@@ -174,6 +175,8 @@ pub(crate) struct PortInner {
     pub(crate) left: Option<Left>,
     /// A transaction that a queue has not taken part in to the end.
     pub(crate) unfinished: Option<Arc<Job>>,
+    /// Parameters that a driver has been told of and has not answered for.
+    pub(crate) changing: Option<Arc<Changing>>,
     pub(crate) swaps: u64,
     pub(crate) driver_faults: u64,
     pub(crate) last_receipt: Option<Receipt>,

@@ -100,6 +100,10 @@ impl Reactor {
         *self.lanes.get(lane.0 as usize)?
     }
 
+    pub(crate) fn lane_of(&self, lane: LaneId) -> Option<NonNull<Lane>> {
+        self.lane_ptr(lane)
+    }
+
     fn lane_ref(&self, lane: LaneId) -> Option<&Lane> {
         // SAFETY: this thread's lane; no driver is inside while the reactor is borrowed.
         self.lane_ptr(lane).map(|l| unsafe { &*l.as_ptr() })

@@ -336,21 +336,31 @@ unsafe extern "C" fn property(port: *mut abi::Port, name: abi::Str, value: *mut 
         let Ok(name) = text(name) else { return -libc::EINVAL };
         (instance, name)
     };
-    let mut answer = abi::Value { struct_size: 0, kind: value_kind::NONE, number: 0, text: abi::Str::EMPTY };
-    match instance.params.get(&name) {
-        None if instance.module.manifest().params.iter().any(|p| p.name == name) => {}
-        None => return -libc::ENOENT,
-        Some(Value::Bool(b)) => (answer.kind, answer.number) = (value_kind::BOOL, u64::from(*b)),
-        Some(Value::U64(n)) => (answer.kind, answer.number) = (value_kind::UNSIGNED, *n),
-        Some(Value::I64(n)) => (answer.kind, answer.number) = (value_kind::SIGNED, n.cast_unsigned()),
-        Some(Value::Str(s)) => (answer.kind, answer.text) = (value_kind::STRING, abi::Str::new(s)),
+    let known = || instance.module.manifest().params.iter().any(|p| p.name == name);
+    let answer = instance.with_param(&name, |value| match value {
+        None => known().then(|| describe(None)),
+        value => Some(describe(value)),
+    });
+    let Some(answer) = answer else { return -libc::ENOENT };
+    // SAFETY: `value` is a place that says its size; texts live until the parameter is set
+    // anew, which is not while the driver is in an entry point.
+    unsafe { fill(value, &answer) }
+}
+
+/// A value as drivers see it; its text is that of `value`.
+fn describe(value: Option<&Value>) -> abi::Value {
+    let none = abi::Value { struct_size: 0, kind: value_kind::NONE, number: 0, text: abi::Str::EMPTY };
+    let number = |kind, number| abi::Value { kind, number, ..none };
+    match value {
+        None => none,
+        Some(Value::Bool(b)) => number(value_kind::BOOL, u64::from(*b)),
+        Some(Value::U64(n)) => number(value_kind::UNSIGNED, *n),
+        Some(Value::I64(n)) => number(value_kind::SIGNED, n.cast_unsigned()),
+        Some(Value::Str(s)) => abi::Value { kind: value_kind::STRING, text: abi::Str::new(s), ..none },
         Some(Value::Enum { index, text }) => {
-            (answer.kind, answer.number) = (value_kind::ENUM, u64::from(*index));
-            answer.text = abi::Str::new(text);
+            abi::Value { text: abi::Str::new(text), ..number(value_kind::ENUM, u64::from(*index)) }
         }
     }
-    // SAFETY: `value` is a place that says its size; texts live as long as the instance.
-    unsafe { fill(value, &answer) }
 }
 
 unsafe extern "C" fn log(port: *mut abi::Port, severity: u32, message: abi::Str) {

@@ -169,7 +169,7 @@ impl Engine {
     }
 
     /// The right to change a port, for one transaction.
-    fn turn<'a>(&self, port: &'a Arc<Port>) -> Result<MutexGuard<'a, ()>, EngineError> {
+    pub(crate) fn turn<'a>(&self, port: &'a Arc<Port>) -> Result<MutexGuard<'a, ()>, EngineError> {
         let turn = match port.transaction.try_lock() {
             Ok(turn) => turn,
             Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
@@ -179,6 +179,12 @@ impl Engine {
         if !self.find(&port.name).is_some_and(|known| Arc::ptr_eq(&known, port)) {
             return Err(self.not_found(&port.name));
         }
+        let changing = lock(&port.inner).changing.clone();
+        if changing.is_some_and(|changing| !changing.is_over()) {
+            let what = format!("port {} is busy: a driver has not returned from `param_changed`", port.name);
+            return Err(EngineError::new(ErrorKind::Busy, what));
+        }
+        lock(&port.inner).changing = None;
         let unfinished = lock(&port.inner).unfinished.take();
         if let Some(job) = unfinished {
             if !job.is_over() {

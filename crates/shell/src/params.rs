@@ -3,6 +3,7 @@
 //! A set of values is judged as a whole ([`resolve`]): every fault is reported, not only the first.
 //! A value out of range is refused with the range, never bent; zero is a value, not "unset".
 
+mod change;
 mod error;
 mod range;
 mod suggest;
@@ -13,6 +14,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use change::{Change, ChangeError, live_change};
 pub(crate) use error::shown;
 pub use error::{Fault, ParamError};
 pub use range::Range;

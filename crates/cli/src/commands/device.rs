@@ -1,9 +1,10 @@
-//! `steadfast device list` and `show`.
+//! `steadfast device list`, `show` and `set`.
 
 use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 use crate::output;
-use steadfast_api::Device;
+use std::collections::BTreeMap;
+use steadfast_api::{Device, ParamsReport, ParamsRequest};
 
 /// Prints all devices.
 pub(crate) fn list(client: &Client, json: bool) -> Result<Exit, Failure> {
@@ -23,6 +24,29 @@ pub(crate) fn show(client: &Client, name: &str, json: bool) -> Result<Exit, Fail
         output::json(&device)?;
     } else {
         output::print(&output::device::show(&device))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Changes live parameters and prints what was changed.
+pub(crate) fn set(
+    client: &Client,
+    device: &str,
+    set: Vec<(String, String)>,
+    unset: Vec<String>,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let mut request = ParamsRequest { set: BTreeMap::new(), unset };
+    for (name, value) in set {
+        if request.set.insert(name.clone(), value).is_some() {
+            return Err(Failure::new(format!("parameter `{name}` is named twice")));
+        }
+    }
+    let report: ParamsReport = client.post(&format!("/devices/{}/params", segment(device)), &request)?;
+    if json {
+        output::json(&report)?;
+    } else {
+        output::print(&output::device::changed(device, &report))?;
     }
     Ok(Exit::Done)
 }

@@ -1,5 +1,5 @@
 use super::{Table, receipt, units};
-use steadfast_api::Device;
+use steadfast_api::{Device, Param, ParamChange, ParamSource, ParamsReport};
 
 /// Devices, one line each.
 pub(crate) fn list(devices: &[Device]) -> String {
@@ -84,7 +84,7 @@ pub(crate) fn show(device: &Device) -> String {
         fact("uri", uri.clone());
     }
     for param in &device.params {
-        fact("param", format!("{}={}", param.name, param.value));
+        fact("param", describe(param));
     }
     for (name, count) in device.entered.iter().filter(|(_, count)| **count > 0) {
         fact("entered", format!("{name} {}", units::count(*count)));
@@ -93,6 +93,34 @@ pub(crate) fn show(device: &Device) -> String {
         fact("last update", receipt::sentence(&device.name, last));
     }
     text
+}
+
+/// A parameter with what it is, where that comes from, and what a change takes.
+fn describe(param: &Param) -> String {
+    let value = match param.source {
+        ParamSource::Undefined => "-",
+        _ => param.value.as_str(),
+    };
+    let mut text = format!("{}={value}", param.name);
+    let mut notes = vec![param.source.name().to_owned()];
+    if let (ParamSource::Set, Some(default)) = (param.source, &param.default) {
+        notes = vec![format!("set, default {default}")];
+    }
+    notes.extend((param.class == "live").then(|| "live".to_owned()));
+    notes.extend((!param.unit.is_empty()).then(|| param.unit.clone()));
+    text.push_str(&format!(" ({})", notes.join(", ")));
+    text
+}
+
+/// What a change of parameters has done, a line for each.
+pub(crate) fn changed(device: &str, report: &ParamsReport) -> String {
+    if report.changed.is_empty() {
+        return format!("{device}: nothing to change, every value is as it was\n");
+    }
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    let line = |c: &ParamChange| format!("  {}: {} -> {}\n", c.name, shown(&c.before), shown(&c.after));
+    let lines: String = report.changed.iter().map(line).collect();
+    format!("{device}: changed, requests were held for {}\n{lines}", units::time(report.pause_ns))
 }
 
 /// The driver and its version.
@@ -108,7 +136,7 @@ fn short(hash: &str) -> &str {
 pub(crate) mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use steadfast_api::{Latency, Param, PortState};
+    use steadfast_api::{Latency, PortState};
 
     /// A device as the daemon reports it.
     pub(crate) fn sample() -> Device {
@@ -142,7 +170,24 @@ pub(crate) mod tests {
             driver_faults: 0,
             swaps: 1,
             entered: BTreeMap::from([("submit".into(), 12_345), ("timer".into(), 0)]),
-            params: vec![Param { name: "path".into(), value: "/disk.img".into() }],
+            params: vec![
+                Param { name: "path".into(), value: "/disk.img".into(), ..Param::default() },
+                Param {
+                    name: "delay".into(),
+                    value: "5".into(),
+                    default: Some("0".into()),
+                    unit: "ms".into(),
+                    class: "live".into(),
+                    ..Param::default()
+                },
+                Param {
+                    name: "direct".into(),
+                    value: "false".into(),
+                    source: ParamSource::Default,
+                    class: "reinit".into(),
+                    ..Param::default()
+                },
+            ],
             last_receipt: Some(receipt),
         }
     }
@@ -157,6 +202,22 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn changes_are_shown_one_by_one() {
+        let change = |before: Option<&str>| ParamChange {
+            name: "delay".into(),
+            before: before.map(str::to_owned),
+            after: Some("5".into()),
+        };
+        let mut report = ParamsReport { port: "vol0".into(), changed: vec![change(None)], pause_ns: 4_200 };
+        assert_eq!(
+            changed("vol0", &report),
+            "vol0: changed, requests were held for 4.2 us\n  delay: - -> 5\n"
+        );
+        report.changed.clear();
+        assert!(changed("vol0", &report).contains("nothing to change"));
+    }
+
+    #[test]
     fn the_whole_device_is_shown() {
         let text = show(&sample());
         for part in [
@@ -164,7 +225,9 @@ pub(crate) mod tests {
             "requests     12,345 done, 0 failed, 3 in flight, 0 held",
             "latency      p50 23.4 us, p99 99.0 us",
             "oldest       in flight for 45.0 ms",
-            "param        path=/disk.img",
+            "param        path=/disk.img (set)",
+            "param        delay=5 (set, default 0, live, ms)",
+            "param        direct=false (default)",
             "entered      submit 12,345",
             "last update  vol0: done, file 1.1.0 replaced file 1.0.0",
         ] {

@@ -12,7 +12,8 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use serde::Deserialize;
 use steadfast_api::{
-    CheckReport, CheckRequest, Device, Drivers, Health, Problem, ProblemKind, Receipt, UpdateRequest, schema,
+    CheckReport, CheckRequest, Device, Drivers, Health, ParamsReport, ParamsRequest, Problem, ProblemKind,
+    Receipt, UpdateRequest, schema,
 };
 use utoipa::{IntoParams, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
@@ -34,6 +35,7 @@ pub(super) fn router() -> Router<Control> {
         .routes(routes!(devices))
         .routes(routes!(device))
         .routes(routes!(update))
+        .routes(routes!(params))
         .routes(routes!(receipts))
         .routes(routes!(drivers))
         .routes(routes!(check))
@@ -92,6 +94,29 @@ async fn update(
     }
     let receipt = blocking(&control, move |app| app.update(&name, &request)).await??;
     Ok((update_status(&receipt), Json(receipt)).into_response())
+}
+
+/// Changes live parameters of the device's port while it runs: all of those named, or none.
+#[utoipa::path(post, path = "/v1/devices/{name}/params", params(("name" = String, description = "Device")),
+    request_body = ParamsRequest,
+    responses(
+        (status = 200, description = "Changed", body = ParamsReport),
+        (status = 403, description = "The peer may not change things", body = Problem),
+        (status = 404, description = "No such device", body = Problem),
+        (status = 409, description = "Busy, nothing was touched", body = Problem),
+        (status = 422, description = "Refused, nothing was changed", body = Problem),
+    ))]
+async fn params(
+    State(control): State<Control>,
+    _admin: Admin,
+    Path(name): Path<String>,
+    request: Result<Json<ParamsRequest>, JsonRejection>,
+) -> Result<Json<ParamsReport>, Failed> {
+    let Json(request) = request?;
+    if *control.stop.borrow() {
+        return Err(Failed(Problem::new(ProblemKind::Stopping, "the daemon stops")));
+    }
+    Ok(Json(blocking(&control, move |app| app.set_params(&name, &request)).await??))
 }
 
 /// Which receipts.

@@ -1,0 +1,101 @@
+//! Live parameters: from the control API to the engine and back.
+
+use crate::app::App;
+use std::collections::BTreeMap;
+use steadfast_api::{Param, ParamChange, ParamSource, ParamsReport, ParamsRequest, Problem, ProblemKind};
+use steadfast_runtime::{EngineError, ErrorKind, ParamInfo, PortInfo};
+
+impl App {
+    /// Changes live parameters of the port that serves a device.
+    pub(crate) fn set_params(&self, name: &str, request: &ParamsRequest) -> Result<ParamsReport, Problem> {
+        let device = self.device_info(name)?;
+        let changes = changes(request)?;
+        let report = self.engine.set_param(&device.port, &changes).map_err(|e| problem(&e))?;
+        let change = |c: steadfast_runtime::ParamChange| ParamChange {
+            name: c.name,
+            before: c.before,
+            after: c.after,
+        };
+        let changed: Vec<ParamChange> = report.changed.into_iter().map(change).collect();
+        for c in &changed {
+            let (before, after) = (c.before.as_deref(), c.after.as_deref());
+            tracing::info!(port = report.port, param = c.name, before, after, "parameter changed");
+        }
+        Ok(ParamsReport { port: report.port, changed, pause_ns: report.pause_ns })
+    }
+}
+
+fn changes(request: &ParamsRequest) -> Result<BTreeMap<String, Option<String>>, Problem> {
+    let refused = |message: String| Err(Problem::new(ProblemKind::BadRequest, message));
+    let set = request.set.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
+    let mut changes: BTreeMap<String, Option<String>> = set.collect();
+    for name in &request.unset {
+        if changes.insert(name.clone(), None).is_some() {
+            return refused(format!("parameter `{name}` is named twice"));
+        }
+    }
+    if changes.is_empty() {
+        return refused("no parameter is named".to_owned());
+    }
+    Ok(changes)
+}
+
+fn problem(error: &EngineError) -> Problem {
+    let kind = match error.kind() {
+        ErrorKind::NotFound => ProblemKind::NotFound,
+        ErrorKind::Busy => ProblemKind::Busy,
+        ErrorKind::Invalid | ErrorKind::Exists | ErrorKind::Driver => ProblemKind::Refused,
+        ErrorKind::Unsupported | ErrorKind::Unresponsive => ProblemKind::Internal,
+    };
+    Problem::new(kind, error.to_string())
+}
+
+/// Every parameter of the driver that runs; without one, what was given.
+pub(crate) fn describe(port: &PortInfo) -> Vec<Param> {
+    if port.driver.is_some() {
+        return port.parameters.iter().map(param).collect();
+    }
+    let given = |(name, value): (&String, &String)| Param {
+        name: name.clone(),
+        value: value.clone(),
+        source: ParamSource::Set,
+        ..Param::default()
+    };
+    port.params.iter().map(given).collect()
+}
+
+fn param(info: &ParamInfo) -> Param {
+    let source = match (info.given, &info.value) {
+        (true, _) => ParamSource::Set,
+        (false, Some(_)) => ParamSource::Default,
+        (false, None) => ParamSource::Undefined,
+    };
+    Param {
+        name: info.name.clone(),
+        value: info.value.clone().unwrap_or_default(),
+        source,
+        default: info.default.clone(),
+        allowed: info.allowed.clone(),
+        unit: info.unit.clone(),
+        class: info.class.name().to_owned(),
+        help: info.help.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_set_or_unset_and_not_both() {
+        let mut request = ParamsRequest::default();
+        assert!(changes(&request).expect_err("nothing").message.contains("no parameter"));
+        request.set.insert("depth".into(), "8".into());
+        request.unset.push("delay".into());
+        let found = changes(&request).expect("two changes");
+        assert_eq!(found["depth"].as_deref(), Some("8"));
+        assert_eq!(found["delay"], None);
+        request.unset.push("depth".into());
+        assert!(changes(&request).expect_err("both").message.contains("`depth`"));
+    }
+}
