@@ -22,7 +22,9 @@
  *   probe, prepare, release            a control thread; the port is served by another driver, or not
  *   connect, disconnect, reconnect,    one queue's thread; the port is held: nobody is in submit,
  *   queue_start, queue_stop, adopt,    event or timer on any queue
- *   param_changed
+ *   param_changed, save_state
+ *   hand_back                          the thread of the queue passed; the port is held, nobody is in
+ *                                      another entry point on this queue
  *   submit, commit, abort, event,      the thread of the queue passed; the port is running
  *   timer, queue_run
  *
@@ -43,7 +45,7 @@ extern "C" {
 
 /* Version of this interface. Drivers of another major version are refused. */
 #define SF_ABI_MAJOR 1
-#define SF_ABI_MINOR 0
+#define SF_ABI_MINOR 1
 
 /* What submit returns when it will call complete later. */
 #define SF_PENDING INT32_MAX
@@ -86,10 +88,12 @@ extern "C" {
  *   param.NAME.help          one line for people
  */
 #define STEADFAST_ENTRY(key, value) key "=" value "\0"
+#define SF_TEXT_OF_(major, minor) #major "." #minor
+#define SF_TEXT_OF(major, minor) SF_TEXT_OF_(major, minor)
 #define STEADFAST_MANIFEST(...)                                                   \
     __attribute__((section(".steadfast.manifest"), used, aligned(1)))             \
     static const char steadfast_manifest[] =                                      \
-        STEADFAST_ENTRY("manifest", "1") STEADFAST_ENTRY("abi", "1.0") __VA_ARGS__
+        STEADFAST_ENTRY("manifest", "1") STEADFAST_ENTRY("abi", SF_TEXT_OF(SF_ABI_MAJOR, SF_ABI_MINOR)) __VA_ARGS__
 /* The manifest as sf_driver.manifest wants it. */
 #define STEADFAST_MANIFEST_STR { steadfast_manifest, sizeof steadfast_manifest }
 /* Before the definition of `steadfast_driver`, the one symbol that a module exports. */
@@ -318,13 +322,14 @@ typedef struct sf_open {
     uint32_t kind;  /* enum sf_open_kind */
     uint64_t flags; /* enum sf_open_flag */
     sf_str key;     /* name of the handle within the port; the same key finds it again */
-    sf_str target;  /* FILE: path. TCP: host:port */
+    sf_str target;  /* FILE: path. TCP: host:port. DEVICE: its name */
 } sf_open;
 
 enum sf_open_kind {
     SF_OPEN_FILE = 1, /* regular file or block device */
     SF_OPEN_TCP = 2,  /* reserved */
-    SF_OPEN_PCI = 3   /* reserved */
+    SF_OPEN_PCI = 3,  /* reserved */
+    SF_OPEN_DEVICE = 4 /* another device of the same daemon, by name; since 1.1 */
 };
 
 enum sf_open_flag {
@@ -407,7 +412,8 @@ struct sf_shell_ops {
     /* Calls timer(id) after `ns`; setting it again replaces it, 0 stops it. Survives a swap. */
     int32_t (*timer)(sf_queue *queue, uint32_t id, uint64_t ns);
 
-    /* Leaves state of one schema with the shell, which copies it. Only within disconnect. */
+    /* Leaves state of one schema with the shell, which copies it. Only within disconnect and
+     * save_state. */
     int32_t (*set_state)(sf_port *port, sf_str schema, sf_str bytes);
     /* State of the given schema, valid until connect returns, or -ENOENT. Only within connect and
      * reconnect. */
@@ -438,6 +444,14 @@ struct sf_shell_ops {
     void (*log)(sf_port *port, uint32_t level, sf_str message);
     /* Monotonic clock, nanoseconds. */
     uint64_t (*now)(void);
+
+    /* Since 1.1. Returns a request that was not begun: the driver owns it no more. Operations of it that
+     * only wait (TIMEOUT, NOP) end without an event. Only within hand_back. -EBUSY: another operation of
+     * it is in flight; -EINVAL: the request is not the driver's. */
+    int32_t (*give_back)(sf_queue *queue, uint32_t tag);
+    /* Since 1.1. Says that a feature is left out because memory is short, and why. Only within prepare,
+     * connect and queue_start. */
+    int32_t (*reduce)(sf_port *port, sf_str feature, sf_str why);
 };
 
 /* ---- The driver -------------------------------------------------------------------------------- */
@@ -503,6 +517,12 @@ typedef struct sf_driver {
 
     /* The swap is final: start operations that belong to the port. Optional. */
     void (*queue_run)(sf_queue *queue);
+
+    /* Since 1.1. The port is about to change drivers: return every request that was not begun, in the
+     * order in which they came, with give_back. Optional: without it the mode split is not possible. */
+    void (*hand_back)(sf_queue *queue);
+    /* Since 1.1. Leaves the state as disconnect does, and goes on serving. Optional. */
+    int32_t (*save_state)(sf_port *port);
 } sf_driver;
 
 #ifdef __cplusplus

@@ -65,8 +65,22 @@ pub struct Driver {
 
     /// The swap is final: start the operations that belong to the port and not to a request
     /// (receive, keep-alive, timers). On the queue's own thread, before any request or event; not
-    /// called again by a driver change that failed. Optional.
+    /// called for a driver that did not come to serve. Optional.
+    ///
+    /// Called again for the driver that stays when a driver change that went back had asked it to end
+    /// its port operations (every mode but *adopt*); some of them may still be in flight.
     pub queue_run: Option<unsafe extern "C" fn(queue: *mut Queue)>,
+
+    // Since ABI 1.1.
+    /// The port is about to change drivers: return every request that was not begun, in the order in
+    /// which they came, with [`ShellOps::give_back`]. They go to the next driver, or come back through
+    /// `submit` when there is none. Called on each queue's own thread before anything else of the
+    /// change, in the modes *split* and *adopt*. Optional: without it *split* is not possible.
+    pub hand_back: Option<unsafe extern "C" fn(queue: *mut Queue)>,
+    /// Leaves the state as `disconnect` does, with [`ShellOps::set_state`], and goes on serving.
+    /// Optional: without it the state can be neither shown nor tried out. Returns 0 or a negative
+    /// errno.
+    pub save_state: Option<unsafe extern "C" fn(port: *mut Port) -> i32>,
 }
 
 // SAFETY: a `Driver` is a constant of its module; nobody writes to it or to what it points to.

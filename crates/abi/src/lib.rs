@@ -25,8 +25,9 @@
 //! | entry point | thread | the port at that moment |
 //! |---|---|---|
 //! | `probe`, `prepare`, `release` | a control thread | served by another driver, or not at all |
-//! | `connect`, `disconnect`, `reconnect`, `queue_start`, `queue_stop`, `adopt` | one queue's thread | held: nobody is in `submit`, `event` or `timer` on any queue |
+//! | `connect`, `disconnect`, `reconnect`, `queue_start`, `queue_stop`, `adopt`, `save_state` | one queue's thread | held: nobody is in `submit`, `event` or `timer` on any queue |
 //! | `submit`, `commit`, `abort`, `event`, `timer`, `queue_run` | the thread of the [`Queue`] passed | running |
+//! | `hand_back` | the thread of the [`Queue`] passed | held: nobody is in another entry point on this queue |
 //! | `param_changed` | one queue's thread | held |
 //!
 //! Nothing is ever entered twice at the same time on one queue; two queues of one port may be
@@ -53,8 +54,10 @@ pub use shell::*;
 
 /// Major version of this interface. Drivers of another major version are refused.
 pub const ABI_MAJOR: u16 = 1;
-/// Minor version of this interface: grows with every appended field or function.
-pub const ABI_MINOR: u16 = 0;
+/// Minor version of this interface: grows with every appended field or function. 1 added
+/// [`Driver::hand_back`], [`Driver::save_state`], [`ShellOps::give_back`], [`ShellOps::reduce`] and
+/// [`open_kind::DEVICE`].
+pub const ABI_MINOR: u16 = 1;
 
 /// Name of the ELF section that holds the manifest text.
 pub const MANIFEST_SECTION: &str = ".steadfast.manifest";

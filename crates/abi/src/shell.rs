@@ -28,7 +28,7 @@ pub struct ShellOps {
     pub timer: Option<unsafe extern "C" fn(queue: *mut Queue, id: u32, ns: u64) -> i32>,
 
     /// Leaves state of one schema with the shell, which copies it. At most [`MAX_STATE`] bytes. Only
-    /// within `disconnect`.
+    /// within `disconnect` and `save_state`.
     pub set_state: Option<unsafe extern "C" fn(port: *mut Port, schema: Str, bytes: Str) -> i32>,
     /// State of the given schema: 0 and the bytes, valid until `connect` returns, or `-ENOENT`. Only
     /// within `connect` and `reconnect`.
@@ -63,6 +63,15 @@ pub struct ShellOps {
     pub log: Option<unsafe extern "C" fn(port: *mut Port, level: u32, message: Str)>,
     /// Monotonic clock, nanoseconds.
     pub now: Option<unsafe extern "C" fn() -> u64>,
+
+    // Since ABI 1.1.
+    /// Returns a request that was not begun; the driver owns it no more. Operations of it that only
+    /// wait (`TIMEOUT`, `NOP`) end without an event. Only within `hand_back`. `-EBUSY`: another
+    /// operation of it is in flight; `-EINVAL`: the request is not the driver's.
+    pub give_back: Option<unsafe extern "C" fn(queue: *mut Queue, tag: u32) -> i32>,
+    /// Says that a feature is left out because memory is short (less than the manifest's *wanted*),
+    /// and why, in words for operators. Only within `prepare`, `connect` and `queue_start`.
+    pub reduce: Option<unsafe extern "C" fn(port: *mut Port, feature: Str, why: Str) -> i32>,
 }
 
 // SAFETY: the one `ShellOps` is a constant; nobody writes to it.
@@ -97,7 +106,7 @@ pub struct Open {
     pub flags: u64,
     /// Name of the handle within the port, chosen by the driver; the same key finds it again.
     pub key: Str,
-    /// FILE: path. TCP: `host:port`.
+    /// FILE: path. TCP: `host:port`. DEVICE: name of the device.
     pub target: Str,
 }
 
@@ -109,6 +118,8 @@ pub mod open_kind {
     pub const TCP: u32 = 2;
     /// A PCI function. Reserved: `-EOPNOTSUPP` so far.
     pub const PCI: u32 = 3;
+    /// Another device of the same daemon, by name. Since ABI 1.1.
+    pub const DEVICE: u32 = 4;
 }
 
 /// Flags of [`Open`].

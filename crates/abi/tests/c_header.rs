@@ -52,14 +52,14 @@ fn layouts(out: &mut String) {
     layout!(out, Value, "sf_value", { struct_size, kind, number, text });
     layout!(out, ShellOps, "sf_shell_ops", {
         size, abi_major, abi_minor, issue, cancel, complete, timer, set_state, get_state, announce, withdraw,
-        open, close, handle_info, region, property, log, now
+        open, close, handle_info, region, property, log, now, give_back, reduce
     });
     layout!(out, Probe, "sf_probe", { size, revision, hwid });
     layout!(out, BlockOps, "sf_block_ops", { size, reserved, submit, commit, abort });
     layout!(out, Driver, "sf_driver", {
         size, abi_major, abi_minor, class as "class_id", pdu_size, manifest, probe, prepare, connect,
         disconnect, reconnect, release, queue_start, queue_stop, event, timer, adopt, param_changed,
-        class_ops, queue_run
+        class_ops, queue_run, hand_back, save_state
     });
 }
 
@@ -161,6 +161,6 @@ fn the_driver_in_c_builds_and_has_its_manifest() {
     let output = scratch("memory.so");
     compile(&["-std=c11", "-O2", "-shared", "-fPIC", "-fvisibility=hidden"], &input, &output);
     let image = std::fs::read(&output).unwrap();
-    let wanted = b"manifest=1\0abi=1.0\0name=c-memory\0version=1.0.0\0class=block\0";
+    let wanted = b"manifest=1\0abi=1.1\0name=c-memory\0version=1.0.0\0class=block\0";
     assert!(image.windows(wanted.len()).any(|w| w == wanted), "no manifest in {}", output.display());
 }

@@ -22,6 +22,8 @@ pub struct Release {
 pub enum Mode {
     /// The new driver takes them over; nothing is waited for.
     Adopt,
+    /// The old driver finishes what it has begun; the rest goes to the new one.
+    Split,
     /// The old driver finishes all it has.
     Drain,
 }
@@ -121,7 +123,59 @@ pub struct Receipt {
     pub generation_after: u64,
     /// The old module after success, the new one after failure.
     pub unload: Unload,
+    /// Who asked for it, and why.
+    pub by: Requester,
+    /// The module as it was asked for: a path, or a driver's name.
+    pub source: String,
+    /// Requests that the old driver had not begun and handed back; they are among those held.
+    pub handed_back: u32,
+    /// Features that the new driver leaves out because memory is short.
+    pub reduced: Vec<Reduced>,
+    /// Every check that was made.
+    pub checks: Vec<crate::CheckRow>,
+    /// The trial before it, if there was one.
+    pub shadow: Option<ShadowReport>,
+    /// The probation after it, if there was one.
+    pub probation: Option<ProbationReport>,
 }
+
+/// What started an update.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the shell's type of the same name says what each is")]
+pub enum Cause {
+    Operator,
+    Folder,
+    Probation,
+    Revert,
+    Watch,
+}
+
+/// Who asked for an update, and why.
+#[derive(ToSchema)]
+pub struct Requester {
+    /// What started it.
+    pub cause: Cause,
+    /// Who, as the control socket knows it; empty when it was the daemon itself.
+    pub who: String,
+}
+
+/// A feature that a driver leaves out until the next start, because memory is short.
+#[derive(ToSchema)]
+pub struct Reduced {
+    /// The feature, in the driver's words.
+    pub feature: String,
+    /// What is missing.
+    pub why: String,
+}
+
+/// What a trial beside the live driver found.
+#[derive(ToSchema)]
+pub struct ShadowReport {}
+
+/// What was watched after an update.
+#[derive(ToSchema)]
+pub struct ProbationReport {}
 
 #[cfg(test)]
 mod tests {
@@ -167,6 +221,9 @@ mod tests {
         }
         for name in names(&super::Mode::schema()) {
             serde_json::from_value::<crate::Mode>(name).expect("a mode");
+        }
+        for name in names(&super::Cause::schema()) {
+            serde_json::from_value::<steadfast_shell::receipt::Cause>(name).expect("a cause");
         }
         for name in names(&super::Unload::schema()) {
             serde_json::from_value::<crate::Unload>(name).expect("an unload");

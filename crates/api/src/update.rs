@@ -1,5 +1,6 @@
 use crate::{Mode, schema};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// Asks for the driver of a device's port to be replaced.
@@ -25,6 +26,10 @@ pub struct UpdateRequest {
     /// A driver of another name is all right, although the state of the running one is lost with it.
     #[serde(default)]
     pub allow_other: bool,
+    /// Parameters that change together with the driver, and only if it comes to serve; `null` makes one
+    /// undefined.
+    #[serde(default)]
+    pub params: BTreeMap<String, Option<String>>,
 }
 
 /// The deadline of an update that names none: 45 s.
@@ -42,6 +47,7 @@ impl UpdateRequest {
             if_busy: IfBusy::default(),
             allow_older: false,
             allow_other: false,
+            params: BTreeMap::new(),
         }
     }
 }

@@ -199,6 +199,12 @@ pub(crate) struct Update {
     /// Go to a driver of another name, and lose the state of the running one
     #[arg(long)]
     pub(crate) allow_other: bool,
+    /// A parameter that changes together with the driver, and only if it comes to serve; repeatable
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_param)]
+    pub(crate) set: Vec<(String, String)>,
+    /// A parameter that goes back to the driver's default together with the change; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub(crate) unset: Vec<String>,
 }
 
 /// What to do with requests in flight.
@@ -206,6 +212,8 @@ pub(crate) struct Update {
 pub(crate) enum ModeArg {
     /// The new driver takes them over; nothing is waited for
     Adopt,
+    /// The old driver finishes what it has begun; the rest goes to the new one
+    Split,
     /// The old driver finishes them
     Drain,
 }

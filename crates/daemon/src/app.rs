@@ -147,6 +147,9 @@ impl App {
             },
             allow_older: request.allow_older,
             allow_other: request.allow_other,
+            params: request.params.clone(),
+            source: request.module.clone(),
+            ..UpdateOptions::default()
         };
         self.updates.fetch_add(1, Ordering::Relaxed);
         let receipt = self.engine.update_file(&device.port, &self.store, &path, &options);

@@ -117,6 +117,25 @@ pub trait Block: Sized + Send + Sync + 'static {
         if schema == <Self::Pdu as Pdu>::SCHEMA { Ok(()) } else { Err(Errno::OPNOTSUPP) }
     }
 
+    /// The driver keeps requests waiting that it has not begun, and can return them: `hand_back` is
+    /// there. That makes the mode *split* possible, and *adopt* for such a driver.
+    const HANDS_BACK: bool = false;
+
+    /// The port is about to change drivers: return every request that was not begun, in the order in
+    /// which they came, with [`Io::give_back`].
+    fn hand_back(&self, queue: &mut Self::Queue, io: &mut Io<'_, Self>) {
+        let _ = (queue, io);
+    }
+
+    /// The state can be written while the driver serves: `save_state` is there.
+    const SAVES_STATE: bool = false;
+
+    /// What `disconnect` would return, without letting the port go.
+    fn save_state(&self, cx: &mut Port<'_>) -> Result<Self::State> {
+        let _ = cx;
+        Err(crate::Error::new(Errno::OPNOTSUPP, "the state cannot be written while the driver serves"))
+    }
+
     /// A live parameter has changed; `params` has every current value.
     fn param_changed(&mut self, cx: &mut Port<'_>, name: &str, params: Self::Params) -> Result<()> {
         let _ = (cx, params);

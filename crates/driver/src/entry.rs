@@ -70,6 +70,8 @@ pub const fn table<D: Block>(manifest: &'static [u8]) -> abi::Driver {
         param_changed: Some(param_changed::<D>),
         class_ops: (Table::<D>::BLOCK as *const abi::BlockOps).cast::<c_void>(),
         queue_run: Some(queue_run::<D>),
+        hand_back: if D::HANDS_BACK { Some(hand_back::<D>) } else { None },
+        save_state: if D::SAVES_STATE { Some(save_state::<D>) } else { None },
     }
 }
 
@@ -196,6 +198,27 @@ unsafe extern "C" fn disconnect<D: Block>(port: *mut abi::Port) -> i32 {
             let state = driver_mut::<D>(port)?.disconnect(&mut cx)?;
             state.save(&mut |schema, bytes| cx.set_state(schema, bytes))
         })
+    }
+}
+
+unsafe extern "C" fn save_state<D: Block>(port: *mut abi::Port) -> i32 {
+    // SAFETY: the shell holds the port while it calls this.
+    unsafe {
+        control(port, "save_state", || {
+            let mut cx = Port::new(port);
+            let state = driver_mut::<D>(port)?.save_state(&mut cx)?;
+            state.save(&mut |schema, bytes| cx.set_state(schema, bytes))
+        })
+    }
+}
+
+unsafe extern "C" fn hand_back<D: Block>(queue: *mut abi::Queue) {
+    // SAFETY: the shell passes a live, started queue on its own thread.
+    unsafe {
+        guard((*queue).port, "hand_back", || {
+            let (driver, local) = parts::<D>(queue);
+            driver.hand_back(local, &mut Io::new(queue));
+        });
     }
 }
 

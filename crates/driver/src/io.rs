@@ -251,6 +251,17 @@ impl<'q, D: Block> Io<'q, D> {
         Errno::check(unsafe { timer(self.queue, id, ns) }).map(|_| ())
     }
 
+    /// Returns a request that was not begun to the shell, within [`Block::hand_back`]: it goes to the
+    /// next driver, or comes back. Waits issued for it end without an event. `BUSY` when another
+    /// operation of it is in flight, and then it is still the driver's.
+    pub fn give_back(&mut self, parked: Parked) -> Result<(), Errno> {
+        let Some(request) = self.unpark(parked) else { return Err(Errno::INVAL) };
+        let tag = request.park().tag;
+        let give_back = self.shell().give_back.ok_or(Errno::NOSYS)?;
+        // SAFETY: the queue is entered on this thread; the shell checks whose the request is.
+        Errno::check(unsafe { give_back(self.queue, tag) }).map(|_| ())
+    }
+
     /// Makes a request that was left pending a token again; `None` when its slot has been used anew.
     /// The caller must still own it: answering a request twice is a fault that the shell records.
     #[inline(always)]

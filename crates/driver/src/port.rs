@@ -112,6 +112,15 @@ impl Port<'_> {
         })
     }
 
+    /// Says that a feature is left out because memory is short, and why, in words for operators. Within
+    /// `prepare`, `connect` and `queue_start`; a shell too old to be told is passed over.
+    pub fn reduce(&self, feature: &str, why: &str) {
+        if let Some(reduce) = self.shell().reduce {
+            // SAFETY: the port is live; the shell copies both texts within the call.
+            unsafe { reduce(self.raw, abi::Str::new(feature), abi::Str::new(why)) };
+        }
+    }
+
     pub(crate) fn set_state(&self, schema: &str, bytes: &[u8]) -> Result<()> {
         let set_state = self.shell().set_state.ok_or(Errno::NOSYS)?;
         let bytes = abi::Str { ptr: bytes.as_ptr(), len: bytes.len() };

@@ -17,6 +17,7 @@ use std::{fmt, io};
 use steadfast_abi as abi;
 use steadfast_loader::LoadedModule;
 use steadfast_shell::params::Value;
+use steadfast_shell::receipt::Reduced;
 
 /// Where a driver is in its life on a port; decides which shell calls it may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub(crate) struct Instance {
     pub(crate) made: Mutex<Made>,
     last_error: Mutex<String>,
     pub(crate) faults: AtomicU64,
+    /// Features that the driver leaves out, as it says itself.
+    pub(crate) reduced: Mutex<Vec<Reduced>>,
     cx: CxPort,
     queues: Vec<CxQueue>,
     _arenas: Vec<Mapping>,
@@ -158,6 +161,7 @@ impl Instance {
             made: Mutex::default(),
             last_error: Mutex::default(),
             faults: AtomicU64::new(0),
+            reduced: Mutex::default(),
             cx,
             queues,
             _arenas: arenas,

@@ -53,6 +53,7 @@ pub(crate) struct Part {
     pub(crate) held: u32,
     pub(crate) drained: u32,
     pub(crate) adopted: u32,
+    pub(crate) handed_back: u32,
     pub(crate) longest_stall_ns: u64,
     in_flight_at_hold: u32,
     tags: Vec<u32>,
@@ -76,6 +77,8 @@ pub(crate) struct Job {
     verdict: AtomicU8,
     begun: AtomicBool,
     given_up: AtomicBool,
+    /// The new driver is connected, and must be disconnected before the old one comes back.
+    connected: AtomicBool,
     unheld: AtomicU32,
     unsettled: AtomicU32,
     unreleased: AtomicU32,
@@ -119,6 +122,7 @@ impl Job {
             verdict: AtomicU8::new(Verdict::Undecided as u8),
             begun: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
+            connected: AtomicBool::new(false),
             old_pdu: pdu,
             unheld: AtomicU32::new(n),
             unsettled: AtomicU32::new(n),
@@ -146,9 +150,15 @@ impl Job {
         self.unreleased.load(Ordering::Acquire) == 0
     }
 
-    /// The old driver finishes what it has in flight. Without an old driver nobody could.
+    /// The old driver finishes what it has in flight, or what it has begun. Without an old driver
+    /// nobody could.
     fn drains(&self) -> bool {
-        self.mode == Mode::Drain && self.old.is_some()
+        self.mode != Mode::Adopt && self.old.is_some()
+    }
+
+    /// The old driver returns what it has not begun.
+    fn hands_back(&self) -> bool {
+        self.mode != Mode::Drain && self.old.is_some()
     }
 
     /// A queue holds: start_update. Called once per queue, on its thread.
@@ -167,8 +177,10 @@ impl Job {
             if let Some(new) = &self.new {
                 new.bind(index, lane.cast());
             }
+            let handed_back = if self.hands_back() { Lane::hand_back(lane) } else { 0 };
             let mut part = lock(&self.parts[index]);
             part.hold_ns = now;
+            part.handed_back = handed_back;
             part.in_flight_at_hold = (*lane).slots.issued();
             if self.drains() {
                 Lane::cancel_port_ops(lane);
@@ -245,7 +257,7 @@ impl Job {
                 Action::Disconnect => self.old.as_ref().map_or(Ok(()), |i| i.disconnect()),
                 Action::Transfer => self.transfer(),
                 Action::Connect => self.connect(),
-                Action::DisconnectNew => Ok(()),
+                Action::DisconnectNew => self.disconnect_new(),
                 Action::Reconnect => self.reconnect(),
                 Action::Finish => {
                     self.finish();
@@ -289,13 +301,17 @@ impl Job {
             let late = self.given_up.load(Ordering::Acquire);
             if late { Err("connect returned too late".to_owned()) } else { Ok(()) }
         };
-        let checked = self.adopt(new).and_then(|()| self.check_devices()).and_then(|()| wanted());
-        checked.inspect_err(|_| {
-            self.restore_pdus();
-            if let Err(e) = new.undo_connect() {
-                tracing::warn!(port = self.port.name, "undoing connect: {e}");
-            }
-        })
+        self.connected.store(true, Ordering::Relaxed);
+        self.adopt(new).and_then(|()| self.check_devices()).and_then(|()| wanted())
+    }
+
+    /// Undoes what `connect` got done.
+    fn disconnect_new(&self) -> Result<(), String> {
+        if !self.connected.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.restore_pdus();
+        self.new.as_ref().map_or(Ok(()), |new| new.undo_connect())
     }
 
     fn adopt(&self, new: &Instance) -> Result<(), String> {
@@ -416,7 +432,8 @@ impl Job {
                     (*lane).install(self.new.clone());
                     if self.new.is_some() { Lane::open(lane, true) } else { (0, 0) }
                 }
-                Verdict::Old if self.old.is_some() => Lane::open(lane, false),
+                // What was asked to end its port operations is told to start them again.
+                Verdict::Old if self.old.is_some() => Lane::open(lane, self.drains()),
                 _ => {
                     (*lane).install(None);
                     (0, (*lane).slots.held())

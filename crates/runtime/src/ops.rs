@@ -20,6 +20,8 @@ pub(crate) enum OpKind {
     Timer(u32),
     /// A timer that was set again or stopped; its completion is dropped.
     Dropped,
+    /// A wait for a request that was handed back; its completion is dropped.
+    Orphan,
 }
 
 /// One operation in flight.

@@ -16,10 +16,14 @@ use std::sync::atomic::Ordering;
 use steadfast_abi as abi;
 use steadfast_abi::{level, value_kind};
 use steadfast_shell::params::Value;
+use steadfast_shell::receipt::Reduced;
 
 /// Most schemas that a driver leaves its state in, and longest name of one.
 const MAX_STATES: usize = 16;
 const MAX_SCHEMA: usize = 256;
+/// Most features that a driver says it leaves out, and longest text about one.
+const MAX_REDUCED: usize = 64;
+const MAX_REDUCED_TEXT: usize = 256;
 
 /// The table.
 pub(crate) static SHELL: abi::ShellOps = abi::ShellOps {
@@ -41,6 +45,8 @@ pub(crate) static SHELL: abi::ShellOps = abi::ShellOps {
     property: Some(property),
     log: Some(log),
     now: Some(now),
+    give_back: Some(give_back),
+    reduce: Some(reduce),
 };
 
 /// Copies a structure that begins with its size: what the caller knows, zero for the rest.
@@ -146,6 +152,37 @@ unsafe extern "C" fn timer(queue: *mut abi::Queue, id: u32, ns: u64) -> i32 {
         let lane = lane(queue);
         if lane.is_null() { -libc::EPERM } else { Lane::timer(lane, id, ns) }
     }
+}
+
+unsafe extern "C" fn give_back(queue: *mut abi::Queue, tag: u32) -> i32 {
+    // SAFETY: as for `issue`.
+    unsafe {
+        let lane = lane(queue);
+        if lane.is_null() { -libc::EPERM } else { Lane::give_back(lane, tag) }
+    }
+}
+
+unsafe extern "C" fn reduce(port: *mut abi::Port, feature: abi::Str, why: abi::Str) -> i32 {
+    // SAFETY: the driver passes its own port and strings that it owns.
+    let (instance, feature, why) = unsafe {
+        let Some(instance) = instance(port) else { return -libc::EINVAL };
+        let (Ok(feature), Ok(why)) = (text(feature), text(why)) else { return -libc::EINVAL };
+        (instance, feature, why)
+    };
+    let stage = instance.stage();
+    if stage != Stage::Prepare as u8 && stage != Stage::Connect as u8 {
+        return -libc::EPERM;
+    }
+    if feature.is_empty() || feature.len() > MAX_REDUCED_TEXT || why.len() > MAX_REDUCED_TEXT {
+        return -libc::EINVAL;
+    }
+    let mut reduced = lock(&instance.reduced);
+    reduced.retain(|known| known.feature != feature);
+    if reduced.len() >= MAX_REDUCED {
+        return -libc::ENOSPC;
+    }
+    reduced.push(Reduced { feature, why });
+    0
 }
 
 unsafe extern "C" fn set_state(port: *mut abi::Port, schema: abi::Str, bytes: abi::Str) -> i32 {

@@ -19,7 +19,7 @@ use steadfast_loader::{LoadedModule, ModuleStore, StagedModule};
 use steadfast_shell::check::{self, CheckInput, CheckRow, Limits, Policy, Side};
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::{self, Value};
-use steadfast_shell::receipt::{Mode, Outcome, Receipt, Release, Unload};
+use steadfast_shell::receipt::{Mode, Outcome, Receipt, Requester, Unload};
 use steadfast_shell::update::{Action, IfBusy, Input, Plan, Update};
 
 /// How long past its deadline a transaction may take before its port's queues are called stuck.
@@ -29,9 +29,9 @@ const STUCK_DRIVER: &str = "a driver does not return from a call; the port's req
 const LET_GO: Duration = Duration::from_secs(2);
 
 /// How an update is to be done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct UpdateOptions {
-    /// Drain or adopt; `None`: adopt where both drivers can, else drain.
+    /// Adopt, split or drain; `None`: the first of these that both drivers can do.
     pub mode: Option<Mode>,
     /// Longest wait for requests in flight.
     pub deadline: Duration,
@@ -41,6 +41,17 @@ pub struct UpdateOptions {
     pub allow_older: bool,
     /// Allow a driver of another name.
     pub allow_other: bool,
+    /// Allow a second change of driver where policy allows one per start.
+    pub allow_again: bool,
+    /// Allow versions to be skipped that the candidate wants to come from.
+    pub allow_skip: bool,
+    /// Parameters that change together with the driver, and only if it comes to serve; `None` makes one
+    /// undefined.
+    pub params: BTreeMap<String, Option<String>>,
+    /// Who asks, for the receipt.
+    pub by: Requester,
+    /// What was asked for, for the receipt.
+    pub source: String,
 }
 
 impl Default for UpdateOptions {
@@ -51,6 +62,11 @@ impl Default for UpdateOptions {
             if_busy: IfBusy::Wait,
             allow_older: false,
             allow_other: false,
+            allow_again: false,
+            allow_skip: false,
+            params: BTreeMap::new(),
+            by: Requester::default(),
+            source: String::new(),
         }
     }
 }
@@ -108,8 +124,13 @@ impl Engine {
             instance.release();
             return Err(failed(e));
         }
-        let plan =
-            Plan { mode: Mode::Drain, if_busy: IfBusy::Wait, deadline_ns: u64::MAX / 2, has_old: false };
+        let plan = Plan {
+            mode: Mode::Drain,
+            if_busy: IfBusy::Wait,
+            deadline_ns: u64::MAX / 2,
+            has_old: false,
+            has_new: true,
+        };
         let update = Update::prepared(plan, now_ns());
         let done =
             run(port, None, Some(instance.clone()), (Mode::Drain, None), update, Duration::from_secs(10));
@@ -151,7 +172,8 @@ impl Engine {
         let old = lock(&port.inner).serving.clone();
         if let Some(old) = old {
             let deadline_ns = patience.as_nanos() as u64;
-            let plan = Plan { mode: Mode::Drain, if_busy: IfBusy::Wait, deadline_ns, has_old: true };
+            let plan =
+                Plan { mode: Mode::Drain, if_busy: IfBusy::Wait, deadline_ns, has_old: true, has_new: false };
             let update = Update::prepared(plan, now_ns());
             let done = run(port, Some(old.clone()), None, (Mode::Drain, None), update, patience);
             if !done.answered {
@@ -253,7 +275,8 @@ impl Engine {
         let policy =
             Policy { allow_older: opts.allow_older, allow_other: opts.allow_other, ..Policy::default() };
         let candidate = Side { manifest: &candidate.manifest, hash: &candidate.hash };
-        check::check(&self.check_sides(running, candidate, &inner.given, relied_on, policy))
+        let properties = changed(&inner.given, &opts.params);
+        check::check(&self.check_sides(running, candidate, &properties, relied_on, policy))
     }
 
     /// Every check that an update would make, without touching anything.
@@ -270,7 +293,8 @@ impl Engine {
         let rows = self.check_rows(&port, staged, opts);
         let running = lock(&port.inner).serving.as_ref().map(|i| i.module.clone());
         let from = running.as_ref().map_or(&*staged.manifest, |m| m.manifest());
-        let mode = check::choose_mode(from, &staged.manifest, opts.mode).ok();
+        let hands_back = running.as_ref().is_some_and(|m| m.driver().hand_back.is_some());
+        let mode = check::choose_mode(from, hands_back, &staged.manifest, opts.mode).ok();
         Ok(CheckReport {
             port: port.name.clone(),
             running: running.map(|m| m.release()),
@@ -297,7 +321,7 @@ impl Engine {
         stage: impl FnOnce() -> Result<StagedModule, String>,
         opts: &UpdateOptions,
     ) -> Receipt {
-        let mut receipt = self.blank_receipt(name);
+        let mut receipt = self.blank_receipt(name, opts);
         let Some(port) = self.find(name) else {
             receipt.reason = self.not_found(name).to_string();
             return receipt;
@@ -318,26 +342,12 @@ impl Engine {
         receipt
     }
 
-    fn blank_receipt(&self, name: &str) -> Receipt {
-        Receipt {
-            id: self.inner.receipts.fetch_add(1, Ordering::Relaxed) + 1,
-            port: name.to_owned(),
-            started_unix_ms: unix_ms(),
-            from: Release { driver: String::new(), version: String::new(), hash: String::new() },
-            to: None,
-            outcome: Outcome::Refused,
-            reason: String::new(),
-            mode: None,
-            phases: Vec::new(),
-            held: 0,
-            drained: 0,
-            adopted: 0,
-            pause_ns: 0,
-            longest_stall_ns: 0,
-            generation_before: 0,
-            generation_after: 0,
-            unload: Unload::None,
-        }
+    fn blank_receipt(&self, name: &str, opts: &UpdateOptions) -> Receipt {
+        let id = self.inner.receipts.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut receipt = Receipt::blank(id, name, unix_ms());
+        receipt.by.clone_from(&opts.by);
+        receipt.source.clone_from(&opts.source);
+        receipt
     }
 
     fn replace(
@@ -359,11 +369,18 @@ impl Engine {
             if_busy: opts.if_busy,
             deadline_ns: u64::try_from(opts.deadline.as_nanos()).unwrap_or(u64::MAX / 2),
             has_old: old.is_some(),
+            has_new: true,
         };
         let mut update = Update::new(plan, now_ns());
         match self.get_ready(port, &mut update, stage, opts, old.as_deref(), receipt) {
             Some((instance, mode)) => {
+                receipt.reduced.clone_from(&lock(&instance.reduced));
                 let done = run(port, old, Some(instance), mode, update, opts.deadline);
+                // The transaction is this thread's: nobody has changed them since they were checked.
+                if done.job.verdict() == Verdict::New {
+                    let mut inner = lock(&port.inner);
+                    inner.given = changed(&inner.given, &opts.params);
+                }
                 conclude(port, done, receipt);
             }
             None => close(&update, receipt),
@@ -382,7 +399,7 @@ impl Engine {
     ) -> Option<(Arc<Instance>, Handling)> {
         let staged = step(update, stage())?;
         receipt.to = Some(staged.release());
-        let checked = self.decide(port, &staged, opts, old);
+        let checked = self.decide(port, &staged, opts, old, &mut receipt.checks);
         let (mode, params) = step(update, checked)?;
         receipt.mode = Some(mode.0);
         update.set_mode(mode.0);
@@ -409,23 +426,49 @@ impl Engine {
         staged: &StagedModule,
         opts: &UpdateOptions,
         old: Option<&Instance>,
+        checks: &mut Vec<CheckRow>,
     ) -> Result<(Handling, BTreeMap<String, Value>), String> {
         let rows = self.check_rows(port, staged, opts);
-        if !check::passed(&rows) {
-            return Err(check::refusals(&rows));
+        let (passed, refusals) = (check::passed(&rows), check::refusals(&rows));
+        *checks = rows;
+        if !passed {
+            return Err(refusals);
         }
         let candidate = &staged.manifest;
-        let params = resolve(candidate, &lock(&port.inner).given)?;
+        let params = resolve(candidate, &changed(&lock(&port.inner).given, &opts.params))?;
         let handling = match old {
-            Some(old) => handling(old.module.manifest(), candidate, opts.mode)?,
+            Some(old) => {
+                let hands_back = old.module.driver().hand_back.is_some();
+                handling(old.module.manifest(), hands_back, candidate, opts.mode)?
+            }
             None => inherit(port, candidate)?,
         };
         Ok((handling, params))
     }
 }
 
-fn handling(running: &Manifest, candidate: &Manifest, wanted: Option<Mode>) -> Result<Handling, String> {
-    let mode = check::choose_mode(running, candidate, wanted)?;
+/// Properties after some were changed; `None` makes one undefined.
+fn changed(
+    given: &BTreeMap<String, String>,
+    changes: &BTreeMap<String, Option<String>>,
+) -> BTreeMap<String, String> {
+    let mut properties = given.clone();
+    for (name, value) in changes {
+        match value {
+            Some(value) => properties.insert(name.clone(), value.clone()),
+            None => properties.remove(name),
+        };
+    }
+    properties
+}
+
+fn handling(
+    running: &Manifest,
+    hands_back: bool,
+    candidate: &Manifest,
+    wanted: Option<Mode>,
+) -> Result<Handling, String> {
+    let mode = check::choose_mode(running, hands_back, candidate, wanted)?;
     let own = |m: &Manifest| m.pdu.as_ref().map(|p| p.schema.to_string());
     let convert = if mode == Mode::Adopt && own(running) != own(candidate) { own(running) } else { None };
     Ok((mode, convert))
@@ -438,7 +481,7 @@ fn inherit(port: &Port, candidate: &Manifest) -> Result<Handling, String> {
     let issued: u32 = port.remotes.iter().filter_map(issued).sum();
     let inner = lock(&port.inner);
     match &inner.left {
-        Some(left) if issued > 0 => handling(&left.manifest, candidate, Some(Mode::Adopt))
+        Some(left) if issued > 0 => handling(&left.manifest, false, candidate, Some(Mode::Adopt))
             .map_err(|e| format!("{issued} requests are in flight without a driver: {e}")),
         _ => Ok((Mode::Drain, None)),
     }
@@ -632,6 +675,7 @@ fn count(job: &Job, receipt: &mut Receipt) {
         receipt.held += part.held;
         receipt.drained += part.drained;
         receipt.adopted += part.adopted;
+        receipt.handed_back += part.handed_back;
         receipt.pause_ns = receipt.pause_ns.max(part.release_ns.saturating_sub(part.hold_ns));
         receipt.longest_stall_ns = receipt.longest_stall_ns.max(part.longest_stall_ns);
     }

@@ -1,5 +1,6 @@
 //! The record of one update: every phase's time, counts, reason, outcome.
 
+use crate::check::CheckRow;
 use serde::{Deserialize, Serialize};
 
 /// The phases of an update, in their order.
@@ -58,6 +59,8 @@ impl Phase {
 pub enum Mode {
     /// The new driver takes operations in flight over; nothing is waited for.
     Adopt,
+    /// The old driver finishes what it has begun; the rest goes to the new one.
+    Split,
     /// The old driver finishes all it has.
     Drain,
 }
@@ -67,6 +70,7 @@ impl Mode {
     pub const fn name(self) -> &'static str {
         match self {
             Mode::Adopt => "adopt",
+            Mode::Split => "split",
             Mode::Drain => "drain",
         }
     }
@@ -122,6 +126,62 @@ pub enum Unload {
     None,
 }
 
+/// What started an update.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Somebody asked for it.
+    #[default]
+    Operator,
+    /// A newer module appeared in the watched folder.
+    Folder,
+    /// The driver did worse than its probation allows.
+    Probation,
+    /// Somebody asked for the driver before.
+    Revert,
+    /// A developer's build was watched.
+    Watch,
+}
+
+impl Cause {
+    /// The cause's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Cause::Operator => "operator",
+            Cause::Folder => "folder",
+            Cause::Probation => "probation",
+            Cause::Revert => "revert",
+            Cause::Watch => "watch",
+        }
+    }
+}
+
+/// Who asked for an update, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requester {
+    /// What started it.
+    pub cause: Cause,
+    /// Who, as the control socket knows it; empty when it was the daemon itself.
+    pub who: String,
+}
+
+/// A feature that a driver leaves out until the next start, because memory is short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reduced {
+    /// The feature, in the driver's words.
+    pub feature: String,
+    /// What is missing.
+    pub why: String,
+}
+
+/// What a trial beside the live driver found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ShadowReport {}
+
+/// What was watched after an update.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProbationReport {}
+
 /// The record of one update.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
@@ -160,9 +220,60 @@ pub struct Receipt {
     pub generation_after: u64,
     /// The old module after success, the new one after failure.
     pub unload: Unload,
+    /// Who asked for it, and why.
+    #[serde(default)]
+    pub by: Requester,
+    /// The module as it was asked for: a path, or a driver's name.
+    #[serde(default)]
+    pub source: String,
+    /// Requests that the old driver had not begun and handed back; they are among those held.
+    #[serde(default)]
+    pub handed_back: u32,
+    /// Features that the new driver leaves out because memory is short.
+    #[serde(default)]
+    pub reduced: Vec<Reduced>,
+    /// Every check that was made, also those that passed.
+    #[serde(default)]
+    pub checks: Vec<CheckRow>,
+    /// The trial before it, if there was one.
+    #[serde(default)]
+    pub shadow: Option<ShadowReport>,
+    /// The probation after it, if there was one.
+    #[serde(default)]
+    pub probation: Option<ProbationReport>,
 }
 
 impl Receipt {
+    /// A receipt of which nothing is known yet but the port and the time: *refused*, without a reason.
+    pub fn blank(id: u64, port: &str, started_unix_ms: u64) -> Receipt {
+        Receipt {
+            id,
+            port: port.to_owned(),
+            started_unix_ms,
+            from: Release { driver: String::new(), version: String::new(), hash: String::new() },
+            to: None,
+            outcome: Outcome::Refused,
+            reason: String::new(),
+            mode: None,
+            phases: Vec::new(),
+            held: 0,
+            drained: 0,
+            adopted: 0,
+            pause_ns: 0,
+            longest_stall_ns: 0,
+            generation_before: 0,
+            generation_after: 0,
+            unload: Unload::None,
+            by: Requester::default(),
+            source: String::new(),
+            handed_back: 0,
+            reduced: Vec::new(),
+            checks: Vec::new(),
+            shadow: None,
+            probation: None,
+        }
+    }
+
     /// Nanoseconds spent in `phase`, if it was gone through.
     pub fn phase_ns(&self, phase: Phase) -> Option<u64> {
         self.phases.iter().find(|p| p.phase == phase).map(|p| p.ns)

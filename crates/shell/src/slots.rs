@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  Free --reserve--> Reserved --hold--> Held --unhold--> Issued --complete--> Done --release--> Free
-//!                        \_______________issue_____________/
+//!                        \               ^ \____give_back____/ /
+//!                         \______________|________issue_______/
 //! ```
 //! *Reserved* and *Done* are the frontend's, *Held* is the shell's, *Issued* is the driver's.
 //!
@@ -153,6 +154,19 @@ impl Slots {
     /// Puts a reserved slot at the end of the held queue.
     pub fn hold(&mut self, tag: Tag, now_ns: u64) -> Result<(), WrongOwner> {
         self.change(tag, Owner::Reserved, Owner::Held)?;
+        self.append_held(tag, now_ns);
+        Ok(())
+    }
+
+    /// Puts a slot that the driver has not begun at the end of the held queue.
+    pub fn give_back(&mut self, tag: Tag, now_ns: u64) -> Result<(), WrongOwner> {
+        self.change(tag, Owner::Issued, Owner::Held)?;
+        self.issued -= 1;
+        self.append_held(tag, now_ns);
+        Ok(())
+    }
+
+    fn append_held(&mut self, tag: Tag, now_ns: u64) {
         let slot = &mut self.slots[tag.0 as usize];
         slot.held_ns = now_ns;
         slot.next = NONE;
@@ -163,7 +177,6 @@ impl Slots {
         }
         self.held_last = tag.0;
         self.held += 1;
-        Ok(())
     }
 
     /// Hands the request that has been held longest to the driver; says since when it was held.
@@ -261,7 +274,7 @@ mod tests {
         let mut slots = Slots::new(8);
         let (mut reserved, mut held, mut issued, mut done) = (vec![], VecDeque::new(), vec![], vec![]);
         for step in 0..20_000 {
-            match random(6) {
+            match random(7) {
                 0 => {
                     let room = reserved.len() + held.len() + issued.len() + done.len() < 8;
                     let tag = slots.reserve();
@@ -287,6 +300,11 @@ mod tests {
                     let tag = issued.swap_remove(random(issued.len()));
                     slots.complete(tag).expect("issued");
                     done.push(tag);
+                }
+                6 if !issued.is_empty() => {
+                    let tag = issued.swap_remove(random(issued.len()));
+                    slots.give_back(tag, step).expect("issued");
+                    held.push_back((tag, step));
                 }
                 5 if !done.is_empty() => {
                     let tag = done.swap_remove(random(done.len()));

@@ -81,14 +81,17 @@ pub enum IfBusy {
 /// What an update is asked to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Drain or adopt.
+    /// Adopt, split or drain.
     pub mode: Mode,
     /// Wait or fail.
     pub if_busy: IfBusy,
-    /// Longest time between `StartUpdate` and the start of `Disconnect`, nanoseconds.
+    /// Longest time between `StartUpdate` and the end of `Connect`, nanoseconds; where there is no old
+    /// driver nothing could be done about a late one.
     pub deadline_ns: u64,
     /// There is an old driver; false for the first attach.
     pub has_old: bool,
+    /// There is a new driver; false when the port is taken away.
+    pub has_new: bool,
 }
 
 /// One update.
@@ -176,6 +179,9 @@ impl Update {
             (Done(outcome), _) => Done(outcome),
             (Settle, Input::InFlight(0)) => self.after_settle(),
             (Settle, Input::InFlight(n)) => self.wait(n, now_ns),
+            (action @ (Disconnect | Connect), Input::Ok) if self.late(now_ns) => {
+                self.failed(action, self.too_late(action))
+            }
             (action, Input::Ok | Input::InFlight(_)) => self.succeeded(action, now_ns),
             (action, Input::Failed(why) | Input::Abandon(why)) => self.failed(action, why),
         }
@@ -266,6 +272,17 @@ impl Update {
             return Action::Cancel;
         }
         Action::Settle
+    }
+
+    /// The old driver would have to have the port back by now.
+    fn late(&self, now_ns: u64) -> bool {
+        self.plan.has_old && self.plan.has_new && now_ns > self.deadline_ns()
+    }
+
+    /// The phase was done, but only after the port had been held for longer than allowed.
+    fn too_late(&self, action: Action) -> String {
+        let seconds = self.plan.deadline_ns as f64 / 1e9;
+        format!("{} returned after the deadline of {seconds} s", name(action))
     }
 
     fn clock(&mut self, now_ns: u64) {

@@ -244,7 +244,7 @@ fn live_properties_must_be_valid_for_the_candidate() {
 #[test]
 fn requests_are_adopted_where_their_private_bytes_are_known() {
     let with = |more: &[&str]| manifest("file", "1.0.0", more);
-    let mode = |old: &Manifest, new: &Manifest, wanted| choose_mode(old, new, wanted);
+    let mode = |old: &Manifest, new: &Manifest, wanted| choose_mode(old, false, new, wanted);
     let (one, two) = (with(&["pdu=p/1:8"]), with(&["pdu=p/2:8"]));
     let adopts = with(&["pdu=p/2:16", "pdu.adopt=p/1"]);
     assert_eq!(mode(&one, &one, None), Ok(Mode::Adopt));

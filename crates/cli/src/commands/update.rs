@@ -3,6 +3,7 @@ use crate::args::{IfBusyArg, ModeArg, Update};
 use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 use crate::output;
+use std::collections::BTreeMap;
 use steadfast_api::{IfBusy, Mode, Outcome, Receipt, UpdateRequest};
 
 /// `steadfast update`: asks for it, prints the receipt, and says by its exit code how it went.
@@ -10,6 +11,7 @@ pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exi
     let request = UpdateRequest {
         mode: update.mode.map(|mode| match mode {
             ModeArg::Adopt => Mode::Adopt,
+            ModeArg::Split => Mode::Split,
             ModeArg::Drain => Mode::Drain,
         }),
         deadline_ms: update.deadline.as_millis() as u64,
@@ -19,6 +21,7 @@ pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exi
         },
         allow_older: update.allow_older,
         allow_other: update.allow_other,
+        params: params(update)?,
         ..UpdateRequest::new(module_argument(&update.module)?)
     };
     let path = format!("/devices/{}/update", segment(&update.device));
@@ -38,6 +41,22 @@ pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exi
         message: format!("{sentence}: {}", receipt.reason),
         hint: hint(&receipt),
     })
+}
+
+/// The parameters that change; one named twice is a mistake of which none of the two is meant.
+fn params(update: &Update) -> Result<BTreeMap<String, Option<String>>, Failure> {
+    let mut params = BTreeMap::new();
+    let set = update.set.iter().map(|(name, value)| (name, Some(value.clone())));
+    for (name, value) in set.chain(update.unset.iter().map(|name| (name, None))) {
+        if params.insert(name.clone(), value).is_some() {
+            return Err(Failure {
+                exit: Exit::Error,
+                message: format!("parameter {name}: given more than once by --set and --unset"),
+                hint: String::new(),
+            });
+        }
+    }
+    Ok(params)
 }
 
 fn hint(receipt: &Receipt) -> String {

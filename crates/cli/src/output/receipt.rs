@@ -56,7 +56,11 @@ pub(crate) fn sentence(device: &str, receipt: &Receipt) -> String {
 }
 
 fn requests(receipt: &Receipt) -> String {
-    format!("{} held, {} drained, {} adopted", receipt.held, receipt.drained, receipt.adopted)
+    let mut text = format!("{} held, {} drained, {} adopted", receipt.held, receipt.drained, receipt.adopted);
+    if receipt.handed_back > 0 {
+        text.push_str(&format!(", {} handed back", receipt.handed_back));
+    }
+    text
 }
 
 fn unload(receipt: &Receipt) -> String {
@@ -86,9 +90,6 @@ pub(crate) mod tests {
         let release =
             |version: &str| Release { driver: "file".into(), version: version.into(), hash: "00".repeat(32) };
         Receipt {
-            id: 7,
-            port: "vol0".into(),
-            started_unix_ms: 1_700_000_000_000,
             from: release("1.0.0"),
             to: Some(release("1.1.0")),
             outcome: Outcome::Done,
@@ -106,6 +107,7 @@ pub(crate) mod tests {
             generation_before: 1,
             generation_after: 2,
             unload: Unload::Unloaded,
+            ..Receipt::blank(7, "vol0", 1_700_000_000_000)
         }
     }
 

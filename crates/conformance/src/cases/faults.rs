@@ -21,7 +21,7 @@ pub(crate) fn prepare(rig: &Rig) -> Verdict {
 
 pub(crate) fn connect(rig: &Rig) -> Verdict {
     let bad = copy(rig, Victim::Connect).map_err(Stop::Skip)?;
-    let adopts = choose_mode(rig.manifest(), rig.manifest(), Some(Mode::Adopt)).is_ok();
+    let adopts = choose_mode(rig.manifest(), false, rig.manifest(), Some(Mode::Adopt)).is_ok();
     let mut port = rig.attach()?;
     under_load(rig, &mut port, |port| {
         for i in 0..rig.options.swaps {

@@ -68,7 +68,7 @@ pub(crate) fn drain(rig: &Rig) -> Verdict {
 }
 
 pub(crate) fn adopt(rig: &Rig) -> Verdict {
-    choose_mode(rig.manifest(), rig.manifest(), Some(Mode::Adopt)).map_err(Stop::Skip)?;
+    choose_mode(rig.manifest(), false, rig.manifest(), Some(Mode::Adopt)).map_err(Stop::Skip)?;
     by_itself(rig, Mode::Adopt)
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn releases(rig: &Rig) -> Verdict {
 /// To the release under test, which must go, and back again, which may be refused: it may lack a
 /// feature that a client relies on, or a state schema.
 fn there_and_back(port: &mut Attached<'_>, new: &StagedModule, old: &StagedModule) -> Result<(), String> {
-    let mode = choose_mode(&old.manifest, &new.manifest, None)?;
+    let mode = choose_mode(&old.manifest, false, &new.manifest, None)?;
     port.must_update(new, mode)?;
     let back = port.update(old, None);
     match back.outcome {

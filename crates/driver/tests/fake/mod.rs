@@ -268,4 +268,6 @@ static SHELL: abi::ShellOps = abi::ShellOps {
     property: Some(property),
     log: Some(log),
     now: None,
+    give_back: None,
+    reduce: None,
 };

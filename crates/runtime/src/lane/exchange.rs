@@ -13,6 +13,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use steadfast_abi as abi;
 use steadfast_shell::gate::Entry;
+use steadfast_shell::slots::Owner;
 
 impl Lane {
     /// Tells a gathering driver that the batch is over.
@@ -46,6 +47,93 @@ impl Lane {
             (*lane).gate.close();
             (*lane).sealed = false;
             (*lane).deferring = defer;
+        }
+    }
+
+    /// Lets the driver return what it has not begun; says how many requests that were.
+    ///
+    /// # Safety
+    /// As for `submit`; the lane is closed.
+    pub(crate) unsafe fn hand_back(lane: *mut Lane) -> u32 {
+        // SAFETY: rules 1 and 2; entry points and structures live as long as the bound instance.
+        unsafe {
+            let Some(bound) = (*lane).bound.clone() else { return 0 };
+            let call = (*lane).instance.as_ref().and_then(|i| i.module.driver().hand_back);
+            let Some(call) = call else { return 0 };
+            let before = (*lane).slots.held();
+            (*lane).handing_back = true;
+            call(bound.queue);
+            (*lane).handing_back = false;
+            if std::mem::take(&mut (*lane).orphans) {
+                Lane::drop_orphans(lane);
+            }
+            (*lane).slots.held() - before
+        }
+    }
+
+    /// [`abi::ShellOps::give_back`].
+    ///
+    /// # Safety
+    /// As for `finish`.
+    pub(crate) unsafe fn give_back(lane: *mut Lane, tag: u32) -> i32 {
+        // SAFETY: rules 1 and 2; by rule 3 only this thread enters `hand_back`.
+        unsafe {
+            if !(*lane).handing_back {
+                return -libc::EPERM;
+            }
+            let owner = (*lane).slots.owner(Tag(tag));
+            let Some(user) = (&mut (*lane).users).get_mut(tag as usize) else { return -libc::EINVAL };
+            if owner != Owner::Issued || user.late.is_some() {
+                return -libc::EINVAL;
+            }
+            if user.ops > user.waits {
+                return -libc::EBUSY;
+            }
+            if user.ops > 0 {
+                (*lane).orphans = true;
+            }
+            let now = crate::core::now_ns();
+            if (*lane).slots.give_back(Tag(tag), now).is_err() {
+                return -libc::EINVAL;
+            }
+            (*lane).counters.held += 1;
+            0
+        }
+    }
+
+    /// Ends the waits of requests that were handed back.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    unsafe fn drop_orphans(lane: *mut Lane) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            let core = (*lane).core.as_ptr();
+            let ids: Vec<u32> = (*core).ops.of_lane(NonNull::new_unchecked(lane)).collect();
+            for id in ids {
+                let Some(entry) = (*core).ops.get_mut(id) else { continue };
+                let tag = entry.tag;
+                if entry.kind != OpKind::Driver || (*lane).slots.owner(Tag(tag)) != Owner::Held {
+                    continue;
+                }
+                entry.kind = OpKind::Orphan;
+                (*lane).ops_in_flight -= 1;
+                let user = &mut (&mut (*lane).users)[tag as usize];
+                user.ops -= 1;
+                user.waits -= 1;
+                let target = user_data(kind::OP, u64::from(id));
+                let cancel = opcode::AsyncCancel::new(target).build();
+                (*core).push(&cancel.user_data(user_data(kind::IGNORE, 0)));
+            }
+            // What had ended already, and waits to be delivered, is for the next driver no event.
+            for d in &mut (*lane).deferred {
+                if d.entry.kind == OpKind::Driver
+                    && d.entry.tag != abi::NO_TAG
+                    && (*lane).slots.owner(Tag(d.entry.tag)) == Owner::Held
+                {
+                    d.entry.kind = OpKind::Orphan;
+                }
+            }
         }
     }
 

@@ -48,6 +48,8 @@ struct SlotUser {
     frontend: FrontendId,
     /// Operations in flight for the request.
     ops: u32,
+    /// Of these, the ones that only wait (`TIMEOUT`, `NOP`).
+    waits: u32,
     cookie: u64,
     /// The driver has completed the request although operations of it are in flight: it is kept from
     /// its frontend until they have ended, because they may still touch its data.
@@ -84,6 +86,10 @@ pub(crate) struct Lane {
     may_issue: bool,
     /// This lane has arrived at the rendezvous.
     sealed: bool,
+    /// The driver is inside `hand_back`.
+    handing_back: bool,
+    /// Requests were handed back with waits in flight.
+    orphans: bool,
     /// Completions wait for the new driver instead of going to the old one.
     deferring: bool,
     deferred: Vec<Deferred>,
@@ -125,6 +131,8 @@ impl Lane {
             counters: Counters::default(),
             may_issue: false,
             sealed: false,
+            handing_back: false,
+            orphans: false,
             deferring: false,
             deferred: Vec::with_capacity(ops as usize),
             ops_in_flight: 0,
@@ -201,7 +209,7 @@ impl Lane {
         // slot is the frontend's, and so nobody else reads or writes its header now.
         unsafe {
             debug_assert_eq!((*lane).slots.owner(tag), Owner::Reserved);
-            (*lane).set_user(tag, SlotUser { frontend, ops: 0, cookie, late: None });
+            (*lane).set_user(tag, SlotUser { frontend, ops: 0, waits: 0, cookie, late: None });
             let slot = (*lane).slot(tag);
             (*slot).tag = tag.0;
             (*slot).device = req.device;

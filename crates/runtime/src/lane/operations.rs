@@ -28,6 +28,10 @@ impl Lane {
             if !(*lane).may_issue {
                 return -libc::EPERM;
             }
+            // Asked to end its port operations so that it can let go, a driver must not start others.
+            if op.tag == abi::NO_TAG && !(*lane).gate.is_open() {
+                return -libc::ESHUTDOWN;
+            }
             // The table is shared by the ports of this queue: each keeps to its own share.
             if (*lane).ops_in_flight >= (*lane).ops_room - TIMER_ROOM {
                 return -libc::EAGAIN;
@@ -65,7 +69,9 @@ impl Lane {
             if op.tag == abi::NO_TAG {
                 (*lane).port_ops += 1;
             } else {
-                (&mut (*lane).users)[op.tag as usize].ops += 1;
+                let user = &mut (&mut (*lane).users)[op.tag as usize];
+                user.ops += 1;
+                user.waits += u32::from(only_waits(op.code));
             }
             id as i32
         }
@@ -330,7 +336,7 @@ impl Lane {
                     (*lane).ops_in_flight -= 1;
                     if entry.tag == abi::NO_TAG {
                         (*lane).port_ops -= 1;
-                    } else if Lane::op_of_request_ended(lane, Tag(entry.tag)) {
+                    } else if Lane::op_of_request_ended(lane, Tag(entry.tag), entry.code) {
                         return;
                     }
                 }
@@ -340,6 +346,7 @@ impl Lane {
                     (*lane).stopped_timers -= 1;
                     return;
                 }
+                OpKind::Orphan => return,
             }
             if (*lane).deferring {
                 (*lane).deferred.push(Deferred { entry, id, result });
@@ -354,11 +361,12 @@ impl Lane {
     /// # Safety
     /// As for `submit`.
     #[inline]
-    unsafe fn op_of_request_ended(lane: *mut Lane, tag: Tag) -> bool {
+    unsafe fn op_of_request_ended(lane: *mut Lane, tag: Tag, code: u16) -> bool {
         // SAFETY: rules 1 and 2.
         unsafe {
             let user = &mut (&mut (*lane).users)[tag.0 as usize];
             user.ops -= 1;
+            user.waits -= u32::from(only_waits(code));
             let Some(result) = user.late else { return false };
             if user.ops == 0 {
                 Lane::finish(lane, tag, result);
@@ -374,7 +382,7 @@ impl Lane {
         unsafe {
             let Some(bound) = (*lane).bound.clone() else { return };
             match entry.kind {
-                OpKind::Dropped => {}
+                OpKind::Dropped | OpKind::Orphan => {}
                 OpKind::Timer(timer) => {
                     if let Some(call) = bound.timer {
                         (*lane).gate.enter(Entry::Timer);
@@ -408,4 +416,10 @@ impl Lane {
             }
         }
     }
+}
+
+/// Whether an operation does nothing but wait: its request has not been begun by it.
+#[inline(always)]
+const fn only_waits(code: u16) -> bool {
+    matches!(code, op::TIMEOUT | op::NOP)
 }

@@ -6,16 +6,31 @@ use crate::receipt::Mode;
 ///
 /// Adopting needs a candidate that knows the private bytes (PDU) of the running driver's requests:
 /// its own schema or one that it can adopt. A running driver that may have no operation in flight at
-/// all leaves nothing to know.
+/// all leaves nothing to know. Splitting needs a running driver that hands back what it has not begun
+/// (`hands_back`: its entry point of that name is there). Draining can always be done.
 ///
 /// # Errors
 /// Why what is wanted cannot be done.
-pub fn choose_mode(running: &Manifest, candidate: &Manifest, wanted: Option<Mode>) -> Result<Mode, String> {
-    let possible = can_adopt(running, candidate);
-    match (wanted, possible) {
-        (Some(Mode::Drain), _) | (None, Err(_)) => Ok(Mode::Drain),
-        (Some(Mode::Adopt) | None, Ok(())) => Ok(Mode::Adopt),
-        (Some(Mode::Adopt), Err(reason)) => Err(format!("adopt is not possible: {reason}")),
+pub fn choose_mode(
+    running: &Manifest,
+    hands_back: bool,
+    candidate: &Manifest,
+    wanted: Option<Mode>,
+) -> Result<Mode, String> {
+    match wanted {
+        Some(Mode::Drain) => Ok(Mode::Drain),
+        Some(Mode::Split) if hands_back => Ok(Mode::Split),
+        Some(Mode::Split) => Err(format!(
+            "split is not possible: {} {} cannot hand requests back",
+            running.name, running.version
+        )),
+        Some(Mode::Adopt) => match can_adopt(running, candidate) {
+            Ok(()) => Ok(Mode::Adopt),
+            Err(reason) => Err(format!("adopt is not possible: {reason}")),
+        },
+        None if can_adopt(running, candidate).is_ok() => Ok(Mode::Adopt),
+        None if hands_back => Ok(Mode::Split),
+        None => Ok(Mode::Drain),
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 
-const PLAN: Plan = Plan { mode: Mode::Drain, if_busy: IfBusy::Wait, deadline_ns: 100, has_old: true };
+const PLAN: Plan =
+    Plan { mode: Mode::Drain, if_busy: IfBusy::Wait, deadline_ns: 100, has_old: true, has_new: true };
 
 /// Runs an update to its end; `fail` names the actions that fail. Returns what was done, in order.
 fn run(plan: Plan, fail: &[Action]) -> (Vec<Action>, Update) {
@@ -109,4 +110,29 @@ fn if_busy_fail_answers_busy_at_once() {
     assert_eq!(update.step(Input::InFlight(2), 2), Action::Cancel);
     update.step(Input::Ok, 3);
     assert_eq!(update.step(Input::Ok, 4), Action::Done(Outcome::Busy));
+}
+
+#[test]
+fn a_phase_that_returns_after_the_deadline_goes_back() {
+    for (late, tail) in [
+        (Action::Disconnect, vec![Action::Reconnect, Action::Cancel]),
+        (Action::Connect, vec![Action::DisconnectNew, Action::Reconnect, Action::Cancel]),
+    ] {
+        let mut update = Update::prepared(PLAN, 0);
+        while update.action() != late {
+            update.step(Input::Ok, 10);
+        }
+        let now = update.deadline_ns() + 1;
+        let done: Vec<Action> = tail.iter().map(|_| update.step(Input::Ok, now)).collect();
+        assert_eq!(done, tail);
+        assert!(update.reason().contains("returned after the deadline"), "{}", update.reason());
+        // Where there is nobody to go back to, or nobody new, late is better than never.
+        for plan in [Plan { has_old: false, ..PLAN }, Plan { has_new: false, ..PLAN }] {
+            let mut update = Update::prepared(plan, 0);
+            while !matches!(update.action(), Action::Done(_)) {
+                update.step(Input::Ok, 1000);
+            }
+            assert_eq!(update.action(), Action::Done(Outcome::Done));
+        }
+    }
 }
