@@ -17,6 +17,9 @@
 
 use crate::receipt::{Mode, Outcome, Phase, PhaseTime};
 
+/// Time that the calls between two drivers have in any case, nanoseconds.
+const LEAST_CALLS_NS: u64 = 1_000_000_000;
+
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -85,7 +88,8 @@ pub struct Plan {
     pub mode: Mode,
     /// Wait or fail.
     pub if_busy: IfBusy,
-    /// Longest time between `StartUpdate` and the end of `Connect`, nanoseconds; where there is no old
+    /// Longest time between `StartUpdate` and the end of `Connect` (which has a second at least),
+    /// nanoseconds; where there is no old
     /// driver nothing could be done about a late one.
     pub deadline_ns: u64,
     /// There is an old driver; false for the first attach.
@@ -274,14 +278,20 @@ impl Update {
         Action::Settle
     }
 
+    /// When the new driver must be connected at the latest, on the clock of `now_ns`: by the deadline, but
+    /// a deadline that only says not to wait for requests does not keep drivers from their work.
+    pub fn latest_ns(&self) -> u64 {
+        self.held_since_ns.saturating_add(self.plan.deadline_ns.max(LEAST_CALLS_NS))
+    }
+
     /// The old driver would have to have the port back by now.
     fn late(&self, now_ns: u64) -> bool {
-        self.plan.has_old && self.plan.has_new && now_ns > self.deadline_ns()
+        self.plan.has_old && self.plan.has_new && now_ns > self.latest_ns()
     }
 
     /// The phase was done, but only after the port had been held for longer than allowed.
     fn too_late(&self, action: Action) -> String {
-        let seconds = self.plan.deadline_ns as f64 / 1e9;
+        let seconds = self.plan.deadline_ns.max(LEAST_CALLS_NS) as f64 / 1e9;
         format!("{} returned after the deadline of {seconds} s", name(action))
     }
 
