@@ -8,6 +8,7 @@ use crate::info::{DeviceClaim, DeviceInfo, HandleSummary, PortInfo, PortState};
 use crate::lane::Lane;
 use crate::port::{Port, PortInner, RegionMemory, SlotMemory};
 use crate::reactor::Reactor;
+use crate::turn::Turns;
 use crate::{LaneId, PortId};
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -282,7 +283,7 @@ impl Engine {
             epoch_unix_ms: AtomicU64::new(0),
             next_queue: AtomicU64::new(0),
             inner: Mutex::new(PortInner { given: spec.params.clone(), ..PortInner::default() }),
-            transaction: Mutex::new(()),
+            turns: Turns::default(),
         }))
     }
 
@@ -334,6 +335,12 @@ impl Engine {
         self.find(name).map(|p| port_info(&p))
     }
 
+    /// What is under way on a port, an update for example; `None` when nothing is, or there is no such
+    /// port.
+    pub fn under_way(&self, name: &str) -> Option<String> {
+        self.find(name).and_then(|p| p.turns.doing())
+    }
+
     /// All ports, by name.
     pub fn ports(&self) -> Vec<PortInfo> {
         self.all_ports().iter().map(|p| port_info(p)).collect()
@@ -355,7 +362,7 @@ impl Engine {
         }
         for port in self.all_ports() {
             let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(500));
-            if let Err(e) = self.take_away(&port, left) {
+            if let Err(e) = self.take_away_in_turn(&port, until, left) {
                 tracing::error!(port = port.name, "stop: {e}");
             }
         }
@@ -372,6 +379,25 @@ impl Engine {
                 let _ = thread.join();
             } else {
                 tracing::error!("a queue did not stop in {} s", grace.as_secs());
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// An update that is under way ends first, if it does so in time.
+    fn take_away_in_turn(
+        &self,
+        port: &Arc<Port>,
+        until: Instant,
+        patience: Duration,
+    ) -> Result<(), EngineError> {
+        loop {
+            match self.take_away(port, patience) {
+                Err(e) if e.kind() == ErrorKind::Busy && Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                result => return result,
             }
         }
     }

@@ -35,6 +35,7 @@ mod port;
 mod reactor;
 mod services;
 mod transact;
+mod turn;
 
 pub use engine::{Engine, EngineConfig, PortSpec, Task};
 pub use error::{EngineError, ErrorKind};

@@ -208,7 +208,7 @@ impl Engine {
         changes: &BTreeMap<String, Option<String>>,
     ) -> Result<ParamReport, EngineError> {
         let port = self.find(name).ok_or_else(|| self.not_found(name))?;
-        let _turn = self.turn(&port)?;
+        let _turn = self.turn(&port, "a change of parameters")?;
         let Some(instance) = lock(&port.inner).serving.clone() else {
             let what = format!("port {name} has no driver: parameters can be given with an update");
             return Err(EngineError::new(ErrorKind::Busy, what));

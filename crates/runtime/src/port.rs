@@ -7,6 +7,7 @@ use crate::instance::{Instance, Made};
 use crate::job::Job;
 use crate::live::Changing;
 use crate::memory::{Mapping, pages};
+use crate::turn::Turns;
 use crate::{DeviceInfo, PortId, RegionSummary};
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -196,8 +197,8 @@ pub(crate) struct Port {
     pub(crate) epoch_unix_ms: AtomicU64,
     pub(crate) next_queue: AtomicU64,
     pub(crate) inner: Mutex<PortInner>,
-    /// Held by the one transaction that a port can be in.
-    pub(crate) transaction: Mutex<()>,
+    /// Of the one transaction that a port can be in.
+    pub(crate) turns: Turns,
 }
 
 impl Port {

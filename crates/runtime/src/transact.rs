@@ -10,10 +10,11 @@ use crate::instance::Instance;
 use crate::job::{Handling, Job, Verdict, unix_ms};
 use crate::ops::TIMER_ROOM;
 use crate::port::{PDU_STRIDE, PROMISES, Port};
+use crate::turn::Turn;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use steadfast_loader::{LoadedModule, ModuleStore, StagedModule};
 use steadfast_shell::check::{self, CheckInput, CheckRow, Limits, Policy, Side};
@@ -161,7 +162,7 @@ impl Engine {
     }
 
     pub(crate) fn take_away(&self, port: &Arc<Port>, patience: Duration) -> Result<(), EngineError> {
-        let _turn = self.turn(port)?;
+        let _turn = self.turn(port, "its removal")?;
         self.disconnect_last(port, patience)?;
         let mut ports = self.inner.ports.write().unwrap_or_else(PoisonError::into_inner);
         ports.remove(&port.name);
@@ -191,12 +192,8 @@ impl Engine {
     }
 
     /// The right to change a port, for one transaction.
-    pub(crate) fn turn<'a>(&self, port: &'a Arc<Port>) -> Result<MutexGuard<'a, ()>, EngineError> {
-        let turn = match port.transaction.try_lock() {
-            Ok(turn) => turn,
-            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
-            Err(TryLockError::WouldBlock) => return Err(busy(&port.name)),
-        };
+    pub(crate) fn turn<'a>(&self, port: &'a Arc<Port>, what: &str) -> Result<Turn<'a>, EngineError> {
+        let turn = port.turns.take(what).map_err(|doing| busy(&port.name, &doing))?;
         // It may have been taken away, and its name be another's, since it was looked up.
         if !self.find(&port.name).is_some_and(|known| Arc::ptr_eq(&known, port)) {
             return Err(self.not_found(&port.name));
@@ -326,7 +323,7 @@ impl Engine {
             receipt.reason = self.not_found(name).to_string();
             return receipt;
         };
-        let turn = match self.turn(&port) {
+        let turn = match self.turn(&port, &format!("update {}", receipt.id)) {
             Ok(turn) => turn,
             Err(e) => {
                 let busy = e.kind() == ErrorKind::Busy;
@@ -335,7 +332,7 @@ impl Engine {
                 return receipt;
             }
         };
-        self.replace(&port, stage, opts, &mut receipt);
+        self.replace(&port, &turn, stage, opts, &mut receipt);
         drop(turn);
         receipt.generation_after = port.generation();
         lock(&port.inner).last_receipt = Some(receipt.clone());
@@ -353,6 +350,7 @@ impl Engine {
     fn replace(
         &self,
         port: &Arc<Port>,
+        turn: &Turn<'_>,
         stage: impl FnOnce() -> Result<StagedModule, String>,
         opts: &UpdateOptions,
         receipt: &mut Receipt,
@@ -372,6 +370,12 @@ impl Engine {
             has_new: true,
         };
         let mut update = Update::new(plan, now_ns());
+        let id = receipt.id;
+        let stage = || {
+            let staged = stage()?;
+            turn.tell(&format!("update {id} to {} {}", staged.manifest.name, staged.manifest.version));
+            Ok(staged)
+        };
         match self.get_ready(port, &mut update, stage, opts, old.as_deref(), receipt) {
             Some((instance, mode)) => {
                 receipt.reduced.clone_from(&lock(&instance.reduced));
@@ -547,8 +551,8 @@ fn resolve(manifest: &Manifest, given: &BTreeMap<String, String>) -> Result<BTre
     })
 }
 
-fn busy(name: &str) -> EngineError {
-    EngineError::new(ErrorKind::Busy, format!("port {name} is busy: another update is under way"))
+fn busy(name: &str, doing: &str) -> EngineError {
+    EngineError::new(ErrorKind::Busy, format!("port {name} is busy: {doing} is under way"))
 }
 
 struct Finished {

@@ -46,12 +46,29 @@ static int32_t announce(sf_port *port) {
     return port->shell->announce(port, &device);
 }
 
+/* Waits while the file is there. */
+__attribute__((unused)) static int32_t wait_at_gate(sf_port *port) {
+    sf_value gate = { .struct_size = sizeof gate };
+    char path[4096];
+    if (port->shell->property(port, SF_STR("gate"), &gate) < 0 || gate.text.len >= sizeof path)
+        return -EINVAL;
+    memcpy(path, gate.text.ptr, gate.text.len);
+    path[gate.text.len] = 0;
+    while (access(path, F_OK) == 0)
+        usleep(1000);
+    return 0;
+}
+
 static int32_t prepare(sf_port *port) {
     sf_region region = { .struct_size = sizeof region };
     int32_t result = port->shell->region(port, SF_STR("contents"), SIZE, &region);
     if (result < 0)
         return result;
     memory_of(port)->contents = region.data;
+#ifdef HANG_PREPARE
+    if (wait_at_gate(port) < 0)
+        return -EIO;
+#endif
 #ifdef SLOW_PREPARE
     usleep(SLOW_PREPARE);
 #endif
@@ -65,19 +82,6 @@ static int32_t prepare(sf_port *port) {
     if (port->shell->withdraw(port, 0) != -EPERM || announce(port) != -EPERM)
         return -EIO;
 #endif
-    return 0;
-}
-
-/* Waits while the file is there. */
-__attribute__((unused)) static int32_t wait_at_gate(sf_port *port) {
-    sf_value gate = { .struct_size = sizeof gate };
-    char path[4096];
-    if (port->shell->property(port, SF_STR("gate"), &gate) < 0 || gate.text.len >= sizeof path)
-        return -EINVAL;
-    memcpy(path, gate.text.ptr, gate.text.len);
-    path[gate.text.len] = 0;
-    while (access(path, F_OK) == 0)
-        usleep(1000);
     return 0;
 }
 

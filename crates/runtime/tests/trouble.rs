@@ -2,40 +2,19 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 use steadfast_loader::StagedModule;
-use steadfast_runtime::{ErrorKind, PortSpec, PortState, UpdateOptions};
+use steadfast_runtime::{ErrorKind, PortState, UpdateOptions};
 use steadfast_shell::receipt::{Mode, Outcome};
 use steadfast_shell::update::IfBusy;
 use support::Bench;
 
-/// Builds the driver with the trouble that `defines` ask for.
 fn build(bench: &Bench, defines: &[&str]) -> StagedModule {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = bench.dir.path().join(format!("trouble{}.so", defines.join("-")));
-    let built = Command::new(std::env::var("CC").unwrap_or_else(|_| "cc".into()))
-        .args(["-shared", "-fPIC", "-O2", "-D_GNU_SOURCE", "-fvisibility=hidden"])
-        .args(defines.iter().map(|d| format!("-D{d}")))
-        .arg("-I")
-        .arg(here.join("../abi/include"))
-        .arg(here.join("tests/trouble.c"))
-        .arg("-o")
-        .arg(&output)
-        .status();
-    assert!(built.expect("the C compiler").success());
-    bench.store.stage(&output).expect("staged")
+    bench.trouble(defines)
 }
 
 fn attach(bench: &Bench, module: &StagedModule, queues: usize) {
-    let gate = bench.dir.path().join("gate").display().to_string();
-    let params = BTreeMap::from([("gate".to_owned(), gate)]);
-    let module = Arc::new(module.load().expect("loaded"));
-    let spec = PortSpec { name: "vol0".into(), module, params, queues: Some(queues) };
-    bench.engine.attach(spec).expect("attached");
+    bench.attach_trouble("vol0", module, queues);
 }
 
 fn in_mode(mode: Mode) -> UpdateOptions {
@@ -106,7 +85,7 @@ fn a_driver_that_does_not_return_from_connect_stops_its_own_port_only() {
     attach(&bench, &build(&bench, &[]), 1);
     bench.attach("beside", "ram", &[("size", "1M")], Some(1));
     let (load, beside) = (bench.load("vol0", 1, 8), bench.load("beside", 1, 8));
-    let gate = bench.dir.path().join("gate");
+    let gate = bench.gate("vol0");
     std::fs::write(&gate, "").expect("gate");
     let opts = UpdateOptions { deadline: Duration::ZERO, ..in_mode(Mode::Adopt) };
     let (hanging, good) = (build(&bench, &["HANG"]), build(&bench, &[]));
@@ -169,7 +148,7 @@ fn a_queue_that_answers_after_the_update_was_given_up_goes_on_with_the_old_drive
         attach(&bench, &build(&bench, &["HANG_SUBMIT"]), 2);
         let load = bench.load("vol0", 1, 8);
         load.pass(20);
-        let gate = bench.dir.path().join("gate");
+        let gate = bench.gate("vol0");
         let good = build(&bench, &["SLOW_PREPARE=1000000"]);
         let (close, path) = (Duration::from_millis(300), gate.clone());
         let closing = std::thread::spawn(move || {

@@ -1,5 +1,7 @@
 //! A frontend inside the process: keeps a number of requests in flight and checks what comes back.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -56,6 +58,37 @@ impl Bench {
         let params: BTreeMap<String, String> =
             params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         self.engine.attach(PortSpec { name: name.into(), module, params, queues }).expect("attached");
+    }
+
+    /// Builds the driver in `trouble.c`, with the trouble that `defines` ask for.
+    pub(crate) fn trouble(&self, defines: &[&str]) -> StagedModule {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let output = self.dir.path().join(format!("trouble{}.so", defines.join("-")));
+        let built = Command::new(std::env::var("CC").unwrap_or_else(|_| "cc".into()))
+            .args(["-shared", "-fPIC", "-O2", "-D_GNU_SOURCE", "-fvisibility=hidden"])
+            .args(defines.iter().map(|d| format!("-D{d}")))
+            .arg("-I")
+            .arg(here.join("../abi/include"))
+            .arg(here.join("tests/trouble.c"))
+            .arg("-o")
+            .arg(&output)
+            .status();
+        assert!(built.expect("the C compiler").success());
+        self.store.stage(&output).expect("staged")
+    }
+
+    /// Where that driver, on port `name`, waits as long as there is a file.
+    pub(crate) fn gate(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("gate-{name}"))
+    }
+
+    /// Attaches that driver.
+    pub(crate) fn attach_trouble(&self, name: &str, module: &StagedModule, queues: usize) {
+        let gate = self.gate(name).display().to_string();
+        let params = BTreeMap::from([("gate".to_owned(), gate)]);
+        let module = Arc::new(module.load().expect("loaded"));
+        let spec = PortSpec { name: name.into(), module, params, queues: Some(queues) };
+        self.engine.attach(spec).expect("attached");
     }
 
     /// Starts a load of `depth` requests on each of `clients` connections to a device.
