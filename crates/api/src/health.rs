@@ -20,4 +20,22 @@ pub struct Health {
     pub clients: u64,
     /// Addresses the NBD server listens on.
     pub nbd: Vec<String>,
+    /// Where receipts are kept, and whether they are.
+    #[serde(default)]
+    pub history: HistoryHealth,
+}
+
+/// Where receipts are kept. No trouble with it makes the daemon unhealthy: devices do not depend on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HistoryHealth {
+    /// The database.
+    pub path: String,
+    /// Receipts in it.
+    pub stored: u64,
+    /// Receipts that are in memory only, until the database takes them.
+    pub unsaved: u64,
+    /// Receipts that were lost, because neither the database nor memory had room.
+    pub dropped: u64,
+    /// What is wrong with the database; empty when nothing is.
+    pub error: String,
 }

@@ -8,7 +8,8 @@
 //! | `GET /v1/events`, `GET /v1/devices/{name}/events` | server-sent events: `device` with a [`Device`], `receipt` with a [`Receipt`] |
 //! | `POST /v1/devices/{name}/update` with an [`UpdateRequest`] | [`Receipt`] |
 //! | `POST /v1/devices/{name}/params` with a [`ParamsRequest`] | [`ParamsReport`] |
-//! | `GET /v1/receipts` | list of [`Receipt`], the newest last |
+//! | `GET /v1/receipts?device=&outcome=&since=&limit=` | list of [`Receipt`], the newest last |
+//! | `GET /v1/receipts/{id}` | [`Receipt`] |
 //! | `GET /v1/drivers` | list of [`Driver`] |
 //! | `POST /v1/drivers/check` with a [`CheckRequest`] | [`CheckReport`] |
 //! | `GET /openapi.json` | this API as an OpenAPI document |
@@ -30,7 +31,7 @@ mod update;
 
 pub use device::{Device, Latency, Param, ParamChange, ParamSource, ParamsReport, ParamsRequest, PortState};
 pub use driver::{CheckReport, CheckRequest, CheckRow, Driver, DriverProblem, Drivers};
-pub use health::Health;
+pub use health::{Health, HistoryHealth};
 pub use problem::{Problem, ProblemKind};
 pub use socket::default_socket;
 pub use steadfast_shell::receipt::{Mode, Outcome, Phase, PhaseTime, Receipt, Release, Unload};

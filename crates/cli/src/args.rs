@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 use steadfast_daemon::parse_duration;
 
@@ -44,6 +45,9 @@ pub(crate) enum Command {
     /// Look at drivers
     #[command(subcommand)]
     Driver(DriverCommand),
+    /// What was done to devices: every update, also those that were refused
+    #[command(subcommand)]
+    Receipt(ReceiptCommand),
     /// Replace the driver of a device that is in use
     Update(Update),
     /// See it work: a verified load on two devices while their drivers are replaced again and again
@@ -79,6 +83,15 @@ pub(crate) struct Serve {
     /// Folder of the module store
     #[arg(long, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
+    /// Folder of the history of updates (default: `state` in the store)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// Folder of public keys (*.pub) whose modules are trusted
+    #[arg(long, value_name = "DIR")]
+    pub(crate) trusted_keys: Option<PathBuf>,
+    /// Take only modules that a trusted key has signed
+    #[arg(long)]
+    pub(crate) require_signed: bool,
     /// Folder to search for driver modules first; repeatable
     #[arg(long, value_name = "DIR")]
     pub(crate) modules: Vec<PathBuf>,
@@ -119,6 +132,66 @@ pub(crate) enum DeviceCommand {
         #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
         interval: Duration,
     },
+}
+
+/// `steadfast receipt`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReceiptCommand {
+    /// The newest receipts, one line each, the newest last
+    List {
+        /// Only those of this device
+        #[arg(long)]
+        device: Option<String>,
+        /// Only those that ended so
+        #[arg(long, value_enum)]
+        outcome: Option<OutcomeArg>,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: u32,
+    },
+    /// Everything about one update, with a timeline of its phases
+    Show {
+        /// Its number, or `last`
+        id: ReceiptId,
+        /// With `last`: of this device
+        #[arg(long)]
+        device: Option<String>,
+    },
+}
+
+/// Which receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReceiptId {
+    /// The newest.
+    Last,
+    /// The one of this number.
+    Number(u64),
+}
+
+impl FromStr for ReceiptId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ReceiptId, String> {
+        match text {
+            "last" => Ok(ReceiptId::Last),
+            number => number.parse().map(ReceiptId::Number).map_err(|_| "a number, or `last`".to_owned()),
+        }
+    }
+}
+
+/// How an update ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutcomeArg {
+    /// The new driver serves
+    Done,
+    /// Nothing was touched
+    Refused,
+    /// Requests were in flight, or another update
+    Busy,
+    /// The new driver failed and the old one serves
+    RolledBack,
+    /// Neither driver works
+    Stranded,
 }
 
 /// `steadfast driver`

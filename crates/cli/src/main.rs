@@ -7,7 +7,7 @@ mod demo;
 mod failure;
 mod output;
 
-use args::{Cli, Command, DeviceCommand, DriverCommand, Output};
+use args::{Cli, Command, DeviceCommand, DriverCommand, Output, ReceiptCommand};
 use clap::{CommandFactory, Parser};
 use client::Client;
 use failure::{Exit, Failure};
@@ -53,6 +53,12 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
             commands::driver::check(client, &module, device, allow, json)
         }
         Command::Driver(DriverCommand::Test(test)) => commands::test(&test, json),
+        Command::Receipt(ReceiptCommand::List { device, outcome, limit }) => {
+            commands::receipt::list(&client()?, device.as_deref(), outcome, limit, json)
+        }
+        Command::Receipt(ReceiptCommand::Show { id, device }) => {
+            commands::receipt::show(&client()?, id, device.as_deref(), json)
+        }
         Command::Update(update) => commands::update(&client()?, &update, json),
         Command::Demo(demo) => demo::run(&demo, json || demo.json),
         Command::Completions { shell } => {

@@ -42,6 +42,7 @@ impl App {
             devices: self.engine.devices().len() as u32,
             clients: self.nbd.clients() as u64,
             nbd: self.nbd.addresses().iter().map(ListenAddr::to_string).collect(),
+            history: self.receipts.health(),
         }
     }
 
@@ -64,6 +65,12 @@ impl App {
     pub(crate) fn device_info(&self, name: &str) -> Result<DeviceInfo, Problem> {
         let found = self.engine.devices().into_iter().find(|device| device.name == name);
         found.ok_or_else(|| self.no_device(name))
+    }
+
+    /// The port of a device; of one that is not there any more, the one it would have had.
+    pub(crate) fn port_of(&self, device: &str) -> String {
+        let known = self.engine.devices().into_iter().find(|known| known.name == device);
+        known.map_or_else(|| device.split('.').next().unwrap_or(device).to_owned(), |known| known.port)
     }
 
     fn no_device(&self, name: &str) -> Problem {

@@ -53,6 +53,9 @@ fn prepare_one(
         None => {
             let path = modules.locate(&config.driver).map_err(one)?;
             let staged = store.stage(config.base.join(path)).map_err(one)?;
+            if !staged.signature.allows() {
+                return Err(vec![format!("signature: {}", staged.signature.detail(&staged.source))]);
+            }
             known.insert(key, staged.clone());
             staged
         }

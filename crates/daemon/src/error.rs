@@ -11,6 +11,9 @@ pub enum ServeError {
     /// Nothing is configured.
     #[error("no device to serve")]
     NoDevice,
+    /// Signatures are required, and there is nobody to trust.
+    #[error("require_signed: no folder of trusted keys is given, so that no module could be used")]
+    NoKeys,
     /// The configuration is wrong.
     #[error("{0}")]
     Config(#[from] ConfigErrors),
@@ -52,6 +55,9 @@ impl ServeError {
         match self {
             ServeError::NoDevice => {
                 "name one: --device vol0=file:disk.img, or a table [device.vol0] in the file of --config"
+            }
+            ServeError::NoKeys => {
+                "--trusted-keys DIR names a folder of public keys (*.pub, made by minisign -G)"
             }
             ServeError::Store(_) => "--store DIR chooses another folder for the module store",
             ServeError::Nbd(_) => "--nbd unix:PATH or --nbd tcp:HOST:PORT chooses where NBD clients connect",

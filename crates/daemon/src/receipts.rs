@@ -1,52 +1,58 @@
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use steadfast_api::Receipt;
+use std::path::Path;
+use steadfast_api::{HistoryHealth, Receipt};
+use steadfast_history::{Filter, History};
 use tokio::sync::broadcast;
 
-/// Receipts that are kept.
-const KEPT: usize = 256;
-
-/// The receipts of this daemon's life, the newest last; whoever listens is told of new ones.
+/// The receipts, on disk and in memory; whoever listens is told of new ones.
 pub(crate) struct Receipts {
-    kept: Mutex<VecDeque<Receipt>>,
+    history: History,
     listeners: broadcast::Sender<Receipt>,
 }
 
 impl Receipts {
-    pub(crate) fn new() -> Receipts {
-        Receipts { kept: Mutex::default(), listeners: broadcast::Sender::new(64) }
+    /// The history in `folder`. What is wrong with it is told by [`health`](Receipts::health).
+    pub(crate) fn open(folder: &Path, keep: u32) -> Receipts {
+        Receipts { history: History::open(folder, keep), listeners: broadcast::Sender::new(64) }
     }
 
+    /// The number of the last receipt that was ever written.
+    pub(crate) fn last_id(&self) -> u64 {
+        self.history.last_id()
+    }
+
+    /// Keeps a receipt. Called on control threads, once per attempt; waits for the disk for a moment at
+    /// most.
     pub(crate) fn add(&self, receipt: Receipt) {
-        let mut kept = self.lock();
-        if kept.len() == KEPT {
-            kept.pop_front();
-        }
-        kept.push_back(receipt.clone());
-        drop(kept);
+        self.history.add(&receipt);
         // Nobody listening is no error.
         let _ = self.listeners.send(receipt);
     }
 
-    /// The newest `limit` receipts, of `port` only where it is given.
-    pub(crate) fn list(&self, port: Option<&str>, limit: usize) -> Vec<Receipt> {
-        let kept = self.lock();
-        let meant = kept.iter().rev().filter(|r| port.is_none_or(|port| r.port == port));
-        let mut list: Vec<Receipt> = meant.take(limit).cloned().collect();
-        list.reverse();
-        list
+    /// The newest receipts that are meant, the newest last.
+    pub(crate) fn list(&self, filter: &Filter) -> Vec<Receipt> {
+        self.history.list(filter)
+    }
+
+    pub(crate) fn get(&self, id: u64) -> Option<Receipt> {
+        self.history.get(id)
     }
 
     pub(crate) fn last_of(&self, port: &str) -> Option<Receipt> {
-        self.lock().iter().rev().find(|r| r.port == port).cloned()
+        self.history.last_of(port)
     }
 
     pub(crate) fn listen(&self) -> broadcast::Receiver<Receipt> {
         self.listeners.subscribe()
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Receipt>> {
-        // Nothing that can panic is done under the lock.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn health(&self) -> HistoryHealth {
+        let status = self.history.status();
+        HistoryHealth {
+            path: status.path.map(|path| path.display().to_string()).unwrap_or_default(),
+            stored: status.stored,
+            unsaved: status.unsaved,
+            dropped: status.dropped,
+            error: status.error,
+        }
     }
 }

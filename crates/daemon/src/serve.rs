@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use steadfast_loader::ModuleStore;
+use steadfast_loader::{ModuleStore, Trust};
 use steadfast_nbd::{ListenAddr, NbdServer};
 use steadfast_runtime::{Engine, EngineConfig};
 use tokio::runtime::{Builder, Runtime};
@@ -64,14 +64,15 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
 /// Says what the configuration would bring up, without bringing it up.
 pub fn check(config: &Config) -> Result<String, ServeError> {
     let folder = tempfile::tempdir().map_err(|error| ServeError::Io { what: "temporary folder", error })?;
-    let store = ModuleStore::open(folder.path()).map_err(ServeError::Store)?;
+    let store = ModuleStore::open(folder.path()).map_err(ServeError::Store)?.trusting(trust(config)?);
     let devices = devices::prepare(&config.devices, &ModulePath::standard(&config.modules), &store)?;
     Ok(format!("{}configuration is good\n", devices::describe(&devices)))
 }
 
 fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
     let store = config.store.clone().unwrap_or_else(default_store);
-    let store = ModuleStore::open(&store).map_err(ServeError::Store)?;
+    let store = ModuleStore::open(&store).map_err(ServeError::Store)?.trusting(trust(config)?);
+    let state = config.state.clone().unwrap_or_else(|| store.dir().join("state"));
     let modules = ModulePath::standard(&config.modules);
     let prepared = devices::prepare(&config.devices, &modules, &store)?;
     let mut engine_config = EngineConfig::default();
@@ -79,6 +80,9 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
     engine_config.slots_per_port = config.slots.unwrap_or(engine_config.slots_per_port);
     engine_config.max_transfer = config.max_transfer.unwrap_or(engine_config.max_transfer);
     engine_config.busy_poll = config.busy_poll;
+    // Before anything can be updated: numbers of receipts go on where they were.
+    let receipts = Receipts::open(&state, config.history.unwrap_or(steadfast_history::KEEP));
+    engine_config.last_receipt = receipts.last_id();
     let engine = Engine::start(engine_config).map_err(ServeError::Engine)?;
     devices::attach(&engine, prepared)?;
     let mut listen = config.nbd.clone();
@@ -92,11 +96,19 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
         store,
         modules,
         nbd,
-        receipts: Receipts::new(),
+        receipts,
         updates: AtomicUsize::new(0),
         started_unix_ms: now.as_millis() as u64,
         admins: config.control.admins.clone(),
     })
+}
+
+/// Whose modules are taken.
+fn trust(config: &Config) -> Result<Trust, ServeError> {
+    if config.require_signed && config.trusted_keys.is_none() {
+        return Err(ServeError::NoKeys);
+    }
+    Ok(Trust { keys: config.trusted_keys.clone(), require: config.require_signed })
 }
 
 /// Says in the log where everything is.
@@ -111,8 +123,9 @@ fn announce(app: &App, socket: &Path) {
     }
     let queues = app.engine.queues();
     tracing::info!(
-        "ready: {queues} queue(s), module store {}, control socket {}",
+        "ready: {queues} queue(s), module store {}, history {}, control socket {}",
         app.store.dir().display(),
+        app.receipts.health().path,
         socket.display()
     );
 }

@@ -40,6 +40,8 @@ pub struct EngineConfig {
     pub max_transfer: u32,
     /// Most memory that a driver may need per port, and per queue of it, bytes.
     pub arena_reserve: u64,
+    /// Number of the last receipt that was written before; the first one here is the next.
+    pub last_receipt: u64,
     /// Queues look for work without ever sleeping: a processor each, for the shortest latency.
     pub busy_poll: bool,
 }
@@ -51,6 +53,7 @@ impl Default for EngineConfig {
             slots_per_port: 1024,
             max_transfer: 339_968,
             arena_reserve: 64 << 20,
+            last_receipt: 0,
             busy_poll: false,
         }
     }
@@ -198,10 +201,10 @@ impl Engine {
             (0..config.queues).map(|_| Remote::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let engine = Engine {
             inner: Arc::new(Inner {
+                receipts: AtomicU64::new(config.last_receipt),
                 config,
                 remotes,
                 ports: RwLock::default(),
-                receipts: AtomicU64::new(0),
                 files: Arc::new(FileSlots::new(files)),
                 next_port: AtomicU32::new(0),
                 next_queue: AtomicUsize::new(0),

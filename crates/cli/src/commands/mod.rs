@@ -2,6 +2,7 @@
 
 pub(crate) mod device;
 pub(crate) mod driver;
+pub(crate) mod receipt;
 mod serve;
 mod test;
 mod update;

@@ -52,6 +52,9 @@ fn configuration(serve: Serve, socket: PathBuf) -> Result<Config, Failure> {
     if serve.store.is_some() {
         config.store = serve.store;
     }
+    config.state = serve.state.or(config.state);
+    config.trusted_keys = serve.trusted_keys.or(config.trusted_keys);
+    config.require_signed |= serve.require_signed;
     config.modules.splice(0..0, serve.modules);
     config.control.socket = serve.control.or(config.control.socket).or(Some(socket));
     Ok(config)

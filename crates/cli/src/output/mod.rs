@@ -2,8 +2,11 @@
 
 pub(crate) mod device;
 pub(crate) mod driver;
+pub(crate) mod history;
 pub(crate) mod receipt;
 mod table;
+mod terminal;
+mod timeline;
 pub(crate) mod units;
 
 pub(crate) use table::Table;

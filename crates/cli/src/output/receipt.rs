@@ -3,6 +3,19 @@ use steadfast_api::{Outcome, Receipt, Release, Unload};
 
 /// A receipt in full: what was done, in a sentence, then everything that was measured.
 pub(crate) fn text(device: &str, receipt: &Receipt) -> String {
+    let mut text = facts(device, receipt);
+    if !receipt.phases.is_empty() {
+        let mut table = Table::new(&["  PHASE", ">MICROSECONDS"]);
+        for phase in &receipt.phases {
+            table.row([format!("  {}", phase.phase.name()), units::micros(phase.ns)]);
+        }
+        text.push_str(&table.to_string());
+    }
+    text
+}
+
+/// The same without the phases.
+pub(crate) fn facts(device: &str, receipt: &Receipt) -> String {
     let mut text = format!("{}\n", sentence(device, receipt));
     let mut fact = |name: &str, value: String| text.push_str(&format!("  {name:<12} {value}\n"));
     if !receipt.reason.is_empty() {
@@ -27,13 +40,6 @@ pub(crate) fn text(device: &str, receipt: &Receipt) -> String {
     };
     fact("pause", pause);
     fact("unload", unload(receipt));
-    if !receipt.phases.is_empty() {
-        let mut table = Table::new(&["  PHASE", ">MICROSECONDS"]);
-        for phase in &receipt.phases {
-            table.row([format!("  {}", phase.phase.name()), units::micros(phase.ns)]);
-        }
-        text.push_str(&table.to_string());
-    }
     text
 }
 

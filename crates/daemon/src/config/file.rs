@@ -2,7 +2,7 @@
 //! and what is allowed, and so that all of them are reported at once.
 
 use super::{
-    Config, ConfigError, ConfigErrors, DeviceConfig, MAX_QUEUES, MAX_TRANSFER, Place, SLOTS,
+    Config, ConfigError, ConfigErrors, DeviceConfig, HISTORY, MAX_QUEUES, MAX_TRANSFER, Place, SLOTS,
     check_device_name,
 };
 use std::collections::BTreeMap;
@@ -14,8 +14,21 @@ use steadfast_shell::params::parse_size;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-const TOP: &[&str] =
-    &["store", "modules", "queues", "slots", "max_transfer", "busy_poll", "control", "nbd", "device"];
+const TOP: &[&str] = &[
+    "store",
+    "state",
+    "history",
+    "trusted_keys",
+    "require_signed",
+    "modules",
+    "queues",
+    "slots",
+    "max_transfer",
+    "busy_poll",
+    "control",
+    "nbd",
+    "device",
+];
 const CONTROL: &[&str] = &["socket", "mode", "admins"];
 const NBD: &[&str] = &["listen"];
 const DEVICE: &[&str] = &["driver", "target", "queues", "params"];
@@ -52,6 +65,10 @@ impl Reader<'_> {
         self.known_keys(table, "", TOP);
         let mut config = Config {
             store: self.path(table, "store", "store"),
+            state: self.path(table, "state", "state"),
+            history: self.number(table, "history", "history", HISTORY).map(|n| n as u32),
+            trusted_keys: self.path(table, "trusted_keys", "trusted_keys"),
+            require_signed: self.flag(table, "require_signed", "require_signed"),
             modules: self.list(table, "modules", "modules", |reader, text, _| Some(reader.base.join(text))),
             queues: self.number(table, "queues", "queues", 1..=MAX_QUEUES as u64).map(|n| n as usize),
             slots: self.number(table, "slots", "slots", SLOTS).map(|n| n as u32),

@@ -15,6 +15,8 @@ use steadfast_nbd::ListenAddr;
 
 /// Largest number of queues that makes sense: each is a thread.
 pub const MAX_QUEUES: usize = 64;
+/// Bounds of `history`.
+pub(crate) const HISTORY: std::ops::RangeInclusive<u64> = 1..=1_000_000;
 /// Bounds of `slots`.
 pub(crate) const SLOTS: std::ops::RangeInclusive<u64> = 128..=10_240;
 /// Bounds of `max_transfer`, bytes.
@@ -25,6 +27,14 @@ pub(crate) const MAX_TRANSFER: std::ops::RangeInclusive<u64> = 131_072..=1_388_5
 pub struct Config {
     /// Folder of the module store.
     pub store: Option<PathBuf>,
+    /// Folder of the history; within the store when missing.
+    pub state: Option<PathBuf>,
+    /// Receipts that are kept.
+    pub history: Option<u32>,
+    /// Folder of keys whose modules are trusted.
+    pub trusted_keys: Option<PathBuf>,
+    /// Take signed modules only.
+    pub require_signed: bool,
     /// Folders searched for modules, before the built-in ones.
     pub modules: Vec<PathBuf>,
     /// Queues.

@@ -2,6 +2,7 @@
 
 mod events;
 mod peer;
+mod receipts;
 mod reply;
 mod routes;
 

@@ -4,18 +4,17 @@
 
 use super::peer::Admin;
 use super::reply::{Failed, blocking, update_status};
-use super::{Control, events};
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use super::{Control, events, receipts};
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use serde::Deserialize;
 use steadfast_api::{
     CheckReport, CheckRequest, Device, Drivers, Health, ParamsReport, ParamsRequest, Problem, ProblemKind,
-    Receipt, UpdateRequest, schema,
+    UpdateRequest, schema,
 };
-use utoipa::{IntoParams, OpenApi};
+use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -36,7 +35,8 @@ pub(super) fn router() -> Router<Control> {
         .routes(routes!(device))
         .routes(routes!(update))
         .routes(routes!(params))
-        .routes(routes!(receipts))
+        .routes(routes!(receipts::list))
+        .routes(routes!(receipts::one))
         .routes(routes!(drivers))
         .routes(routes!(check))
         .routes(routes!(events::all))
@@ -117,27 +117,6 @@ async fn params(
         return Err(Failed(Problem::new(ProblemKind::Stopping, "the daemon stops")));
     }
     Ok(Json(blocking(&control, move |app| app.set_params(&name, &request)).await??))
-}
-
-/// Which receipts.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-struct ReceiptsQuery {
-    /// Only those of this port.
-    port: Option<String>,
-    /// At most so many, the newest ones; 100 when missing.
-    limit: Option<usize>,
-}
-
-/// Receipts of updates since the daemon started, the newest last.
-#[utoipa::path(get, path = "/v1/receipts", params(ReceiptsQuery),
-    responses((status = 200, body = [schema::Receipt])))]
-async fn receipts(
-    State(control): State<Control>,
-    query: Result<Query<ReceiptsQuery>, QueryRejection>,
-) -> Result<Json<Vec<Receipt>>, Failed> {
-    let Query(query) = query?;
-    Ok(Json(control.app.receipts.list(query.port.as_deref(), query.limit.unwrap_or(100))))
 }
 
 /// The driver modules on the search path.

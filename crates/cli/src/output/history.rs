@@ -1,0 +1,111 @@
+//! Receipts of the past: a line each, or one in full.
+
+use super::terminal::Look;
+use super::{Table, receipt, timeline, units};
+use steadfast_api::{Outcome, Receipt, Release};
+
+/// Receipts, one line each.
+pub(crate) fn list(receipts: &[Receipt]) -> String {
+    if receipts.is_empty() {
+        return "no receipts\n".to_owned();
+    }
+    let mut table = Table::new(&[">ID", "STARTED", "PORT", "OUTCOME", "UPDATE", "MODE", ">PAUSE"]);
+    for receipt in receipts {
+        table.row([
+            receipt.id.to_string(),
+            clock(receipt.started_unix_ms, false),
+            receipt.port.clone(),
+            outcome(receipt.outcome).to_owned(),
+            change(receipt),
+            receipt.mode.map_or("-", |mode| mode.name()).to_owned(),
+            if receipt.pause_ns == 0 { "-".to_owned() } else { units::time(receipt.pause_ns) },
+        ]);
+    }
+    table.to_string()
+}
+
+/// A receipt in full: what the update printed, who wanted it, what was checked, and the timeline.
+pub(crate) fn show(receipt: &Receipt) -> String {
+    show_as(receipt, Look::of_stdout())
+}
+
+fn show_as(receipt: &Receipt, look: Look) -> String {
+    let mut text = format!("receipt {}, {}\n", receipt.id, clock(receipt.started_unix_ms, true));
+    text.push_str(&receipt::facts(&receipt.port, receipt));
+    let hash = |release: &Release| release.hash.get(..16).unwrap_or(&release.hash).to_owned();
+    if !receipt.from.hash.is_empty() {
+        text.push_str(&format!("  {:<12} {}...\n", "old module", hash(&receipt.from)));
+    }
+    if let Some(to) = &receipt.to {
+        text.push_str(&format!("  {:<12} {}...\n", "new module", hash(to)));
+    }
+    text.push_str(&timeline::draw(receipt, look));
+    text
+}
+
+/// The outcome's name, as the API and scripts know it.
+pub(crate) fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Refused => "refused",
+        Outcome::Busy => "busy",
+        Outcome::RolledBack => "rolled_back",
+        Outcome::Stranded => "stranded",
+    }
+}
+
+fn change(receipt: &Receipt) -> String {
+    let from = &receipt.from;
+    let old =
+        if from.driver.is_empty() { "-".to_owned() } else { format!("{} {}", from.driver, from.version) };
+    match &receipt.to {
+        Some(to) if to.driver == from.driver => format!("{old} -> {}", to.version),
+        Some(to) => format!("{old} -> {} {}", to.driver, to.version),
+        None => format!("{old} -> ?"),
+    }
+}
+
+/// Wall clock in the user's time zone.
+fn clock(unix_ms: u64, zone: bool) -> String {
+    let seconds = libc::time_t::try_from(unix_ms / 1000).unwrap_or(libc::time_t::MAX);
+    let form = if zone { c"%Y-%m-%d %H:%M:%S %z" } else { c"%Y-%m-%d %H:%M:%S" };
+    let mut text = [0_u8; 64];
+    // SAFETY: all-zero is a valid `tm`.
+    let mut parts: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both point to valid values of their types.
+    if unsafe { libc::localtime_r(&seconds, &mut parts) }.is_null() {
+        return unix_ms.to_string();
+    }
+    // SAFETY: the buffer has the length that is named, the format ends with NUL, `parts` was filled.
+    let length = unsafe { libc::strftime(text.as_mut_ptr().cast(), text.len(), form.as_ptr(), &parts) };
+    String::from_utf8_lossy(&text[..length]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::receipt::tests::sample;
+    use super::*;
+
+    #[test]
+    fn a_list_says_what_became_what() {
+        let refused =
+            Receipt { id: 8, to: None, outcome: Outcome::Refused, mode: None, pause_ns: 0, ..sample() };
+        let text = list(&[sample(), refused]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("ID  STARTED"), "{text}");
+        assert!(lines[1].ends_with("vol0  done     file 1.0.0 -> 1.1.0  adopt  23.4 us"), "{text}");
+        assert!(lines[2].ends_with("vol0  refused  file 1.0.0 -> ?      -            -"), "{text}");
+        assert!(lines.iter().all(|line| line.len() <= 80), "{text}");
+        assert_eq!(list(&[]), "no receipts\n");
+    }
+
+    #[test]
+    fn a_receipt_is_shown_with_its_timeline() {
+        let text = show_as(&sample(), Look { utf8: false, colour: false });
+        for part in
+            ["receipt 7, 20", "vol0: done, file 1.1.0 replaced file 1.0.0", "| start_update", "the pause"]
+        {
+            assert!(text.contains(part), "no '{part}' in:\n{text}");
+        }
+    }
+}
