@@ -26,6 +26,8 @@ pub type Task = Box<dyn FnOnce(&mut Reactor) + Send>;
 
 /// Longest time that the control plane waits for a queue to answer a question.
 pub(crate) const ANSWER: Duration = Duration::from_millis(500);
+/// Why whatever has time ends when the daemon does.
+const STOPS: &str = "the daemon stops";
 /// Most files in the rings' tables.
 const FILES: u64 = 16 * 1024;
 
@@ -276,7 +278,7 @@ impl Engine {
             )
         })?;
         Ok(Arc::new(Port {
-            id: PortId(self.inner.next_port.fetch_add(1, Ordering::Relaxed)),
+            id: self.next_port_id(),
             name: spec.name.clone(),
             remotes: queues.iter().map(|q| self.inner.remotes[*q].clone()).collect(),
             queues,
@@ -287,7 +289,13 @@ impl Engine {
             next_queue: AtomicU64::new(0),
             inner: Mutex::new(PortInner { given: spec.params.clone(), ..PortInner::default() }),
             turns: Turns::default(),
+            shadow: None,
         }))
+    }
+
+    /// A number that no port had.
+    pub(crate) fn next_port_id(&self) -> PortId {
+        PortId(self.inner.next_port.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Port>> {
@@ -353,6 +361,7 @@ impl Engine {
     /// queues' threads end. What takes longer than `grace` is left behind.
     pub fn stop(&self, grace: Duration) {
         let until = Instant::now() + grace;
+        self.end_trials(STOPS);
         for remote in &self.inner.remotes {
             remote.post(Box::new(Reactor::stop_frontends));
         }
@@ -365,6 +374,7 @@ impl Engine {
         }
         for port in self.all_ports() {
             let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(500));
+            self.end_trial(&port, STOPS, left);
             if let Err(e) = self.take_away_in_turn(&port, until, left) {
                 tracing::error!(port = port.name, "stop: {e}");
             }
@@ -482,6 +492,7 @@ fn port_info(port: &Port) -> PortInfo {
         regions: inner.regions.iter().flatten().map(RegionMemory::summary).collect(),
         devices: inner.devices.iter().map(|d| port.device_info(d)).collect(),
         last_receipt: inner.last_receipt.clone(),
+        shadow: inner.trial.as_ref().map(|trial| trial.info()),
     }
 }
 

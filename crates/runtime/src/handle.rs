@@ -21,7 +21,7 @@ pub(crate) struct OpenSpec {
 }
 
 /// An open resource.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Handle {
     pub(crate) key: String,
     pub(crate) spec: OpenSpec,

@@ -1,8 +1,8 @@
 //! What the control plane shows of ports and devices.
 
-use crate::PortId;
 use crate::handle::lock;
 use crate::port::Port;
+use crate::{PortId, ShadowInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -174,6 +174,8 @@ pub struct PortInfo {
     pub devices: Vec<DeviceInfo>,
     /// The last update.
     pub last_receipt: Option<Receipt>,
+    /// The candidate that is on trial beside the driver.
+    pub shadow: Option<ShadowInfo>,
 }
 
 /// What an update would find, without touching anything.

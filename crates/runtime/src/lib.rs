@@ -34,6 +34,7 @@ mod ops;
 mod port;
 mod reactor;
 mod services;
+mod shadow;
 mod transact;
 mod turn;
 
@@ -46,6 +47,7 @@ pub use info::{
 pub use live::{ParamChange, ParamReport};
 pub use metrics::{OperationCounts, PortMetrics};
 pub use reactor::Reactor;
+pub use shadow::{Shadow, ShadowInfo};
 pub use steadfast_shell::slots::Tag;
 pub use transact::UpdateOptions;
 

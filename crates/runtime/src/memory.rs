@@ -22,6 +22,8 @@ pub(crate) const fn pages(bytes: usize) -> usize {
 pub(crate) struct Mapping {
     base: NonNull<u8>,
     len: usize,
+    /// Kept for copies; only of what may be copied, because it counts against the limit of open files.
+    memfd: Option<OwnedFd>,
 }
 
 // SAFETY: a `Mapping` is an address range; who may touch which bytes when is decided by its users.
@@ -32,9 +34,17 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps `len` bytes, rounded up to pages. `len` 0 maps nothing.
     pub(crate) fn new(name: &CStr, len: usize) -> io::Result<Mapping> {
+        let mut map = Mapping::copyable(name, len)?;
+        // The mapping keeps the file alive; its descriptor would only count against the limit.
+        map.memfd = None;
+        Ok(map)
+    }
+
+    /// The same, of which [`private_copy`](Mapping::private_copy) makes copies.
+    pub(crate) fn copyable(name: &CStr, len: usize) -> io::Result<Mapping> {
         let len = pages(len);
         if len == 0 {
-            return Ok(Mapping { base: NonNull::dangling(), len: 0 });
+            return Ok(Mapping { base: NonNull::dangling(), len: 0, memfd: None });
         }
         // SAFETY: `name` is a C string; the result is checked before it is owned.
         let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
@@ -48,22 +58,36 @@ impl Mapping {
         if unsafe { libc::ftruncate(fd, size) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        let prot = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
-        // SAFETY: a fresh mapping at an address of the kernel's choice; the result is checked.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, flags, memfd.as_raw_fd(), 0) };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        // The mapping keeps the file alive; its descriptor would only count against the limit.
-        Ok(Mapping { base, len })
+        let base = map(&memfd, len, libc::MAP_SHARED)?;
+        Ok(Mapping { base, len, memfd: Some(memfd) })
+    }
+
+    /// The same pages at another address: what is written there stays there, and what is written here
+    /// is seen there until then, page by page.
+    pub(crate) fn private_copy(&self) -> io::Result<Mapping> {
+        let base = match &self.memfd {
+            Some(memfd) => map(memfd, self.len, libc::MAP_PRIVATE)?,
+            None if self.len == 0 => NonNull::dangling(),
+            None => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        Ok(Mapping { base, len: self.len, memfd: None })
     }
 
     /// First byte; dangling when the mapping is empty.
     pub(crate) fn base(&self) -> *mut u8 {
         self.base.as_ptr()
     }
+}
+
+fn map(memfd: &OwnedFd, len: usize, how: i32) -> io::Result<NonNull<u8>> {
+    let prot = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = how | libc::MAP_NORESERVE;
+    // SAFETY: a fresh mapping at an address of the kernel's choice; the result is checked.
+    let base = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, flags, memfd.as_raw_fd(), 0) };
+    if base == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?)
 }
 
 impl Drop for Mapping {
@@ -78,6 +102,23 @@ impl Drop for Mapping {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_to_a_private_copy_stays_there() {
+        let live = Mapping::copyable(c"test", 8192).expect("mapped");
+        let copy = live.private_copy().expect("copied");
+        // SAFETY: mapped bytes, of this test alone.
+        unsafe {
+            live.base().write(1);
+            assert_eq!(copy.base().read(), 1, "seen until the copy is written to");
+            copy.base().write(7);
+            assert_eq!(live.base().read(), 1);
+            live.base().add(4096).write(3);
+            assert_eq!(copy.base().add(4096).read(), 3, "page by page");
+        }
+        assert!(Mapping::new(c"test", 4096).expect("mapped").private_copy().is_err());
+        assert!(Mapping::new(c"test", 0).expect("nothing").private_copy().is_ok());
+    }
 
     #[test]
     fn a_mapping_is_zeroed_and_rounded_up_to_pages() {

@@ -7,6 +7,7 @@ use crate::instance::{Instance, Made};
 use crate::job::Job;
 use crate::live::Changing;
 use crate::memory::{Mapping, pages};
+use crate::shadow::Trial;
 use crate::turn::Turns;
 use crate::{DeviceInfo, PortId, RegionSummary};
 use std::collections::BTreeMap;
@@ -153,6 +154,11 @@ pub(crate) struct RegionMemory {
 }
 
 impl RegionMemory {
+    /// The same contents at another address, which changes leave as they are here.
+    pub(crate) fn private_copy(&self) -> std::io::Result<RegionMemory> {
+        Ok(RegionMemory { name: self.name.clone(), size: self.size, map: self.map.private_copy()? })
+    }
+
     pub(crate) fn summary(&self) -> RegionSummary {
         RegionSummary { name: self.name.clone(), size: self.size }
     }
@@ -181,6 +187,8 @@ pub(crate) struct PortInner {
     pub(crate) swaps: u64,
     pub(crate) driver_faults: u64,
     pub(crate) last_receipt: Option<Receipt>,
+    /// A candidate is on trial beside the driver.
+    pub(crate) trial: Option<Arc<Trial>>,
 }
 
 /// A port.
@@ -199,6 +207,8 @@ pub(crate) struct Port {
     pub(crate) inner: Mutex<PortInner>,
     /// Of the one transaction that a port can be in.
     pub(crate) turns: Turns,
+    /// Set for the port of a candidate on trial.
+    pub(crate) shadow: Option<Arc<Trial>>,
 }
 
 impl Port {
@@ -219,6 +229,10 @@ impl Port {
             if let Some(number) = inner.handles.iter().position(known) {
                 return Ok((number as u32, false));
             }
+        }
+        if self.shadow.is_some() {
+            let what = "the driver that serves does not have it open so, and a trial opens nothing";
+            return Err((libc::EPERM, format!("{}: {what}", spec.target)));
         }
         if !may_open {
             return Err((libc::EPERM, format!("{}: resources are opened in `prepare` only", spec.target)));
@@ -302,7 +316,7 @@ impl Port {
         }
         let len = usize::try_from(size).map_err(|_| libc::ENOMEM)?;
         let label = CString::new(format!("steadfast-{}-{name}", self.name)).unwrap_or_default();
-        let map = Mapping::new(&label, len).map_err(|e| e.raw_os_error().unwrap_or(libc::ENOMEM))?;
+        let map = Mapping::copyable(&label, len).map_err(|e| e.raw_os_error().unwrap_or(libc::ENOMEM))?;
         let base = map.base() as usize;
         let region = Some(RegionMemory { name: name.to_owned(), size, map });
         let number = match inner.regions.iter().position(Option::is_none) {

@@ -14,6 +14,7 @@ use crate::job::{Job, Verdict};
 use crate::lane::Lane;
 use crate::ops::OpKind;
 use crate::port::Port;
+use crate::shadow::Mirror;
 use crate::{BlockRequest, FrontendId, LaneId, PortId, Tag};
 use io_uring::{opcode, squeue, types};
 use std::os::fd::AsRawFd;
@@ -59,6 +60,8 @@ pub struct Reactor {
     written: Vec<(u32, i64)>,
     stopping: bool,
     watcher: Watcher,
+    /// Trials of candidates on this queue.
+    pub(crate) mirrors: Vec<Mirror>,
 }
 
 impl Reactor {
@@ -87,6 +90,7 @@ impl Reactor {
             written: Vec::new(),
             stopping: false,
             watcher: Watcher::default(),
+            mirrors: Vec::new(),
         })
     }
 
@@ -96,7 +100,7 @@ impl Reactor {
         unsafe { self.core.as_mut() }
     }
 
-    fn lane_ptr(&self, lane: LaneId) -> Option<NonNull<Lane>> {
+    pub(crate) fn lane_ptr(&self, lane: LaneId) -> Option<NonNull<Lane>> {
         *self.lanes.get(lane.0 as usize)?
     }
 
@@ -276,6 +280,9 @@ impl Reactor {
         while !self.core().done.is_empty() {
             let mut done = std::mem::take(&mut self.core().done);
             self.count(&done);
+            if !self.mirrors.is_empty() {
+                self.copy_reads(&done);
+            }
             for run in done.chunk_by(|a, b| a.frontend == b.frontend) {
                 let who = run[0].frontend;
                 // Taken out of its place once for all its completions.
@@ -420,7 +427,8 @@ impl Reactor {
         let id = port.id.0 as usize;
         let core = self.core;
         self.core().grow(ops);
-        self.core().ports += 1;
+        // A candidate on trial is no neighbour: it takes the time of the device that it is tried for.
+        self.core().ports += u32::from(port.shadow.is_none());
         let lane = Lane::new(core, port, index, ops);
         if self.lanes.len() <= id {
             self.lanes.resize(id + 1, None);
@@ -448,6 +456,10 @@ impl Reactor {
             }
         }
         self.leaving.push((id, done));
+        if self.lane_ref(id).is_some_and(|l| l.port.shadow.is_some()) {
+            // Only the trial's own frontend has slots of it.
+            return;
+        }
         let all: Vec<u32> = (0..self.places.len() as u32).filter(|i| self.places[*i as usize].used).collect();
         for who in all.into_iter().map(FrontendId) {
             self.with(who, |f, rt| f.lane_gone(rt, who, id));
@@ -481,7 +493,7 @@ impl Reactor {
                 // SAFETY: leaked by `add_lane`; no list and no operation knows it any more.
                 let lane = unsafe { Box::from_raw(lane.as_ptr()) };
                 core.shrink(lane.ops_room);
-                core.ports -= 1;
+                core.ports -= u32::from(lane.port.shadow.is_none());
             }
             done();
             moved = true;

@@ -10,6 +10,7 @@ use crate::instance::Instance;
 use crate::job::{Handling, Job, Verdict, unix_ms};
 use crate::ops::TIMER_ROOM;
 use crate::port::{PDU_STRIDE, PROMISES, Port};
+use crate::shadow::Shadow;
 use crate::turn::Turn;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,6 +54,8 @@ pub struct UpdateOptions {
     pub by: Requester,
     /// What was asked for, for the receipt.
     pub source: String,
+    /// Try the candidate beside the driver that serves first; go on only when nothing speaks against it.
+    pub shadow: Option<Shadow>,
 }
 
 impl Default for UpdateOptions {
@@ -68,6 +71,7 @@ impl Default for UpdateOptions {
             params: BTreeMap::new(),
             by: Requester::default(),
             source: String::new(),
+            shadow: None,
         }
     }
 }
@@ -158,7 +162,11 @@ impl Engine {
                 format!("port {name} is in use by {clients} clients"),
             ));
         }
-        self.take_away(&port, Duration::from_secs(if force { 5 } else { 45 }))
+        let patience = Duration::from_secs(if force { 5 } else { 45 });
+        if force {
+            self.end_trial(&port, "the device is taken away", patience);
+        }
+        self.take_away(&port, patience)
     }
 
     pub(crate) fn take_away(&self, port: &Arc<Port>, patience: Duration) -> Result<(), EngineError> {
@@ -193,7 +201,7 @@ impl Engine {
 
     /// The right to change a port, for one transaction.
     pub(crate) fn turn<'a>(&self, port: &'a Arc<Port>, what: &str) -> Result<Turn<'a>, EngineError> {
-        let turn = port.turns.take(what).map_err(|doing| busy(&port.name, &doing))?;
+        let turn = port.turns.take(what).map_err(|doing| busy(port, &doing))?;
         // It may have been taken away, and its name be another's, since it was looked up.
         if !self.find(&port.name).is_some_and(|known| Arc::ptr_eq(&known, port)) {
             return Err(self.not_found(&port.name));
@@ -407,6 +415,15 @@ impl Engine {
         let (mode, params) = step(update, checked)?;
         receipt.mode = Some(mode.0);
         update.set_mode(mode.0);
+        if let Some(shadow) = &opts.shadow {
+            let tried = self.try_first(port, &staged, &params, old, shadow, receipt);
+            // The time of a trial is no phase's.
+            update.restart_clock(now_ns());
+            if let Err(why) = tried {
+                update.step(Input::Failed(why), now_ns());
+                return None;
+            }
+        }
         let loaded = load(&staged, port);
         let module = step(update, loaded)?;
         let prepared = prepare(port, module, params);
@@ -421,6 +438,31 @@ impl Engine {
         };
         update.step(Input::Ok, now_ns());
         Some((instance, mode))
+    }
+
+    /// The trial before the commit; an error when there is to be none.
+    fn try_first(
+        &self,
+        port: &Arc<Port>,
+        staged: &StagedModule,
+        params: &BTreeMap<String, Value>,
+        old: Option<&Instance>,
+        how: &Shadow,
+        receipt: &mut Receipt,
+    ) -> Result<(), String> {
+        let old = old.ok_or("nobody serves the port, so there is nothing to compare a candidate with")?;
+        let report = self.try_out(port, staged, params.clone(), old, how);
+        let (equal, against) = (report.equal, report.against.join("; "));
+        receipt.unload = report.unload;
+        receipt.shadow = Some(report);
+        if !equal {
+            return Err(format!("the trial speaks against it: {against}"));
+        }
+        if how.only {
+            Err("only a trial was asked for; nothing speaks against the candidate".to_owned())
+        } else {
+            Ok(())
+        }
     }
 
     /// The checks, how to treat requests in flight, and the candidate's parameters.
@@ -501,7 +543,7 @@ fn step<T>(update: &mut Update, result: Result<T, String>) -> Option<T> {
     value
 }
 
-fn load(staged: &StagedModule, port: &Port) -> Result<Arc<LoadedModule>, String> {
+pub(crate) fn load(staged: &StagedModule, port: &Port) -> Result<Arc<LoadedModule>, String> {
     let module = Arc::new(staged.load().map_err(|e| e.to_string())?);
     crate::instance::probe(&module, port).map(|()| module)
 }
@@ -540,7 +582,7 @@ fn new_instance(
 }
 
 /// Places in the table of operations for one lane under a driver.
-fn ops_room(manifest: &Manifest, memory: &crate::port::SlotMemory) -> u32 {
+pub(crate) fn ops_room(manifest: &Manifest, memory: &crate::port::SlotMemory) -> u32 {
     manifest.ops.saturating_mul(memory.count) + manifest.port_ops + TIMER_ROOM
 }
 
@@ -551,8 +593,10 @@ fn resolve(manifest: &Manifest, given: &BTreeMap<String, String>) -> Result<BTre
     })
 }
 
-fn busy(name: &str, doing: &str) -> EngineError {
-    EngineError::new(ErrorKind::Busy, format!("port {name} is busy: {doing} is under way"))
+fn busy(port: &Port, doing: &str) -> EngineError {
+    let trial = lock(&port.inner).trial.clone();
+    let more = trial.map_or_else(String::new, |trial| format!(" ({})", trial.describe()));
+    EngineError::new(ErrorKind::Busy, format!("port {} is busy: {doing} is under way{more}", port.name))
 }
 
 struct Finished {
@@ -689,6 +733,6 @@ fn count(job: &Job, receipt: &mut Receipt) {
 }
 
 /// Unmaps a module, unless another port uses it too.
-fn unload(module: Arc<LoadedModule>) -> Unload {
+pub(crate) fn unload(module: Arc<LoadedModule>) -> Unload {
     Arc::into_inner(module).map_or(Unload::InUse, LoadedModule::unload)
 }

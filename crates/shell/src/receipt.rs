@@ -1,6 +1,7 @@
 //! The record of one update: every phase's time, counts, reason, outcome.
 
 use crate::check::CheckRow;
+pub use crate::shadow::ShadowReport;
 use serde::{Deserialize, Serialize};
 
 /// The phases of an update, in their order.
@@ -173,10 +174,6 @@ pub struct Reduced {
     /// What is missing.
     pub why: String,
 }
-
-/// What a trial beside the live driver found.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ShadowReport {}
 
 /// What was watched after an update.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

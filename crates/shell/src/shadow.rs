@@ -5,12 +5,10 @@
 //! reads happen one after the other. [`Writes`] knows that. [`Tally`] counts what was seen, and
 //! [`Bounds::judge`] says whether the candidate may go on.
 
-mod latency;
 mod report;
 mod tally;
 mod writes;
 
-pub use latency::Latency;
 pub use report::ShadowReport;
 pub use tally::{Bounds, Difference, Reading, Tally};
 pub use writes::{GRANULE, Range, Writes};

@@ -22,6 +22,7 @@ use crate::metrics::Counters;
 use crate::ops::OpEntry;
 use crate::port::{PDU_STRIDE, Port, SLOT_STRIDE};
 use crate::services::fault;
+use crate::shadow::Trial;
 use crate::{BlockRequest, FrontendId, LaneId, Tag};
 use std::collections::VecDeque;
 use std::ptr::NonNull;
@@ -105,6 +106,10 @@ pub(crate) struct Lane {
     pub(crate) gone: bool,
     /// Places in the table of operations that were made for this lane.
     pub(crate) ops_room: u32,
+    /// A candidate is on trial beside the driver: it must know what changes.
+    pub(crate) trial: Option<Arc<Trial>>,
+    /// The driver is such a candidate: it changes nothing.
+    shadow: Option<Arc<Trial>>,
 }
 
 const NO_OP: u32 = u32::MAX;
@@ -144,6 +149,8 @@ impl Lane {
             job: None,
             gone: false,
             ops_room: ops,
+            trial: None,
+            shadow: port.shadow.clone(),
             port,
         })
     }
@@ -164,6 +171,12 @@ impl Lane {
     #[inline]
     pub(crate) fn data(&self, tag: Tag) -> *mut u8 {
         self.data_base.wrapping_add(tag.0 as usize * self.data_stride)
+    }
+
+    /// A copy of a request's header.
+    pub(crate) fn request(&self, tag: Tag) -> abi::Request {
+        // SAFETY: a slot of this lane, whose header only this thread writes.
+        unsafe { *self.slot(tag) }
     }
 
     pub(crate) fn pdu(&self, tag: u32) -> *mut u8 {
@@ -219,6 +232,9 @@ impl Lane {
             (*slot).offset = req.offset;
             (*slot).length = req.length;
             (*slot).submitted_ns = submitted_ns;
+            if let Some(trial) = &(*lane).trial {
+                trial.request_begins(&*slot);
+            }
             if (*lane).gate.is_open() {
                 if (*lane).slots.issue(tag).is_ok() {
                     Lane::enter(lane, tag, slot);
@@ -289,6 +305,9 @@ impl Lane {
             }
             if (*lane).slots.complete(tag).is_err() {
                 return false;
+            }
+            if let Some(trial) = &(*lane).trial {
+                trial.request_ended(&*(*lane).slot(tag));
             }
             let user = (&(*lane).users)[tag.0 as usize];
             let done = Done { frontend: user.frontend, lane: (*lane).id, tag, cookie: user.cookie, result };

@@ -36,6 +36,12 @@ impl Lane {
             if (*lane).ops_in_flight >= (*lane).ops_room - TIMER_ROOM {
                 return -libc::EAGAIN;
             }
+            let tame = (&(*lane).shadow).as_ref().map(|trial| trial.tame(op));
+            let (op, code) = match &tame {
+                None => (op, op.code),
+                Some(Ok(tame)) => (tame, op.code),
+                Some(Err(errno)) => return -errno,
+            };
             let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; abi::MAX_SEGS];
             let parts = match (*lane).resolve(op, &mut parts) {
                 Ok(n) => &parts[..n],
@@ -49,7 +55,7 @@ impl Lane {
             let entry = OpEntry {
                 lane: NonNull::new_unchecked(lane),
                 kind: OpKind::Driver,
-                code: op.code,
+                code,
                 tag: op.tag,
                 cookie: op.cookie,
             };

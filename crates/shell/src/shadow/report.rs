@@ -81,10 +81,10 @@ impl ShadowReport {
                 let error = std::io::Error::from_raw_os_error(errno);
                 format!("{error}, {} bytes at {} of device {}", at.length, at.offset, at.device)
             }),
-            live_p50_ns: tally.live.quantile(500),
-            live_p99_ns: tally.live.quantile(990),
-            candidate_p50_ns: tally.candidate.quantile(500),
-            candidate_p99_ns: tally.candidate.quantile(990),
+            live_p50_ns: tally.live.quantile(50, 100),
+            live_p99_ns: tally.live.quantile(99, 100),
+            candidate_p50_ns: tally.candidate.quantile(50, 100),
+            candidate_p99_ns: tally.candidate.quantile(99, 100),
             unload: Unload::None,
         }
     }

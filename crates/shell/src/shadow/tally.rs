@@ -1,4 +1,5 @@
-use super::{Latency, Range, ShadowReport};
+use super::{Range, ShadowReport};
+use crate::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 /// The first read that the candidate answered with other data.
@@ -66,9 +67,9 @@ pub struct Tally {
     /// The first failure: where, and the errno.
     pub first_failure: Option<(Range, i32)>,
     /// How long the driver that serves took for what was compared.
-    pub live: Latency,
+    pub live: Histogram,
     /// How long the candidate took.
-    pub candidate: Latency,
+    pub candidate: Histogram,
 }
 
 impl Tally {
