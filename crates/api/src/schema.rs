@@ -171,7 +171,69 @@ pub struct Reduced {
 
 /// What a trial beside the live driver found.
 #[derive(ToSchema)]
-pub struct ShadowReport {}
+pub struct ShadowReport {
+    /// The candidate.
+    pub candidate: Option<Release>,
+    /// Nothing speaks against it.
+    pub equal: bool,
+    /// Everything that does.
+    pub against: Vec<String>,
+    /// How long reads were copied, milliseconds.
+    pub duration_ms: u64,
+    /// Reads that the device answered meanwhile.
+    pub reads: u64,
+    /// Of those, how many were compared.
+    pub compared: u64,
+    /// Compared and not the same.
+    pub differ: u64,
+    /// Not judged, because the range was changed in between.
+    pub overlapped: u64,
+    /// Not tried, because the candidate was busy.
+    pub skipped: u64,
+    /// Not tried, by the sampling rate.
+    pub passed: u64,
+    /// Failed by the candidate, although the driver that serves did not.
+    pub failed: u64,
+    /// Never answered by the candidate.
+    pub unanswered: u64,
+    /// Operations of the candidate that would have changed something; each was refused.
+    pub changes_refused: u64,
+    /// Flushes of the candidate, which had nothing to make durable.
+    pub flushes_swallowed: u64,
+    /// Rules of the driver interface that the candidate broke.
+    pub faults: u64,
+    /// The first difference.
+    pub first_difference: Option<Difference>,
+    /// The first failure, in words; empty when there is none.
+    pub first_failure: String,
+    /// Half of the compared reads took the driver that serves at most that long, nanoseconds.
+    pub live_p50_ns: u64,
+    /// 99 of 100 did.
+    pub live_p99_ns: u64,
+    /// The same of the candidate.
+    pub candidate_p50_ns: u64,
+    /// The same of the candidate.
+    pub candidate_p99_ns: u64,
+    /// Whether the module left memory after the trial.
+    pub unload: Unload,
+}
+
+/// The first read that a candidate on trial answered with other data.
+#[derive(ToSchema)]
+pub struct Difference {
+    /// Device within the port.
+    pub device: u32,
+    /// First byte that differs, on the device.
+    pub offset: u64,
+    /// First byte of the read.
+    pub read_offset: u64,
+    /// Bytes of the read.
+    pub read_length: u64,
+    /// Checksum of what the driver that serves read: BLAKE3, its first 16 hexadecimal digits.
+    pub live_sum: String,
+    /// Checksum of what the candidate read.
+    pub candidate_sum: String,
+}
 
 /// What was watched after an update.
 #[derive(ToSchema)]

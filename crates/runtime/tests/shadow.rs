@@ -209,22 +209,22 @@ fn a_trial_alone_reports_and_changes_nothing() {
 
 #[test]
 fn a_trial_that_could_compare_nothing_or_cannot_be_made_is_refused_with_its_reason() {
-    let bench = Bench::new(1);
-    attach(&bench, &build(&bench, &["STATE"]), 1);
-    let refused = |module: &StagedModule, shadow: Shadow| {
-        let receipt = bench.engine.update("vol0", module, &tried(shadow));
+    let refused = |defines: &[&str], shadow: Shadow| {
+        let bench = Bench::new(1);
+        attach(&bench, &build(&bench, defines), 1);
+        let receipt = bench.engine.update("vol0", &build(&bench, defines), &tried(shadow));
         assert_eq!(receipt.outcome, Outcome::Refused, "{receipt:?}");
+        bench.engine.stop(Duration::from_secs(10));
         receipt.reason
     };
-    let why = refused(&build(&bench, &["SOUND"]), trial(50));
+    let why = refused(&[], trial(50));
     assert!(why.contains("0 reads could be compared"), "{why}");
-    let why = refused(&build(&bench, &["STATE", "SOUND"]), trial(50));
+    let why = refused(&["STATE"], trial(50));
     assert!(why.contains("save_state"), "{why}");
-    let why = refused(&build(&bench, &["SOUND"]), Shadow { sample: 1.5, ..trial(50) });
+    let why = refused(&[], Shadow { sample: 1.5, ..trial(50) });
     assert!(why.contains("sampling rate 1.5"), "{why}");
-    let why = refused(&build(&bench, &["SOUND"]), trial(0));
+    let why = refused(&[], trial(0));
     assert!(why.contains("allowed: above 0"), "{why}");
-    bench.engine.stop(Duration::from_secs(10));
 }
 
 fn wait_for(is: impl Fn() -> bool) {
