@@ -36,10 +36,10 @@ impl Lane {
             if (*lane).ops_in_flight >= (*lane).ops_room - TIMER_ROOM {
                 return -libc::EAGAIN;
             }
-            let tame = (&(*lane).shadow).as_ref().map(|trial| trial.tame(op));
-            let (op, code) = match &tame {
-                None => (op, op.code),
-                Some(Ok(tame)) => (tame, op.code),
+            let (code, tame) = (op.code, (*lane).tame(op));
+            let op = match &tame {
+                None => op,
+                Some(Ok(tame)) => tame,
                 Some(Err(errno)) => return -errno,
             };
             let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; abi::MAX_SEGS];
@@ -81,6 +81,12 @@ impl Lane {
             }
             id as i32
         }
+    }
+
+    /// What becomes of an operation of a candidate on trial; `None`: the driver is none.
+    #[inline]
+    fn tame(&self, op: &abi::Op) -> Option<Result<abi::Op, i32>> {
+        self.shadow.as_ref().map(|trial| trial.tame(op))
     }
 
     /// Builds the submission and queues it.

@@ -186,9 +186,9 @@ impl Stand {
         Some((all, in_flight))
     }
 
-    /// Asks every queue, one after the other.
+    /// Asks every queue, one after the other, also behind one that does not answer.
     fn on_all(&self, f: impl Fn(&Arc<Remote>) -> bool) -> bool {
-        self.port.remotes.iter().fold(true, |all, remote| f(remote) && all)
+        self.port.remotes.iter().filter(|remote| !f(remote)).count() == 0
     }
 
     /// Ends the trial: waits for what is under way, at most `patience`, and takes everything away that
