@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::develop::DriverNew;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -219,6 +220,8 @@ pub(crate) enum DriverCommand {
     },
     /// Put a module through the conformance suite; exits with 6 when it does not pass
     Test(DriverTest),
+    /// Begin a driver: writes a small, complete project that builds
+    New(DriverNew),
 }
 
 /// `steadfast driver test`

@@ -4,6 +4,7 @@ mod args;
 mod client;
 mod commands;
 mod demo;
+mod develop;
 mod failure;
 mod output;
 
@@ -53,6 +54,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
             commands::driver::check(client, &module, device, allow, json)
         }
         Command::Driver(DriverCommand::Test(test)) => commands::test(&test, json),
+        Command::Driver(DriverCommand::New(new)) => develop::new(&new),
         Command::Receipt(ReceiptCommand::List { device, outcome, limit }) => {
             commands::receipt::list(&client()?, device.as_deref(), outcome, limit, json)
         }
