@@ -68,6 +68,8 @@ impl Block for Crash {
     type State = ();
     type Pdu = CrashPdu;
     type Queue = ();
+    const HANDS_BACK: bool = true;
+    const SAVES_STATE: bool = true;
 
     const INFO: Info = Info::new("crash", env!("CARGO_PKG_VERSION"))
         .about("A device in memory whose driver panics or fails at an entry point on purpose")
@@ -92,6 +94,10 @@ impl Block for Crash {
     fn reconnect(&mut self, cx: &mut Port<'_>, _: Option<()>) -> Result<()> {
         self.trap.enter(Entry::Reconnect)?;
         self.backend.announce(cx)
+    }
+
+    fn save_state(&self, _: &mut Port<'_>) -> Result<()> {
+        self.trap.enter(Entry::SaveState)
     }
 
     fn queue_start(&self, _: &mut Io<'_, Self>) -> Result<()> {
@@ -131,6 +137,11 @@ impl Block for Crash {
 
     fn timer(&self, _: &mut (), _: &mut Io<'_, Self>, _: u32) {
         let _ = self.trap.enter(Entry::Timer);
+    }
+
+    // It keeps nothing waiting, so there is nothing to give back.
+    fn hand_back(&self, _: &mut (), _: &mut Io<'_, Self>) {
+        let _ = self.trap.enter(Entry::HandBack);
     }
 
     fn adopt(&self, _: &mut (), req: &Adopted<'_, Self>, schema: &str) -> Result<(), Errno> {

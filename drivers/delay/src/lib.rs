@@ -2,8 +2,10 @@
 //! parameters name. All of them can be changed while it serves.
 //!
 //! A request waits first and is carried out then, so until its time has come nothing has been done for
-//! it. The wait is an operation of the shell's: it goes on while the driver is replaced, and what is
-//! left of it is waited for under the next one.
+//! it: when the driver is replaced it is handed back. With `hand_back=false` it is treated as one that
+//! slow hardware has: the wait is an operation of the shell's, which goes on while the driver is
+//! replaced, and what is left of it is waited for under the next one. Either way the delay counts from
+//! when the client asked.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +14,7 @@ use steadfast_driver::{
     Adopted, Block, Errno, Event, Info, Io, Operation, Params, Port, Prepare, Request, Result, Size,
     Submitted,
 };
-use steadfast_fault::{ADOPTS, Backend, Carries, FEATURES, Progress, Rule, Sequence};
+use steadfast_fault::{ADOPTS, Backend, Carries, FEATURES, Progress, Rule, Sequence, Waiting};
 
 #[derive(Params)]
 struct Parameters {
@@ -38,6 +40,9 @@ struct Parameters {
     /// How many of a hundred of them are delayed, at random.
     #[param(default = 100, range = 0..=100, class = live, unit = "%")]
     percent: u32,
+    /// Requests that wait are handed back when the driver is replaced; otherwise they count as begun.
+    #[param(default = true, class = live)]
+    hand_back: bool,
     /// Where the random numbers begin; they begin anew when a parameter is changed.
     #[param(default = 1, class = live)]
     seed: u64,
@@ -56,6 +61,7 @@ struct Waits {
     fixed_ns: u64,
     random_ns: u64,
     percent: u64,
+    hand_back: bool,
     sequence: Sequence,
 }
 
@@ -66,13 +72,14 @@ impl Waits {
             fixed_ns: params.fixed_us * 1000,
             random_ns: params.random_us * 1000,
             percent: params.percent.into(),
+            hand_back: params.hand_back,
             sequence: Sequence::new(params.seed),
         })
     }
 
-    /// How long the request is to wait, if it is.
+    /// How long the request is to wait from now on, if it is.
     #[inline]
-    fn wait<D: Block>(&self, req: &Request<'_, D>) -> Option<Duration> {
+    fn wait<D: Block>(&self, req: &Request<'_, D>, now_ns: impl FnOnce() -> u64) -> Option<Duration> {
         if self.fixed_ns + self.random_ns == 0 || !self.rule.matches(req) {
             return None;
         }
@@ -83,7 +90,10 @@ impl Waits {
             return None;
         }
         let part = (u128::from(how_long) * u128::from(self.random_ns + 1)) >> 32;
-        Some(Duration::from_nanos(self.fixed_ns + part as u64))
+        let since = req.submitted_ns();
+        let waited = if since == 0 { 0 } else { now_ns().saturating_sub(since) };
+        let left = (self.fixed_ns + part as u64).saturating_sub(waited);
+        (left > 0).then(|| Duration::from_nanos(left))
     }
 }
 
@@ -91,7 +101,8 @@ impl Block for Delay {
     type Params = Parameters;
     type State = ();
     type Pdu = DelayPdu;
-    type Queue = ();
+    type Queue = Waiting;
+    const HANDS_BACK: bool = true;
 
     const INFO: Info = Info::new("delay", env!("CARGO_PKG_VERSION"))
         .about("A device in memory that takes its time")
@@ -110,26 +121,42 @@ impl Block for Delay {
         Ok(())
     }
 
-    fn submit<'q>(&self, _: &mut (), io: &mut Io<'q, Self>, req: Request<'q, Self>) -> Submitted<'q> {
-        let Some(wait) = self.waits.wait(&req) else { return self.backend.begin(io, req) };
+    fn submit<'q>(
+        &self,
+        waiting: &mut Waiting,
+        io: &mut Io<'q, Self>,
+        req: Request<'q, Self>,
+    ) -> Submitted<'q> {
+        let Some(wait) = self.waits.wait(&req, || io.now_ns()) else { return self.backend.begin(io, req) };
+        if self.waits.hand_back {
+            waiting.add(io, &req);
+        }
         req.pdu().set(DelayPdu::of(Progress::waiting()));
         match io.issue(&req, Operation::timeout(wait)) {
             Ok(_) => req.pending(),
-            Err(e) => req.fail(e),
+            Err(e) => {
+                waiting.remove(&req);
+                req.fail(e)
+            }
         }
     }
 
     fn event<'q>(
         &self,
-        _: &mut (),
+        waiting: &mut Waiting,
         io: &mut Io<'q, Self>,
         req: Request<'q, Self>,
         event: Event,
     ) -> Submitted<'q> {
+        waiting.remove(&req);
         self.backend.event(io, req, event)
     }
 
-    fn adopt(&self, _: &mut (), req: &Adopted<'_, Self>, schema: &str) -> Result<(), Errno> {
+    fn hand_back(&self, waiting: &mut Waiting, io: &mut Io<'_, Self>) {
+        waiting.hand_back(io);
+    }
+
+    fn adopt(&self, _: &mut Waiting, req: &Adopted<'_, Self>, schema: &str) -> Result<(), Errno> {
         steadfast_fault::adopt(req, schema).map(|_| ())
     }
 

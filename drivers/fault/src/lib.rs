@@ -5,6 +5,7 @@
 //!   a byte; stacked it is another device of the daemon.
 //! - [`Rule`]: which requests a fault is for.
 //! - [`Trap`]: at which entry point a driver misbehaves, and after how many calls.
+//! - [`Waiting`]: requests that have not been begun, and can be handed back.
 //! - [`Progress`]: what is kept of a request in flight. All of these drivers, and `ram`, leave it in a
 //!   form that each of them can adopt.
 
@@ -16,6 +17,7 @@ mod names;
 mod progress;
 mod rule;
 mod trap;
+mod waiting;
 
 pub use backend::{Backend, FEATURES};
 pub use kinds::Kinds;
@@ -23,3 +25,4 @@ pub use names::{Entry, ErrorNumber};
 pub use progress::{ADOPTS, Carries, Progress, adopt, stage};
 pub use rule::{Rule, Sequence};
 pub use trap::{How, Trap};
+pub use waiting::Waiting;

@@ -1,8 +1,9 @@
 //! `hang`: a device whose requests never complete, or which does not return from an entry point.
 //! Everything can be changed while it serves, so what hangs can be let go.
 //!
-//! A request that hangs waits for an operation of the shell's that is begun again and again. So it
-//! stays a request in flight like any other: the next driver that adopts it carries it out.
+//! A request that hangs waits for an operation of the shell's that is begun again and again. When the
+//! driver is replaced it is handed back; with `hand_back=false` it counts as begun, and hangs until a
+//! driver that adopts it carries it out.
 
 #![forbid(unsafe_code)]
 
@@ -12,10 +13,10 @@ use steadfast_driver::{
     Adopted, Block, Errno, Event, Info, Io, Operation, Params, Port, Prepare, Request, Result, Size,
     Submitted,
 };
-use steadfast_fault::{ADOPTS, Backend, Carries, Entry, FEATURES, How, Progress, Rule, Trap, stage};
+use steadfast_fault::{ADOPTS, Backend, Carries, Entry, FEATURES, How, Progress, Rule, Trap, Waiting, stage};
 
 /// How often a request that hangs looks whether it may go on.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Params)]
 struct Parameters {
@@ -37,6 +38,9 @@ struct Parameters {
     /// Requests that hang go on, and no more hang.
     #[param(default = false, class = live)]
     release: bool,
+    /// Requests that hang are handed back when the driver is replaced; otherwise they count as begun.
+    #[param(default = true, class = live)]
+    hand_back: bool,
     /// An entry point that blocks the thread that enters it.
     #[param(default = "none", class = live)]
     at: Entry,
@@ -63,6 +67,7 @@ struct Stop {
     rule: Rule,
     count: u64,
     release: bool,
+    hand_back: bool,
     trap: Trap,
     hung: AtomicU64,
 }
@@ -74,6 +79,7 @@ impl Stop {
             rule: Rule::new(&params.ops, params.offset, params.length)?,
             count: params.count,
             release: params.release,
+            hand_back: params.hand_back,
             trap: Trap::new(params.at, how, params.after, params.times),
             hung: AtomicU64::new(0),
         })
@@ -90,7 +96,9 @@ impl Block for Hang {
     type Params = Parameters;
     type State = ();
     type Pdu = HangPdu;
-    type Queue = ();
+    type Queue = Waiting;
+    const HANDS_BACK: bool = true;
+    const SAVES_STATE: bool = true;
 
     const INFO: Info = Info::new("hang", env!("CARGO_PKG_VERSION"))
         .about("A device in memory whose requests or entry points hang on purpose")
@@ -117,43 +125,63 @@ impl Block for Hang {
         self.backend.announce(cx)
     }
 
-    fn queue_start(&self, _: &mut Io<'_, Self>) -> Result<()> {
-        self.stop.trap.enter(Entry::QueueStart)
+    fn save_state(&self, _: &mut Port<'_>) -> Result<()> {
+        self.stop.trap.enter(Entry::SaveState)
     }
 
-    fn queue_run(&self, _: &mut (), _: &mut Io<'_, Self>) {
+    fn queue_start(&self, _: &mut Io<'_, Self>) -> Result<Waiting> {
+        self.stop.trap.enter(Entry::QueueStart)?;
+        Ok(Waiting::default())
+    }
+
+    fn queue_run(&self, _: &mut Waiting, _: &mut Io<'_, Self>) {
         let _ = self.stop.trap.enter(Entry::QueueRun);
     }
 
-    fn submit<'q>(&self, _: &mut (), io: &mut Io<'q, Self>, req: Request<'q, Self>) -> Submitted<'q> {
+    fn submit<'q>(
+        &self,
+        waiting: &mut Waiting,
+        io: &mut Io<'q, Self>,
+        req: Request<'q, Self>,
+    ) -> Submitted<'q> {
         let _ = self.stop.trap.enter(Entry::Submit);
         if self.stop.trap.is_at(Entry::Timer) {
             let _ = io.set_timer(0, LOOK);
         }
-        if self.stop.stops(&req) { hold(io, req) } else { self.backend.begin(io, req) }
+        if self.stop.stops(&req) { self.hold(waiting, io, req) } else { self.backend.begin(io, req) }
     }
 
-    fn commit(&self, _: &mut (), _: &mut Io<'_, Self>) {
+    fn commit(&self, _: &mut Waiting, _: &mut Io<'_, Self>) {
         let _ = self.stop.trap.enter(Entry::Commit);
     }
 
     fn event<'q>(
         &self,
-        _: &mut (),
+        waiting: &mut Waiting,
         io: &mut Io<'q, Self>,
         req: Request<'q, Self>,
         event: Event,
     ) -> Submitted<'q> {
+        waiting.remove(&req);
         let _ = self.stop.trap.enter(Entry::Event);
         let hung = req.pdu().get().progress().stage == stage::HUNG;
-        if hung && !self.stop.release { hold(io, req) } else { self.backend.event(io, req, event) }
+        if hung && !self.stop.release {
+            self.hold(waiting, io, req)
+        } else {
+            self.backend.event(io, req, event)
+        }
     }
 
-    fn timer(&self, _: &mut (), _: &mut Io<'_, Self>, _: u32) {
+    fn timer(&self, _: &mut Waiting, _: &mut Io<'_, Self>, _: u32) {
         let _ = self.stop.trap.enter(Entry::Timer);
     }
 
-    fn adopt(&self, _: &mut (), req: &Adopted<'_, Self>, schema: &str) -> Result<(), Errno> {
+    fn hand_back(&self, waiting: &mut Waiting, io: &mut Io<'_, Self>) {
+        let _ = self.stop.trap.enter(Entry::HandBack);
+        waiting.hand_back(io);
+    }
+
+    fn adopt(&self, _: &mut Waiting, req: &Adopted<'_, Self>, schema: &str) -> Result<(), Errno> {
         self.stop.trap.enter(Entry::Adopt).map_err(|e| e.errno())?;
         steadfast_fault::adopt(req, schema).map(|_| ())
     }
@@ -170,12 +198,25 @@ impl Drop for Hang {
     }
 }
 
-/// Leaves the request waiting, for as long as it takes.
-fn hold<'q>(io: &mut Io<'q, Hang>, req: Request<'q, Hang>) -> Submitted<'q> {
-    req.pdu().set(HangPdu::of(Progress { stage: stage::HUNG, ..Progress::waiting() }));
-    match io.issue(&req, Operation::timeout(LOOK)) {
-        Ok(_) => req.pending(),
-        Err(e) => req.fail(e),
+impl Hang {
+    /// Leaves the request waiting, for as long as it takes.
+    fn hold<'q>(
+        &self,
+        waiting: &mut Waiting,
+        io: &mut Io<'q, Self>,
+        req: Request<'q, Self>,
+    ) -> Submitted<'q> {
+        if self.stop.hand_back {
+            waiting.add(io, &req);
+        }
+        req.pdu().set(HangPdu::of(Progress { stage: stage::HUNG, ..Progress::waiting() }));
+        match io.issue(&req, Operation::timeout(LOOK)) {
+            Ok(_) => req.pending(),
+            Err(e) => {
+                waiting.remove(&req);
+                req.fail(e)
+            }
+        }
     }
 }
 
