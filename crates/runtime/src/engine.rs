@@ -12,7 +12,7 @@ use crate::turn::Turns;
 use crate::{LaneId, PortId};
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use steadfast_abi::block_op;
 use steadfast_loader::LoadedModule;
 use steadfast_shell::gate::Entry;
 use steadfast_shell::histogram::Histogram;
+use steadfast_shell::mailbox::Mailbox;
 
 /// Work for a queue's thread.
 pub type Task = Box<dyn FnOnce(&mut Reactor) + Send>;
@@ -92,8 +93,7 @@ pub struct PortSpec {
 /// The way to a queue's thread.
 #[derive(Debug)]
 pub(crate) struct Remote {
-    tasks: Mutex<Vec<TaskBox>>,
-    awake: AtomicBool,
+    tasks: Mailbox<TaskBox>,
     eventfd: OwnedFd,
 }
 
@@ -115,7 +115,7 @@ impl Remote {
         }
         // SAFETY: just created, nobody else has it.
         let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Remote { tasks: Mutex::default(), awake: AtomicBool::new(false), eventfd })
+        Ok(Remote { tasks: Mailbox::default(), eventfd })
     }
 
     pub(crate) fn eventfd(&self) -> &OwnedFd {
@@ -124,15 +124,19 @@ impl Remote {
 
     /// Lets the queue's thread do something.
     pub(crate) fn post(&self, task: Task) {
-        lock(&self.tasks).push(TaskBox(task));
-        self.wake();
+        if self.tasks.post(TaskBox(task)) {
+            self.ring();
+        }
     }
 
     /// Makes the queue's thread take a turn.
     pub(crate) fn wake(&self) {
-        if self.awake.swap(true, Ordering::AcqRel) {
-            return;
+        if self.tasks.wake() {
+            self.ring();
         }
+    }
+
+    fn ring(&self) {
         let one = 1_u64.to_ne_bytes();
         // SAFETY: eight bytes from a local array to a descriptor that we own.
         unsafe { libc::write(self.eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
@@ -140,10 +144,7 @@ impl Remote {
 
     /// The tasks that are there; called by the queue's thread after a wake.
     pub(crate) fn take(&self) -> impl Iterator<Item = Task> + use<> {
-        // A swap, not a store: what was done before a wake that found `awake` set is seen from here on.
-        self.awake.swap(false, Ordering::AcqRel);
-        let tasks = std::mem::take(&mut *lock(&self.tasks));
-        tasks.into_iter().map(|t| t.0)
+        self.tasks.take().into_iter().map(|t| t.0)
     }
 
     /// Lets the queue's thread do something and waits for the answer, for a while.

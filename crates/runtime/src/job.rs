@@ -8,8 +8,7 @@
 //! driver. Each queue then *releases*: takes the verdict over and lets held requests in. With one
 //! queue all of that is one function call, without any other thread.
 //!
-//! Whoever touches the state machine has its mutex. The verdict is an atomic that changes once, so a
-//! queue that waits for it looks without locking.
+//! How they meet, and what they decide there, is [`Rendezvous`]; here is what is done about it.
 
 #![allow(unsafe_code)] // hands PDUs and lanes between threads, see `Lane`
 
@@ -19,31 +18,20 @@ use crate::handle::lock;
 use crate::instance::Instance;
 use crate::lane::Lane;
 use crate::port::{Left, PDU_STRIDE, Port};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use steadfast_shell::receipt::Mode;
-use steadfast_shell::update::{Action, Input, Update};
+pub(crate) use steadfast_shell::rendezvous::Verdict;
+use steadfast_shell::rendezvous::{Next, Rendezvous, drains, hands_back};
+use steadfast_shell::update::{Action, Update};
 
 /// Longest time that a queue spins for the others' verdict before it goes back to its loop.
 const SPIN_NS: u64 = 50_000;
 
 /// How requests in flight are treated, and the schema of their PDUs when those must be converted.
 pub(crate) type Handling = (Mode, Option<String>);
-
-/// Who serves the port after the transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Verdict {
-    Undecided = 0,
-    /// The new driver.
-    New = 1,
-    /// The old one.
-    Old = 2,
-    /// Nobody: both failed (requests stay held), or the port is detached.
-    Nobody = 3,
-}
 
 /// What one queue contributed.
 #[derive(Debug, Default)]
@@ -72,16 +60,10 @@ pub(crate) struct Job {
     pub(crate) convert: Option<String>,
     /// Size of the PDUs in flight.
     old_pdu: usize,
-    pub(crate) update: Mutex<Update>,
+    pub(crate) meeting: Rendezvous,
     pub(crate) parts: Vec<Mutex<Part>>,
-    verdict: AtomicU8,
-    begun: AtomicBool,
-    given_up: AtomicBool,
     /// The new driver is connected, and must be disconnected before the old one comes back.
     connected: AtomicBool,
-    unheld: AtomicU32,
-    unsettled: AtomicU32,
-    unreleased: AtomicU32,
     remotes: Vec<Arc<Remote>>,
     finished: SyncSender<()>,
 }
@@ -117,48 +99,31 @@ impl Job {
             new,
             mode,
             convert,
-            update: Mutex::new(update),
+            meeting: Rendezvous::new(update, n),
             parts,
-            verdict: AtomicU8::new(Verdict::Undecided as u8),
-            begun: AtomicBool::new(false),
-            given_up: AtomicBool::new(false),
             connected: AtomicBool::new(false),
             old_pdu: pdu,
-            unheld: AtomicU32::new(n),
-            unsettled: AtomicU32::new(n),
-            unreleased: AtomicU32::new(n),
             remotes,
             finished,
         }
     }
 
+    #[inline]
     pub(crate) fn verdict(&self) -> Verdict {
-        match self.verdict.load(Ordering::Acquire) {
-            0 => Verdict::Undecided,
-            1 => Verdict::New,
-            2 => Verdict::Old,
-            _ => Verdict::Nobody,
-        }
-    }
-
-    fn decide(&self, verdict: Verdict) {
-        self.verdict.store(verdict as u8, Ordering::Release);
+        self.meeting.verdict()
     }
 
     /// Every queue has taken part to the end.
     pub(crate) fn is_over(&self) -> bool {
-        self.unreleased.load(Ordering::Acquire) == 0
+        self.meeting.is_over()
     }
 
-    /// The old driver finishes what it has in flight, or what it has begun. Without an old driver
-    /// nobody could.
     fn drains(&self) -> bool {
-        self.mode != Mode::Adopt && self.old.is_some()
+        drains(self.mode, self.old.is_some())
     }
 
-    /// The old driver returns what it has not begun.
     fn hands_back(&self) -> bool {
-        self.mode != Mode::Drain && self.old.is_some()
+        hands_back(self.mode, self.old.is_some())
     }
 
     /// A queue holds: start_update. Called once per queue, on its thread.
@@ -167,9 +132,7 @@ impl Job {
     /// `lane` is this thread's, and nobody is inside its driver on this queue.
     pub(crate) unsafe fn hold(&self, lane: *mut Lane) {
         let now = now_ns();
-        if !self.begun.swap(true, Ordering::AcqRel) {
-            lock(&self.update).restart_clock(now);
-        }
+        self.meeting.begin(now);
         // SAFETY: as promised; see the rules in `lane`.
         unsafe {
             Lane::close(lane, !self.drains());
@@ -186,16 +149,9 @@ impl Job {
                 Lane::cancel_port_ops(lane);
             }
         }
-        if self.unheld.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let mut update = lock(&self.update);
-            if update.action() == Action::StartUpdate {
-                update.step(Input::Ok, now_ns());
-                drop(update);
-                // What they have in flight counts from now on, and may end it.
-                if self.drains() {
-                    self.wake_others();
-                }
-            }
+        // What they have in flight counts from now on, and may end it.
+        if self.meeting.held(now_ns()) && self.drains() {
+            self.wake_others();
         }
     }
 
@@ -211,12 +167,8 @@ impl Job {
             if self.drains() { (*lane).busy() } else { 0 }
         };
         if busy > 0 {
-            let mut update = lock(&self.update);
-            if update.action() == Action::Settle
-                && update.step(Input::InFlight(busy), now_ns()) == Action::Cancel
-            {
-                drop(update);
-                self.cancelled();
+            if self.meeting.busy(busy, now_ns()) {
+                self.wake_others();
             }
             return false;
         }
@@ -234,8 +186,8 @@ impl Job {
                 part.drained = part.in_flight_at_hold;
             }
         }
-        if self.unsettled.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.run();
+        if let Some(first) = self.meeting.arrive(now_ns()) {
+            self.run(first);
         } else if self.mode == Mode::Adopt {
             let until = now_ns() + SPIN_NS;
             while self.verdict() == Verdict::Undecided && now_ns() < until {
@@ -246,33 +198,25 @@ impl Job {
     }
 
     /// The phases between the drivers, on the thread of the last queue to arrive.
-    fn run(&self) {
-        let mut update = lock(&self.update);
-        if update.action() != Action::Settle {
-            return;
-        }
-        let mut action = update.step(Input::Ok, now_ns());
-        loop {
-            let result = match action {
-                Action::Disconnect => self.old.as_ref().map_or(Ok(()), |i| i.disconnect()),
-                Action::Transfer => self.transfer(),
-                Action::Connect => self.connect(),
-                Action::DisconnectNew => self.disconnect_new(),
-                Action::Reconnect => self.reconnect(),
-                Action::Finish => {
-                    self.finish();
-                    break self.decide(Verdict::New);
-                }
-                Action::Cancel => break self.decide(Verdict::Old),
-                _ => {
-                    self.strand();
-                    break self.decide(Verdict::Nobody);
-                }
+    fn run(&self, first: Next) {
+        let mut next = first;
+        let verdict = loop {
+            let result = match next {
+                Next::Verdict(verdict) => break verdict,
+                Next::Call(Action::Disconnect) => self.old.as_ref().map_or(Ok(()), |i| i.disconnect()),
+                Next::Call(Action::Transfer) => self.transfer(),
+                Next::Call(Action::Connect) => self.connect(),
+                Next::Call(Action::DisconnectNew) => self.disconnect_new(),
+                Next::Call(_) => self.reconnect(),
             };
-            let input = result.map_or_else(Input::Failed, |()| Input::Ok);
-            action = update.step(input, now_ns());
+            next = self.meeting.step(result, now_ns());
+        };
+        match verdict {
+            Verdict::New => self.finish(),
+            Verdict::Nobody => self.strand(),
+            Verdict::Old | Verdict::Undecided => {}
         }
-        drop(update);
+        self.meeting.decide(verdict);
         self.wake_others();
     }
 
@@ -298,8 +242,7 @@ impl Job {
         let Some(new) = &self.new else { return Ok(()) };
         new.connect()?;
         let wanted = || {
-            let late = self.given_up.load(Ordering::Acquire);
-            if late { Err("connect returned too late".to_owned()) } else { Ok(()) }
+            if self.meeting.given_up() { Err("connect returned too late".to_owned()) } else { Ok(()) }
         };
         self.connected.store(true, Ordering::Relaxed);
         self.adopt(new).and_then(|()| self.check_devices()).and_then(|()| wanted())
@@ -386,11 +329,6 @@ impl Job {
         }
     }
 
-    fn cancelled(&self) {
-        self.decide(Verdict::Old);
-        self.wake_others();
-    }
-
     fn wake_others(&self) {
         if self.remotes.len() > 1 {
             self.remotes.iter().for_each(|r| r.wake());
@@ -399,21 +337,7 @@ impl Job {
 
     /// Gives the transaction up, if it has not come to a verdict, because a queue does not answer.
     pub(crate) fn abandon(&self, why: &str) {
-        self.given_up.store(true, Ordering::Release);
-        // Locked for long means that a driver does not return from `connect` or the like.
-        let locked = (0..100).find_map(|_| {
-            let update = self.update.try_lock().ok();
-            if update.is_none() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            update
-        });
-        let Some(mut update) = locked else { return };
-        if matches!(update.action(), Action::StartUpdate | Action::Settle)
-            && update.step(Input::Abandon(why.to_owned()), now_ns()) == Action::Cancel
-        {
-            drop(update);
-            self.decide(Verdict::Old);
+        if self.meeting.abandon(why, now_ns()) {
             self.remotes.iter().for_each(|r| r.wake());
         }
     }
@@ -449,12 +373,7 @@ impl Job {
             let busy_here = if self.mode == Mode::Adopt { pause } else { 0 };
             part.longest_stall_ns = longest.max(busy_here);
         }
-        if self.unreleased.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let mut update = lock(&self.update);
-            if matches!(update.action(), Action::Finish | Action::Cancel) {
-                update.step(Input::Ok, now_ns());
-            }
-            drop(update);
+        if self.meeting.released(now_ns()) {
             let _ = self.finished.try_send(());
         }
     }

@@ -413,8 +413,7 @@ impl Reactor {
             let lane = self.lane_ref(*id)?;
             // One that has arrived is woken by the verdict.
             let job = lane.job.as_ref().filter(|_| !lane.arrived())?;
-            // Locked: another queue looks at it just now.
-            Some(job.update.try_lock().map_or(now, |u| u.deadline_ns()))
+            Some(job.meeting.update().deadline_ns())
         };
         let next = self.jobs.iter().filter_map(deadline).min()?;
         Some(next.saturating_sub(now).max(LEAST_WAIT_NS))

@@ -15,7 +15,7 @@ use crate::turn::Turn;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use steadfast_loader::{LoadedModule, ModuleStore, StagedModule};
 use steadfast_shell::check::{self, CheckInput, CheckRow, Limits, Policy, Side};
@@ -608,7 +608,10 @@ struct Finished {
 impl Finished {
     /// Why it went as it did. Does not wait for a driver that does not return.
     fn reason(&self) -> String {
-        self.job.update.try_lock().map_or_else(|_| STUCK_DRIVER.to_owned(), |u| u.reason().to_owned())
+        if !self.answered && self.job.verdict() == Verdict::Undecided {
+            return STUCK_DRIVER.to_owned();
+        }
+        self.job.meeting.update().reason().to_owned()
     }
 }
 
@@ -643,23 +646,21 @@ fn conclude(port: &Arc<Port>, done: Finished, receipt: &mut Receipt) {
     if !answered {
         // Some queue may still be inside: what it could touch stays.
         lock(&port.inner).unfinished = Some(job.clone());
-        match job.update.try_lock() {
-            Ok(mut update) if job.verdict() != Verdict::Undecided => finish(&mut update, receipt),
-            _ => {
-                receipt.outcome = Outcome::Stranded;
-                receipt.reason = STUCK_DRIVER.to_owned();
-            }
+        if job.verdict() == Verdict::Undecided {
+            receipt.outcome = Outcome::Stranded;
+            receipt.reason = STUCK_DRIVER.to_owned();
+        } else {
+            finish(&mut job.meeting.update(), receipt);
         }
         return;
     }
     let gone = end(port, &job);
     match sole(job) {
-        Ok(update) => {
-            let mut update = update.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(mut update) => {
             receipt.unload = gone.and_then(Arc::into_inner).map_or(Unload::InUse, |i| unload(i.module));
             finish(&mut update, receipt);
         }
-        Err(job) => finish(&mut lock(&job.update), receipt),
+        Err(job) => finish(&mut job.meeting.update(), receipt),
     }
 }
 
@@ -686,11 +687,11 @@ fn end(port: &Port, job: &Job) -> Option<Arc<Instance>> {
 
 /// The state machine of a transaction that nobody else knows any more; with the job goes what it
 /// knows of the two drivers.
-fn sole(job: Arc<Job>) -> Result<Mutex<Update>, Arc<Job>> {
+fn sole(job: Arc<Job>) -> Result<Update, Arc<Job>> {
     let (mut job, until) = (job, Instant::now() + LET_GO);
     loop {
         match Arc::try_unwrap(job) {
-            Ok(job) => return Ok(job.update),
+            Ok(job) => return Ok(job.meeting.into_update()),
             // A queue has said that it is done and is about to let go.
             Err(shared) if Instant::now() < until => job = shared,
             Err(shared) => return Err(shared),

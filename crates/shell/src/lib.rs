@@ -8,10 +8,13 @@
 pub mod check;
 pub mod gate;
 pub mod histogram;
+pub mod mailbox;
 pub mod manifest;
 pub mod params;
 pub mod probation;
 pub mod receipt;
+pub mod rendezvous;
 pub mod shadow;
 pub mod slots;
+pub mod sync;
 pub mod update;

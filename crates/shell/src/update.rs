@@ -234,7 +234,7 @@ impl Update {
             }
             Disconnect | Transfer => {
                 self.outcome = Outcome::RolledBack;
-                Reconnect
+                self.back()
             }
             Connect => {
                 self.outcome = Outcome::RolledBack;

@@ -88,8 +88,11 @@ fn a_first_attach_has_no_old_driver_to_call() {
     let plan = Plan { has_old: false, ..PLAN };
     let (done, _) = run(plan, &[]);
     assert!(!done.contains(&Action::Disconnect) && !done.contains(&Action::UnloadOld));
-    let (done, _) = run(plan, &[Action::Connect]);
-    assert!(!done.contains(&Action::Reconnect));
+    for action in [Action::StartUpdate, Action::Settle, Action::Transfer, Action::Connect] {
+        let (done, _) = run(plan, &[action]);
+        assert!(!done.contains(&Action::Reconnect), "{action:?}");
+        assert_eq!(done.last(), Some(&Action::Done(Outcome::Stranded)), "{action:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,207 @@
+//! How the queues of a port meet in a transaction, and what they decide there.
+//!
+//! Each queue of the port takes part on its own thread and in its own time, and never waits for
+//! another by blocking:
+//!
+//! ```text
+//!  begin -> (gate closed) -> held -> busy, busy ... -> arrive -> (the last one: step, step ... -> decide)
+//!                                                         \---> looks at the verdict -> release
+//! ```
+//! The last to arrive carries out the phases between the drivers, one [`Action`] after the other, and
+//! announces the verdict; each queue then takes it over. A missed deadline, or somebody who gives the
+//! transaction up, brings the verdict *old* before everybody has arrived, never after.
+//!
+//! Counters and verdict are atomics, so that a queue which waits looks without locking. The mutex is
+//! held for single steps of the state machine and never while a driver runs: whoever asks how far a
+//! transaction is gets an answer also when a driver does not return.
+
+use crate::receipt::Mode;
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, Mutex, MutexGuard, Ordering, lock};
+use crate::update::{Action, Input, Update};
+
+/// Who serves the port after the transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Verdict {
+    /// Not known yet.
+    Undecided = 0,
+    /// The new driver; where the port is detached, none.
+    New = 1,
+    /// The old driver.
+    Old = 2,
+    /// Nobody: both failed. Requests stay held.
+    Nobody = 3,
+}
+
+/// What the queue that runs the transaction does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Carries this out, and comes back with the result.
+    Call(Action),
+    /// Makes this so, and announces it with [`Rendezvous::decide`].
+    Verdict(Verdict),
+}
+
+/// The meeting of a port's queues in one transaction.
+#[derive(Debug)]
+pub struct Rendezvous {
+    update: Mutex<Update>,
+    verdict: AtomicU8,
+    begun: AtomicBool,
+    given_up: AtomicBool,
+    unheld: AtomicU32,
+    unsettled: AtomicU32,
+    unreleased: AtomicU32,
+}
+
+impl Rendezvous {
+    /// A meeting of `queues` queues, for an update whose next action is `StartUpdate`.
+    pub fn new(update: Update, queues: u32) -> Rendezvous {
+        Rendezvous {
+            update: Mutex::new(update),
+            verdict: AtomicU8::new(Verdict::Undecided as u8),
+            begun: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
+            unheld: AtomicU32::new(queues),
+            unsettled: AtomicU32::new(queues),
+            unreleased: AtomicU32::new(queues),
+        }
+    }
+
+    /// The state machine. Locked for moments only.
+    pub fn update(&self) -> MutexGuard<'_, Update> {
+        lock(&self.update)
+    }
+
+    /// The state machine, when nobody takes part any more.
+    pub fn into_update(self) -> Update {
+        self.update.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Who will serve. Changes once, and everything done before is seen by whoever sees it.
+    #[inline]
+    pub fn verdict(&self) -> Verdict {
+        match self.verdict.load(Ordering::Acquire) {
+            0 => Verdict::Undecided,
+            1 => Verdict::New,
+            2 => Verdict::Old,
+            _ => Verdict::Nobody,
+        }
+    }
+
+    /// Announces the verdict. What goes with it has been done.
+    pub fn decide(&self, verdict: Verdict) {
+        self.verdict.store(verdict as u8, Ordering::Release);
+    }
+
+    /// Every queue has taken part to the end.
+    pub fn is_over(&self) -> bool {
+        self.unreleased.load(Ordering::Acquire) == 0
+    }
+
+    /// Somebody gave the transaction up: a driver that connects now comes too late.
+    pub fn given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
+    }
+
+    /// A queue is about to hold. The first one starts the clock of the pause.
+    pub fn begin(&self, now_ns: u64) {
+        if !self.begun.swap(true, Ordering::AcqRel) {
+            self.update().restart_clock(now_ns);
+        }
+    }
+
+    /// A queue holds. True for the last one: what is in flight counts from now on.
+    pub fn held(&self, now_ns: u64) -> bool {
+        if self.unheld.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return false;
+        }
+        let mut update = self.update();
+        let waits = update.action() == Action::StartUpdate;
+        if waits {
+            update.step(Input::Ok, now_ns);
+        }
+        waits
+    }
+
+    /// A queue that holds has requests or operations that the old driver must finish first. True when
+    /// that ends the transaction: the old driver goes on, and the other queues should look.
+    pub fn busy(&self, in_flight: u32, now_ns: u64) -> bool {
+        let mut update = self.update();
+        if update.action() != Action::Settle
+            || update.step(Input::InFlight(in_flight), now_ns) != Action::Cancel
+        {
+            return false;
+        }
+        // Before the lock goes: nobody may find the machine cancelled and no verdict.
+        self.decide(Verdict::Old);
+        true
+    }
+
+    /// A queue has nothing left that the old driver must finish, and enters it no more. For the last one:
+    /// what to do first. `None`: others are missing, or it was given up.
+    pub fn arrive(&self, now_ns: u64) -> Option<Next> {
+        if self.unsettled.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return None;
+        }
+        let mut update = self.update();
+        (update.action() == Action::Settle).then(|| next(update.step(Input::Ok, now_ns)))
+    }
+
+    /// For the queue that runs the transaction: how the last action went, and what is next.
+    pub fn step(&self, result: Result<(), String>, now_ns: u64) -> Next {
+        let input = result.map_or_else(Input::Failed, |()| Input::Ok);
+        next(self.update().step(input, now_ns))
+    }
+
+    /// Gives the transaction up. True when the old driver goes on therefore, and the queues should look;
+    /// false when a driver is being exchanged, or has been: then it comes to a verdict by itself, and
+    /// one that is still connecting comes too late.
+    pub fn abandon(&self, why: &str, now_ns: u64) -> bool {
+        self.given_up.store(true, Ordering::Release);
+        let mut update = self.update();
+        if !matches!(update.action(), Action::StartUpdate | Action::Settle)
+            || update.step(Input::Abandon(why.to_owned()), now_ns) != Action::Cancel
+        {
+            return false;
+        }
+        self.decide(Verdict::Old);
+        true
+    }
+
+    /// A queue has taken the verdict over. True for the last one: the pause is over.
+    pub fn released(&self, now_ns: u64) -> bool {
+        if self.unreleased.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return false;
+        }
+        let mut update = self.update();
+        if matches!(update.action(), Action::Finish | Action::Cancel) {
+            update.step(Input::Ok, now_ns);
+        }
+        true
+    }
+}
+
+/// The old driver finishes what it has in flight, or what it has begun, before it lets go. Without an old
+/// driver nobody could.
+pub fn drains(mode: Mode, has_old: bool) -> bool {
+    mode != Mode::Adopt && has_old
+}
+
+/// The old driver returns what it has not begun.
+pub fn hands_back(mode: Mode, has_old: bool) -> bool {
+    mode != Mode::Drain && has_old
+}
+
+fn next(action: Action) -> Next {
+    match action {
+        Action::Finish => Next::Verdict(Verdict::New),
+        Action::Cancel => Next::Verdict(Verdict::Old),
+        Action::Disconnect
+        | Action::Transfer
+        | Action::Connect
+        | Action::DisconnectNew
+        | Action::Reconnect => Next::Call(action),
+        _ => Next::Verdict(Verdict::Nobody),
+    }
+}

@@ -1,0 +1,401 @@
+//! A transaction on the queues' threads, as `crates/runtime/src/job.rs` carries it out: the real
+//! rendezvous and state machine, modelled calls.
+
+use crate::driver::{Stage, State};
+use crate::lane::Pdu;
+use crate::plan::{Fault, Kind, MS, SECOND, US};
+use crate::world::{Event, Mutation, World};
+use steadfast_shell::receipt::{Mode, Phase};
+use steadfast_shell::rendezvous::{Next, Rendezvous, Verdict, drains, hands_back};
+use steadfast_shell::slots::Tag;
+use steadfast_shell::update::Action;
+
+/// Shortest wait of a queue's loop for a deadline, which may already have passed.
+const LEAST_WAIT: u64 = 100 * US;
+
+/// One transaction.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) attempt: usize,
+    pub(crate) old: Option<usize>,
+    /// `None`: the port is taken away.
+    pub(crate) new: Option<usize>,
+    pub(crate) mode: Mode,
+    /// Private bytes are laid out in another way, and must be converted.
+    pub(crate) convert: bool,
+    pub(crate) meeting: Rendezvous,
+    pub(crate) saved: Vec<(usize, Tag, Pdu)>,
+    /// The new driver is connected, and must be disconnected before the old one comes back.
+    connected: bool,
+    pub(crate) finished: bool,
+}
+
+impl Job {
+    pub(crate) fn new(
+        attempt: usize,
+        (old, new): (Option<usize>, Option<usize>),
+        (mode, convert): (Mode, bool),
+        meeting: Rendezvous,
+    ) -> Job {
+        let (saved, connected, finished) = (Vec::new(), false, false);
+        Job { attempt, old, new, mode, convert, meeting, saved, connected, finished }
+    }
+
+    fn drains(&self) -> bool {
+        drains(self.mode, self.old.is_some())
+    }
+
+    fn hands_back(&self) -> bool {
+        hands_back(self.mode, self.old.is_some())
+    }
+}
+
+impl World {
+    /// A queue holds: start_update.
+    pub(crate) fn join(&mut self, q: usize, j: usize) {
+        let now = self.now;
+        self.say(|_| format!("queue {q} holds"));
+        self.jobs[j].meeting.begin(now);
+        let (drains, hands_back) = (self.jobs[j].drains(), self.jobs[j].hands_back());
+        self.close(q, !drains);
+        if hands_back
+            && let Some(driver) = self.lanes[q].bound
+            && self.drivers[driver].spec.hand_back
+        {
+            let panics = self.jobs[j].mode == Mode::Split && self.fault(j, Phase::StartUpdate, Kind::Panic);
+            let back = self.driver_hand_back(driver, q, panics);
+            self.say(|_| format!("queue {q}: driver {driver} hands {back} requests back"));
+        }
+        if drains {
+            self.cancel_port_ops(q);
+        }
+        if self.jobs[j].meeting.held(now) {
+            self.say(|_| "every queue holds".to_owned());
+            self.phase_began(self.jobs[j].attempt);
+            if self.jobs[j].drains() {
+                self.wake_others(q);
+            }
+        }
+        self.lanes[q].job = Some(j);
+        // The thread may lose its processor here, and others go on in the meantime.
+        if self.rng.chance(25) {
+            self.go_inside(q, 1, 20 * US, Event::Awake(q));
+        }
+    }
+
+    pub(crate) fn go_inside(&mut self, q: usize, low: u64, high: u64, event: Event) {
+        self.threads[q].inside = true;
+        self.after(low, high, event);
+    }
+
+    fn wake_others(&mut self, me: usize) {
+        if self.mutation == Some(Mutation::ForgetWake) {
+            return;
+        }
+        for q in (0..self.lanes.len()).filter(|q| *q != me) {
+            self.after(1, 40 * US, Event::Poll(q));
+        }
+    }
+
+    /// A queue looks at its transaction; true when its part in it is over.
+    pub(crate) fn poll_job(&mut self, q: usize) -> bool {
+        let Some(j) = self.lanes[q].job else { return false };
+        if self.jobs[j].meeting.verdict() == Verdict::Undecided && !self.lanes[q].sealed {
+            self.settle(q, j);
+        }
+        if self.threads[q].inside || self.jobs[j].meeting.verdict() == Verdict::Undecided {
+            return false;
+        }
+        self.lanes[q].job = None;
+        self.release(q, j);
+        true
+    }
+
+    fn settle(&mut self, q: usize, j: usize) {
+        let now = self.now;
+        self.commit(q);
+        let busy = if self.jobs[j].drains() { self.lanes[q].busy() } else { 0 };
+        if busy > 0 {
+            self.busy(q, j, busy);
+            return;
+        }
+        if !self.lanes[q].gate.is_quiescent() {
+            self.violate(format!("queue {q} arrives with its thread inside the driver"));
+        }
+        self.lanes[q].seal();
+        if self.jobs[j].mode == Mode::Adopt && self.jobs[j].convert {
+            for tag in self.lanes[q].slots.issued_tags() {
+                self.jobs[j].saved.push((q, tag, self.lanes[q].pdus[tag.0 as usize]));
+            }
+        }
+        self.say(|_| format!("queue {q} has arrived"));
+        if let Some(next) = self.jobs[j].meeting.arrive(now) {
+            if let Some(q) = self.lanes.iter().position(|l| !l.sealed || l.gate.is_open()) {
+                self.violate(format!("drivers are exchanged although queue {q} has not arrived"));
+            }
+            self.exchanging = true;
+            self.go_on_with(q, j, next);
+        }
+    }
+
+    fn busy(&mut self, q: usize, j: usize, busy: u32) {
+        let now = self.now;
+        if self.jobs[j].meeting.busy(busy, now) {
+            self.say(|_| format!("queue {q} has {busy} in flight, and that is too late"));
+            self.phase_began(self.jobs[j].attempt);
+            return self.wake_others(q);
+        }
+        let deadline = self.jobs[j].meeting.update().deadline_ns().max(now + LEAST_WAIT);
+        if deadline < self.lanes[q].wakes_at {
+            self.lanes[q].wakes_at = deadline;
+            self.at(deadline, Event::Poll(q));
+        }
+        if self.jobs[j].meeting.update().action() == Action::Settle
+            && self.fault(j, Phase::Pending, Kind::Hang)
+        {
+            self.say(|_| format!("queue {q} hangs in the old driver"));
+            self.go_inside(q, 50 * MS, 60 * SECOND, Event::Awake(q));
+        }
+    }
+
+    /// The queue that runs the transaction does the next thing.
+    fn go_on_with(&mut self, q: usize, j: usize, next: Next) {
+        self.phase_began(self.jobs[j].attempt);
+        match next {
+            Next::Call(action) => {
+                let phase = phase_of(action);
+                let hangs = phase != Phase::Transfer && self.fault(j, phase, Kind::Hang);
+                self.say(|_| format!("queue {q}: {action:?}{}", if hangs { " hangs" } else { "" }));
+                let slow = self.fault_in_call(j, phase);
+                let deadline = self.attempts[self.jobs[j].attempt].ask.deadline_ns;
+                let (low, high) = match (hangs, slow) {
+                    (true, _) => (60 * MS, 70 * SECOND),
+                    (_, true) => (deadline.max(SECOND), deadline + 2 * SECOND),
+                    _ => (1, 30 * US),
+                };
+                self.go_inside(q, low, high, Event::Returned(q, j, action));
+            }
+            Next::Verdict(verdict) => {
+                match verdict {
+                    Verdict::New => self.finish_update(j),
+                    Verdict::Nobody => self.strand(j),
+                    _ => {}
+                }
+                self.say(|_| format!("the verdict: {verdict:?}"));
+                self.exchanging = false;
+                self.jobs[j].meeting.decide(verdict);
+                self.wake_others(q);
+                let hangs = verdict == Verdict::New && self.fault(j, Phase::FinishUpdate, Kind::Hang);
+                if hangs {
+                    self.go_inside(q, 60 * MS, 70 * SECOND, Event::Awake(q));
+                } else if self.rng.chance(40) {
+                    self.go_inside(q, 1, 20 * US, Event::Awake(q));
+                } else {
+                    self.threads[q].inside = false;
+                }
+            }
+        }
+    }
+
+    /// The call returns, but only after the deadline.
+    fn fault_in_call(&mut self, j: usize, phase: Phase) -> bool {
+        let fault = Fault { phase, kind: Kind::Deadline };
+        self.attempts[self.jobs[j].attempt].ask.faults.contains(&fault)
+    }
+
+    /// A call of the transaction has returned.
+    pub(crate) fn returned(&mut self, q: usize, j: usize, action: Action) {
+        let result = match action {
+            Action::Disconnect => self.disconnect(j),
+            Action::Transfer => self.transfer(j),
+            Action::Connect => self.connect(j),
+            Action::DisconnectNew => self.disconnect_new(j),
+            _ => self.reconnect(j),
+        };
+        self.say(|_| format!("queue {q}: {action:?}: {result:?}"));
+        let now = self.now;
+        let next = self.jobs[j].meeting.step(result, now);
+        self.go_on_with(q, j, next);
+        if !self.threads[q].inside {
+            self.awake(q);
+        }
+    }
+
+    fn disconnect(&mut self, j: usize) -> Result<(), String> {
+        let Some(old) = self.jobs[j].old else { return Ok(()) };
+        self.port.state = None;
+        self.failing(j, Phase::Disconnect)?;
+        let driver = &mut self.drivers[old];
+        driver.stage = Stage::Disconnected;
+        self.port.state = Some(State { schemas: driver.spec.states, served: driver.served });
+        if self.mutation == Some(Mutation::LoseState) && self.rng.chance(20) {
+            self.port.state = None;
+        }
+        Ok(())
+    }
+
+    /// The state that the new driver reads must be there before it is let in.
+    fn transfer(&mut self, j: usize) -> Result<(), String> {
+        self.failing(j, Phase::Transfer)?;
+        let (Some(new), Some(state)) = (self.jobs[j].new, self.port.state) else { return Ok(()) };
+        if self.drivers[new].spec.states & state.schemas == 0 {
+            return Err("no schema in common".to_owned());
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, j: usize) -> Result<(), String> {
+        let Some(new) = self.jobs[j].new else { return Ok(()) };
+        let connects =
+            self.fault(j, Phase::Connect, Kind::Error) || self.fault(j, Phase::Connect, Kind::Panic);
+        // In `connect` itself or `queue_start`, which undo what they did, or in what comes after.
+        if connects && self.rng.chance(50) {
+            return Err("connect fails".to_owned());
+        }
+        self.connected_once(new);
+        self.drivers[new].stage = Stage::Connected;
+        self.drivers[new].served = self.port.state.map_or(0, |s| s.served);
+        if self.port.state.is_none() {
+            // Nobody left a state: the count begins again.
+            self.served = if self.mutation == Some(Mutation::LoseState) { self.served } else { 0 };
+        }
+        self.jobs[j].connected = true;
+        if self.jobs[j].convert {
+            let saved = std::mem::take(&mut self.jobs[j].saved);
+            for (i, (q, tag, _)) in saved.iter().enumerate() {
+                if connects && i == saved.len() / 2 {
+                    self.jobs[j].saved = saved;
+                    return Err("a request cannot be adopted".to_owned());
+                }
+                let pdu = &mut self.lanes[*q].pdus[tag.0 as usize];
+                *pdu = self.drivers[new].convert(*pdu);
+            }
+            self.jobs[j].saved = saved;
+        }
+        self.driver_take_over(new);
+        if connects {
+            return Err("its devices do not suit".to_owned());
+        }
+        if self.jobs[j].meeting.given_up() { Err("connect returned too late".to_owned()) } else { Ok(()) }
+    }
+
+    /// Undoes what `connect` got done.
+    fn disconnect_new(&mut self, j: usize) -> Result<(), String> {
+        if !std::mem::take(&mut self.jobs[j].connected) {
+            return Ok(());
+        }
+        if self.mutation != Some(Mutation::KeepConverted) {
+            for (q, tag, pdu) in &self.jobs[j].saved {
+                self.lanes[*q].pdus[tag.0 as usize] = *pdu;
+            }
+        }
+        if let Some(new) = self.jobs[j].new
+            && self.mutation != Some(Mutation::ForgetDisconnect)
+        {
+            self.drivers[new].stage = Stage::Disconnected;
+        }
+        if self.jobs[j].old.is_some() && self.rng.chance(30) {
+            self.failing(j, Phase::CancelUpdate)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn reconnect(&mut self, j: usize) -> Result<(), String> {
+        let Some(old) = self.jobs[j].old else { return Ok(()) };
+        if let Err(e) = self.failing(j, Phase::CancelUpdate) {
+            self.drivers[old].stage = Stage::Disconnected;
+            return Err(e);
+        }
+        if self.mutation == Some(Mutation::ForgetReconnect) {
+            return Ok(());
+        }
+        self.connected_once(old);
+        self.drivers[old].stage = Stage::Connected;
+        Ok(())
+    }
+
+    /// Nobody else may be connected when a driver comes to be.
+    fn connected_once(&mut self, driver: usize) {
+        let other = (0..self.drivers.len()).find(|d| *d != driver && self.drivers[*d].is_connected());
+        if let Some(other) = other {
+            self.violate(format!("driver {driver} is connected beside driver {other}"));
+        }
+        if self.drivers[driver].stage == Stage::Released {
+            self.violate(format!("driver {driver} is connected after its last call"));
+        }
+    }
+
+    fn failing(&mut self, j: usize, phase: Phase) -> Result<(), String> {
+        if self.fault(j, phase, Kind::Error) {
+            return Err(format!("{} fails", phase.name()));
+        }
+        if phase != Phase::Transfer && self.fault(j, phase, Kind::Panic) {
+            return Err(format!("a panic in {}", phase.name()));
+        }
+        Ok(())
+    }
+
+    fn finish_update(&mut self, j: usize) {
+        self.port.serving = self.jobs[j].new;
+        self.port.left = None;
+        let last = self.jobs[j].new.or(self.jobs[j].old);
+        self.port.last = last.map(|d| self.drivers[d].spec);
+        if self.jobs[j].new.is_some() {
+            self.port.generation += 1;
+        }
+    }
+
+    fn strand(&mut self, j: usize) {
+        self.port.serving = None;
+        if let Some(old) = self.jobs[j].old {
+            self.port.left = Some(self.drivers[old].spec);
+        }
+    }
+
+    /// A queue takes the verdict over and lets held requests in.
+    fn release(&mut self, q: usize, j: usize) {
+        let mut verdict = self.jobs[j].meeting.verdict();
+        if self.mutation == Some(Mutation::IgnoreVerdict) {
+            verdict = Verdict::New;
+        }
+        let count = match verdict {
+            Verdict::New => {
+                self.lanes[q].bound = self.jobs[j].new;
+                if self.jobs[j].new.is_some() { self.open(q, true) } else { 0 }
+            }
+            Verdict::Old if self.jobs[j].old.is_some() => self.open(q, self.jobs[j].drains()),
+            _ => {
+                self.lanes[q].bound = None;
+                0
+            }
+        };
+        self.say(|_| format!("queue {q} releases {count} requests"));
+        self.commit(q);
+        let now = self.now;
+        if self.jobs[j].meeting.released(now) {
+            self.jobs[j].finished = true;
+            let attempt = self.jobs[j].attempt;
+            self.say(|_| "every queue has released".to_owned());
+            self.phase_began(attempt);
+            self.after(1, 50 * US, Event::Conclude(attempt));
+        }
+    }
+}
+
+pub(crate) fn phase_of(action: Action) -> Phase {
+    match action {
+        Action::Stage => Phase::Stage,
+        Action::Check => Phase::Check,
+        Action::Load => Phase::Load,
+        Action::Prepare => Phase::Prepare,
+        Action::StartUpdate => Phase::StartUpdate,
+        Action::Settle => Phase::Pending,
+        Action::Disconnect => Phase::Disconnect,
+        Action::Transfer => Phase::Transfer,
+        Action::Connect => Phase::Connect,
+        Action::Finish => Phase::FinishUpdate,
+        Action::DisconnectNew | Action::Reconnect | Action::Cancel => Phase::CancelUpdate,
+        Action::UnloadOld | Action::UnloadNew | Action::Done(_) => Phase::Unload,
+    }
+}

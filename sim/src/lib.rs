@@ -1,0 +1,38 @@
+//! A seeded simulator of updates under load.
+//!
+//! What decides is the real code of `steadfast-shell`: the update machine, the rendezvous of the queues,
+//! gates, slots, the check and the choice of the mode. Around it everything is modelled: queues and their
+//! threads, drivers, clients, a device with a volatile write cache, time. A run is made from one number,
+//! its seed; whatever goes wrong in it goes wrong again when that number is run again.
+//!
+//! What is checked, at every step and at the end:
+//! - each request is answered once, and fails only when the device failed it;
+//! - reads find what was written; what was acknowledged and flushed is on the medium;
+//! - held requests are released in order, and none overtakes them;
+//! - nobody enters a driver while the port is held, and never one that is not connected;
+//! - no two drivers are connected at a time; each has its last call once, when no queue knows it;
+//! - the port ends served by one driver, or by none when both failed, and then the next update helps;
+//! - the generation grows by one with each success, and never else;
+//! - a second transaction is refused as busy and changes nothing;
+//! - state goes from driver to driver; private bytes are read by who can read them;
+//! - a receipt has its phases in order, and a reason unless all went well.
+
+#![forbid(unsafe_code)]
+
+mod client;
+mod control;
+mod coverage;
+mod device;
+mod driver;
+mod job;
+mod lane;
+mod manifests;
+mod plan;
+mod rng;
+mod run;
+mod world;
+
+pub use coverage::Coverage;
+pub use plan::{Kind, MODES, PHASES, can_happen};
+pub use run::{Failure, Report, run};
+pub use world::Mutation;

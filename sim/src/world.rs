@@ -1,0 +1,440 @@
+//! One run: everything that there is, and the list of what happens when.
+
+use crate::client::Client;
+use crate::control::Attempt;
+use crate::device::{Device, Image, OpCode, Version};
+use crate::driver::{Driver, State};
+use crate::job::Job;
+use crate::lane::{Completion, Lane, Op, OpError};
+use crate::plan::{Kind, MS, Plan, Spec, US};
+use crate::rng::Rng;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::VecDeque;
+use steadfast_shell::receipt::{Mode, Phase};
+use steadfast_shell::slots::Tag;
+use steadfast_shell::update::Action;
+
+/// A fault put into the simulator's own runtime, to show that it would be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// Held requests are not released.
+    ForgetHeld,
+    /// A completion is delivered twice.
+    CompleteTwice,
+    /// The device says that it flushed, and did not.
+    SkipFlush,
+    /// A driver forgets the flush after a write with FUA.
+    ForgetFua,
+    /// Completions go to a driver while the port is held.
+    DeliverWhileHeld,
+    /// A completion that waits for the next driver is lost.
+    LoseDeferred,
+    /// Private bytes are not restored when a candidate that converted them fails.
+    KeepConverted,
+    /// The generation grows when an update goes back, too.
+    CountFailures,
+    /// The old driver is not connected again after a failure.
+    ForgetReconnect,
+    /// A failed candidate is not disconnected.
+    ForgetDisconnect,
+    /// A request that was handed back is lost.
+    LoseHandedBack,
+    /// A driver that does not serve is let go before the queues have let go of it.
+    ReleaseEarly,
+    /// State is not handed on.
+    LoseState,
+    /// A queue takes the new driver whatever the verdict is.
+    IgnoreVerdict,
+    /// Nobody wakes the other queues when the verdict is there.
+    ForgetWake,
+    /// A second update is let in.
+    LetSecondIn,
+}
+
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Mutation; 16] = [
+        Mutation::ForgetHeld,
+        Mutation::CompleteTwice,
+        Mutation::SkipFlush,
+        Mutation::ForgetFua,
+        Mutation::DeliverWhileHeld,
+        Mutation::LoseDeferred,
+        Mutation::KeepConverted,
+        Mutation::CountFailures,
+        Mutation::ForgetReconnect,
+        Mutation::ForgetDisconnect,
+        Mutation::LoseHandedBack,
+        Mutation::ReleaseEarly,
+        Mutation::LoseState,
+        Mutation::IgnoreVerdict,
+        Mutation::ForgetWake,
+        Mutation::LetSecondIn,
+    ];
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Read,
+    Write,
+    WriteFua,
+    Flush,
+}
+
+/// A request, and what was known when it was made.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) client: usize,
+    pub(crate) what: What,
+    pub(crate) block: u8,
+    pub(crate) version: Version,
+    /// What had been acknowledged when it was made.
+    pub(crate) acknowledged: Image,
+    pub(crate) completed: bool,
+    /// An operation of it failed: its client may see that.
+    pub(crate) may_fail: bool,
+}
+
+/// What happens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event {
+    /// A client makes its next request.
+    Client(usize),
+    /// An operation completes.
+    Op(usize),
+    /// A queue is told to take part.
+    Join(usize, usize),
+    /// A queue looks at its transaction.
+    Poll(usize),
+    /// A call on a queue's thread returns: of the transaction, or of the old driver.
+    Returned(usize, usize, Action),
+    Awake(usize),
+    /// The control thread goes on with an update.
+    Control(usize),
+    /// The control thread has waited long enough for the queues.
+    GiveUp(usize),
+    Conclude(usize),
+    /// Something that comes from outside.
+    Strike(usize, usize),
+    Start,
+    PowerLoss,
+}
+
+#[derive(Debug)]
+struct Item(Reverse<(u64, u32)>, Event);
+
+impl PartialEq for Item {
+    fn eq(&self, other: &Item) -> bool {
+        self.0 == other.0
+    }
+}
+impl Eq for Item {}
+impl PartialOrd for Item {
+    fn partial_cmp(&self, other: &Item) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Item {
+    fn cmp(&self, other: &Item) -> std::cmp::Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+/// A queue's thread.
+#[derive(Debug, Default)]
+pub(crate) struct Thread {
+    /// It is inside a call that has not returned.
+    pub(crate) inside: bool,
+    /// What it will see then.
+    pub(crate) later: VecDeque<Event>,
+}
+
+/// What the port knows of itself.
+#[derive(Debug, Default)]
+pub(crate) struct PortState {
+    pub(crate) serving: Option<usize>,
+    pub(crate) generation: u64,
+    /// What ran when the port was stranded.
+    pub(crate) left: Option<Spec>,
+    /// What served last.
+    pub(crate) last: Option<Spec>,
+    pub(crate) state: Option<State>,
+    pub(crate) turn: bool,
+    pub(crate) unfinished: Option<usize>,
+    pub(crate) gone: bool,
+}
+
+/// One run.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) mutation: Option<Mutation>,
+    pub(crate) rng: Rng,
+    pub(crate) now: u64,
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) threads: Vec<Thread>,
+    pub(crate) drivers: Vec<Driver>,
+    pub(crate) device: Device,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) requests: Vec<Request>,
+    /// Newest version that a client was told is written, by block.
+    pub(crate) acknowledged: Image,
+    /// What must be on the medium.
+    pub(crate) durable: Image,
+    pub(crate) next_version: Version,
+    /// Requests that drivers answered.
+    pub(crate) served: u32,
+    pub(crate) port: PortState,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) attempts: Vec<Attempt>,
+    /// The port is between its drivers: every queue has arrived, and there is no verdict.
+    pub(crate) exchanging: bool,
+    pub(crate) failing_ops: bool,
+    /// A driver kept requests that are older than some that it gave back.
+    pub(crate) order_lost: bool,
+    pub(crate) power_lost: bool,
+    pub(crate) stopping: bool,
+    pub(crate) next_ask: usize,
+    pub(crate) hits: Vec<(Phase, Mode, Kind, bool)>,
+    pub(crate) failure: Option<String>,
+    pub(crate) events: u32,
+    ops: Vec<Option<Op>>,
+    free_ops: Vec<usize>,
+    heap: BinaryHeap<Item>,
+    order: u32,
+    tracing: bool,
+}
+
+/// More than any run needs.
+const MOST_EVENTS: u32 = 20_000;
+
+impl World {
+    pub(crate) fn new(seed: u64, mutation: Option<Mutation>, tracing: bool) -> World {
+        let mut rng = Rng::new(seed);
+        let plan = Plan::new(&mut rng);
+        let lanes = (0..plan.queues).map(|_| Lane::new(plan.slots)).collect();
+        let threads = (0..plan.queues).map(|_| Thread::default()).collect();
+        World {
+            mutation,
+            rng,
+            now: 0,
+            lanes,
+            threads,
+            drivers: Vec::with_capacity(8),
+            device: Device::default(),
+            clients: Vec::with_capacity(4),
+            requests: Vec::with_capacity(64),
+            acknowledged: Image::default(),
+            durable: Image::default(),
+            next_version: 0,
+            served: 0,
+            port: PortState::default(),
+            jobs: Vec::with_capacity(8),
+            attempts: Vec::with_capacity(8),
+            exchanging: false,
+            failing_ops: false,
+            order_lost: false,
+            power_lost: false,
+            stopping: false,
+            next_ask: 0,
+            hits: Vec::new(),
+            failure: None,
+            events: 0,
+            ops: Vec::with_capacity(64),
+            free_ops: Vec::with_capacity(64),
+            heap: BinaryHeap::with_capacity(128),
+            order: 0,
+            tracing,
+            plan,
+        }
+    }
+
+    /// Notes what must not be. The first one counts.
+    pub(crate) fn violate(&mut self, what: String) {
+        self.say(|_| format!("VIOLATED: {what}"));
+        if self.failure.is_none() {
+            self.failure = Some(what);
+        }
+    }
+
+    /// A line of the trace.
+    pub(crate) fn say(&self, line: impl FnOnce(&World) -> String) {
+        if self.tracing {
+            println!("{:>14.3} us  {}", self.now as f64 / 1e3, line(self));
+        }
+    }
+
+    pub(crate) fn at(&mut self, time: u64, event: Event) {
+        self.order += 1;
+        self.heap.push(Item(Reverse((time, self.order)), event));
+    }
+
+    pub(crate) fn after(&mut self, low: u64, high: u64, event: Event) {
+        let time = self.now + self.rng.range(low, high);
+        self.at(time, event);
+    }
+
+    /// Lets things happen until nothing is left to happen, or power is lost.
+    pub(crate) fn run_out(&mut self) {
+        while let Some(Item(Reverse((time, _)), event)) = self.heap.pop() {
+            self.now = time;
+            self.events += 1;
+            if self.events > MOST_EVENTS {
+                self.violate("the run does not end".to_owned());
+            }
+            if self.failure.is_some() || self.power_lost {
+                return;
+            }
+            self.happen(event);
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        let queue = match event {
+            Event::Client(c) => Some(self.clients[c].queue),
+            Event::Op(op) => match &self.ops[op] {
+                Some(op) => Some(op.queue),
+                None => return,
+            },
+            Event::Join(q, _) | Event::Poll(q) => Some(q),
+            _ => None,
+        };
+        if let Some(q) = queue
+            && self.threads[q].inside
+        {
+            self.threads[q].later.push_back(event);
+            return;
+        }
+        self.act(event);
+        if let Some(q) = queue {
+            self.end_of_turn(q);
+        }
+    }
+
+    fn act(&mut self, event: Event) {
+        match event {
+            Event::Client(c) => self.client_turn(c),
+            Event::Op(op) => self.op_done(op),
+            Event::Join(q, job) => self.join(q, job),
+            Event::Poll(q) => self.lanes[q].wakes_at = u64::MAX,
+            Event::Returned(q, job, action) => self.returned(q, job, action),
+            Event::Awake(q) => self.awake(q),
+            Event::Control(a) => self.control(a),
+            Event::GiveUp(a) => self.give_up(a),
+            Event::Conclude(a) => self.conclude(a),
+            Event::Strike(a, f) => self.strike(a, f),
+            Event::Start => self.start(),
+            Event::PowerLoss => {
+                self.say(|_| "power is lost".to_owned());
+                self.power_lost = true;
+            }
+        }
+    }
+
+    /// A queue's thread comes out of a call and sees what has come in the meantime.
+    pub(crate) fn awake(&mut self, q: usize) {
+        self.threads[q].inside = false;
+        self.end_of_turn(q);
+        while !self.threads[q].inside && self.failure.is_none() {
+            let Some(event) = self.threads[q].later.pop_front() else { return };
+            self.happen(event);
+        }
+    }
+
+    /// Delivers answers, ends batches and takes part in the transaction until nothing moves.
+    pub(crate) fn end_of_turn(&mut self, q: usize) {
+        while self.failure.is_none() {
+            let done = std::mem::take(&mut self.lanes[q].done);
+            let some = !done.is_empty();
+            for (tag, result) in done {
+                self.answered(q, tag, result);
+            }
+            let commits = self.lanes[q].commit_due;
+            self.commit(q);
+            let moved = !self.threads[q].inside && self.poll_job(q);
+            if !some && !commits && !moved && self.lanes[q].done.is_empty() {
+                return;
+            }
+        }
+    }
+
+    // ---- the device ----
+
+    pub(crate) fn start_op(&mut self, op: Op) {
+        let id = match self.free_ops.pop() {
+            Some(id) => {
+                self.ops[id] = Some(op);
+                id
+            }
+            None => {
+                self.ops.push(Some(op));
+                self.ops.len() - 1
+            }
+        };
+        // Operations of no request wait for something that does not come.
+        let (low, high) = if op.tag.is_none() { (5 * MS, 60 * MS) } else { (US, self.plan.latency_ns) };
+        self.after(low, high, Event::Op(id));
+    }
+
+    fn op_done(&mut self, id: usize) {
+        let Some(op) = self.ops[id].take() else { return };
+        // An operation that was cancelled has a second event coming: its number is not used again.
+        if op.tag.is_some() {
+            self.free_ops.push(id);
+        }
+        if self.rng.chance(10) {
+            let block = self.rng.below(crate::device::BLOCKS);
+            self.device.write_back(block);
+        }
+        let fails = self.failing_ops && op.tag.is_some() && self.rng.chance(50);
+        let result = if fails {
+            self.fault_hit_failing_op();
+            if let Some(tag) = op.tag {
+                let number = self.lanes[op.queue].users[tag.0 as usize].request;
+                self.requests[number].may_fail = true;
+            }
+            Err(OpError::Failed)
+        } else if op.tag.is_some() && self.rng.chance(3) {
+            Err(OpError::Again)
+        } else if op.code == OpCode::Flush && self.mutation == Some(Mutation::SkipFlush) {
+            Ok(0)
+        } else {
+            Ok(self.device.complete(op.code, &op.covered))
+        };
+        self.op_completed(Completion { op, result });
+    }
+
+    /// Operations of no request on a queue end soon.
+    pub(crate) fn cancel_port_ops(&mut self, q: usize) {
+        if self.lanes[q].port_ops == 0 {
+            return;
+        }
+        let Some(driver) = self.lanes[q].bound else { return };
+        self.driver_rest(driver, q);
+        let ids: Vec<usize> = (0..self.ops.len())
+            .filter(|i| self.ops[*i].is_some_and(|op| op.queue == q && op.tag.is_none()))
+            .collect();
+        for id in ids {
+            self.after(US, 10 * US, Event::Op(id));
+        }
+    }
+
+    /// What a client makes of an answer; the slot is free again.
+    fn answered(&mut self, q: usize, tag: Tag, result: Result<Version, ()>) {
+        let number = self.lanes[q].users[tag.0 as usize].request;
+        self.check_answer(number, result);
+        if let Err(e) = self.lanes[q].slots.release(tag)
+            && self.failure.is_none()
+        {
+            self.violate(format!("release: {e}"));
+        }
+        if let Some(client) = self.lanes[q].waiting.pop() {
+            self.after(1, US, Event::Client(client));
+        }
+        let client = self.requests[number].client;
+        self.clients[client].in_flight = self.clients[client].in_flight.saturating_sub(1);
+        self.after(US, 30 * US, Event::Client(client));
+    }
+}
