@@ -279,7 +279,9 @@ enum sf_op_code {
 };
 
 enum sf_op_flag {
-    SF_OP_FUA = 1 << 0 /* WRITE: durable when it completes */
+    SF_OP_FUA = 1 << 0,      /* WRITE, FALLOCATE on a device: durable when it completes */
+    SF_OP_NO_HOLE = 1 << 1,  /* FALLOCATE with ZERO_RANGE on a device: the range stays allocated */
+    SF_OP_FAST_ONLY = 1 << 2 /* the same: only if that is faster than writing, else -EOPNOTSUPP */
 };
 
 /* Modes of FALLOCATE, those of fallocate(2). */
@@ -349,11 +351,13 @@ typedef struct sf_handle_info {
     uint32_t rotational;
     uint32_t can_punch; /* FALLOCATE with PUNCH_HOLE works on it */
     uint32_t can_zero;  /* FALLOCATE with ZERO_RANGE works on it */
+    uint64_t features;  /* of a device: what it offers, SF_FEATURE_*; else 0; since 1.1 */
 } sf_handle_info;
 
 enum sf_handle_kind {
     SF_HANDLE_REGULAR = 1,
-    SF_HANDLE_BLOCK = 2
+    SF_HANDLE_BLOCK = 2,
+    SF_HANDLE_DEVICE = 3 /* another device of the daemon; since 1.1 */
 };
 
 /* A region of memory. */

@@ -69,8 +69,13 @@ pub mod op {
 
 /// Operation flags.
 pub mod op_flag {
-    /// WRITE: durable when it completes.
+    /// WRITE: durable when it completes. FALLOCATE on a device: the same.
     pub const FUA: u16 = 1 << 0;
+    /// FALLOCATE with `ZERO_RANGE` on a device: the range stays allocated. Since ABI 1.1.
+    pub const NO_HOLE: u16 = 1 << 1;
+    /// FALLOCATE with `ZERO_RANGE` on a device: only if that is faster than writing zeroes, else
+    /// `-EOPNOTSUPP`. Since ABI 1.1.
+    pub const FAST_ONLY: u16 = 1 << 2;
 }
 
 /// Modes of FALLOCATE (those of `fallocate(2)`).

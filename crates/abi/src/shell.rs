@@ -119,6 +119,13 @@ pub mod open_kind {
     /// A PCI function. Reserved: `-EOPNOTSUPP` so far.
     pub const PCI: u32 = 3;
     /// Another device of the same daemon, by name. Since ABI 1.1.
+    ///
+    /// `READ`, `WRITE` (with `FUA` or without), `FSYNC`, `FDATASYNC`, `FALLOCATE` with `PUNCH_HOLE` (a
+    /// trim) or with `ZERO_RANGE` (write zeroes) and `EXTENTS` become requests to it. It keeps what it
+    /// offers while it is open, and cannot be taken away but by force: then operations fail with
+    /// `-ENODEV`. Both drivers can be replaced at any time. `-ENOENT`: no such device; `-ELOOP`: the
+    /// port would lie over itself; `-EXDEV`: the device is not on all of the port's queues; `-EROFS`: for
+    /// writing, and it is read-only. Of [`open_flag`] only `WRITE` is for devices.
     pub const DEVICE: u32 = 4;
 }
 
@@ -154,6 +161,9 @@ pub struct HandleInfo {
     pub can_punch: u32,
     /// 1 when `FALLOCATE` with `ZERO_RANGE` works on it.
     pub can_zero: u32,
+    /// DEVICE: what the device offers, bits of [`block_feature`](crate::block_feature); 0 for others.
+    /// Since ABI 1.1.
+    pub features: u64,
 }
 
 /// Values of [`HandleInfo::kind`].
@@ -162,6 +172,8 @@ pub mod handle_kind {
     pub const REGULAR: u32 = 1;
     /// A block device.
     pub const BLOCK: u32 = 2;
+    /// Another device of the daemon. Since ABI 1.1.
+    pub const DEVICE: u32 = 3;
 }
 
 /// A region of memory.

@@ -46,7 +46,8 @@ fn layouts(out: &mut String) {
     });
     layout!(out, Open, "sf_open", { size, kind, flags, key, target });
     layout!(out, HandleInfo, "sf_handle_info", {
-        struct_size, kind, size, block_size, preferred_block_size, read_only, rotational, can_punch, can_zero
+        struct_size, kind, size, block_size, preferred_block_size, read_only, rotational, can_punch, can_zero,
+        features
     });
     layout!(out, Region, "sf_region", { struct_size, number, data, size, created, reserved });
     layout!(out, Value, "sf_value", { struct_size, kind, number, text });

@@ -122,6 +122,15 @@ impl Operation<'static> {
         op
     }
 
+    /// Zeroes a range of another device; `no_hole`: it stays allocated; `fast_only`: only if that is
+    /// faster than writing zeroes.
+    pub fn write_zeroes(handle: Handle, offset: u64, length: u64, no_hole: bool, fast_only: bool) -> Self {
+        let mut op = Self::fallocate(handle, offset, length, abi::fallocate::ZERO_RANGE);
+        op.raw.flags |= if no_hole { abi::op_flag::NO_HOLE } else { 0 };
+        op.raw.flags |= if fast_only { abi::op_flag::FAST_ONLY } else { 0 };
+        op
+    }
+
     /// Waits.
     pub fn timeout(wait: Duration) -> Self {
         let ns = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);

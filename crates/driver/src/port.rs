@@ -109,6 +109,8 @@ impl Port<'_> {
             rotational: info.rotational != 0,
             can_punch: info.can_punch != 0,
             can_zero: info.can_zero != 0,
+            is_device: info.kind == abi::handle_kind::DEVICE,
+            features: info.features,
         })
     }
 
@@ -173,7 +175,7 @@ impl Prepare<'_> {
     pub fn open(&mut self, key: &str, what: &Open<'_>) -> Result<Handle> {
         let open = abi::Open {
             size: size_of::<abi::Open>() as u32,
-            kind: abi::open_kind::FILE,
+            kind: what.kind,
             flags: what.flags,
             key: abi::Str::new(key),
             target: abi::Str::new(what.target),
@@ -258,6 +260,7 @@ impl<'a> Device<'a> {
 /// What to open.
 #[derive(Clone, Copy, Debug)]
 pub struct Open<'a> {
+    kind: u32,
     target: &'a str,
     flags: u64,
 }
@@ -265,7 +268,15 @@ pub struct Open<'a> {
 impl<'a> Open<'a> {
     /// A regular file or block device, for reading.
     pub fn file(path: &'a str) -> Open<'a> {
-        Open { target: path, flags: 0 }
+        Open { kind: abi::open_kind::FILE, target: path, flags: 0 }
+    }
+
+    /// Another device of the daemon, by name, for reading.
+    ///
+    /// Reads, writes, syncs, `fallocate` (a hole is a trim, a zeroed range is write-zeroes) and extents
+    /// become requests to it. Its driver and this one can be replaced at any time.
+    pub fn device(name: &'a str) -> Open<'a> {
+        Open { kind: abi::open_kind::DEVICE, target: name, flags: 0 }
     }
 
     /// For writing too, if `yes`.
@@ -312,6 +323,10 @@ pub struct HandleInfo {
     pub can_punch: bool,
     /// Ranges can be zeroed.
     pub can_zero: bool,
+    /// Another device of the daemon.
+    pub is_device: bool,
+    /// Of a device: what it offers, bits of [`feature`](crate::feature); else 0.
+    pub features: u64,
 }
 
 /// Memory of the port that outlives its drivers.

@@ -8,6 +8,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::fileio::FileIo;
 use crate::lane::Lane;
 use crate::ops::OpTable;
+use crate::stack::queue::StackedList;
 use crate::{FrontendId, LaneId, Tag};
 use io_uring::{IoUring, squeue, types};
 use std::io;
@@ -58,6 +59,8 @@ pub(crate) struct Core {
     pub(crate) commits: Vec<NonNull<Lane>>,
     pub(crate) blocking: Sender<BlockingJob>,
     pub(crate) fileio: FileIo,
+    /// What drivers have issued on other devices.
+    pub(crate) stacked: StackedList,
     /// Ports on this queue.
     pub(crate) ports: u32,
     /// Monotonic clock at the start of this turn.
@@ -92,6 +95,7 @@ impl Core {
             commits: Vec::with_capacity(64),
             blocking,
             fileio: FileIo::new(remote),
+            stacked: StackedList::default(),
             ports: 0,
             now_ns: 0,
             iovecs: Vec::with_capacity(IOVECS),

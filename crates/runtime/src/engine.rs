@@ -180,6 +180,8 @@ pub(crate) struct Inner {
     pub(crate) ports: RwLock<BTreeMap<String, Arc<Port>>>,
     pub(crate) receipts: AtomicU64,
     files: Arc<FileSlots>,
+    /// Held while a device is opened over another, so that no two make a circle.
+    pub(crate) stacking: Mutex<()>,
     next_port: AtomicU32,
     next_queue: AtomicUsize,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -209,6 +211,7 @@ impl Engine {
                 remotes,
                 ports: RwLock::default(),
                 files: Arc::new(FileSlots::new(files)),
+                stacking: Mutex::new(()),
                 next_port: AtomicU32::new(0),
                 next_queue: AtomicUsize::new(0),
                 threads: Mutex::default(),
@@ -259,16 +262,17 @@ impl Engine {
     }
 
     /// Makes a port with its memory, and lanes on its queues; no driver yet.
-    pub(crate) fn make_port(&self, spec: &PortSpec) -> Result<Arc<Port>, EngineError> {
+    /// `within`: the queues that it can be on.
+    pub(crate) fn make_port(&self, spec: &PortSpec, within: &[usize]) -> Result<Arc<Port>, EngineError> {
         Port::check_name(&spec.name)?;
-        let all = self.queues();
+        let all = within.len();
         let count = spec.queues.unwrap_or_else(|| all.min(4));
         if count == 0 || count > all {
             let what = format!("port {}: queues: {count} is out of range (allowed 1 to {all})", spec.name);
             return Err(EngineError::new(ErrorKind::Invalid, what));
         }
         let first = self.inner.next_queue.fetch_add(count, Ordering::Relaxed);
-        let queues: Vec<usize> = (0..count).map(|i| (first + i) % all).collect();
+        let queues: Vec<usize> = (0..count).map(|i| within[(first + i) % all]).collect();
         let config = &self.inner.config;
         let slots = (config.slots_per_port / count as u32).max(16);
         let memory = |_| SlotMemory::new(&spec.name, slots, config.max_transfer);
@@ -285,6 +289,7 @@ impl Engine {
             queues,
             memory,
             files: self.inner.files.clone(),
+            engine: Arc::downgrade(&self.inner),
             generation: AtomicU64::new(0),
             epoch_unix_ms: AtomicU64::new(0),
             next_queue: AtomicU64::new(0),
@@ -358,6 +363,22 @@ impl Engine {
         self.all_ports().iter().map(|p| port_info(p)).collect()
     }
 
+    /// Detaches every port, those that lie over others first.
+    fn take_all_away(&self, until: Instant) {
+        let left = || until.saturating_duration_since(Instant::now()).max(Duration::from_millis(500));
+        let mut ports = self.ports_from_above();
+        ports.retain(|port| {
+            self.end_trial(port, STOPS, left());
+            self.take_away_in_turn(port, until, left()).is_err()
+        });
+        // What waited for a port below can go once that has gone.
+        for port in ports {
+            if let Err(e) = self.take_away_in_turn(&port, until, left()) {
+                tracing::error!(port = port.name, "stop: {e}");
+            }
+        }
+    }
+
     /// Stops everything: frontends finish what is in flight, then ports are detached, then the
     /// queues' threads end. What takes longer than `grace` is left behind.
     pub fn stop(&self, grace: Duration) {
@@ -373,13 +394,7 @@ impl Engine {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        for port in self.all_ports() {
-            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(500));
-            self.end_trial(&port, STOPS, left);
-            if let Err(e) = self.take_away_in_turn(&port, until, left) {
-                tracing::error!(port = port.name, "stop: {e}");
-            }
-        }
+        self.take_all_away(until);
         for remote in &self.inner.remotes {
             remote.post(Box::new(Reactor::shut_down));
         }

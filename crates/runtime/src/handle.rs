@@ -3,6 +3,7 @@
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
 use crate::fileio::Buffered;
+use crate::stack::DeviceHandle;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -25,10 +26,12 @@ pub(crate) struct OpenSpec {
 pub(crate) struct Handle {
     pub(crate) key: String,
     pub(crate) spec: OpenSpec,
-    pub(crate) file: Arc<OwnedFd>,
+    /// `None` for a device.
+    pub(crate) file: Option<Arc<OwnedFd>>,
+    pub(crate) device: Option<Arc<DeviceHandle>>,
     /// Set for a buffered regular file.
     pub(crate) buffered: Option<Buffered>,
-    /// Its place in every ring's table of registered files.
+    /// Its place in every ring's table of registered files; `u32::MAX` for a device.
     pub(crate) fixed: u32,
     pub(crate) info: HandleInfo,
 }

@@ -7,6 +7,7 @@ use crate::handle::lock;
 use crate::memory::Mapping;
 use crate::port::{PDU_STRIDE, Port, RegionMemory, SLOT_STRIDE};
 use crate::services;
+use crate::stack::DeviceHandle;
 use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -45,6 +46,8 @@ pub(crate) struct Tables {
     pub(crate) files: Vec<u32>,
     /// Buffered files, by handle number.
     pub(crate) buffered: Vec<Option<Buffered>>,
+    /// Devices, by handle number.
+    pub(crate) devices: Vec<Option<Arc<DeviceHandle>>>,
     /// Address and size, by region number.
     pub(crate) regions: Vec<(usize, u64)>,
 }
@@ -255,10 +258,11 @@ impl Instance {
         let inner = lock(&self.port.inner);
         let files = inner.handles.iter().map(|h| h.as_ref().map_or(u32::MAX, |h| h.fixed)).collect();
         let buffered = inner.handles.iter().map(|h| h.as_ref()?.buffered.clone()).collect();
+        let devices = inner.handles.iter().map(|h| h.as_ref()?.device.clone()).collect();
         let regions = &inner.regions;
         let place = |r: &RegionMemory| (r.map.base() as usize, r.size);
         let regions = regions.iter().map(|r| r.as_ref().map_or((0, 0), place)).collect();
-        let _ = self.tables.set(Tables { files, buffered, regions });
+        let _ = self.tables.set(Tables { files, buffered, devices, regions });
         Ok(())
     }
 

@@ -35,6 +35,7 @@ mod port;
 mod reactor;
 mod services;
 mod shadow;
+mod stack;
 mod transact;
 mod turn;
 

@@ -8,6 +8,7 @@ use crate::job::Job;
 use crate::live::Changing;
 use crate::memory::{Mapping, pages};
 use crate::shadow::Trial;
+use crate::stack::WeakEngine;
 use crate::turn::Turns;
 use crate::{DeviceInfo, PortId, RegionSummary};
 use std::collections::BTreeMap;
@@ -184,6 +185,8 @@ pub(crate) struct PortInner {
     pub(crate) unfinished: Option<Arc<Job>>,
     /// Parameters that a driver has been told of and has not answered for.
     pub(crate) changing: Option<Arc<Changing>>,
+    /// Queues that every device which its driver wanted to open is on, once one was on others.
+    pub(crate) suits: Option<Vec<usize>>,
     pub(crate) swaps: u64,
     pub(crate) driver_faults: u64,
     pub(crate) last_receipt: Option<Receipt>,
@@ -201,6 +204,7 @@ pub(crate) struct Port {
     pub(crate) remotes: Vec<Arc<Remote>>,
     pub(crate) memory: Vec<SlotMemory>,
     pub(crate) files: Arc<FileSlots>,
+    pub(crate) engine: WeakEngine,
     pub(crate) generation: AtomicU64,
     pub(crate) epoch_unix_ms: AtomicU64,
     pub(crate) next_queue: AtomicU64,
@@ -225,7 +229,8 @@ impl Port {
     ) -> Result<(u32, bool), (i32, String)> {
         {
             let inner = lock(&self.inner);
-            let known = |h: &Option<Handle>| h.as_ref().is_some_and(|h| h.key == key && h.spec == *spec);
+            let same = |h: &Handle| h.key == key && h.spec == *spec && self.is_alive(h);
+            let known = |h: &Option<Handle>| h.as_ref().is_some_and(same);
             if let Some(number) = inner.handles.iter().position(known) {
                 return Ok((number as u32, false));
             }
@@ -237,6 +242,9 @@ impl Port {
         if !may_open {
             return Err((libc::EPERM, format!("{}: resources are opened in `prepare` only", spec.target)));
         }
+        if spec.kind == abi::open_kind::DEVICE {
+            return self.open_device(key, spec).map(|number| (number, true));
+        }
         if spec.kind != abi::open_kind::FILE {
             return Err((libc::EOPNOTSUPP, format!("kind {} cannot be opened here", spec.kind)));
         }
@@ -244,16 +252,21 @@ impl Port {
         let full = (libc::EMFILE, "every place for open files is taken".to_owned());
         let fixed = self.files.take().ok_or(full)?;
         self.register(fixed, file.as_raw_fd());
-        let handle = Handle { key: key.to_owned(), spec: spec.clone(), file, buffered, fixed, info };
+        let (key, spec, file) = (key.to_owned(), spec.clone(), Some(file));
+        Ok((self.add_handle(Handle { key, spec, file, device: None, buffered, fixed, info }), true))
+    }
+
+    /// Gives a handle its number.
+    pub(crate) fn add_handle(&self, handle: Handle) -> u32 {
         let mut inner = lock(&self.inner);
         match inner.handles.iter().position(Option::is_none) {
             Some(gap) => {
                 inner.handles[gap] = Some(handle);
-                Ok((gap as u32, true))
+                gap as u32
             }
             None => {
                 inner.handles.push(Some(handle));
-                Ok((inner.handles.len() as u32 - 1, true))
+                inner.handles.len() as u32 - 1
             }
         }
     }
@@ -289,6 +302,10 @@ impl Port {
             places.filter(|(i, _)| gone(*i as u32)).filter_map(|(_, h)| h.take()).collect()
         };
         for handle in gone {
+            if let Some(device) = &handle.device {
+                self.close_device(device);
+                continue;
+            }
             self.register(handle.fixed, -1);
             self.files.give(handle.fixed);
         }

@@ -15,6 +15,7 @@ use crate::lane::Lane;
 use crate::ops::OpKind;
 use crate::port::Port;
 use crate::shadow::Mirror;
+use crate::stack::queue::Stack;
 use crate::{BlockRequest, FrontendId, LaneId, PortId, Tag};
 use io_uring::{opcode, squeue, types};
 use std::os::fd::AsRawFd;
@@ -45,6 +46,10 @@ pub struct Reactor {
     core: NonNull<Core>,
     lanes: Vec<Option<NonNull<Lane>>>,
     places: Vec<Place>,
+    /// Open devices, by number; a number is not used again.
+    pub(crate) stacks: Vec<Option<Box<Stack>>>,
+    /// Of the frontends, those of open devices.
+    pub(crate) open_stacks: usize,
     free_places: Vec<u32>,
     dirty: Vec<FrontendId>,
     starved: Vec<LaneId>,
@@ -77,6 +82,8 @@ impl Reactor {
             core: NonNull::from(Box::leak(core)),
             lanes: Vec::new(),
             places: Vec::new(),
+            stacks: Vec::new(),
+            open_stacks: 0,
             free_places: Vec::new(),
             dirty: Vec::new(),
             starved: Vec::new(),
@@ -94,7 +101,7 @@ impl Reactor {
         })
     }
 
-    fn core(&mut self) -> &mut Core {
+    pub(crate) fn core(&mut self) -> &mut Core {
         // SAFETY: the core is this thread's and lives as long as the reactor; no other reference to
         // it is alive outside a driver's call, and none of those spans a call of this function.
         unsafe { self.core.as_mut() }
@@ -182,7 +189,10 @@ impl Reactor {
     /// What a frontend's flush has brought about is not yet dealt with.
     fn has_work(&mut self) -> bool {
         let core = self.core();
-        let done = !core.done.is_empty() || !core.commits.is_empty() || core.fileio.has_completed();
+        let done = !core.done.is_empty()
+            || !core.commits.is_empty()
+            || core.fileio.has_completed()
+            || !core.stacked.is_empty();
         // Nothing more may arrive once the last port and frontend have gone: the loop must look again.
         let over = self.stopping && !self.busy();
         done || over || !self.dirty.is_empty() || !self.starved.is_empty()
@@ -261,7 +271,7 @@ impl Reactor {
                 self.take_file_io();
                 continue;
             }
-            let moved = self.poll_jobs() | self.feed_starved() | self.poll_leaving();
+            let moved = self.poll_jobs() | self.feed_starved() | self.poll_leaving() | self.feed_stacks();
             if none && !moved && self.core().done.is_empty() {
                 return;
             }
@@ -514,8 +524,9 @@ impl Reactor {
         }
     }
 
+    /// Frontends of clients.
     pub(crate) fn frontends(&self) -> usize {
-        self.places.iter().filter(|p| p.used).count()
+        self.places.iter().filter(|p| p.used).count() - self.open_stacks
     }
 
     /// Ends the loop once no port and no frontend is left.

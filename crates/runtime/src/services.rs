@@ -328,8 +328,9 @@ unsafe extern "C" fn handle_info(port: *mut abi::Port, handle: u32, info: *mut a
     let Some(instance) = (unsafe { instance(port) }) else { return -libc::EINVAL };
     let inner = lock(&instance.port.inner);
     let Some(Some(known)) = inner.handles.get(handle as usize) else { return -libc::EBADF };
+    let found = known.device.as_ref().map_or(known.info, |device| device.info());
     // SAFETY: `info` is a place that says its size.
-    unsafe { fill(info, &known.info) }
+    unsafe { fill(info, &found) }
 }
 
 unsafe extern "C" fn region(

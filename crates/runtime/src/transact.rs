@@ -95,13 +95,7 @@ impl Engine {
             let what = format!("port {name}: {}", check::refusals(&rows));
             return Err(EngineError::new(ErrorKind::Invalid, what));
         }
-        let port = self.make_port(&spec)?;
-        let result = self.connect_first(&port, spec.module, params);
-        if result.is_err() {
-            self.remove_lanes(&port);
-            port.close_all_but(&[]);
-            return result;
-        }
+        let port = self.make_first(&spec, &params)?;
         let mut ports = self.inner.ports.write().unwrap_or_else(PoisonError::into_inner);
         if ports.contains_key(&name) {
             drop(ports);
@@ -110,6 +104,30 @@ impl Engine {
         }
         ports.insert(name, port);
         Ok(())
+    }
+
+    /// A port with its first driver. Where that wants to open a device that is not on all of the port's
+    /// queues, it is made anew on queues that the device is on.
+    fn make_first(
+        &self,
+        spec: &PortSpec,
+        params: &BTreeMap<String, Value>,
+    ) -> Result<Arc<Port>, EngineError> {
+        let mut within: Vec<usize> = (0..self.queues()).collect();
+        loop {
+            let port = self.make_port(spec, &within)?;
+            let Err(e) = self.connect_first(&port, spec.module.clone(), params.clone()) else {
+                return Ok(port);
+            };
+            self.remove_lanes(&port);
+            port.close_all_but(&[]);
+            let suits = lock(&port.inner).suits.take().unwrap_or_default();
+            let fewer = suits.len() < within.len() && suits.len() >= spec.queues.unwrap_or(1).max(1);
+            if !fewer {
+                return Err(e);
+            }
+            within.retain(|queue| suits.contains(queue));
+        }
     }
 
     fn connect_first(
@@ -157,10 +175,11 @@ impl Engine {
         let port = self.find(name).ok_or_else(|| self.not_found(name))?;
         let clients: u32 = lock(&port.inner).offers.values().map(|o| o.clients).sum();
         if clients > 0 && !force {
-            return Err(EngineError::new(
-                ErrorKind::Busy,
-                format!("port {name} is in use by {clients} clients"),
-            ));
+            let uppers = self.uppers(&port).join(", ");
+            let over =
+                if uppers.is_empty() { uppers } else { format!("; devices that lie over it: {uppers}") };
+            let what = format!("port {name} is in use by {clients} clients{over}");
+            return Err(EngineError::new(ErrorKind::Busy, what));
         }
         let patience = Duration::from_secs(if force { 5 } else { 45 });
         if force {

@@ -16,6 +16,7 @@ STEADFAST_MANIFEST(
     STEADFAST_ENTRY("pdu", "live/1:16")
     STEADFAST_ENTRY("memory.port", "4096:4096")
     STEADFAST_ENTRY("ops", "1")
+    STEADFAST_ENTRY("feature", "flush")
     STEADFAST_ENTRY("param.delay", "u64")
     STEADFAST_ENTRY("param.delay.default", "100000")
     STEADFAST_ENTRY("param.delay.range", "1000..=100000000")
@@ -58,6 +59,12 @@ static int32_t prepare(sf_port *port) {
 static int32_t connect_port(sf_port *port) {
     sf_block_device device = { .struct_size = sizeof device, .size = SIZE, .block_size = 512,
                                .preferred_block_size = 4096 };
+#ifdef MOST
+    device.max_transfer = MOST;
+#endif
+#ifdef CACHE
+    device.features = SF_FEATURE_FLUSH;
+#endif
     return port->shell->announce(port, &device);
 }
 
@@ -102,7 +109,17 @@ static int32_t submit(sf_queue *queue, sf_request *request) {
     memory->entered++;
     if (request->offset > SIZE || request->length > SIZE - request->offset)
         return -EINVAL;
+#ifdef MOST
+    if (request->length > MOST)
+        return -EMSGSIZE;
+#endif
+    if (request->op == SF_BLOCK_FLUSH)
+        return 0;
     if (request->op == SF_BLOCK_WRITE) {
+#ifdef CACHE
+        if (request->flags & SF_BLOCK_FUA)
+            return -EOPNOTSUPP;
+#endif
         memcpy(memory->contents + request->offset, sf_data(queue, request->tag), request->length);
         return 0;
     }

@@ -14,6 +14,7 @@
 
 mod exchange;
 mod operations;
+mod stacked;
 
 use crate::core::{Core, Done};
 use crate::instance::Instance;

@@ -47,9 +47,12 @@ impl Lane {
                 Ok(n) => &parts[..n],
                 Err(errno) => return -errno,
             };
-            let fixed = match (*lane).fixed_file(op) {
-                Ok(fixed) => fixed,
-                Err(errno) => return -errno,
+            let (fixed, stack) = match (*lane).fixed_file(op) {
+                Ok(fixed) => (fixed, None),
+                Err(errno) => match (*lane).stack_of(op.handle) {
+                    Some(stack) => (0, Some(stack)),
+                    None => return -errno,
+                },
             };
             let core = (*lane).core.as_ptr();
             let entry = OpEntry {
@@ -60,7 +63,9 @@ impl Lane {
                 cookie: op.cookie,
             };
             let Some(id) = (*core).ops.insert(entry) else { return -libc::EAGAIN };
-            let pushed = if Lane::past_ring(lane, op, parts, id) {
+            let pushed = if let Some(stack) = stack {
+                Lane::issue_stacked(lane, op, parts, stack, id)
+            } else if Lane::past_ring(lane, op, parts, id) {
                 Ok(())
             } else if op.code == op::EXTENTS {
                 Lane::issue_extents(lane, op, parts, id)
@@ -173,7 +178,7 @@ impl Lane {
         let (file, kind) = {
             let inner = lock(&port.inner);
             let known = inner.handles.get(op.handle as usize).and_then(Option::as_ref);
-            known.map(|h| (h.file.clone(), h.info.kind)).ok_or(libc::EBADF)?
+            known.and_then(|h| Some((h.file.clone()?, h.info.kind))).ok_or(libc::EBADF)?
         };
         let (base, room) = (one.iov_base as usize, one.iov_len);
         let remote = port.remotes[index].clone();

@@ -60,6 +60,7 @@ impl Engine {
             remotes: live.remotes.clone(),
             memory,
             files: live.files.clone(),
+            engine: live.engine.clone(),
             generation: AtomicU64::new(live.generation()),
             epoch_unix_ms: AtomicU64::new(0),
             next_queue: AtomicU64::new(0),

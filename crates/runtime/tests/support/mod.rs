@@ -24,6 +24,9 @@ fn modules() -> &'static Path {
             cargo.args(["-p", package]);
         }
         assert!(cargo.status().expect("cargo runs").success(), "the driver modules do not build");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "-p", "steadfast-driver", "--example", "over"]);
+        assert!(cargo.status().expect("cargo runs").success(), "the driver over others does not build");
         let test = std::env::current_exe().expect("path of this test");
         test.ancestors().nth(2).expect("target folder").to_path_buf()
     })
@@ -31,7 +34,10 @@ fn modules() -> &'static Path {
 
 /// Module file of a driver crate, for example `null` or `file_1_1`.
 pub(crate) fn module(name: &str) -> PathBuf {
-    modules().join(format!("libsteadfast_driver_{name}.so"))
+    match name {
+        "over" => modules().join("examples/libover.so"),
+        _ => modules().join(format!("libsteadfast_driver_{name}.so")),
+    }
 }
 
 pub(crate) struct Bench {
@@ -42,10 +48,14 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(queues: usize) -> Bench {
+        Bench::with(EngineConfig { queues, ..EngineConfig::default() })
+    }
+
+    pub(crate) fn with(config: EngineConfig) -> Bench {
         let _ = tracing_subscriber::fmt().with_test_writer().try_init();
         let dir = tempfile::tempdir().expect("temporary folder");
         let store = ModuleStore::open(dir.path().join("store")).expect("store");
-        let engine = Engine::start(EngineConfig { queues, ..EngineConfig::default() }).expect("engine");
+        let engine = Engine::start(config).expect("engine");
         Bench { engine, store, dir }
     }
 
@@ -93,6 +103,15 @@ impl Bench {
 
     /// Starts a load of `depth` requests on each of `clients` connections to a device.
     pub(crate) fn load(&self, device: &str, clients: usize, depth: usize) -> Load {
+        self.clients(device, clients, depth, false)
+    }
+
+    /// The same with clients that only read, and take whatever there is.
+    pub(crate) fn readers(&self, device: &str, clients: usize, depth: usize) -> Load {
+        self.clients(device, clients, depth, true)
+    }
+
+    fn clients(&self, device: &str, clients: usize, depth: usize, only_reads: bool) -> Load {
         let shared = Arc::new(Shared::default());
         shared.running.store(clients as u64, Ordering::Release);
         for client in 0..clients {
@@ -107,6 +126,7 @@ impl Bench {
                     claim: Some(claim),
                     shared,
                     depth,
+                    only_reads,
                     in_flight: 0,
                     first: blocks * client as u64,
                     versions: vec![Block::default(); blocks as usize],
@@ -170,6 +190,7 @@ struct Client {
     claim: Option<DeviceClaim>,
     shared: Arc<Shared>,
     depth: usize,
+    only_reads: bool,
     in_flight: usize,
     first: u64,
     versions: Vec<Block>,
@@ -195,7 +216,7 @@ impl Client {
             };
             let state = &mut self.versions[block as usize];
             state.busy = true;
-            let write = state.version == 0 || self.random().is_multiple_of(2);
+            let write = !self.only_reads && (state.version == 0 || self.random().is_multiple_of(2));
             if write {
                 let state = &mut self.versions[block as usize];
                 state.version += 1;
@@ -238,7 +259,7 @@ impl Frontend for Client {
         let expected = state.version << 32 | block;
         let data = rt.data(lane, tag).cast::<u64>();
         // SAFETY: 4096 bytes of a slot that is ours.
-        let same = write || (0..512).all(|i| unsafe { data.add(i).read() } == expected);
+        let same = write || self.only_reads || (0..512).all(|i| unsafe { data.add(i).read() } == expected);
         if result != 0 || !same {
             let what = format!("block {block} write {write}: result {result}, data as expected: {same}");
             self.shared.wrong.lock().expect("list").push(what);
