@@ -339,6 +339,31 @@ impl Engine {
         self.update_from(name, || store.stage(path).map_err(|e| e.to_string()), opts)
     }
 
+    /// Replaces the driver of a port by a module that the store has, by its hash.
+    pub fn update_stored(
+        &self,
+        name: &str,
+        store: &ModuleStore,
+        hash: &str,
+        opts: &UpdateOptions,
+    ) -> Receipt {
+        self.update_from(name, || store.get(hash).map_err(|e| e.to_string()), opts)
+    }
+
+    /// The receipt of an update that was turned away before it began.
+    pub fn turn_away(&self, name: &str, outcome: Outcome, reason: String, opts: &UpdateOptions) -> Receipt {
+        let mut receipt = self.blank_receipt(name, opts);
+        (receipt.outcome, receipt.reason) = (outcome, reason);
+        if let Some(port) = self.find(name) {
+            if let Some(serving) = &lock(&port.inner).serving {
+                receipt.from = serving.module.release();
+            }
+            receipt.generation_before = port.generation();
+            receipt.generation_after = receipt.generation_before;
+        }
+        receipt
+    }
+
     fn update_from(
         &self,
         name: &str,

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod auto;
 pub mod check;
 pub mod gate;
 pub mod histogram;

@@ -1,8 +1,10 @@
 //! The record of one update: every phase's time, counts, reason, outcome.
 
 use crate::check::CheckRow;
+pub use crate::probation::ProbationReport;
 pub use crate::shadow::ShadowReport;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The phases of an update, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -175,10 +177,6 @@ pub struct Reduced {
     pub why: String,
 }
 
-/// What was watched after an update.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ProbationReport {}
-
 /// The record of one update.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
@@ -238,6 +236,9 @@ pub struct Receipt {
     /// The probation after it, if there was one.
     #[serde(default)]
     pub probation: Option<ProbationReport>,
+    /// Parameters that changed with it, as they were; missing values were the driver's defaults.
+    #[serde(default)]
+    pub params_before: BTreeMap<String, Option<String>>,
 }
 
 impl Receipt {
@@ -268,6 +269,7 @@ impl Receipt {
             checks: Vec::new(),
             shadow: None,
             probation: None,
+            params_before: BTreeMap::new(),
         }
     }
 

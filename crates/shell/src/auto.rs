@@ -1,0 +1,196 @@
+//! Updates that nobody asks for: which of the modules in a watched folder a device is to get, and
+//! which ones it is not to get again.
+//!
+//! Both are decided from what is given: the modules that are there, and the receipts of what was done.
+
+use crate::probation::ProbationOutcome;
+use crate::receipt::{Cause, Outcome, Receipt, Release};
+use semver::{Version, VersionReq};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+/// What a device does when a newer module is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AutoUpdate {
+    /// Nothing.
+    Off,
+    /// It says so.
+    #[default]
+    Notify,
+    /// It takes it, on probation.
+    Auto,
+}
+
+impl AutoUpdate {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            AutoUpdate::Off => "off",
+            AutoUpdate::Notify => "notify",
+            AutoUpdate::Auto => "auto",
+        }
+    }
+}
+
+impl fmt::Display for AutoUpdate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for AutoUpdate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<AutoUpdate, String> {
+        let all = [AutoUpdate::Off, AutoUpdate::Notify, AutoUpdate::Auto];
+        let found = all.into_iter().find(|policy| policy.name() == text);
+        found.ok_or_else(|| format!("`{text}` is not allowed (off, notify or auto)"))
+    }
+}
+
+/// A module that is there: a release, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// What it is.
+    pub release: Release,
+    /// The file.
+    pub path: String,
+}
+
+/// What was found for a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choice<'a> {
+    /// The newest module that may be taken.
+    pub take: Option<&'a Offer>,
+    /// Newer than `take` and what runs, and not taken: the newest of them, and why.
+    pub passed_over: Option<(&'a Offer, String)>,
+}
+
+/// Chooses among `offers` for a device that runs `running`: the same driver, a newer version that fits
+/// the requirement, the newest of those that `bad` has no word against. Without a requirement it is
+/// what semantic versioning calls compatible: the same major version.
+pub fn choose<'a>(
+    running: &Release,
+    requirement: Option<&VersionReq>,
+    offers: &'a [Offer],
+    bad: impl Fn(&str) -> Option<String>,
+) -> Choice<'a> {
+    let Ok(now) = Version::parse(&running.version) else { return Choice::default() };
+    let compatible = VersionReq::parse(&format!("^{now}")).ok();
+    let Some(requirement) = requirement.or(compatible.as_ref()) else { return Choice::default() };
+    let mut fitting: Vec<(Version, &Offer)> = offers
+        .iter()
+        .filter(|offer| offer.release.driver == running.driver)
+        .filter_map(|offer| Some((Version::parse(&offer.release.version).ok()?, offer)))
+        .filter(|(version, _)| *version > now && requirement.matches(version))
+        .collect();
+    // The newest first; of equal ones that whose name comes first, so that the choice is the same
+    // every time.
+    fitting.sort_by(|(a, left), (b, right)| b.cmp(a).then_with(|| left.path.cmp(&right.path)));
+    let mut choice = Choice::default();
+    for (_, offer) in fitting {
+        match bad(&offer.release.hash) {
+            None => {
+                choice.take = Some(offer);
+                break;
+            }
+            Some(why) => drop(choice.passed_over.get_or_insert((offer, why))),
+        }
+    }
+    choice
+}
+
+/// Why a module is not to be tried by itself on a port; `None` when it may be. `receipts` are those of
+/// all ports, the newest first; for each port the newest that concerns the module decides.
+///
+/// - It was refused on this port when it was tried by itself.
+/// - This port went back from it, whoever asked for that.
+/// - It went back on any port, when it was tried by itself: the others are spared.
+pub fn objection<'a>(
+    receipts: impl IntoIterator<Item = &'a Receipt>,
+    port: &str,
+    hash: &str,
+) -> Option<String> {
+    let mut decided = BTreeSet::new();
+    for receipt in receipts {
+        if decided.contains(receipt.port.as_str()) {
+            continue;
+        }
+        let Some(said) = says(receipt, hash) else { continue };
+        decided.insert(receipt.port.as_str());
+        let here = receipt.port == port;
+        match said {
+            Said::Refused(why) if here => return Some(why),
+            Said::WentBack { why, by_itself } if here || by_itself => return Some(why),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What a receipt says of a module.
+enum Said {
+    Good,
+    Refused(String),
+    WentBack { why: String, by_itself: bool },
+}
+
+fn says(receipt: &Receipt, hash: &str) -> Option<Said> {
+    let by_itself = receipt.by.cause == Cause::Folder;
+    let is_to = receipt.to.as_ref().is_some_and(|to| to.hash == hash);
+    let is_from = receipt.from.hash == hash;
+    let (id, port) = (receipt.id, &receipt.port);
+    match receipt.outcome {
+        Outcome::Busy => None,
+        Outcome::Done if is_to => Some(match receipt.probation.as_ref().map(|p| (p.outcome, &p.reason)) {
+            Some((ProbationOutcome::Reverted | ProbationOutcome::NotReverted, reason)) => Said::WentBack {
+                why: format!("{port} went back from it: {reason} (receipt {id})"),
+                by_itself,
+            },
+            _ => Said::Good,
+        }),
+        Outcome::Done if is_from => Some(left(receipt)),
+        Outcome::Refused if is_to && by_itself => {
+            Some(Said::Refused(format!("{port} refused it: {} (receipt {id})", receipt.reason)))
+        }
+        Outcome::RolledBack | Outcome::Stranded if is_to && by_itself => {
+            let why = format!("it failed on {port}: {} (receipt {id})", receipt.reason);
+            Some(Said::WentBack { why, by_itself })
+        }
+        _ => None,
+    }
+}
+
+/// A port went from the module to another one: on, or back?
+fn left(receipt: &Receipt) -> Said {
+    let (id, port) = (receipt.id, &receipt.port);
+    let Some(to) = &receipt.to else { return Said::Good };
+    let parse = |release: &Release| Version::parse(&release.version).ok();
+    let back = to.driver != receipt.from.driver || parse(to) < parse(&receipt.from);
+    let by_itself = receipt.by.cause == Cause::Probation;
+    match back || matches!(receipt.by.cause, Cause::Probation | Cause::Revert) {
+        false => Said::Good,
+        true => {
+            let reason = receipt.probation.as_ref().map_or("", |p| p.reason.as_str());
+            let colon = if reason.is_empty() { "" } else { ": " };
+            let why = format!("{port} went back from it to {}{colon}{reason} (receipt {id})", to.version);
+            Said::WentBack { why, by_itself }
+        }
+    }
+}
+
+/// The module that ran on a port before the one that runs now: `receipts` are the port's, the newest
+/// first. What was loaded anew in the same version does not count as another.
+pub fn before<'a>(receipts: impl IntoIterator<Item = &'a Receipt>, running: &str) -> Option<&'a Release> {
+    receipts
+        .into_iter()
+        .filter(|receipt| receipt.outcome == Outcome::Done)
+        .flat_map(|receipt| receipt.to.iter().chain([&receipt.from]))
+        .find(|release| !release.hash.is_empty() && release.hash != running)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+use super::*;
+use crate::probation::ProbationReport;
+use serde_json::json;
+
+fn release(version: &str) -> Release {
+    Release { driver: "file".into(), version: version.into(), hash: format!("hash of {version}") }
+}
+
+fn offers(versions: &[&str]) -> Vec<Offer> {
+    let offer = |v: &&str| Offer { release: release(v), path: format!("/modules/{v}.so") };
+    versions.iter().map(offer).collect()
+}
+
+fn chosen(running: &str, requirement: Option<&str>, versions: &[&str]) -> Option<String> {
+    let requirement = requirement.map(|text| VersionReq::parse(text).expect("a requirement"));
+    let offers = offers(versions);
+    let choice = choose(&release(running), requirement.as_ref(), &offers, |_| None);
+    choice.take.map(|offer| offer.release.version.clone())
+}
+
+#[test]
+fn the_newest_of_the_same_major_version_is_taken() {
+    let there = ["1.0.0", "1.2.0", "1.10.0", "2.0.0", "1.11.0-rc.1", "1.9.0"];
+    assert_eq!(chosen("1.1.0", None, &there).as_deref(), Some("1.10.0"));
+    assert_eq!(chosen("1.1.0", Some(">=1.1, <1.10"), &there).as_deref(), Some("1.9.0"));
+    assert_eq!(chosen("1.1.0", Some("*"), &there).as_deref(), Some("2.0.0"));
+    assert_eq!(chosen("0.3.0", None, &["0.4.0"]), None, "before 1.0 the second number is the major one");
+}
+
+#[test]
+fn never_older_and_never_the_same_and_never_another_driver() {
+    assert_eq!(chosen("1.1.0", Some("*"), &["1.1.0", "1.0.0", "0.9.0"]), None);
+    let mut offers = offers(&["1.2.0"]);
+    offers[0].release.driver = "ram".into();
+    assert_eq!(choose(&release("1.1.0"), None, &offers, |_| None), Choice::default());
+}
+
+#[test]
+fn what_is_bad_is_passed_over_and_named() {
+    let offers = offers(&["1.3.0", "1.2.0"]);
+    let bad = |hash: &str| (hash == "hash of 1.3.0").then(|| "it went back".to_owned());
+    let choice = choose(&release("1.1.0"), None, &offers, bad);
+    assert_eq!(choice.take, Some(&offers[1]));
+    assert_eq!(choice.passed_over, Some((&offers[0], "it went back".to_owned())));
+}
+
+fn receipt(id: u64, port: &str, from: &str, to: &str, outcome: Outcome, cause: Cause) -> Receipt {
+    let receipt = json!({
+        "id": id, "port": port, "started_unix_ms": 1, "from": release(from), "to": release(to),
+        "outcome": outcome, "reason": "because", "mode": null, "phases": [], "held": 0, "drained": 0,
+        "adopted": 0, "pause_ns": 0, "longest_stall_ns": 0, "generation_before": 1, "generation_after": 2,
+        "unload": "none", "by": {"cause": cause, "who": ""},
+    });
+    serde_json::from_value(receipt).expect("a receipt")
+}
+
+/// Receipts as they were written, the oldest first.
+fn objects(receipts: &[Receipt], port: &str) -> Option<String> {
+    objection(receipts.iter().rev(), port, "hash of 1.2.0")
+}
+
+#[test]
+fn a_refusal_concerns_the_port_alone() {
+    let receipts = [receipt(1, "vol0", "1.1.0", "1.2.0", Outcome::Refused, Cause::Folder)];
+    assert_eq!(objects(&receipts, "vol0").as_deref(), Some("vol0 refused it: because (receipt 1)"));
+    assert_eq!(objects(&receipts, "vol1"), None);
+    let by_hand = [receipt(1, "vol0", "1.1.0", "1.2.0", Outcome::Refused, Cause::Operator)];
+    assert_eq!(objects(&by_hand, "vol0"), None, "with what options somebody tried is not known");
+    let busy = [receipt(1, "vol0", "1.1.0", "1.2.0", Outcome::Busy, Cause::Folder)];
+    assert_eq!(objects(&busy, "vol0"), None, "busy is no judgement");
+}
+
+#[test]
+fn what_went_back_by_itself_spares_the_others() {
+    let mut receipts = vec![receipt(1, "vol0", "1.1.0", "1.2.0", Outcome::RolledBack, Cause::Folder)];
+    assert_eq!(objects(&receipts, "vol1").as_deref(), Some("it failed on vol0: because (receipt 1)"));
+    receipts.push(receipt(2, "vol0", "1.1.0", "1.2.0", Outcome::Done, Cause::Operator));
+    assert_eq!(objects(&receipts, "vol1"), None, "somebody has made it work");
+}
+
+#[test]
+fn a_probation_that_was_not_passed_spares_the_others() {
+    let mut up = receipt(1, "vol0", "1.1.0", "1.2.0", Outcome::Done, Cause::Folder);
+    assert_eq!(objects(std::slice::from_ref(&up), "vol1"), None);
+    let report = |outcome| ProbationReport { outcome, reason: "slow".into(), ..Default::default() };
+    up.probation = Some(report(ProbationOutcome::Reverted));
+    let back = receipt(2, "vol0", "1.2.0", "1.1.0", Outcome::Done, Cause::Probation);
+    for port in ["vol0", "vol1"] {
+        let both = [up.clone(), back.clone()];
+        assert!(objects(&both, port).is_some_and(|why| why.contains("went back from it to 1.1.0")), "{port}");
+    }
+    up.probation = Some(report(ProbationOutcome::NotReverted));
+    assert_eq!(objects(&[up], "vol1").as_deref(), Some("vol0 went back from it: slow (receipt 1)"));
+}
+
+#[test]
+fn who_went_back_by_hand_is_not_fought() {
+    let up = receipt(1, "vol0", "1.1.0", "1.2.0", Outcome::Done, Cause::Folder);
+    for cause in [Cause::Operator, Cause::Revert] {
+        let receipts = [up.clone(), receipt(2, "vol0", "1.2.0", "1.1.0", Outcome::Done, cause)];
+        assert!(objects(&receipts, "vol0").is_some_and(|why| why.contains("receipt 2")));
+        assert_eq!(objects(&receipts, "vol1"), None, "a choice for one device");
+    }
+    let on = [up, receipt(2, "vol0", "1.2.0", "1.3.0", Outcome::Done, Cause::Operator)];
+    assert_eq!(objects(&on, "vol0"), None);
+}
+
+#[test]
+fn before_is_the_last_other_module() {
+    let done = |id, from, to| receipt(id, "vol0", from, to, Outcome::Done, Cause::Operator);
+    let receipts = [
+        done(1, "1.0.0", "1.1.0"),
+        done(2, "1.1.0", "1.2.0"),
+        done(3, "1.2.0", "1.2.0"),
+        receipt(4, "vol0", "1.2.0", "1.3.0", Outcome::RolledBack, Cause::Operator),
+    ];
+    let back = |running: &str| before(receipts.iter().rev(), &format!("hash of {running}"));
+    assert_eq!(back("1.2.0"), Some(&release("1.1.0")), "not one that never served, nor the same again");
+    assert_eq!(back("1.0.0"), Some(&release("1.2.0")), "started anew in another version: what ran last");
+    assert_eq!(before([], "x"), None);
+    let there_and_back = [done(1, "1.0.0", "1.1.0"), done(2, "1.1.0", "1.0.0")];
+    let again = before(there_and_back.iter().rev(), "hash of 1.0.0");
+    assert_eq!(again, Some(&release("1.1.0")), "back from going back is forward");
+}
+
+#[test]
+fn policies_have_names() {
+    for policy in [AutoUpdate::Off, AutoUpdate::Notify, AutoUpdate::Auto] {
+        assert_eq!(policy.to_string().parse(), Ok(policy));
+    }
+    assert_eq!("on".parse::<AutoUpdate>(), Err("`on` is not allowed (off, notify or auto)".into()));
+}
