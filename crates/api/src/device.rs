@@ -1,4 +1,4 @@
-use crate::{Receipt, Release, schema};
+use crate::{Available, Probation, Receipt, Release, schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -67,6 +67,12 @@ pub struct Device {
     pub entered: BTreeMap<String, u64>,
     /// Parameters of the driver; those that were set where no driver runs.
     pub params: Vec<Param>,
+    /// The probation that its driver is on.
+    #[serde(default)]
+    pub probation: Option<Probation>,
+    /// A newer module for it in a watched folder.
+    #[serde(default)]
+    pub available: Option<Available>,
     /// The port's last update.
     #[schema(value_type = Option<schema::Receipt>)]
     pub last_receipt: Option<Receipt>,

@@ -7,6 +7,7 @@
 //! | `GET /v1/devices/{name}` | [`Device`] |
 //! | `GET /v1/events`, `GET /v1/devices/{name}/events` | server-sent events: `device` with a [`Device`], `receipt` with a [`Receipt`] |
 //! | `POST /v1/devices/{name}/update` with an [`UpdateRequest`] | [`Receipt`] |
+//! | `POST /v1/devices/{name}/revert` with a [`RevertRequest`] | [`Receipt`] |
 //! | `POST /v1/devices/{name}/params` with a [`ParamsRequest`] | [`ParamsReport`] |
 //! | `GET /v1/receipts?device=&outcome=&since=&limit=` | list of [`Receipt`], the newest last |
 //! | `GET /v1/receipts/{id}` | [`Receipt`] |
@@ -20,20 +21,26 @@
 
 #![forbid(unsafe_code)]
 
+mod available;
 mod device;
 mod driver;
 mod health;
+mod probation;
 mod problem;
 pub mod schema;
 mod socket;
 pub mod suggest;
 mod update;
 
+pub use available::Available;
 pub use device::{Device, Latency, Param, ParamChange, ParamSource, ParamsReport, ParamsRequest, PortState};
 pub use driver::{CheckReport, CheckRequest, CheckRow, Driver, DriverProblem, Drivers};
 pub use health::{Health, HistoryHealth};
+pub use probation::{Probation, ProbationRequest, RevertRequest};
 pub use problem::{Problem, ProblemKind};
 pub use socket::default_socket;
+pub use steadfast_shell::auto::AutoUpdate;
+pub use steadfast_shell::probation::{Limits, Observed, ProbationOutcome, ProbationReport};
 pub use steadfast_shell::receipt::{Mode, Outcome, Phase, PhaseTime, Receipt, Release, Unload};
 pub use update::{IfBusy, UpdateRequest};
 

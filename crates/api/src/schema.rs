@@ -3,6 +3,11 @@
 //! The shell knows nothing of OpenAPI, so its types are described here once more; a test holds the
 //! description against what is really sent.
 
+mod probation;
+
+pub use probation::{AutoUpdate, Limits, Observed, ProbationOutcome, ProbationReport};
+
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// A driver release.
@@ -137,6 +142,8 @@ pub struct Receipt {
     pub shadow: Option<ShadowReport>,
     /// The probation after it, if there was one.
     pub probation: Option<ProbationReport>,
+    /// Parameters that changed with it, as they were; missing values were the driver's defaults.
+    pub params_before: BTreeMap<String, Option<String>>,
 }
 
 /// What started an update.
@@ -234,10 +241,6 @@ pub struct Difference {
     /// Checksum of what the candidate read.
     pub candidate_sum: String,
 }
-
-/// What was watched after an update.
-#[derive(ToSchema)]
-pub struct ProbationReport {}
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,10 @@
-use crate::{Mode, schema};
+use crate::{Mode, ProbationRequest, schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// Asks for the driver of a device's port to be replaced.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateRequest {
     /// Absolute path of a module, or a driver name such as `file` or `file@1.1.0`.
@@ -30,6 +30,12 @@ pub struct UpdateRequest {
     /// undefined.
     #[serde(default)]
     pub params: BTreeMap<String, Option<String>>,
+    /// Watch the new driver afterwards, and put the one before back if it is worse.
+    #[serde(default)]
+    pub probation: Option<ProbationRequest>,
+    /// End the probation that the running driver is on; without this it is in the way.
+    #[serde(default)]
+    pub end_probation: bool,
 }
 
 /// The deadline of an update that names none: 45 s.
@@ -48,6 +54,8 @@ impl UpdateRequest {
             allow_older: false,
             allow_other: false,
             params: BTreeMap::new(),
+            probation: None,
+            end_probation: false,
         }
     }
 }

@@ -6,7 +6,8 @@ use clap_complete::Shell;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
-use steadfast_daemon::parse_duration;
+use steadfast_api::AutoUpdate;
+use steadfast_daemon::{LatencyBound, parse_duration, parse_latency_bound, parse_share};
 
 /// Keeps a device in service while the driver underneath it is replaced.
 #[derive(Debug, Parser)]
@@ -96,6 +97,13 @@ pub(crate) struct Serve {
     /// Folder to search for driver modules first; repeatable
     #[arg(long, value_name = "DIR")]
     pub(crate) modules: Vec<PathBuf>,
+    /// Folder to watch for newer modules; repeatable
+    #[arg(long, value_name = "DIR")]
+    pub(crate) watch: Vec<PathBuf>,
+    /// What devices do about newer modules in a watched folder, where the configuration does not say:
+    /// off, notify or auto
+    #[arg(long, value_name = "POLICY", requires = "watch")]
+    pub(crate) auto_update: Option<AutoUpdate>,
     /// Say what the configuration is good for and do nothing
     #[arg(long)]
     pub(crate) check: bool,
@@ -259,7 +267,24 @@ pub(crate) struct Update {
     /// The device
     pub(crate) device: String,
     /// Path of a module, or a driver name such as file or file@1.1.0
-    pub(crate) module: String,
+    #[arg(required_unless_present = "revert")]
+    pub(crate) module: Option<String>,
+    /// Go back to the module that ran before; asked for once more, it goes forward again
+    #[arg(long, conflicts_with_all = ["module", "allow_older", "allow_other", "set", "unset", "end_probation"])]
+    pub(crate) revert: bool,
+    /// Watch the new driver for so long, and put the one before back if it does worse; exits with 4 then
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) probation: Option<Duration>,
+    /// Share of requests that may fail on probation, such as 0.5% (default: 0.1% more than before)
+    #[arg(long, value_name = "SHARE", value_parser = parse_share, requires = "probation")]
+    pub(crate) max_error_rate: Option<f64>,
+    /// Latency that is allowed on probation: a factor of the one before such as 2x, or a time such as
+    /// 10ms for 99 of 100 requests (default: 3x)
+    #[arg(long, value_name = "BOUND", value_parser = parse_latency_bound, requires = "probation")]
+    pub(crate) max_latency: Option<LatencyBound>,
+    /// End the probation that the device is on, which is in the way otherwise
+    #[arg(long)]
+    pub(crate) end_probation: bool,
     /// What to do with requests in flight (default: the least disruptive that both drivers can do)
     #[arg(long, value_enum)]
     pub(crate) mode: Option<ModeArg>,
@@ -325,6 +350,22 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_update_has_a_module_or_goes_back() {
+        let parse = |line: &[&str]| Cli::try_parse_from([&["steadfast", "update"], line].concat());
+        assert!(parse(&["--revert", "vol0"]).is_ok() && parse(&["vol0", "--revert"]).is_ok());
+        assert!(parse(&["vol0"]).is_err() && parse(&["vol0", "file", "--revert"]).is_err());
+        let Ok(Cli { command: Command::Update(update), .. }) =
+            parse(&["vol0", "file", "--probation", "30s", "--max-error-rate", "1%", "--max-latency", "2x"])
+        else {
+            panic!("it is valid");
+        };
+        assert_eq!(update.probation, Some(Duration::from_secs(30)));
+        assert_eq!(update.max_latency, Some(LatencyBound::Factor(2.0)));
+        assert!(parse(&["vol0", "file", "--max-latency", "2x"]).is_err(), "there is nothing to bound");
+        assert!(parse(&["vol0", "file", "--probation", "30s", "--max-latency", "fast"]).is_err());
     }
 
     #[test]

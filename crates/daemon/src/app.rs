@@ -1,20 +1,20 @@
 //! What the control API acts on.
 
+use crate::folder::Folder;
 use crate::modules::{self, ModulePath};
 use crate::params;
+use crate::probation::{Baselines, Probations};
 use crate::receipts::Receipts;
 use crate::uri;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::Instant;
 use steadfast_api::{
-    CheckReport, CheckRequest, Device, Drivers, Health, IfBusy, Latency, PortState, Problem, ProblemKind,
-    Receipt, UpdateRequest, suggest,
+    CheckReport, CheckRequest, Device, Drivers, Health, Latency, PortState, Problem, ProblemKind, suggest,
 };
 use steadfast_loader::ModuleStore;
 use steadfast_nbd::{ListenAddr, NbdServer};
 use steadfast_runtime::{DeviceInfo, Engine, PortInfo, UpdateOptions};
-use steadfast_shell::update;
 
 /// The daemon's parts. All calls block; none is made on the control API's own thread.
 pub(crate) struct App {
@@ -23,9 +23,14 @@ pub(crate) struct App {
     pub(crate) modules: ModulePath,
     pub(crate) nbd: NbdServer,
     pub(crate) receipts: Receipts,
+    pub(crate) probations: Probations,
+    pub(crate) baselines: Baselines,
+    pub(crate) folder: Folder,
     /// Updates in progress.
     pub(crate) updates: AtomicUsize,
     pub(crate) started_unix_ms: u64,
+    /// What samples' times count from.
+    pub(crate) started: Instant,
     /// User ids, beside root and the daemon's own, that may change things.
     pub(crate) admins: Vec<u32>,
 }
@@ -111,6 +116,8 @@ impl App {
             swaps: port.swaps,
             entered: port.entered.clone(),
             params: params::describe(port),
+            probation: self.probations.of(&port.name).map(|watch| watch.shown()),
+            available: port.driver.as_ref().and_then(|d| self.folder.available(self, &port.name, d)),
             last_receipt: self.receipts.last_of(&port.name).or_else(|| port.last_receipt.clone()),
         }
     }
@@ -129,7 +136,7 @@ impl App {
     }
 
     /// The file of a module; the client's own folder is unknown here.
-    fn locate(&self, module: &str) -> Result<PathBuf, Problem> {
+    pub(crate) fn locate(&self, module: &str) -> Result<PathBuf, Problem> {
         if modules::is_module_path(module) && !module.starts_with('/') {
             let message = format!("module `{module}`: the path is not absolute");
             return Err(Problem::new(ProblemKind::BadRequest, message));
@@ -140,38 +147,6 @@ impl App {
     /// Whether an update is in progress.
     pub(crate) fn updating(&self) -> bool {
         self.updates.load(Ordering::Relaxed) > 0
-    }
-
-    pub(crate) fn update(&self, name: &str, request: &UpdateRequest) -> Result<Receipt, Problem> {
-        let device = self.device_info(name)?;
-        let path = self.locate(&request.module)?;
-        let options = UpdateOptions {
-            mode: request.mode,
-            deadline: Duration::from_millis(request.deadline_ms),
-            if_busy: match request.if_busy {
-                IfBusy::Wait => update::IfBusy::Wait,
-                IfBusy::Fail => update::IfBusy::Fail,
-            },
-            allow_older: request.allow_older,
-            allow_other: request.allow_other,
-            params: request.params.clone(),
-            source: request.module.clone(),
-            ..UpdateOptions::default()
-        };
-        self.updates.fetch_add(1, Ordering::Relaxed);
-        let receipt = self.engine.update_file(&device.port, &self.store, &path, &options);
-        self.updates.fetch_sub(1, Ordering::Relaxed);
-        tracing::info!(
-            port = receipt.port,
-            outcome = ?receipt.outcome,
-            reason = receipt.reason,
-            pause_us = receipt.pause_ns / 1000,
-            "update {} to {}",
-            receipt.id,
-            request.module
-        );
-        self.receipts.add(receipt.clone());
-        Ok(receipt)
     }
 
     pub(crate) fn check(&self, request: &CheckRequest) -> Result<CheckReport, Problem> {

@@ -11,21 +11,26 @@ mod control;
 mod control_socket;
 mod devices;
 mod error;
+mod folder;
 mod modules;
 mod notify;
 mod params;
+mod probation;
 mod receipts;
 mod serve;
+mod updates;
 mod uri;
 
 pub use config::{
-    Config, ConfigError, ConfigErrors, Control, DeviceConfig, MAX_QUEUES, Place, parse_device, parse_duration,
+    AutoConfig, Config, ConfigError, ConfigErrors, Control, DeviceConfig, MAX_QUEUES, Place, WatchConfig,
+    parse_device, parse_duration, parse_latency_bound, parse_share,
 };
 pub use control_socket::SocketError;
 pub use error::ServeError;
 pub use modules::{ModulePath, check_module, is_module_path};
 pub use serve::{check, serve};
 pub use steadfast_nbd::ListenAddr;
+pub use steadfast_shell::probation::LatencyBound;
 
 /// The user that this process acts as.
 pub fn effective_uid() -> u32 {

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use steadfast_api::{HistoryHealth, Receipt};
 use steadfast_history::{Filter, History};
 use tokio::sync::broadcast;
@@ -7,12 +8,15 @@ use tokio::sync::broadcast;
 pub(crate) struct Receipts {
     history: History,
     listeners: broadcast::Sender<Receipt>,
+    /// Counts every change.
+    version: AtomicU64,
 }
 
 impl Receipts {
     /// The history in `folder`. What is wrong with it is told by [`health`](Receipts::health).
     pub(crate) fn open(folder: &Path, keep: u32) -> Receipts {
-        Receipts { history: History::open(folder, keep), listeners: broadcast::Sender::new(64) }
+        let history = History::open(folder, keep);
+        Receipts { history, listeners: broadcast::Sender::new(64), version: AtomicU64::new(0) }
     }
 
     /// The number of the last receipt that was ever written.
@@ -24,6 +28,26 @@ impl Receipts {
     /// most.
     pub(crate) fn add(&self, receipt: Receipt) {
         self.history.add(&receipt);
+        self.tell(receipt);
+    }
+
+    /// Changes a receipt: what follows an update is only known later.
+    pub(crate) fn amend(&self, id: u64, change: impl FnOnce(&mut Receipt)) {
+        let Some(mut receipt) = self.history.get(id) else {
+            return tracing::warn!("receipt {id} is not kept any more, so what follows it is not either");
+        };
+        change(&mut receipt);
+        self.history.amend(&receipt);
+        self.tell(receipt);
+    }
+
+    /// Another number after every change.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    fn tell(&self, receipt: Receipt) {
+        self.version.fetch_add(1, Ordering::Relaxed);
         // Nobody listening is no error.
         let _ = self.listeners.send(receipt);
     }

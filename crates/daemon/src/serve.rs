@@ -1,20 +1,23 @@
 //! Start and stop.
 
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{AutoConfig, Config, DeviceConfig};
 use crate::control;
 use crate::control_socket::ControlSocket;
 use crate::devices;
 use crate::error::ServeError;
+use crate::folder::Folder;
 use crate::modules::ModulePath;
 use crate::notify::notify;
+use crate::probation::{Baselines, Probations};
 use crate::receipts::Receipts;
 use crate::{effective_uid, uri};
+use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use steadfast_loader::{ModuleStore, Trust};
 use steadfast_nbd::{ListenAddr, NbdServer};
 use steadfast_runtime::{Engine, EngineConfig};
@@ -45,14 +48,19 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let signals = Signals::install(&runtime)?;
     let app = Arc::new(start(config, &socket)?);
     announce(&app, &socket);
+    Folder::start(&app);
     notify("READY=1");
 
     let result = runtime.block_on(async {
         let listener = tokio::net::UnixListener::from_std(listener)?;
         tokio::spawn(signals.obey(stop));
+        tokio::spawn(keep_baselines(Arc::clone(&app)));
         control::serve(Arc::clone(&app), listener, stopping).await
     });
     notify("STOPPING=1");
+    app.folder.begin_stop();
+    app.probations.stop();
+    app.folder.stop();
     // Nobody can ask for anything any more; now what clients of the devices have in flight.
     app.engine.stop(GRACE);
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -97,8 +105,12 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
         modules,
         nbd,
         receipts,
+        probations: Probations::default(),
+        baselines: Baselines::default(),
+        folder: Folder::new(config.watch.clone(), policies(config)),
         updates: AtomicUsize::new(0),
         started_unix_ms: now.as_millis() as u64,
+        started: Instant::now(),
         admins: config.control.admins.clone(),
     })
 }
@@ -109,6 +121,25 @@ fn trust(config: &Config) -> Result<Trust, ServeError> {
         return Err(ServeError::NoKeys);
     }
     Ok(Trust { keys: config.trusted_keys.clone(), require: config.require_signed })
+}
+
+/// The devices' own policies for newer modules.
+fn policies(config: &Config) -> BTreeMap<String, AutoConfig> {
+    let own = |device: &DeviceConfig| Some((device.name.clone(), device.auto_update.clone()?));
+    config.devices.iter().filter_map(own).collect()
+}
+
+/// Takes the ports' numbers from time to time, for probations to compare with.
+async fn keep_baselines(app: Arc<App>) {
+    let mut ticks = tokio::time::interval(Baselines::EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // The first tick comes at once.
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let app = Arc::clone(&app);
+        let _ = tokio::task::spawn_blocking(move || Baselines::turn_all(&app)).await;
+    }
 }
 
 /// Says in the log where everything is.

@@ -119,7 +119,7 @@ impl Database {
         let transaction = self.connection.transaction()?;
         {
             let mut insert = transaction.prepare(
-                "INSERT OR IGNORE INTO receipt (id, port, started_unix_ms, outcome, document)
+                "INSERT OR REPLACE INTO receipt (id, port, started_unix_ms, outcome, document)
                  VALUES (?1, ?2, ?3, ?4, ?5)",
             )?;
             for receipt in receipts {

@@ -138,6 +138,14 @@ impl History {
         }
     }
 
+    /// Writes a receipt anew that was added before: what follows an update is only known later.
+    pub fn amend(&self, receipt: &Receipt) {
+        let wait = self.memory.amend(receipt.clone());
+        if self.send(Command::Save) && wait {
+            self.memory.wait_saved(receipt.id, PATIENCE);
+        }
+    }
+
     /// The newest receipts that `filter` means, the newest last.
     pub fn list(&self, filter: &Filter) -> Vec<Receipt> {
         let (reply, answer) = sync_channel(1);

@@ -1,6 +1,6 @@
 //! What is known without the disk: the newest receipts, those not written yet, and how the disk is.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,8 +27,10 @@ struct State {
     recent: VecDeque<Receipt>,
     /// Newest of each port.
     last: BTreeMap<String, Receipt>,
-    /// Every receipt up to here is on disk, or was dropped.
+    /// Every receipt up to here is on disk, or was dropped; but for those of `again`.
     saved: u64,
+    /// Receipts up to `saved` that are to be written: they came late, or were changed.
+    again: BTreeSet<u64>,
     last_id: u64,
     opened: bool,
     stored: u64,
@@ -50,6 +52,9 @@ impl Memory {
         state.last_id = state.last_id.max(receipt.id);
         // Two updates that end at once may come in either order.
         let at = state.recent.partition_point(|other| other.id < receipt.id);
+        if receipt.id <= state.saved {
+            state.again.insert(receipt.id);
+        }
         state.last.insert(receipt.port.clone(), receipt.clone());
         state.recent.insert(at, receipt);
         let bound = if self.path.is_some() { MOST } else { RECENT };
@@ -57,6 +62,21 @@ impl Memory {
             state.forget_oldest();
         }
         !state.slow && state.error.is_empty()
+    }
+
+    /// Keeps a receipt in place of the one of that number.
+    pub(crate) fn amend(&self, receipt: Receipt) -> bool {
+        let mut state = self.lock();
+        state.recent.retain(|other| other.id != receipt.id);
+        let newer = state.last.get(&receipt.port).filter(|last| last.id != receipt.id).cloned();
+        let port = receipt.port.clone();
+        drop(state);
+        let wait = self.push(receipt);
+        // It is not the port's newest only because it was changed last.
+        if let Some(newer) = newer {
+            self.lock().last.insert(port, newer);
+        }
+        wait
     }
 
     pub(crate) fn last_of(&self, port: &str) -> Option<Receipt> {
@@ -103,11 +123,20 @@ impl Memory {
         self.well(state, stored);
     }
 
-    /// Everything up to `id` is on disk.
-    pub(crate) fn saved(&self, id: u64, stored: u64) {
+    /// These are on disk, and with them everything up to the last of them.
+    pub(crate) fn saved(&self, receipts: &[Receipt], stored: u64) {
         let mut state = self.lock();
-        state.saved = state.saved.max(id);
-        while state.recent.len() > RECENT && state.recent.front().is_some_and(|r| r.id <= state.saved) {
+        for receipt in receipts {
+            // What was changed meanwhile is to be written once more.
+            let same = state.recent.iter().find(|r| r.id == receipt.id).is_none_or(|r| r == receipt);
+            if same {
+                state.again.remove(&receipt.id);
+            } else {
+                state.again.insert(receipt.id);
+            }
+            state.saved = state.saved.max(receipt.id);
+        }
+        while state.recent.len() > RECENT && state.recent.front().is_some_and(|r| !state.is_unsaved(r)) {
             state.forget_oldest();
         }
         self.well(state, stored);
@@ -155,7 +184,8 @@ impl Memory {
 
     /// Waits until that receipt is written, or cannot be.
     pub(crate) fn wait_saved(&self, id: u64, patience: Duration) {
-        let pending = |state: &mut State| state.saved < id && state.error.is_empty();
+        let pending =
+            |state: &mut State| (state.saved < id || state.again.contains(&id)) && state.error.is_empty();
         let (mut state, waited) = self
             .changed
             .wait_timeout_while(self.lock(), patience, pending)
@@ -213,13 +243,18 @@ impl Memory {
 
 impl State {
     fn unsaved(&self) -> impl Iterator<Item = &Receipt> {
-        self.recent.iter().filter(|receipt| receipt.id > self.saved)
+        self.recent.iter().filter(|receipt| self.is_unsaved(receipt))
+    }
+
+    fn is_unsaved(&self, receipt: &Receipt) -> bool {
+        receipt.id > self.saved || self.again.contains(&receipt.id)
     }
 
     /// Counts it if it is nowhere else.
     fn forget_oldest(&mut self) {
         if let Some(oldest) = self.recent.pop_front() {
-            self.dropped += u64::from(oldest.id > self.saved);
+            self.dropped += u64::from(self.is_unsaved(&oldest));
+            self.again.remove(&oldest.id);
         }
     }
 }

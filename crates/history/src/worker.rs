@@ -76,12 +76,14 @@ impl Worker {
 
     fn save(&mut self) {
         let unsaved = self.memory.unsaved();
-        let Some(newest) = unsaved.last().map(|receipt| receipt.id) else { return };
+        if unsaved.is_empty() {
+            return;
+        }
         let Some(database) = &mut self.database else { return };
         match database.insert(&unsaved) {
             Ok(stored) => {
                 self.unsynced = true;
-                self.memory.saved(newest, stored);
+                self.memory.saved(&unsaved, stored);
             }
             Err(error) => self.memory.broken(&error.to_string()),
         }

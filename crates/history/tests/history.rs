@@ -160,3 +160,32 @@ fn memory_alone_is_bounded() {
     assert_eq!(history.list(&Filter::default()).len(), 256);
     assert_eq!(history.status().path, None);
 }
+
+#[test]
+fn a_receipt_that_is_changed_later_is_changed_on_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = History::open(folder.path(), 1000);
+    fill(&history, 300);
+    let changed = |id| Receipt { reason: "changed".into(), ..receipt(id, "odd", Outcome::Done) };
+    // One that memory has, one that only the disk has, one that was never there.
+    for id in [299, 3, 301] {
+        history.amend(&changed(id));
+    }
+    assert_eq!(history.last_of("even").map(|r| r.id), Some(300));
+    drop(history);
+    let history = History::open(folder.path(), 1000);
+    for id in [299, 3, 301] {
+        assert_eq!(history.get(id), Some(changed(id)));
+    }
+    assert_eq!((history.status().stored, history.last_id()), (301, 301));
+}
+
+#[test]
+fn an_update_that_ends_after_a_later_one_is_written_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = History::open(folder.path(), 100);
+    history.add(&receipt(2, "vol1", Outcome::Done));
+    history.add(&receipt(1, "vol0", Outcome::Done));
+    drop(history);
+    assert_eq!(ids(&History::open(folder.path(), 100).list(&Filter::default())), [1, 2]);
+}

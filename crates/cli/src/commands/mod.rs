@@ -2,6 +2,7 @@
 
 pub(crate) mod device;
 pub(crate) mod driver;
+mod probation;
 pub(crate) mod receipt;
 mod serve;
 mod test;

@@ -56,6 +56,10 @@ fn configuration(serve: Serve, socket: PathBuf) -> Result<Config, Failure> {
     config.trusted_keys = serve.trusted_keys.or(config.trusted_keys);
     config.require_signed |= serve.require_signed;
     config.modules.splice(0..0, serve.modules);
+    config.watch.folders.extend(serve.watch);
+    if let Some(policy) = serve.auto_update {
+        config.watch.default.policy = policy;
+    }
     config.control.socket = serve.control.or(config.control.socket).or(Some(socket));
     Ok(config)
 }

@@ -1,46 +1,86 @@
-use super::module_argument;
+use super::{module_argument, probation};
 use crate::args::{IfBusyArg, ModeArg, Update};
 use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 use crate::output;
+use serde::Serialize;
 use std::collections::BTreeMap;
-use steadfast_api::{IfBusy, Mode, Outcome, Receipt, UpdateRequest};
+use steadfast_api::{IfBusy, Mode, Outcome, Receipt, RevertRequest, UpdateRequest};
 
 /// `steadfast update`: asks for it, prints the receipt, and says by its exit code how it went.
 pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exit, Failure> {
-    let request = UpdateRequest {
-        mode: update.mode.map(|mode| match mode {
-            ModeArg::Adopt => Mode::Adopt,
-            ModeArg::Split => Mode::Split,
-            ModeArg::Drain => Mode::Drain,
-        }),
-        deadline_ms: update.deadline.as_millis() as u64,
-        if_busy: match update.if_busy {
-            IfBusyArg::Wait => IfBusy::Wait,
-            IfBusyArg::Fail => IfBusy::Fail,
-        },
-        allow_older: update.allow_older,
-        allow_other: update.allow_other,
-        params: params(update)?,
-        ..UpdateRequest::new(module_argument(&update.module)?)
-    };
-    let path = format!("/devices/{}/update", segment(&update.device));
-    let receipt: Receipt = client.post(&path, &request)?;
-    if json {
+    let device = &update.device;
+    let path = |verb: &str| format!("/devices/{}/{verb}", segment(device));
+    match &update.module {
+        Some(module) => {
+            let request = UpdateRequest {
+                mode: mode(update),
+                deadline_ms: update.deadline.as_millis() as u64,
+                if_busy: if_busy(update),
+                allow_older: update.allow_older,
+                allow_other: update.allow_other,
+                params: params(update)?,
+                probation: probation::request(update),
+                end_probation: update.end_probation,
+                ..UpdateRequest::new(module_argument(module)?)
+            };
+            ask(client, device, &path("update"), &request, json)
+        }
+        // The command line has one or the other.
+        None => {
+            let request = RevertRequest {
+                mode: mode(update),
+                deadline_ms: update.deadline.as_millis() as u64,
+                if_busy: if_busy(update),
+                probation: probation::request(update),
+            };
+            ask(client, device, &path("revert"), &request, json)
+        }
+    }
+}
+
+fn ask(
+    client: &Client,
+    device: &str,
+    path: &str,
+    request: &impl Serialize,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let receipt: Receipt = client.post(path, request)?;
+    let on_probation = receipt.probation.is_some() && receipt.outcome == Outcome::Done;
+    if json && !on_probation {
         output::json(&receipt)?;
-    } else {
-        output::print(&output::receipt::text(&update.device, &receipt))?;
+    } else if !json {
+        output::print(&output::receipt::text(device, &receipt))?;
+    }
+    if on_probation {
+        return probation::wait(client, device, receipt, json);
     }
     if receipt.outcome == Outcome::Done {
         return Ok(Exit::Done);
     }
     // The receipt went to standard output; what went wrong belongs to standard error as well.
-    let sentence = output::receipt::sentence(&update.device, &receipt);
+    let sentence = output::receipt::sentence(device, &receipt);
     Err(Failure {
         exit: receipt.outcome.into(),
         message: format!("{sentence}: {}", receipt.reason),
-        hint: hint(&receipt),
+        hint: hint(device, &receipt),
     })
+}
+
+fn mode(update: &Update) -> Option<Mode> {
+    update.mode.map(|mode| match mode {
+        ModeArg::Adopt => Mode::Adopt,
+        ModeArg::Split => Mode::Split,
+        ModeArg::Drain => Mode::Drain,
+    })
+}
+
+fn if_busy(update: &Update) -> IfBusy {
+    match update.if_busy {
+        IfBusyArg::Wait => IfBusy::Wait,
+        IfBusyArg::Fail => IfBusy::Fail,
+    }
 }
 
 /// The parameters that change; one named twice is a mistake of which none of the two is meant.
@@ -59,12 +99,18 @@ fn params(update: &Update) -> Result<BTreeMap<String, Option<String>>, Failure> 
     Ok(params)
 }
 
-fn hint(receipt: &Receipt) -> String {
-    let text = match receipt.outcome {
-        Outcome::Busy => "try again, or let it wait with --if-busy wait --deadline 45s",
-        Outcome::Refused if receipt.reason.contains("older") => "--allow-older goes to an older version",
-        Outcome::Stranded => "`steadfast update` to a module that works lets the held requests go on",
-        _ => "",
-    };
-    text.to_owned()
+fn hint(device: &str, receipt: &Receipt) -> String {
+    match receipt.outcome {
+        Outcome::Busy if receipt.reason.contains("on probation") => format!(
+            "wait for it, or go back with `steadfast update --revert {device}`; --end-probation ends it"
+        ),
+        Outcome::Busy => "try again, or let it wait with --if-busy wait --deadline 45s".to_owned(),
+        Outcome::Refused if receipt.reason.contains("older") => {
+            "--allow-older goes to an older version".to_owned()
+        }
+        Outcome::Stranded => {
+            "`steadfast update` to a module that works lets the held requests go on".to_owned()
+        }
+        _ => String::new(),
+    }
 }

@@ -21,7 +21,7 @@ pub(crate) fn list(devices: &[Device]) -> String {
         table.row([
             device.name.clone(),
             units::bytes(device.size),
-            driver(device),
+            format!("{}{}", driver(device), note(device)),
             device.state.name().to_owned(),
             device.generation.to_string(),
             units::count(device.requests),
@@ -89,6 +89,9 @@ pub(crate) fn show(device: &Device) -> String {
     for (name, count) in device.entered.iter().filter(|(_, count)| **count > 0) {
         fact("entered", format!("{name} {}", units::count(*count)));
     }
+    for (name, value) in super::probation::of_device(device) {
+        fact(name, value);
+    }
     if let Some(last) = &device.last_receipt {
         fact("last update", receipt::sentence(&device.name, last));
     }
@@ -126,6 +129,16 @@ pub(crate) fn changed(device: &str, report: &ParamsReport) -> String {
 /// The driver and its version.
 pub(crate) fn driver(device: &Device) -> String {
     device.driver.as_ref().map_or("none".to_owned(), |d| format!("{} {}", d.driver, d.version))
+}
+
+/// What is to be known of a driver at a glance.
+fn note(device: &Device) -> String {
+    match (&device.probation, &device.available) {
+        (Some(_), _) => " (on probation)".to_owned(),
+        (None, Some(newer)) if newer.not_taken.is_empty() => format!(" ({} available)", newer.module.version),
+        (None, Some(newer)) => format!(" ({} not taken)", newer.module.version),
+        (None, None) => String::new(),
+    }
 }
 
 fn short(hash: &str) -> &str {
@@ -188,6 +201,8 @@ pub(crate) mod tests {
                     ..Param::default()
                 },
             ],
+            probation: None,
+            available: None,
             last_receipt: Some(receipt),
         }
     }

@@ -3,6 +3,7 @@
 pub(crate) mod device;
 pub(crate) mod driver;
 pub(crate) mod history;
+pub(crate) mod probation;
 pub(crate) mod receipt;
 mod table;
 mod terminal;

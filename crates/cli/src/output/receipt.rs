@@ -40,6 +40,9 @@ pub(crate) fn facts(device: &str, receipt: &Receipt) -> String {
     };
     fact("pause", pause);
     fact("unload", unload(receipt));
+    for (name, value) in receipt.probation.iter().flat_map(super::probation::facts) {
+        fact(name, value);
+    }
     text
 }
 

@@ -1,6 +1,8 @@
 //! The TOML form. The document is walked by hand, so that every error can name the line, the value
 //! and what is allowed, and so that all of them are reported at once.
 
+mod watch;
+
 use super::{
     Config, ConfigError, ConfigErrors, DeviceConfig, HISTORY, MAX_QUEUES, MAX_TRANSFER, Place, SLOTS,
     check_device_name,
@@ -27,11 +29,12 @@ const TOP: &[&str] = &[
     "busy_poll",
     "control",
     "nbd",
+    "watch",
     "device",
 ];
 const CONTROL: &[&str] = &["socket", "mode", "admins"];
 const NBD: &[&str] = &["listen"];
-const DEVICE: &[&str] = &["driver", "target", "queues", "params"];
+const DEVICE: &[&str] = &["driver", "target", "queues", "params", "auto_update"];
 
 pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigErrors> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
@@ -89,6 +92,9 @@ impl Reader<'_> {
                     None
                 }
             });
+        }
+        if let Some(watch) = self.table(table, "watch", "watch") {
+            config.watch = self.watch(watch);
         }
         if let Some(devices) = self.table(table, "device", "device") {
             config.devices = self.devices(devices);
@@ -165,6 +171,7 @@ impl Reader<'_> {
                 }
             }
         }
+        let auto_update = self.auto_update(table, &format!("{prefix}.auto_update"));
         let (driver, _) = driver?;
         if driver.is_empty() {
             self.fail(span, format!("{prefix}.driver: it is empty"));
@@ -176,6 +183,7 @@ impl Reader<'_> {
             target: target.map(|(text, _)| text),
             queues: queues.map(|n| n as usize),
             params,
+            auto_update,
             place: self.place(&span),
             base: self.base.clone(),
         })

@@ -4,10 +4,12 @@ mod error;
 mod file;
 mod quick;
 mod units;
+mod watch;
 
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use quick::parse_device;
 pub use units::parse_duration;
+pub use watch::{AutoConfig, WatchConfig, parse_latency_bound, parse_share};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,6 +51,8 @@ pub struct Config {
     pub control: Control,
     /// Where the NBD server listens.
     pub nbd: Vec<ListenAddr>,
+    /// Watched folders.
+    pub watch: WatchConfig,
     /// Devices, in the order in which they were written.
     pub devices: Vec<DeviceConfig>,
 }
@@ -65,7 +69,7 @@ pub struct Control {
 }
 
 /// A device to bring up: one port with one driver.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DeviceConfig {
     /// Name of the port, and of its device.
     pub name: String,
@@ -77,6 +81,8 @@ pub struct DeviceConfig {
     pub queues: Option<usize>,
     /// Parameters.
     pub params: BTreeMap<String, String>,
+    /// What it does about newer modules in a watched folder.
+    pub auto_update: Option<AutoConfig>,
     /// Where this was said.
     pub place: Place,
     /// Folder that relative paths start from.

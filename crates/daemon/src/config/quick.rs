@@ -25,6 +25,7 @@ pub fn parse_device(text: &str) -> Result<DeviceConfig, ConfigError> {
         target: target.filter(|t| !t.is_empty()).map(str::to_owned),
         queues: None,
         params: BTreeMap::new(),
+        auto_update: None,
         place: place(),
         base: env::current_dir().unwrap_or_default(),
     };

@@ -4,6 +4,7 @@ mod events;
 mod peer;
 mod receipts;
 mod reply;
+mod revert;
 mod routes;
 
 use crate::app::App;

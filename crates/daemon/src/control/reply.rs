@@ -41,7 +41,7 @@ impl From<QueryRejection> for Failed {
 /// Runs `work`, which may block, beside the control API's own thread.
 pub(crate) async fn blocking<T: Send + 'static>(
     control: &Control,
-    work: impl FnOnce(&App) -> T + Send + 'static,
+    work: impl FnOnce(&Arc<App>) -> T + Send + 'static,
 ) -> Result<T, Failed> {
     let app = Arc::clone(&control.app);
     task::spawn_blocking(move || work(&app)).await.map_err(|e| {

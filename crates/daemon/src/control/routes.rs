@@ -4,7 +4,7 @@
 
 use super::peer::Admin;
 use super::reply::{Failed, blocking, update_status};
-use super::{Control, events, receipts};
+use super::{Control, events, receipts, revert};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -34,6 +34,7 @@ pub(super) fn router() -> Router<Control> {
         .routes(routes!(devices))
         .routes(routes!(device))
         .routes(routes!(update))
+        .routes(routes!(revert::revert))
         .routes(routes!(params))
         .routes(routes!(receipts::list))
         .routes(routes!(receipts::one))

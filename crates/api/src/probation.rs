@@ -1,0 +1,73 @@
+use crate::{IfBusy, Mode, ProbationReport, Release, schema};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Asks that a driver be watched after an update, and the one before put back if it is worse. Bounds
+/// that are missing take the daemon's: 0.1 % more errors than before, three times the latency.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProbationRequest {
+    /// How long, milliseconds; at least 100.
+    pub duration_ms: u64,
+    /// Largest share of requests that may fail, 0 to 1, whatever it was before.
+    #[serde(default)]
+    pub max_error_rate: Option<f64>,
+    /// How many times the latency before is allowed, more than 1: mean, and 99 of 100 requests.
+    #[serde(default)]
+    pub max_latency_factor: Option<f64>,
+    /// How long 99 of 100 requests may take, nanoseconds, whatever it was before.
+    #[serde(default)]
+    pub max_latency_ns: Option<u64>,
+}
+
+impl ProbationRequest {
+    /// A probation with the daemon's bounds.
+    pub fn new(duration_ms: u64) -> ProbationRequest {
+        ProbationRequest { duration_ms, max_error_rate: None, max_latency_factor: None, max_latency_ns: None }
+    }
+}
+
+/// Asks for the module that ran before the one that runs now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevertRequest {
+    /// How requests in flight are treated; the least disruptive that both drivers can do when
+    /// missing.
+    #[serde(default)]
+    #[schema(value_type = Option<schema::Mode>)]
+    pub mode: Option<Mode>,
+    /// How long the update may wait for requests in flight, milliseconds.
+    #[serde(default = "crate::update::default_deadline_ms")]
+    pub deadline_ms: u64,
+    /// What to do when requests are in flight that must be drained.
+    #[serde(default)]
+    pub if_busy: IfBusy,
+    /// Watch the driver afterwards.
+    #[serde(default)]
+    pub probation: Option<ProbationRequest>,
+}
+
+impl Default for RevertRequest {
+    fn default() -> RevertRequest {
+        let deadline_ms = crate::update::default_deadline_ms();
+        RevertRequest { mode: None, deadline_ms, if_busy: IfBusy::default(), probation: None }
+    }
+}
+
+/// A probation that runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Probation {
+    /// The receipt of the update that it follows.
+    pub receipt: u64,
+    /// The driver on probation.
+    #[schema(value_type = schema::Release)]
+    pub driver: Release,
+    /// The driver that is put back if it is worse.
+    #[schema(value_type = schema::Release)]
+    pub before: Release,
+    /// Time that is left, milliseconds.
+    pub left_ms: u64,
+    /// What has been seen so far.
+    #[schema(value_type = schema::ProbationReport)]
+    pub report: ProbationReport,
+}

@@ -1,0 +1,38 @@
+//! Going back.
+
+#![allow(unused_qualifications, reason = "what utoipa makes of a description is qualified")]
+
+use super::Control;
+use super::peer::Admin;
+use super::reply::{Failed, blocking, update_status};
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use steadfast_api::{Problem, ProblemKind, RevertRequest, schema};
+
+/// Goes back to the module that ran before the one that runs now. It is an update like any other; a
+/// probation that runs ends. Asked for once more, it goes forward again.
+#[utoipa::path(post, path = "/v1/devices/{name}/revert", params(("name" = String, description = "Device")),
+    request_body = RevertRequest,
+    responses(
+        (status = 200, description = "Done", body = schema::Receipt),
+        (status = 409, description = "Busy, nothing was touched", body = schema::Receipt),
+        (status = 422, description = "Refused, nothing to go back to, or rolled back", body = schema::Receipt),
+        (status = 500, description = "Stranded, neither driver works", body = schema::Receipt),
+        (status = 403, description = "The peer may not change things", body = Problem),
+        (status = 404, description = "No such device", body = Problem),
+    ))]
+pub(super) async fn revert(
+    State(control): State<Control>,
+    _admin: Admin,
+    Path(name): Path<String>,
+    request: Result<Json<RevertRequest>, JsonRejection>,
+) -> Result<Response, Failed> {
+    let Json(request) = request?;
+    if *control.stop.borrow() {
+        return Err(Failed(Problem::new(ProblemKind::Stopping, "the daemon stops")));
+    }
+    let receipt = blocking(&control, move |app| app.revert(&name, &request)).await??;
+    Ok((update_status(&receipt), Json(receipt)).into_response())
+}

@@ -1,0 +1,241 @@
+//! Updates, whoever asks for them: a person, a probation, a watched folder.
+
+use crate::app::App;
+use crate::probation::{self, Begin, Probations, Watch};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use steadfast_api::{
+    IfBusy, Outcome, ProbationOutcome, ProbationReport, Problem, Receipt, Release, RevertRequest,
+    UpdateRequest,
+};
+use steadfast_history::Filter;
+use steadfast_runtime::UpdateOptions;
+use steadfast_shell::probation::{Probation, Sample, Terms};
+use steadfast_shell::receipt::{Cause, Requester};
+use steadfast_shell::{auto, update};
+
+/// Receipts that are looked through for the module that ran before.
+const LOOK_BACK: usize = 1000;
+
+/// An update, apart from its module.
+pub(crate) struct Work {
+    pub(crate) options: UpdateOptions,
+    /// Watch the driver afterwards.
+    pub(crate) probation: Option<Terms>,
+    /// What a probation that runs is ended with; without, it is in the way.
+    pub(crate) ends_probation: Option<String>,
+}
+
+/// Where the module comes from.
+enum Module<'a> {
+    File(PathBuf),
+    /// A module of the store, by its hash.
+    Stored(&'a str),
+}
+
+impl App {
+    pub(crate) fn update(self: &Arc<App>, name: &str, request: &UpdateRequest) -> Result<Receipt, Problem> {
+        let device = self.device_info(name)?;
+        let path = self.locate(&request.module)?;
+        let options = UpdateOptions {
+            mode: request.mode,
+            deadline: Duration::from_millis(request.deadline_ms),
+            if_busy: if_busy(request.if_busy),
+            allow_older: request.allow_older,
+            allow_other: request.allow_other,
+            params: request.params.clone(),
+            source: request.module.clone(),
+            ..UpdateOptions::default()
+        };
+        let probation = request.probation.as_ref().map(probation::terms).transpose()?;
+        let ends = || format!("an update to {} was asked for", request.module);
+        let work = Work { options, probation, ends_probation: request.end_probation.then(ends) };
+        Ok(self.carry_out(&device.port, &Module::File(path), work))
+    }
+
+    /// Goes back to the module that ran before the one that runs now.
+    pub(crate) fn revert(self: &Arc<App>, name: &str, request: &RevertRequest) -> Result<Receipt, Problem> {
+        let port = self.device_info(name)?.port;
+        let probation = request.probation.as_ref().map(probation::terms).transpose()?;
+        let mut options = UpdateOptions {
+            mode: request.mode,
+            deadline: Duration::from_millis(request.deadline_ms),
+            if_busy: if_busy(request.if_busy),
+            by: Requester { cause: Cause::Revert, who: String::new() },
+            ..UpdateOptions::default()
+        };
+        let receipts = self.receipts.list(&Filter {
+            port: Some(port.clone()),
+            limit: Some(LOOK_BACK),
+            ..Filter::default()
+        });
+        let running = self.engine.port(&port).and_then(|port| port.driver);
+        let running = running.map_or(String::new(), |release| release.hash);
+        let Some(before) = auto::before(receipts.iter().rev(), &running).cloned() else {
+            let why = format!(
+                "port {port}: nothing to go back to: no other module has served it, as far as the receipts tell"
+            );
+            return Ok(self.turn_away(&port, Outcome::Refused, why, &options));
+        };
+        let undo = undo(&receipts, &running);
+        self.allow_back(&port, &before, undo, &mut options);
+        let ends = Some("somebody went back".to_owned());
+        let work = Work { options, probation, ends_probation: ends };
+        Ok(self.carry_out(&port, &Module::Stored(&before.hash), work))
+    }
+
+    /// The driver on probation is worse than the one before.
+    pub(crate) fn go_back_from(self: &Arc<App>, watch: &Watch, report: &ProbationReport) -> Receipt {
+        let by = Requester { cause: Cause::Probation, who: String::new() };
+        let mut options = UpdateOptions { by, ..UpdateOptions::default() };
+        self.allow_back(&watch.port, &watch.before, watch.undo.clone(), &mut options);
+        let report = ProbationReport { of_receipt: Some(watch.receipt), ..report.clone() };
+        let module = Module::Stored(&watch.before.hash);
+        self.counted(&watch.port, &module, &options, |receipt| receipt.probation = Some(report))
+    }
+
+    /// An update to a module of the store.
+    pub(crate) fn update_stored(self: &Arc<App>, port: &str, hash: &str, work: Work) -> Receipt {
+        self.carry_out(port, &Module::Stored(hash), work)
+    }
+
+    /// Going back is asked for, so what is older, of another name or has been here before is all right.
+    /// Parameters become what they were; those that the older driver does not know are left out.
+    fn allow_back(
+        &self,
+        port: &str,
+        to: &Release,
+        undo: Vec<(String, Option<String>)>,
+        options: &mut UpdateOptions,
+    ) {
+        options.allow_older = true;
+        options.allow_again = true;
+        options.allow_skip = true;
+        options.allow_other =
+            self.engine.port(port).and_then(|p| p.driver).is_some_and(|now| now.driver != to.driver);
+        options.source = format!("{} {}", to.driver, to.version);
+        options.params = undo.into_iter().collect();
+        let (Ok(staged), Some(info)) = (self.store.get(&to.hash), self.engine.port(port)) else { return };
+        let known = |name: &String| staged.manifest.params.iter().any(|spec| spec.name == *name);
+        for name in info.params.keys().filter(|name| !known(name)) {
+            options.params.insert(name.clone(), None);
+        }
+        options.params.retain(|name, value| value.is_none() || known(name));
+    }
+
+    fn carry_out(self: &Arc<App>, port: &str, module: &Module<'_>, work: Work) -> Receipt {
+        let Work { options, probation, ends_probation } = work;
+        if let Err(why) = self.probations.make_way(port, ends_probation.as_deref()) {
+            return self.turn_away(port, Outcome::Busy, why, &options);
+        }
+        let begin = probation.and_then(|terms| {
+            let now = self.sample(port)?;
+            Some((terms, self.baselines.until(port, &now)))
+        });
+        let mut machine = None;
+        let receipt = self.counted(port, module, &options, |receipt| {
+            machine = begin.filter(|_| receipt.outcome == Outcome::Done).and_then(|(terms, baseline)| {
+                Some((terms, Probation::new(terms, baseline, self.sample(port)?)))
+            });
+            receipt.probation =
+                machine.as_ref().map(|(_, machine)| machine.report(ProbationOutcome::Running, String::new()));
+        });
+        if let (Some((terms, machine)), Some(driver)) = (machine, receipt.to.clone()) {
+            let watch = Watch::new(Begin {
+                receipt: receipt.id,
+                port: port.to_owned(),
+                driver,
+                before: receipt.from.clone(),
+                undo: receipt.params_before.clone().into_iter().collect(),
+                length_ns: terms.length_ns,
+                interval_ns: terms.interval_ns(),
+                report: receipt.probation.clone().unwrap_or_default(),
+            });
+            Probations::begin(self, Arc::new(watch), machine);
+        }
+        receipt
+    }
+
+    /// Carries an update out and keeps its receipt, to which `finish` may add.
+    fn counted(
+        &self,
+        port: &str,
+        module: &Module<'_>,
+        options: &UpdateOptions,
+        finish: impl FnOnce(&mut Receipt),
+    ) -> Receipt {
+        self.updates.fetch_add(1, Ordering::Relaxed);
+        let given = self.engine.port(port).map(|port| port.params).unwrap_or_default();
+        let mut receipt = match module {
+            Module::File(path) => self.engine.update_file(port, &self.store, path, options),
+            Module::Stored(hash) => self.engine.update_stored(port, &self.store, hash, options),
+        };
+        if receipt.outcome == Outcome::Done {
+            let before = options.params.keys().map(|name| (name.clone(), given.get(name).cloned()));
+            receipt.params_before = before.collect();
+            if let Some(sample) = self.sample(port) {
+                self.baselines.restart(port, sample);
+            }
+        }
+        finish(&mut receipt);
+        self.keep(&receipt);
+        self.updates.fetch_sub(1, Ordering::Relaxed);
+        receipt
+    }
+
+    /// The receipt of an update that does not even begin.
+    fn turn_away(&self, port: &str, outcome: Outcome, why: String, options: &UpdateOptions) -> Receipt {
+        let receipt = self.engine.turn_away(port, outcome, why, options);
+        self.keep(&receipt);
+        receipt
+    }
+
+    fn keep(&self, receipt: &Receipt) {
+        tracing::info!(
+            port = receipt.port,
+            cause = receipt.by.cause.name(),
+            outcome = ?receipt.outcome,
+            reason = receipt.reason,
+            pause_us = receipt.pause_ns / 1000,
+            "update {} to {}",
+            receipt.id,
+            receipt.source
+        );
+        self.receipts.add(receipt.clone());
+    }
+
+    /// A port's counters as they are now; `None` where there is no such port.
+    pub(crate) fn sample(&self, port: &str) -> Option<Sample> {
+        let metrics = self.engine.metrics(port)?;
+        let faults = self.engine.port(port)?.driver_faults;
+        Some(Sample {
+            at_ns: self.started.elapsed().as_nanos() as u64,
+            requests: metrics.requests,
+            errors: metrics.errors,
+            faults,
+            latency: metrics.latency,
+            oldest_ns: metrics.oldest_ns,
+            responsive: metrics.silent_queues == 0,
+        })
+    }
+}
+
+/// What undoes the parameters that changed when the running module came.
+fn undo(receipts: &[Receipt], running: &str) -> Vec<(String, Option<String>)> {
+    let came = |receipt: &&Receipt| {
+        receipt.outcome == Outcome::Done
+            && receipt.to.as_ref().is_some_and(|to| to.hash == running)
+            && receipt.from.hash != running
+    };
+    let params = receipts.iter().rev().find(came).map(|receipt| receipt.params_before.clone());
+    params.unwrap_or_default().into_iter().collect()
+}
+
+fn if_busy(asked: IfBusy) -> update::IfBusy {
+    match asked {
+        IfBusy::Wait => update::IfBusy::Wait,
+        IfBusy::Fail => update::IfBusy::Fail,
+    }
+}
