@@ -39,7 +39,7 @@ impl Entry {
 }
 
 /// Counts for one port on one queue.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Gate {
     open: bool,
     inside: [u32; Entry::ALL.len()],

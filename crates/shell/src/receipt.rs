@@ -96,7 +96,7 @@ pub enum Outcome {
 }
 
 /// Time spent in one phase.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PhaseTime {
     /// Which phase.
     pub phase: Phase,

@@ -54,7 +54,47 @@ pub struct Rendezvous {
     unreleased: AtomicU32,
 }
 
+/// How far a meeting has come: for models, which go on from one state in many ways.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Snapshot {
+    /// The state machine.
+    pub update: Update,
+    /// The verdict.
+    pub verdict: Verdict,
+    begun: bool,
+    given_up: bool,
+    unheld: u32,
+    unsettled: u32,
+    unreleased: u32,
+}
+
 impl Rendezvous {
+    /// The state of a meeting that nobody takes part in just now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            update: self.update().clone(),
+            verdict: self.verdict(),
+            begun: self.begun.load(Ordering::Acquire),
+            given_up: self.given_up(),
+            unheld: self.unheld.load(Ordering::Acquire),
+            unsettled: self.unsettled.load(Ordering::Acquire),
+            unreleased: self.unreleased.load(Ordering::Acquire),
+        }
+    }
+
+    /// A meeting that goes on from there.
+    pub fn resume(from: Snapshot) -> Rendezvous {
+        Rendezvous {
+            update: Mutex::new(from.update),
+            verdict: AtomicU8::new(from.verdict as u8),
+            begun: AtomicBool::new(from.begun),
+            given_up: AtomicBool::new(from.given_up),
+            unheld: AtomicU32::new(from.unheld),
+            unsettled: AtomicU32::new(from.unsettled),
+            unreleased: AtomicU32::new(from.unreleased),
+        }
+    }
+
     /// A meeting of `queues` queues, for an update whose next action is `StartUpdate`.
     pub fn new(update: Update, queues: u32) -> Rendezvous {
         Rendezvous {

@@ -18,7 +18,7 @@ pub struct Tag(pub u32);
 const NONE: u32 = u32::MAX;
 
 /// Who owns a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// Nobody.
     Free,
@@ -32,7 +32,7 @@ pub enum Owner {
     Done,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Slot {
     owner: Owner,
     next: u32,
@@ -40,7 +40,7 @@ struct Slot {
 }
 
 /// The table.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Slots {
     /// Those used so far; there is room for all.
     slots: Vec<Slot>,

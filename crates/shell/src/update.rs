@@ -72,7 +72,7 @@ pub enum Input {
 }
 
 /// What is done when the port has requests in flight that must be drained.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum IfBusy {
     /// Wait for them, under the deadline.
     #[default]
@@ -82,7 +82,7 @@ pub enum IfBusy {
 }
 
 /// What an update is asked to do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Plan {
     /// Adopt, split or drain.
     pub mode: Mode,
@@ -99,7 +99,7 @@ pub struct Plan {
 }
 
 /// One update.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Update {
     plan: Plan,
     action: Action,
