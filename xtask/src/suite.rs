@@ -9,6 +9,9 @@ use std::process::Command;
 /// Seconds that each fuzz target runs.
 const FUZZ_SECONDS: u32 = 20;
 
+/// Runs of the simulator, with the seeds from 1 on.
+const SIM_RUNS: u64 = 2_000_000;
+
 pub(crate) fn test(args: &[&str]) -> Result<()> {
     let only = match args {
         [] => Vec::new(),
@@ -23,6 +26,8 @@ pub(crate) fn test(args: &[&str]) -> Result<()> {
     steps.step("release-build", || passed(cargo(["build", "--release", "--locked"])));
     steps.step("doc-tests", || passed(cargo(["test", "--workspace", "--doc"])));
     steps.step("fuzz", || fuzz::run_all(FUZZ_SECONDS));
+    steps.step("sim", sim);
+    steps.step("loom", loom);
     steps.step("loop-devices", loop_devices);
     steps.step("tests", tests);
     steps.finish()
@@ -47,6 +52,23 @@ fn clippy() -> Result<Outcome> {
         "-D",
         "warnings",
     ]))
+}
+
+/// Updates under modelled load, with a fault in every phase: everything that can happen must happen in these
+/// runs. The seeds are the same each time, so that what fails here fails again.
+fn sim() -> Result<Outcome> {
+    let runs = SIM_RUNS.to_string();
+    let program = ["run", "--release", "--locked", "--package", "steadfast-sim", "--"];
+    passed(cargo(program.into_iter().chain(["--runs", runs.as_str(), "--coverage"])))
+}
+
+/// Every interleaving of the threads that meet in an update. The atomics are loom's in this build, which
+/// has a folder of its own.
+fn loom() -> Result<Outcome> {
+    let mut command =
+        cargo(["test", "--release", "--locked", "--package", "steadfast-shell", "--test", "loom"]);
+    command.arg("--target-dir").arg(crate::target().join("loom")).env("RUSTFLAGS", "--cfg loom");
+    passed(command)
 }
 
 /// Unit tests, and the tests of the whole in `tests/`, which run the release build.
