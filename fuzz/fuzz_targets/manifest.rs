@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use steadfast_shell::check::{CheckInput, Limits, Policy, Side, check, choose_mode};
+use steadfast_shell::check::{CheckInput, Limits, Policy, PortSide, Side, check, choose_mode};
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::resolve;
 
@@ -35,6 +35,8 @@ fuzz_target!(|section: &[u8]| {
         limits: Limits::NONE,
         properties: &properties,
         hardware: None,
+        port: PortSide::default(),
+        signature: None,
         policy: Policy::default(),
     });
     assert!(

@@ -59,6 +59,16 @@ pub struct CheckRequest {
     /// A driver of another name is all right.
     #[serde(default)]
     pub allow_other: bool,
+    /// Releases may be skipped that the module wants to come from, where the state can be handed on.
+    #[serde(default)]
+    pub allow_skip: bool,
+    /// The driver may be replaced again although policy allows it once per start.
+    #[serde(default)]
+    pub allow_again: bool,
+    /// How requests in flight would be to be treated; the least disruptive way when missing.
+    #[serde(default)]
+    #[schema(value_type = Option<schema::Mode>)]
+    pub mode: Option<Mode>,
 }
 
 /// What a check found.

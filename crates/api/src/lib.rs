@@ -41,7 +41,9 @@ pub use problem::{Problem, ProblemKind};
 pub use socket::default_socket;
 pub use steadfast_shell::auto::AutoUpdate;
 pub use steadfast_shell::probation::{Limits, Observed, ProbationOutcome, ProbationReport};
-pub use steadfast_shell::receipt::{Mode, Outcome, Phase, PhaseTime, Receipt, Release, Unload};
+pub use steadfast_shell::receipt::{
+    Cause, Mode, Outcome, Phase, PhaseTime, Receipt, Release, Requester, Unload,
+};
 pub use update::{IfBusy, UpdateRequest};
 
 /// What every path of this version begins with.

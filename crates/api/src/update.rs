@@ -26,6 +26,12 @@ pub struct UpdateRequest {
     /// A driver of another name is all right, although the state of the running one is lost with it.
     #[serde(default)]
     pub allow_other: bool,
+    /// Releases may be skipped that the module wants to come from, where the state can be handed on.
+    #[serde(default)]
+    pub allow_skip: bool,
+    /// The driver may be replaced again although policy allows it once per start.
+    #[serde(default)]
+    pub allow_again: bool,
     /// Parameters that change together with the driver, and only if it comes to serve; `null` makes one
     /// undefined.
     #[serde(default)]
@@ -53,6 +59,8 @@ impl UpdateRequest {
             if_busy: IfBusy::default(),
             allow_older: false,
             allow_other: false,
+            allow_skip: false,
+            allow_again: false,
             params: BTreeMap::new(),
             probation: None,
             end_probation: false,

@@ -94,6 +94,9 @@ pub(crate) struct Serve {
     /// Take only modules that a trusted key has signed
     #[arg(long)]
     pub(crate) require_signed: bool,
+    /// A port's driver may be replaced once until the daemon starts again (see --allow-again)
+    #[arg(long)]
+    pub(crate) once_per_start: bool,
     /// Folder to search for driver modules first; repeatable
     #[arg(long, value_name = "DIR")]
     pub(crate) modules: Vec<PathBuf>,
@@ -212,24 +215,51 @@ pub(crate) enum DriverCommand {
         #[arg(long, value_name = "DIR")]
         modules: Vec<PathBuf>,
     },
-    /// Check a module, by itself or as the replacement of a device's driver; nothing is changed
-    Check {
-        /// Path of a module, or a driver name such as file or file@1.1.0
-        module: String,
-        /// Device whose driver it would replace
-        #[arg(long)]
-        device: Option<String>,
-        /// An older version is all right
-        #[arg(long)]
-        allow_older: bool,
-        /// A driver of another name is all right
-        #[arg(long)]
-        allow_other: bool,
-    },
+    /// Check a module as the replacement of a device's driver, or by itself; nothing is changed. Exits
+    /// with 6 when something speaks against it
+    Check(DriverCheck),
     /// Put a module through the conformance suite; exits with 6 when it does not pass
     Test(DriverTest),
     /// Begin a driver: writes a small, complete project that builds
     New(DriverNew),
+}
+
+/// `steadfast driver check`
+#[derive(Args, Debug)]
+pub(crate) struct DriverCheck {
+    /// The device, and the module: a path, or a driver name such as file or file@1.1.0. Without a device
+    /// the module is checked by itself
+    #[arg(value_name = "[DEVICE] MODULE", required = true, num_args = 1..=2)]
+    pub(crate) what: Vec<String>,
+    /// The device, said in another way
+    #[arg(long, hide = true)]
+    pub(crate) device: Option<String>,
+    /// What would be done with requests in flight
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<ModeArg>,
+    /// What is allowed beyond the ordinary
+    #[command(flatten)]
+    pub(crate) allow: Allow,
+    /// For a module by itself: folder of public keys (*.pub) whose signatures are trusted
+    #[arg(long, value_name = "DIR")]
+    pub(crate) trusted_keys: Option<PathBuf>,
+}
+
+/// What an operator allows beyond the ordinary.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Allow {
+    /// Go to an older version
+    #[arg(long)]
+    pub(crate) allow_older: bool,
+    /// Go to a driver of another name, and lose the state of the running one
+    #[arg(long)]
+    pub(crate) allow_other: bool,
+    /// Skip releases that the module wants to come from, where the state can be handed on
+    #[arg(long)]
+    pub(crate) allow_skip: bool,
+    /// Replace the driver again although policy allows it once per start
+    #[arg(long)]
+    pub(crate) allow_again: bool,
 }
 
 /// `steadfast driver test`
@@ -270,7 +300,7 @@ pub(crate) struct Update {
     #[arg(required_unless_present = "revert")]
     pub(crate) module: Option<String>,
     /// Go back to the module that ran before; asked for once more, it goes forward again
-    #[arg(long, conflicts_with_all = ["module", "allow_older", "allow_other", "set", "unset", "end_probation"])]
+    #[arg(long, conflicts_with_all = ["module", "allow_older", "allow_other", "allow_skip", "allow_again", "set", "unset", "end_probation"])]
     pub(crate) revert: bool,
     /// Watch the new driver for so long, and put the one before back if it does worse; exits with 4 then
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -294,12 +324,9 @@ pub(crate) struct Update {
     /// What to do when requests in flight would have to be waited for
     #[arg(long, value_enum, default_value_t = IfBusyArg::Wait)]
     pub(crate) if_busy: IfBusyArg,
-    /// Go to an older version
-    #[arg(long)]
-    pub(crate) allow_older: bool,
-    /// Go to a driver of another name, and lose the state of the running one
-    #[arg(long)]
-    pub(crate) allow_other: bool,
+    /// What is allowed beyond the ordinary
+    #[command(flatten)]
+    pub(crate) allow: Allow,
     /// A parameter that changes together with the driver, and only if it comes to serve; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_param)]
     pub(crate) set: Vec<(String, String)>,

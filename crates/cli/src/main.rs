@@ -49,10 +49,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
             commands::watch(&client()?, device.as_deref(), interval, json)
         }
         Command::Driver(DriverCommand::List { modules }) => commands::driver::list(client, modules, json),
-        Command::Driver(DriverCommand::Check { module, device, allow_older, allow_other }) => {
-            let allow = commands::driver::Allow { older: allow_older, other: allow_other };
-            commands::driver::check(client, &module, device, allow, json)
-        }
+        Command::Driver(DriverCommand::Check(check)) => commands::driver::check(client, check, json),
         Command::Driver(DriverCommand::Test(test)) => commands::test(&test, json),
         Command::Driver(DriverCommand::New(new)) => develop::new(&new),
         Command::Receipt(ReceiptCommand::List { device, outcome, limit }) => {

@@ -152,11 +152,14 @@ impl App {
     pub(crate) fn check(&self, request: &CheckRequest) -> Result<CheckReport, Problem> {
         let device = self.device_info(&request.device)?;
         let path = self.locate(&request.module)?;
-        // Staging copies the module into the store; nothing of it runs.
-        let staged = self.store.stage(&path).map_err(|e| modules::load_problem(&e))?;
+        // Nothing of it runs, and nothing is written.
+        let staged = self.store.examine(&path).map_err(|e| modules::load_problem(&e))?;
         let options = UpdateOptions {
             allow_older: request.allow_older,
             allow_other: request.allow_other,
+            allow_skip: request.allow_skip,
+            allow_again: request.allow_again,
+            mode: request.mode,
             ..UpdateOptions::default()
         };
         let found = self

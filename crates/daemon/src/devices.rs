@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use steadfast_loader::{LoadError, LoadedModule, ModuleStore, StagedModule};
-use steadfast_runtime::{Engine, PortSpec};
+use steadfast_runtime::{Engine, PortRules, PortSpec};
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::{ParamKind, resolve};
 
@@ -87,7 +87,11 @@ fn params(config: &DeviceConfig, manifest: &Manifest) -> Result<BTreeMap<String,
 }
 
 /// Loads the modules and attaches the ports. Ports of one module share one load of it.
-pub(crate) fn attach(engine: &Engine, devices: Vec<Prepared>) -> Result<(), ServeError> {
+pub(crate) fn attach(
+    engine: &Engine,
+    devices: Vec<Prepared>,
+    once_per_start: bool,
+) -> Result<(), ServeError> {
     let mut loaded: BTreeMap<String, Arc<LoadedModule>> = BTreeMap::new();
     for device in devices {
         let Prepared { config, staged, params } = device;
@@ -104,8 +108,12 @@ pub(crate) fn attach(engine: &Engine, devices: Vec<Prepared>) -> Result<(), Serv
                 module
             }
         };
+        let rules = PortRules {
+            hardware: config.hardware.clone(),
+            once_per_start: config.once_per_start.unwrap_or(once_per_start),
+        };
         let spec = PortSpec { name: config.name.clone(), module, params, queues: config.queues };
-        engine.attach(spec).map_err(|e| failed(e.to_string()))?;
+        engine.attach_under(spec, rules).map_err(|e| failed(e.to_string()))?;
     }
     Ok(())
 }

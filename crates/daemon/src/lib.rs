@@ -29,6 +29,7 @@ pub use control_socket::SocketError;
 pub use error::ServeError;
 pub use modules::{ModulePath, check_module, is_module_path};
 pub use serve::{check, serve};
+pub use steadfast_loader::Trust;
 pub use steadfast_nbd::ListenAddr;
 pub use steadfast_shell::probation::LatencyBound;
 

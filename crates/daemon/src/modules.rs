@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 use steadfast_api::{CheckReport, Driver, DriverProblem, Drivers, Problem, ProblemKind};
-use steadfast_loader::{FoundModule, LoadError, LoadErrorKind, ModuleStore, StagedModule};
-use steadfast_shell::check::{CheckInput, Limits, Policy, Side, check, passed};
+use steadfast_loader::{FoundModule, LoadError, LoadErrorKind, ModuleStore, StagedModule, Trust};
+use steadfast_shell::check::{CheckInput, Limits, Policy, PortSide, Side, check, passed};
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::ParamSpec;
 
@@ -112,17 +112,21 @@ pub(crate) fn load_problem(error: &LoadError) -> Problem {
 
 /// Checks a module by itself, in this process: its file, its manifest, and that it can be mapped and
 /// keeps what its manifest says. Nothing of it stays.
-pub fn check_module(modules: &ModulePath, text: &str) -> Result<CheckReport, Problem> {
+pub fn check_module(modules: &ModulePath, text: &str, trust: Trust) -> Result<CheckReport, Problem> {
     let path = modules.locate(text).map_err(|e| load_problem(&e))?;
     let internal = |e: std::io::Error| Problem::new(ProblemKind::Internal, format!("temporary folder: {e}"));
     let folder = tempfile::tempdir().map_err(internal)?;
     let staged = ModuleStore::open(folder.path())
-        .and_then(|store| store.stage(&path))
+        .and_then(|store| store.trusting(trust).stage(&path))
         .map_err(|e| load_problem(&e))?;
     let mut report = report(&staged, None, check(&input(&staged, &BTreeMap::new())));
     // By itself there are no parameters that it could be given.
     report.rows.retain(|row| row.name != "parameters");
     let (ok, detail) = match staged.load() {
+        // The row of the signature says why.
+        Err(_) if !staged.signature.allows() => {
+            (false, "not mapped: its signature does not allow it".to_owned())
+        }
         Ok(module) => (true, format!("mapped, and {}", unloaded(module.unload()))),
         Err(e) => (false, e.to_string()),
     };
@@ -146,6 +150,8 @@ fn input<'a>(staged: &'a StagedModule, properties: &'a BTreeMap<String, String>)
         limits: Limits::NONE,
         properties,
         hardware: None,
+        port: PortSide::default(),
+        signature: Some((&staged.signature, &staged.source)),
         policy: Policy::default(),
     }
 }
@@ -189,7 +195,7 @@ mod tests {
     fn an_unknown_module_is_not_found() {
         let empty = tempfile::tempdir().expect("a folder");
         let modules = ModulePath::only(vec![empty.path().to_owned()]);
-        let problem = check_module(&modules, "nonesuch").expect_err("there is none");
+        let problem = check_module(&modules, "nonesuch", Trust::default()).expect_err("there is none");
         assert_eq!(problem.kind, ProblemKind::NotFound);
         assert!(problem.message.contains("nonesuch"), "{problem}");
     }
@@ -199,7 +205,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("disk.so");
         std::fs::write(&path, "not a module at all").expect("written");
-        let problem = check_module(&ModulePath::only(Vec::new()), path.to_str().expect("UTF-8"));
+        let problem =
+            check_module(&ModulePath::only(Vec::new()), path.to_str().expect("UTF-8"), Trust::default());
         let problem = problem.expect_err("it is text");
         assert_eq!(problem.kind, ProblemKind::BadModule);
         assert!(problem.message.contains("disk.so"), "{problem}");

@@ -36,19 +36,30 @@ enum Module<'a> {
 }
 
 impl App {
-    pub(crate) fn update(self: &Arc<App>, name: &str, request: &UpdateRequest) -> Result<Receipt, Problem> {
+    pub(crate) fn update(
+        self: &Arc<App>,
+        name: &str,
+        request: &UpdateRequest,
+        who: String,
+    ) -> Result<Receipt, Problem> {
         let device = self.device_info(name)?;
-        let path = self.locate(&request.module)?;
         let options = UpdateOptions {
             mode: request.mode,
             deadline: Duration::from_millis(request.deadline_ms),
             if_busy: if_busy(request.if_busy),
             allow_older: request.allow_older,
             allow_other: request.allow_other,
+            allow_skip: request.allow_skip,
+            allow_again: request.allow_again,
+            by: Requester { cause: Cause::Operator, who },
             params: request.params.clone(),
             source: request.module.clone(),
             ..UpdateOptions::default()
         };
+        let path = self.locate(&request.module).inspect_err(|problem| {
+            // There is no receipt to answer with, and it is remembered all the same.
+            self.turn_away(&device.port, Outcome::Refused, problem.message.clone(), &options);
+        })?;
         let probation = request.probation.as_ref().map(probation::terms).transpose()?;
         let ends = || format!("an update to {} was asked for", request.module);
         let work = Work { options, probation, ends_probation: request.end_probation.then(ends) };
@@ -56,14 +67,19 @@ impl App {
     }
 
     /// Goes back to the module that ran before the one that runs now.
-    pub(crate) fn revert(self: &Arc<App>, name: &str, request: &RevertRequest) -> Result<Receipt, Problem> {
+    pub(crate) fn revert(
+        self: &Arc<App>,
+        name: &str,
+        request: &RevertRequest,
+        who: String,
+    ) -> Result<Receipt, Problem> {
         let port = self.device_info(name)?.port;
         let probation = request.probation.as_ref().map(probation::terms).transpose()?;
         let mut options = UpdateOptions {
             mode: request.mode,
             deadline: Duration::from_millis(request.deadline_ms),
             if_busy: if_busy(request.if_busy),
-            by: Requester { cause: Cause::Revert, who: String::new() },
+            by: Requester { cause: Cause::Revert, who },
             ..UpdateOptions::default()
         };
         let receipts = self.receipts.list(&Filter {
@@ -196,6 +212,7 @@ impl App {
         tracing::info!(
             port = receipt.port,
             cause = receipt.by.cause.name(),
+            by = receipt.by.who,
             outcome = ?receipt.outcome,
             reason = receipt.reason,
             pause_us = receipt.pause_ns / 1000,

@@ -365,13 +365,16 @@ fn arena(bytes: u64) -> io::Result<Mapping> {
 /// Asks a module whether it may serve the port's hardware.
 pub(crate) fn probe(module: &LoadedModule, port: &Port) -> Result<(), String> {
     let Some(probe) = module.driver().probe else { return Ok(()) };
-    let what = abi::Probe { size: size_of::<abi::Probe>() as u32, revision: 0, hwid: abi::Str::EMPTY };
-    // SAFETY: the module is loaded, and `what` lives during the call.
+    let hardware = port.hardware();
+    let (hwid, revision) = hardware.as_ref().map_or(("", 0), |known| (&*known.hwid, known.revision));
+    let what = abi::Probe { size: size_of::<abi::Probe>() as u32, revision, hwid: abi::Str::new(hwid) };
+    // SAFETY: the module is loaded, and `what` and the text in it live during the call.
     let result = unsafe { probe(&what) };
     if result >= 0 {
         return Ok(());
     }
     let error = io::Error::from_raw_os_error(result.checked_neg().unwrap_or(libc::EIO));
     let driver = module.release();
-    Err(format!("{} {}: probe for port {}: {error}", driver.driver, driver.version, port.name))
+    let on = if hwid.is_empty() { String::new() } else { format!(" ({hwid} revision {revision})") };
+    Err(format!("{} {}: probe for port {}{on}: {error}", driver.driver, driver.version, port.name))
 }

@@ -33,6 +33,7 @@ mod metrics;
 mod ops;
 mod port;
 mod reactor;
+mod rules;
 mod services;
 mod shadow;
 mod stack;
@@ -49,6 +50,7 @@ pub use live::{ParamChange, ParamReport};
 pub use metrics::{OperationCounts, PortMetrics};
 pub use reactor::Reactor;
 pub use shadow::{Shadow, ShadowInfo};
+pub use rules::{HardwareId, PortRules};
 pub use steadfast_shell::slots::Tag;
 pub use transact::UpdateOptions;
 

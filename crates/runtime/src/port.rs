@@ -9,6 +9,7 @@ use crate::live::Changing;
 use crate::memory::{Mapping, pages};
 use crate::shadow::Trial;
 use crate::stack::WeakEngine;
+use crate::rules::PortRules;
 use crate::turn::Turns;
 use crate::{DeviceInfo, PortId, RegionSummary};
 use std::collections::BTreeMap;
@@ -169,6 +170,7 @@ impl RegionMemory {
 #[derive(Debug, Default)]
 pub(crate) struct PortInner {
     pub(crate) given: BTreeMap<String, String>,
+    pub(crate) rules: PortRules,
     pub(crate) states: Vec<(String, Vec<u8>)>,
     /// By number; a gap is one that only a refused driver had.
     pub(crate) regions: Vec<Option<RegionMemory>>,

@@ -11,6 +11,7 @@ use crate::job::{Handling, Job, Verdict, unix_ms};
 use crate::ops::TIMER_ROOM;
 use crate::port::{PDU_STRIDE, PROMISES, Port};
 use crate::shadow::Shadow;
+use crate::rules::{HardwareId, PortRules};
 use crate::turn::Turn;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use steadfast_loader::{LoadedModule, ModuleStore, StagedModule};
-use steadfast_shell::check::{self, CheckInput, CheckRow, Limits, Policy, Side};
+use steadfast_shell::check::{self, CheckInput, CheckRow, Limits, PendingSide, Policy, PortSide, Side};
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::{self, Value};
 use steadfast_shell::receipt::{Mode, Outcome, Receipt, Requester, Unload};
@@ -82,6 +83,14 @@ impl Engine {
     /// # Errors
     /// `Exists`, `Invalid` (name, parameters), `Driver` (it refused, with its reason).
     pub fn attach(&self, spec: PortSpec) -> Result<(), EngineError> {
+        self.attach_under(spec, PortRules::default())
+    }
+
+    /// The same for a port that rules are given for.
+    ///
+    /// # Errors
+    /// As [`attach`](Engine::attach).
+    pub fn attach_under(&self, spec: PortSpec, rules: PortRules) -> Result<(), EngineError> {
         let name = spec.name.clone();
         if self.find(&name).is_some() {
             return Err(EngineError::new(ErrorKind::Exists, format!("port {name} exists already")));
@@ -89,13 +98,17 @@ impl Engine {
         let given = &spec.params;
         let params = resolve(spec.module.manifest(), given)
             .map_err(|e| EngineError::new(ErrorKind::Invalid, format!("port {name}: {e}")))?;
-        let input = self.check_input(None, &spec.module, given, 0, Policy::default());
+        let candidate = Side { manifest: spec.module.manifest(), hash: spec.module.hash() };
+        let input = CheckInput {
+            hardware: rules.hardware.as_ref().map(HardwareId::side),
+            ..self.check_sides(None, candidate, given)
+        };
         let rows = check::check(&input);
         if !check::passed(&rows) {
             let what = format!("port {name}: {}", check::refusals(&rows));
             return Err(EngineError::new(ErrorKind::Invalid, what));
         }
-        let port = self.make_first(&spec, &params)?;
+        let port = self.make_first(&spec, &params, &rules)?;
         let mut ports = self.inner.ports.write().unwrap_or_else(PoisonError::into_inner);
         if ports.contains_key(&name) {
             drop(ports);
@@ -112,10 +125,12 @@ impl Engine {
         &self,
         spec: &PortSpec,
         params: &BTreeMap<String, Value>,
+        rules: &PortRules,
     ) -> Result<Arc<Port>, EngineError> {
         let mut within: Vec<usize> = (0..self.queues()).collect();
         loop {
             let port = self.make_port(spec, &within)?;
+            lock(&port.inner).rules = rules.clone();
             let Err(e) = self.connect_first(&port, spec.module.clone(), params.clone()) else {
                 return Ok(port);
             };
@@ -138,6 +153,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let failed =
             |what: String| EngineError::new(ErrorKind::Driver, format!("port {}: {what}", port.name));
+        crate::instance::probe(&module, port).map_err(failed)?;
         let instance = new_instance(port, module, params).map_err(failed)?;
         for (index, remote) in port.remotes.iter().enumerate() {
             let (port, ops) = (port.clone(), ops_room(instance.module.manifest(), &port.memory[index]));
@@ -146,6 +162,14 @@ impl Engine {
         if let Err(e) = instance.prepare() {
             instance.release();
             return Err(failed(e));
+        }
+        // Only now is it known what the port has, where nobody said it.
+        if let Some(hardware) = port.hardware() {
+            let row = check::hardware(instance.module.manifest(), hardware.side());
+            if !row.ok {
+                instance.release();
+                return Err(failed(row.detail));
+            }
         }
         let plan = Plan {
             mode: Mode::Drain,
@@ -263,44 +287,51 @@ impl Engine {
         EngineError::new(ErrorKind::NotFound, format!("no device {name} (devices: {known})"))
     }
 
-    fn check_input<'a>(
-        &self,
-        running: Option<Side<'a>>,
-        candidate: &'a LoadedModule,
-        properties: &'a BTreeMap<String, String>,
-        offered_features: u64,
-        policy: Policy,
-    ) -> CheckInput<'a> {
-        let candidate = Side { manifest: candidate.manifest(), hash: candidate.hash() };
-        self.check_sides(running, candidate, properties, offered_features, policy)
-    }
-
     fn check_sides<'a>(
         &self,
         running: Option<Side<'a>>,
         candidate: Side<'a>,
         properties: &'a BTreeMap<String, String>,
-        offered_features: u64,
-        policy: Policy,
     ) -> CheckInput<'a> {
         let reserve = self.inner.config.arena_reserve;
-        let limits = Limits { pdu_bytes: PDU_STRIDE as u32, port_bytes: reserve, queue_bytes: reserve };
-        CheckInput { running, candidate, offered_features, limits, properties, hardware: None, policy }
+        CheckInput {
+            running,
+            candidate,
+            offered_features: 0,
+            limits: Limits { pdu_bytes: PDU_STRIDE as u32, port_bytes: reserve, queue_bytes: reserve },
+            properties,
+            hardware: None,
+            port: PortSide::default(),
+            signature: None,
+            policy: Policy::default(),
+        }
     }
 
     fn check_rows(&self, port: &Port, candidate: &StagedModule, opts: &UpdateOptions) -> Vec<CheckRow> {
         let inner = lock(&port.inner);
-        let running = inner.serving.as_ref();
-        let running = running.map(|i| Side { manifest: i.module.manifest(), hash: i.module.hash() });
+        let serving = inner.serving.as_ref();
+        let running = serving.map(|i| Side { manifest: i.module.manifest(), hash: i.module.hash() });
         // Where nobody serves, what the last driver left must suit the candidate.
         let left = inner.left.as_ref().map(|l| Side { manifest: &l.manifest, hash: &l.release.hash });
-        let running = running.or(left);
-        let relied_on = inner.offers.values().fold(0, |all, o| all | o.relied_on() & PROMISES);
-        let policy =
-            Policy { allow_older: opts.allow_older, allow_other: opts.allow_other, ..Policy::default() };
-        let candidate = Side { manifest: &candidate.manifest, hash: &candidate.hash };
+        let offers = inner.offers.values();
+        let (hardware, devices) = (inner.hardware(), inner.device_sides(&port.name));
         let properties = changed(&inner.given, &opts.params);
-        check::check(&self.check_sides(running, candidate, &properties, relied_on, policy))
+        let side = Side { manifest: &candidate.manifest, hash: &candidate.hash };
+        check::check(&CheckInput {
+            offered_features: offers.fold(0, |all, o| all | o.relied_on() & PROMISES),
+            hardware: hardware.as_ref().map(HardwareId::side),
+            port: PortSide {
+                swaps: inner.swaps,
+                devices: &devices,
+                pending: serving.map(|i| PendingSide {
+                    hands_back: i.module.driver().hand_back.is_some(),
+                    wanted: opts.mode,
+                }),
+            },
+            signature: Some((&candidate.signature, &candidate.source)),
+            policy: policy(&inner.rules, opts),
+            ..self.check_sides(running.or(left), side, &properties)
+        })
     }
 
     /// Every check that an update would make, without touching anything.
@@ -375,6 +406,10 @@ impl Engine {
             receipt.reason = self.not_found(name).to_string();
             return receipt;
         };
+        // Also an update that finds the port busy says what it found there.
+        if let Some(serving) = &lock(&port.inner).serving {
+            receipt.from = serving.module.release();
+        }
         let turn = match self.turn(&port, &format!("update {}", receipt.id)) {
             Ok(turn) => turn,
             Err(e) => {
@@ -534,6 +569,17 @@ impl Engine {
             None => inherit(port, candidate)?,
         };
         Ok((handling, params))
+    }
+}
+
+fn policy(rules: &PortRules, opts: &UpdateOptions) -> Policy {
+    Policy {
+        allow_older: opts.allow_older,
+        allow_other: opts.allow_other,
+        allow_skip: opts.allow_skip,
+        once_per_start: rules.once_per_start,
+        allow_again: opts.allow_again,
+        ..Policy::default()
     }
 }
 

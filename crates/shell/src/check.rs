@@ -6,14 +6,17 @@
 //! checked when it announces them.
 
 mod mode;
+mod port;
 mod rows;
 mod signature;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::Manifest;
+use crate::receipt::Mode;
 pub use mode::{choose_mode, common_state_schema};
 pub use signature::{Signature, Signed};
 
@@ -58,8 +61,50 @@ pub struct Policy {
     pub allow_older: bool,
     /// A driver of another name may take over although no state can be handed on.
     pub allow_other: bool,
+    /// A candidate may skip releases that it wants to come from, where the state can be handed on.
+    pub allow_skip: bool,
+    /// The driver of a port may be replaced once between two starts of the daemon.
+    pub once_per_start: bool,
+    /// It may be replaced again all the same.
+    pub allow_again: bool,
     /// A candidate must say the oldest version that it can update from.
     pub require_min_from: bool,
+}
+
+/// A device of the port, as far as it matters for its next driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceSide {
+    /// Name.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// Smallest unit of a request, bytes.
+    pub block_size: u32,
+    /// Clients that use it.
+    pub clients: u32,
+    /// Bytes of the file or device behind it, when it was opened and now; none where there is not
+    /// exactly one.
+    pub backing: Option<(u64, u64)>,
+}
+
+/// The port, beside its driver and its properties.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PortSide<'a> {
+    /// How often its driver was replaced since the daemon started.
+    pub swaps: u64,
+    /// Its devices.
+    pub devices: &'a [DeviceSide],
+    /// How requests in flight could be treated; none while nobody serves the port.
+    pub pending: Option<PendingSide>,
+}
+
+/// What there is to know of requests in flight, beside the manifests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PendingSide {
+    /// Whether the running driver can hand back requests that it has not begun.
+    pub hands_back: bool,
+    /// How they are to be treated; the least disruptive way when none.
+    pub wanted: Option<Mode>,
 }
 
 /// All that is compared.
@@ -78,6 +123,10 @@ pub struct CheckInput<'a> {
     pub properties: &'a BTreeMap<String, String>,
     /// The hardware; none where the port has none that could be named yet.
     pub hardware: Option<Hardware<'a>>,
+    /// The port; left at its default for a first driver.
+    pub port: PortSide<'a>,
+    /// The candidate's signature, and the file it is about; none where the module is loaded already.
+    pub signature: Option<(&'a Signed, &'a Path)>,
     /// Policy.
     pub policy: Policy,
 }
@@ -97,7 +146,8 @@ pub struct CheckRow {
 pub fn check(input: &CheckInput<'_>) -> Vec<CheckRow> {
     let candidate = input.candidate.manifest;
     let mut rows = vec![rows::abi(candidate)];
-    rows.extend(input.hardware.map(|hardware| rows::hardware(candidate, hardware)));
+    rows.push(rows::hardware(candidate, input.hardware));
+    rows.extend(input.signature.map(|(signed, file)| signed.row(file)));
     if let Some(running) = input.running {
         rows.extend([
             rows::class(running.manifest, candidate),
@@ -105,6 +155,9 @@ pub fn check(input: &CheckInput<'_>) -> Vec<CheckRow> {
             rows::state(running.manifest, candidate, input.policy),
             rows::version(running.manifest, candidate, input.policy),
             rows::min_from(running.manifest, candidate, input.policy),
+            port::once(input.port.swaps, input.policy),
+            port::size(input.candidate, input.port.devices),
+            port::pending(running, input.candidate, input.port.pending),
         ]);
     }
     rows.push(rows::features(candidate, input.offered_features));
@@ -113,6 +166,12 @@ pub fn check(input: &CheckInput<'_>) -> Vec<CheckRow> {
     rows.push(rows::memory("memory.queue", candidate.memory_queue, input.limits.queue_bytes));
     rows.push(rows::parameters(candidate, input.properties));
     rows
+}
+
+/// The comparison with the hardware alone: for a port whose first driver has just found out what there
+/// is.
+pub fn hardware(candidate: &Manifest, hardware: Hardware<'_>) -> CheckRow {
+    rows::hardware(candidate, Some(hardware))
 }
 
 /// Whether every row allows the update.

@@ -1,11 +1,12 @@
 //! The check before an update: what is allowed, what is refused, and why.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use steadfast_abi::block_feature::{FLUSH, FUA, TRIM};
 use steadfast_shell::check::{
-    CheckInput, CheckRow, Hardware, Limits, Policy, Side, check, choose_mode, common_state_schema, passed,
-    refusals,
+    CheckInput, CheckRow, DeviceSide, Hardware, Limits, PendingSide, Policy, PortSide, Side, Signed, check,
+    choose_mode, common_state_schema, passed, refusals,
 };
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::receipt::Mode;
@@ -27,6 +28,11 @@ struct Case {
     properties: BTreeMap<String, String>,
     hardware: Option<(&'static str, u32)>,
     policy: Policy,
+    swaps: u64,
+    devices: Vec<DeviceSide>,
+    hands_back: bool,
+    wanted: Option<Mode>,
+    signature: Option<Signed>,
 }
 
 impl Case {
@@ -41,6 +47,11 @@ impl Case {
             properties: BTreeMap::new(),
             hardware: None,
             policy: Policy::default(),
+            swaps: 0,
+            devices: Vec::new(),
+            hands_back: false,
+            wanted: None,
+            signature: None,
         }
     }
 
@@ -63,6 +74,12 @@ impl Case {
             limits: self.limits,
             properties: &self.properties,
             hardware: self.hardware.map(|(hwid, revision)| Hardware { hwid, revision }),
+            port: PortSide {
+                swaps: self.swaps,
+                devices: &self.devices,
+                pending: Some(PendingSide { hands_back: self.hands_back, wanted: self.wanted }),
+            },
+            signature: self.signature.as_ref().map(|signed| (signed, Path::new("/m.so"))),
             policy: self.policy,
         })
     }
@@ -88,16 +105,20 @@ impl Case {
 #[test]
 fn every_row_is_reported() {
     let mut case = Case::candidate(&[]);
-    case.hardware = Some(("file:regular", 0));
+    case.signature = Some(Signed::default());
     let names: Vec<String> = case.rows().into_iter().map(|row| row.name).collect();
     let all = [
         "abi",
         "hardware",
+        "signature",
         "class",
         "driver",
         "state",
         "version",
         "min_from",
+        "once",
+        "size",
+        "pending",
         "features",
         "pdu",
         "memory.port",
@@ -155,8 +176,10 @@ fn state_must_be_readable() {
     sides(&[], &[]).allowed("state", "none to hand on");
     sides(&[], &["state.read=a/1"]).allowed("state", "none to hand on");
     sides(&["state.write=a/1"], &["state.read=a/2", "state.read=a/1"]).allowed("state", "a/1 is handed on");
-    sides(&["state.write=a/1"], &["state.read=a/2"])
-        .refused("state", "writes a/1, file 1.1.0 reads a/2: none in common");
+    sides(&["state.write=a/1"], &["state.read=a/2"]).refused(
+        "state",
+        "state schema a/1 written by the running file 1.0.0; file 1.1.0 reads a/2: none in common",
+    );
     sides(&["state.write=a/1"], &[]).refused("state", "reads nothing");
 }
 
@@ -204,6 +227,80 @@ fn no_increment_is_skipped() {
     case.allowed("min_from", "from any version");
     case.policy.require_min_from = true;
     case.refused("min_from", "policy requires");
+}
+
+#[test]
+fn a_skip_can_be_allowed_where_the_state_can_be_handed_on() {
+    let skip = |written: &str| {
+        let candidate = manifest("file", "3.0.0", &["min_from=2.0.0", "state.read=file/1"]);
+        let mut case = Case::new(manifest("file", "1.0.0", &[written]), candidate);
+        case.policy.allow_skip = true;
+        case
+    };
+    skip("state.write=file/1").allowed("min_from", "1.0.0 is running; the skip was allowed");
+    skip("state.write=file/0").refused("state", "none in common");
+}
+
+#[test]
+fn a_driver_is_replaced_once_per_start_where_policy_says_so() {
+    let mut case = Case::candidate(&[]);
+    case.swaps = 1;
+    case.allowed("once", "replaced once already since the daemon started; policy allows any number");
+    case.policy.once_per_start = true;
+    case.refused("once", "replaced once already since the daemon started; policy allows one per start");
+    case.policy.allow_again = true;
+    case.allowed("once", "another was allowed");
+    (case.policy.allow_again, case.swaps) = (false, 0);
+    case.allowed("once", "not replaced yet since the daemon started");
+}
+
+#[test]
+fn hardware_that_is_not_known_yet_is_said_to_be_so() {
+    Case::candidate(&["hwid=file:*"])
+        .allowed("hardware", "serves file:*, what the port has is not known yet");
+}
+
+#[test]
+fn a_device_whose_backing_has_shrunk_is_refused_before_anything_is_loaded() {
+    let device = |clients, backing| DeviceSide {
+        name: "vol0".to_owned(),
+        size: 1 << 20,
+        block_size: 512,
+        clients,
+        backing,
+    };
+    let with = |device| {
+        let mut case = Case::candidate(&[]);
+        case.devices.push(device);
+        case
+    };
+    with(device(2, Some((1 << 20, 1 << 20))))
+        .allowed("size", "vol0 has 1M in blocks of 512, used by 2 client(s)");
+    with(device(2, Some((1 << 20, 4096)))).refused("size", "what is behind it has shrunk to 4K");
+    with(device(0, Some((1 << 20, 4096)))).allowed("size", "0 client(s)");
+    with(device(2, Some((4096, 2048)))).allowed("size", "known in connect");
+    with(device(2, None)).allowed("size", "file 1.1.0 announces");
+}
+
+#[test]
+fn the_mode_is_told_and_why_it_is_no_better_one() {
+    let (one, two) = (["pdu=file/1:8"], ["pdu=file/2:8"]);
+    let case = |new: &[&str]| Case::new(manifest("file", "1.0.0", &one), manifest("file", "1.1.0", new));
+    case(&one).allowed("pending", "adopt: operations in flight go on under the new driver");
+    let mut other = case(&two);
+    let why = "not adopt: file 1.0.0 has requests of PDU schema file/1, file 1.1.0 takes file/2";
+    other.allowed("pending", why);
+    other.allowed("pending", "not split: file 1.0.0 cannot hand requests back");
+    other.wanted = Some(Mode::Adopt);
+    other.refused("pending", "adopt is not possible");
+    other.wanted = Some(Mode::Split);
+    other.refused("pending", "split is not possible: file 1.0.0 cannot hand requests back");
+    other.hands_back = true;
+    other.allowed("pending", why);
+    other.allowed("pending", "split: the old driver finishes what it has begun");
+    let mut drained = case(&one);
+    drained.wanted = Some(Mode::Drain);
+    drained.allowed("pending", "adopt would be possible");
 }
 
 #[test]

@@ -62,8 +62,10 @@ impl Block for File {
     type Pdu = Progress;
     type Queue = ();
 
-    const INFO: Info =
-        Info::new("file", env!("CARGO_PKG_VERSION")).about("A regular file or block device").features(
+    const INFO: Info = Info::new("file", env!("CARGO_PKG_VERSION"))
+        .about("A regular file or block device")
+        .hwids(&["file:regular", "file:block"])
+        .features(
             feature::FLUSH
                 | feature::FUA
                 | feature::WRITE_ZEROES

@@ -72,6 +72,7 @@ impl Block for File {
                 | feature::READ_ONLY
                 | feature::ROTATIONAL,
         )
+        .hwids(&["file:regular", "file:block"])
         .adopts(&["file/1"])
         .min_from("1.0.0");
 

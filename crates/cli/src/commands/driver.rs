@@ -1,12 +1,13 @@
 //! `steadfast driver list` and `check`.
 
 use super::module_argument;
+use crate::args::DriverCheck;
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output;
 use std::path::PathBuf;
 use steadfast_api::{CheckReport, CheckRequest, Drivers};
-use steadfast_daemon::ModulePath;
+use steadfast_daemon::{ModulePath, Trust};
 
 /// Prints the modules that the daemon finds, or those in `folders`.
 pub(crate) fn list(
@@ -24,36 +25,47 @@ pub(crate) fn list(
     Ok(Exit::Done)
 }
 
-/// What an operator allows beyond the ordinary.
-pub(crate) struct Allow {
-    /// An older version.
-    pub(crate) older: bool,
-    /// A driver of another name.
-    pub(crate) other: bool,
-}
-
-/// Prints what a check of `module` finds: by the daemon when it is to replace the driver of a
-/// device, else right here.
+/// Prints what a check finds: by the daemon when the module is to replace the driver of a device, else
+/// right here.
 pub(crate) fn check(
     client: impl Fn() -> Result<Client, Failure>,
-    module: &str,
-    device: Option<String>,
-    allow: Allow,
+    check: DriverCheck,
     json: bool,
 ) -> Result<Exit, Failure> {
+    let (device, module) = sides(check.what, check.device)?;
     let report: CheckReport = match device {
         Some(device) => {
-            let module = module_argument(module)?;
-            let Allow { older: allow_older, other: allow_other } = allow;
-            let request = CheckRequest { module, device, allow_older, allow_other };
+            let allow = check.allow;
+            let request = CheckRequest {
+                module: module_argument(&module)?,
+                device,
+                allow_older: allow.allow_older,
+                allow_other: allow.allow_other,
+                allow_skip: allow.allow_skip,
+                allow_again: allow.allow_again,
+                mode: check.mode.map(super::update::mode),
+            };
             client()?.post("/drivers/check", &request)?
         }
-        None => steadfast_daemon::check_module(&ModulePath::standard(&[]), module)?,
+        None => {
+            let trust = Trust { require: check.trusted_keys.is_some(), keys: check.trusted_keys };
+            steadfast_daemon::check_module(&ModulePath::standard(&[]), &module, trust)?
+        }
     };
     if json {
         output::json(&report)?;
     } else {
         output::print(&output::driver::report(&report))?;
     }
-    Ok(if report.ok { Exit::Done } else { Exit::Error })
+    Ok(if report.ok { Exit::Done } else { Exit::Mismatch })
+}
+
+/// Device and module of `[DEVICE] MODULE`.
+fn sides(what: Vec<String>, device: Option<String>) -> Result<(Option<String>, String), Failure> {
+    let mut what = what.into_iter();
+    match (what.next(), what.next(), device) {
+        (Some(device), Some(module), None) => Ok((Some(device), module)),
+        (Some(module), None, device) => Ok((device, module)),
+        _ => Err(Failure::new("the device is given twice, by name and by --device")),
+    }
 }

@@ -7,6 +7,15 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use steadfast_api::{IfBusy, Mode, Outcome, Receipt, RevertRequest, UpdateRequest};
 
+/// A mode, as the API has it.
+pub(super) fn mode(mode: ModeArg) -> Mode {
+    match mode {
+        ModeArg::Adopt => Mode::Adopt,
+        ModeArg::Split => Mode::Split,
+        ModeArg::Drain => Mode::Drain,
+    }
+}
+
 /// `steadfast update`: asks for it, prints the receipt, and says by its exit code how it went.
 pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exit, Failure> {
     let device = &update.device;
@@ -14,11 +23,13 @@ pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exi
     match &update.module {
         Some(module) => {
             let request = UpdateRequest {
-                mode: mode(update),
+                mode: update.mode.map(mode),
                 deadline_ms: update.deadline.as_millis() as u64,
                 if_busy: if_busy(update),
-                allow_older: update.allow_older,
-                allow_other: update.allow_other,
+                allow_older: update.allow.allow_older,
+                allow_other: update.allow.allow_other,
+                allow_skip: update.allow.allow_skip,
+                allow_again: update.allow.allow_again,
                 params: params(update)?,
                 probation: probation::request(update),
                 end_probation: update.end_probation,
@@ -29,7 +40,7 @@ pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exi
         // The command line has one or the other.
         None => {
             let request = RevertRequest {
-                mode: mode(update),
+                mode: update.mode.map(mode),
                 deadline_ms: update.deadline.as_millis() as u64,
                 if_busy: if_busy(update),
                 probation: probation::request(update),
@@ -68,14 +79,6 @@ fn ask(
     })
 }
 
-fn mode(update: &Update) -> Option<Mode> {
-    update.mode.map(|mode| match mode {
-        ModeArg::Adopt => Mode::Adopt,
-        ModeArg::Split => Mode::Split,
-        ModeArg::Drain => Mode::Drain,
-    })
-}
-
 fn if_busy(update: &Update) -> IfBusy {
     match update.if_busy {
         IfBusyArg::Wait => IfBusy::Wait,
@@ -107,6 +110,12 @@ fn hint(device: &str, receipt: &Receipt) -> String {
         Outcome::Busy => "try again, or let it wait with --if-busy wait --deadline 45s".to_owned(),
         Outcome::Refused if receipt.reason.contains("older") => {
             "--allow-older goes to an older version".to_owned()
+        }
+        Outcome::Refused if receipt.reason.contains("allow again") => {
+            "--allow-again replaces it again, or start the daemon anew".to_owned()
+        }
+        Outcome::Refused if receipt.reason.contains("allow the skip") => {
+            "--allow-skip goes there at once, where the state can be handed on".to_owned()
         }
         Outcome::Stranded => {
             "`steadfast update` to a module that works lets the held requests go on".to_owned()

@@ -2,7 +2,7 @@
 
 use super::terminal::Look;
 use super::{Table, receipt, timeline, units};
-use steadfast_api::{Outcome, Receipt, Release};
+use steadfast_api::{Cause, Outcome, Receipt, Requester};
 
 /// Receipts, one line each.
 pub(crate) fn list(receipts: &[Receipt]) -> String {
@@ -32,15 +32,32 @@ pub(crate) fn show(receipt: &Receipt) -> String {
 fn show_as(receipt: &Receipt, look: Look) -> String {
     let mut text = format!("receipt {}, {}\n", receipt.id, clock(receipt.started_unix_ms, true));
     text.push_str(&receipt::facts(&receipt.port, receipt));
-    let hash = |release: &Release| release.hash.get(..16).unwrap_or(&release.hash).to_owned();
-    if !receipt.from.hash.is_empty() {
-        text.push_str(&format!("  {:<12} {}...\n", "old module", hash(&receipt.from)));
+    let mut fact = |name: &str, value: &str| {
+        if !value.is_empty() {
+            text.push_str(&format!("  {name:<12} {value}\n"));
+        }
+    };
+    fact("asked for", &receipt.source);
+    fact("by", &by(&receipt.by));
+    fact("old module", &receipt.from.hash);
+    fact("new module", receipt.to.as_ref().map_or("", |to| &to.hash));
+    for row in receipt.checks.iter().filter(|row| row.name == "signature" && row.ok) {
+        fact("signature", &row.detail);
     }
-    if let Some(to) = &receipt.to {
-        text.push_str(&format!("  {:<12} {}...\n", "new module", hash(to)));
+    if !receipt.checks.is_empty() {
+        let refused = receipt.checks.iter().filter(|row| !row.ok).count();
+        fact("checks", &format!("{} passed, {refused} refused", receipt.checks.len() - refused));
     }
     text.push_str(&timeline::draw(receipt, look));
     text
+}
+
+fn by(by: &Requester) -> String {
+    match (by.cause, by.who.as_str()) {
+        (cause, "") => cause.name().to_owned(),
+        (Cause::Operator, who) => who.to_owned(),
+        (cause, who) => format!("{}, {who}", cause.name()),
+    }
 }
 
 /// The outcome's name, as the API and scripts know it.

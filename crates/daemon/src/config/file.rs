@@ -12,6 +12,8 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use steadfast_api::suggest;
 use steadfast_nbd::ListenAddr;
+use steadfast_runtime::HardwareId;
+use steadfast_shell::manifest::HwId;
 use steadfast_shell::params::parse_size;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -22,6 +24,7 @@ const TOP: &[&str] = &[
     "history",
     "trusted_keys",
     "require_signed",
+    "once_per_start",
     "modules",
     "queues",
     "slots",
@@ -34,7 +37,8 @@ const TOP: &[&str] = &[
 ];
 const CONTROL: &[&str] = &["socket", "mode", "admins"];
 const NBD: &[&str] = &["listen"];
-const DEVICE: &[&str] = &["driver", "target", "queues", "params", "auto_update"];
+const DEVICE: &[&str] =
+    &["driver", "target", "queues", "params", "auto_update", "hardware", "revision", "once_per_start"];
 
 pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigErrors> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
@@ -72,6 +76,7 @@ impl Reader<'_> {
             history: self.number(table, "history", "history", HISTORY).map(|n| n as u32),
             trusted_keys: self.path(table, "trusted_keys", "trusted_keys"),
             require_signed: self.flag(table, "require_signed", "require_signed"),
+            once_per_start: self.flag(table, "once_per_start", "once_per_start"),
             modules: self.list(table, "modules", "modules", |reader, text, _| Some(reader.base.join(text))),
             queues: self.number(table, "queues", "queues", 1..=MAX_QUEUES as u64).map(|n| n as usize),
             slots: self.number(table, "slots", "slots", SLOTS).map(|n| n as u32),
@@ -172,6 +177,10 @@ impl Reader<'_> {
             }
         }
         let auto_update = self.auto_update(table, &format!("{prefix}.auto_update"));
+        let hardware = self.hardware(table, &prefix);
+        let once = format!("{prefix}.once_per_start");
+        let once_per_start =
+            table.contains_key("once_per_start").then(|| self.flag(table, "once_per_start", &once));
         let (driver, _) = driver?;
         if driver.is_empty() {
             self.fail(span, format!("{prefix}.driver: it is empty"));
@@ -184,9 +193,28 @@ impl Reader<'_> {
             queues: queues.map(|n| n as usize),
             params,
             auto_update,
+            hardware,
+            once_per_start,
             place: self.place(&span),
             base: self.base.clone(),
         })
+    }
+
+    /// The hardware that is said to be behind a device: one piece of it, so without wildcards.
+    fn hardware(&mut self, table: &DeTable<'_>, prefix: &str) -> Option<HardwareId> {
+        let revision = self.number(table, "revision", &format!("{prefix}.revision"), 0..=u64::from(u32::MAX));
+        let name = format!("{prefix}.hardware");
+        let Some((hwid, span)) = self.string(table, "hardware", &name) else {
+            if let Some(value) = table.get("revision") {
+                self.fail(value.span(), format!("{prefix}.revision: there is no `hardware` that it is of"));
+            }
+            return None;
+        };
+        let plain = !hwid.contains(['*', '@']) && hwid.parse::<HwId>().is_ok();
+        if !plain {
+            self.fail(span, format!("{name}: `{hwid}` is not allowed (BUS:ID, such as pci:1af4:1042)"));
+        }
+        Some(HardwareId { hwid, revision: revision.unwrap_or(0) as u32 })
     }
 
     fn table<'a, 'd>(&mut self, table: &'a DeTable<'d>, key: &str, name: &str) -> Option<&'a DeTable<'d>> {

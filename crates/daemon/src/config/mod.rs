@@ -14,6 +14,7 @@ pub use watch::{AutoConfig, WatchConfig, parse_latency_bound, parse_share};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use steadfast_nbd::ListenAddr;
+use steadfast_runtime::HardwareId;
 
 /// Largest number of queues that makes sense: each is a thread.
 pub const MAX_QUEUES: usize = 64;
@@ -37,6 +38,8 @@ pub struct Config {
     pub trusted_keys: Option<PathBuf>,
     /// Take signed modules only.
     pub require_signed: bool,
+    /// The driver of a port may be replaced once per start, where the device does not say otherwise.
+    pub once_per_start: bool,
     /// Folders searched for modules, before the built-in ones.
     pub modules: Vec<PathBuf>,
     /// Queues.
@@ -83,6 +86,10 @@ pub struct DeviceConfig {
     pub params: BTreeMap<String, String>,
     /// What it does about newer modules in a watched folder.
     pub auto_update: Option<AutoConfig>,
+    /// The hardware behind it, where it does not go by its first file.
+    pub hardware: Option<HardwareId>,
+    /// Its driver may be replaced once per start; as the daemon's policy says when missing.
+    pub once_per_start: Option<bool>,
     /// Where this was said.
     pub place: Place,
     /// Folder that relative paths start from.

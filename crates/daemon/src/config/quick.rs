@@ -26,6 +26,8 @@ pub fn parse_device(text: &str) -> Result<DeviceConfig, ConfigError> {
         queues: None,
         params: BTreeMap::new(),
         auto_update: None,
+        hardware: None,
+        once_per_start: None,
         place: place(),
         base: env::current_dir().unwrap_or_default(),
     };

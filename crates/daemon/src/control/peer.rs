@@ -14,17 +14,44 @@ use tokio::net::UnixListener;
 pub(crate) struct Peer {
     /// Its user; none where the kernel does not say.
     uid: Option<u32>,
+    /// Its process, when it connected; none where the kernel does not say.
+    pid: Option<i32>,
+}
+
+impl Peer {
+    /// Who that is, for receipts: `root (uid 0, pid 4711)`.
+    fn who(self) -> String {
+        let Some(uid) = self.uid else { return "unknown".to_owned() };
+        let process = self.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+        match user_name(uid) {
+            Some(name) => format!("{name} (uid {uid}{process})"),
+            None => format!("uid {uid}{process}"),
+        }
+    }
+}
+
+/// The name of a user, as `/etc/passwd` has it. Directory services are not asked: they may take their
+/// time, and the number says it all.
+fn user_name(uid: u32) -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let named = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    };
+    users.lines().find_map(named)
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Peer {
-        Peer { uid: stream.io().peer_cred().ok().map(|cred| cred.uid()) }
+        let cred = stream.io().peer_cred().ok();
+        Peer { uid: cred.map(|cred| cred.uid()), pid: cred.and_then(|cred| cred.pid()) }
     }
 }
 
 /// A peer that may change things: root, the daemon's own user, or one of `control.admins`. Whoever
-/// may connect may look.
-pub(crate) struct Admin;
+/// may connect may look. It says who that is.
+pub(crate) struct Admin(pub(crate) String);
 
 impl FromRequestParts<Control> for Admin {
     type Rejection = Failed;
@@ -34,7 +61,7 @@ impl FromRequestParts<Control> for Admin {
             .await
             .map_err(|e| Failed(Problem::new(ProblemKind::Internal, e.to_string())))?;
         if peer.uid.is_some_and(|uid| may_change(uid, crate::effective_uid(), &control.app.admins)) {
-            return Ok(Admin);
+            return Ok(Admin(peer.who()));
         }
         let who = peer.uid.map_or("unknown".to_owned(), |uid| uid.to_string());
         let message = format!("user {who} may look but not change anything");
@@ -52,6 +79,13 @@ fn may_change(uid: u32, daemon: u32, admins: &[u32]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn receipts_name_user_and_process() {
+        assert_eq!(Peer { uid: Some(0), pid: Some(7) }.who(), "root (uid 0, pid 7)");
+        assert_eq!(Peer { uid: Some(4_000_000_000), pid: None }.who(), "uid 4000000000");
+        assert_eq!(Peer { uid: None, pid: None }.who(), "unknown");
+    }
 
     #[test]
     fn who_may_change_things() {

@@ -25,7 +25,7 @@ use steadfast_api::{Problem, ProblemKind, RevertRequest, schema};
     ))]
 pub(super) async fn revert(
     State(control): State<Control>,
-    _admin: Admin,
+    Admin(who): Admin,
     Path(name): Path<String>,
     request: Result<Json<RevertRequest>, JsonRejection>,
 ) -> Result<Response, Failed> {
@@ -33,6 +33,6 @@ pub(super) async fn revert(
     if *control.stop.borrow() {
         return Err(Failed(Problem::new(ProblemKind::Stopping, "the daemon stops")));
     }
-    let receipt = blocking(&control, move |app| app.revert(&name, &request)).await??;
+    let receipt = blocking(&control, move |app| app.revert(&name, &request, who)).await??;
     Ok((update_status(&receipt), Json(receipt)).into_response())
 }

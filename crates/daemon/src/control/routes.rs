@@ -85,7 +85,7 @@ async fn device(State(control): State<Control>, Path(name): Path<String>) -> Res
     ))]
 async fn update(
     State(control): State<Control>,
-    _admin: Admin,
+    Admin(who): Admin,
     Path(name): Path<String>,
     request: Result<Json<UpdateRequest>, JsonRejection>,
 ) -> Result<Response, Failed> {
@@ -93,7 +93,7 @@ async fn update(
     if *control.stop.borrow() {
         return Err(Failed(Problem::new(ProblemKind::Stopping, "the daemon stops")));
     }
-    let receipt = blocking(&control, move |app| app.update(&name, &request)).await??;
+    let receipt = blocking(&control, move |app| app.update(&name, &request, who)).await??;
     Ok((update_status(&receipt), Json(receipt)).into_response())
 }
 

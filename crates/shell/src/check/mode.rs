@@ -19,11 +19,10 @@ pub fn choose_mode(
 ) -> Result<Mode, String> {
     match wanted {
         Some(Mode::Drain) => Ok(Mode::Drain),
-        Some(Mode::Split) if hands_back => Ok(Mode::Split),
-        Some(Mode::Split) => Err(format!(
-            "split is not possible: {} {} cannot hand requests back",
-            running.name, running.version
-        )),
+        Some(Mode::Split) => match can_split(running, hands_back) {
+            Ok(()) => Ok(Mode::Split),
+            Err(reason) => Err(format!("split is not possible: {reason}")),
+        },
         Some(Mode::Adopt) => match can_adopt(running, candidate) {
             Ok(()) => Ok(Mode::Adopt),
             Err(reason) => Err(format!("adopt is not possible: {reason}")),
@@ -34,7 +33,14 @@ pub fn choose_mode(
     }
 }
 
-fn can_adopt(running: &Manifest, candidate: &Manifest) -> Result<(), String> {
+pub(super) fn can_split(running: &Manifest, hands_back: bool) -> Result<(), String> {
+    if hands_back {
+        return Ok(());
+    }
+    Err(format!("{} {} cannot hand requests back", running.name, running.version))
+}
+
+pub(super) fn can_adopt(running: &Manifest, candidate: &Manifest) -> Result<(), String> {
     let Some(pdu) = &running.pdu else {
         if running.ops == 0 && running.port_ops == 0 {
             return Ok(());

@@ -32,8 +32,12 @@ pub(super) fn abi(candidate: &Manifest) -> CheckRow {
     row("abi", major == ABI_MAJOR, detail)
 }
 
-pub(super) fn hardware(candidate: &Manifest, hardware: Hardware<'_>) -> CheckRow {
+pub(super) fn hardware(candidate: &Manifest, hardware: Option<Hardware<'_>>) -> CheckRow {
     let served = if candidate.hwids.is_empty() { "any hardware".to_owned() } else { list(&candidate.hwids) };
+    let Some(hardware) = hardware else {
+        let detail = format!("{} serves {served}, what the port has is not known yet", release(candidate));
+        return row("hardware", true, detail);
+    };
     let detail = format!(
         "{} serves {served}, the port has {} revision {}",
         release(candidate),
@@ -76,9 +80,9 @@ pub(super) fn driver(running: Side<'_>, candidate: Side<'_>, policy: Policy) -> 
 pub(super) fn state(running: &Manifest, candidate: &Manifest, policy: Policy) -> CheckRow {
     let written: &[Schema] = &running.state_write;
     let sides = format!(
-        "{} writes {}, {} reads {}",
-        release(running),
+        "state schema {} written by the running {}; {} reads {}",
         list(written),
+        release(running),
         release(candidate),
         list(&candidate.state_read)
     );
@@ -116,8 +120,18 @@ pub(super) fn min_from(running: &Manifest, candidate: &Manifest, policy: Policy)
     let (old, new) = (&running.version, &candidate.version);
     match &candidate.min_from {
         Some(from) => {
-            let ok = old.cmp_precedence(from) != Ordering::Less;
-            row("min_from", ok, format!("{new} updates from {from} on, {old} is running"))
+            let sides = format!("{new} updates from {from} on, {old} is running");
+            match old.cmp_precedence(from) {
+                Ordering::Less if policy.allow_skip => {
+                    row("min_from", true, format!("{sides}; the skip was allowed"))
+                }
+                Ordering::Less => row(
+                    "min_from",
+                    false,
+                    format!("{sides}: update to a release between the two first (or allow the skip)"),
+                ),
+                _ => row("min_from", true, sides),
+            }
         }
         None if policy.require_min_from => row(
             "min_from",

@@ -1,0 +1,80 @@
+//! What an operator says of one port beside its parameters, and what the checks before an update want
+//! to know of the port.
+
+use crate::handle::{Handle, lock};
+use crate::port::{Device, Port, PortInner};
+use std::fs::File;
+use steadfast_abi::handle_kind;
+use steadfast_shell::check::{DeviceSide, Hardware};
+
+/// Hardware, as manifests name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HardwareId {
+    /// `bus:id`, such as `file:regular` or `pci:1af4:1042`.
+    pub hwid: String,
+    /// Revision; 0 where there is none.
+    pub revision: u32,
+}
+
+/// What an operator says of one port beside its parameters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortRules {
+    /// The hardware behind it. Where nothing is said, it is what the port's first open handle is:
+    /// `file:regular` or `file:block`.
+    pub hardware: Option<HardwareId>,
+    /// Its driver may be replaced once between two starts.
+    pub once_per_start: bool,
+}
+
+impl HardwareId {
+    pub(crate) fn side(&self) -> Hardware<'_> {
+        Hardware { hwid: &self.hwid, revision: self.revision }
+    }
+}
+
+impl Port {
+    /// The hardware behind the port, as far as it is known.
+    pub(crate) fn hardware(&self) -> Option<HardwareId> {
+        lock(&self.inner).hardware()
+    }
+}
+
+impl PortInner {
+    pub(crate) fn hardware(&self) -> Option<HardwareId> {
+        if self.rules.hardware.is_some() {
+            return self.rules.hardware.clone();
+        }
+        let first = self.handles.iter().flatten().next()?;
+        let hwid = match first.info.kind {
+            handle_kind::REGULAR => "file:regular",
+            handle_kind::BLOCK => "file:block",
+            _ => return None,
+        };
+        Some(HardwareId { hwid: hwid.to_owned(), revision: 0 })
+    }
+
+    /// The port's devices as a check sees them.
+    pub(crate) fn device_sides(&self, port: &str) -> Vec<DeviceSide> {
+        let mut files = self.handles.iter().flatten();
+        // With several, none of them need have anything to do with a device's size.
+        let backing = files.next().filter(|_| files.next().is_none() && self.devices.len() == 1);
+        let backing = backing.and_then(backing_sizes);
+        let side = |device: &Device| DeviceSide {
+            name: if device.number == 0 { port.to_owned() } else { format!("{port}.{}", device.number) },
+            size: device.size,
+            block_size: device.block_size,
+            clients: self.offers.get(&device.number).map_or(0, |offers| offers.clients),
+            backing,
+        };
+        self.devices.iter().map(side).collect()
+    }
+}
+
+/// Bytes of a regular file when it was opened, and now.
+fn backing_sizes(handle: &Handle) -> Option<(u64, u64)> {
+    if handle.info.kind != handle_kind::REGULAR {
+        return None;
+    }
+    let file = File::from(handle.file.try_clone().ok()?);
+    Some((handle.info.size, file.metadata().ok()?.len()))
+}
