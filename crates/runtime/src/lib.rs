@@ -49,8 +49,8 @@ pub use info::{
 pub use live::{ParamChange, ParamReport};
 pub use metrics::{OperationCounts, PortMetrics};
 pub use reactor::Reactor;
-pub use shadow::{Shadow, ShadowInfo};
 pub use rules::{HardwareId, PortRules};
+pub use shadow::{Shadow, ShadowInfo};
 pub use steadfast_shell::slots::Tag;
 pub use transact::UpdateOptions;
 

@@ -10,6 +10,7 @@ use crate::memory::{Mapping, pages};
 use crate::shadow::Trial;
 use crate::stack::WeakEngine;
 use crate::rules::PortRules;
+use crate::shadow::Trial;
 use crate::turn::Turns;
 use crate::{DeviceInfo, PortId, RegionSummary};
 use std::collections::BTreeMap;
