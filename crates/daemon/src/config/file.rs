@@ -20,12 +20,12 @@ use toml::de::{DeTable, DeValue};
 
 const TOP: &[&str] = &[
     "store",
+    "modules",
     "state",
     "history",
     "trusted_keys",
     "require_signed",
     "once_per_start",
-    "modules",
     "queues",
     "slots",
     "max_transfer",
