@@ -75,6 +75,6 @@ fn backing_sizes(handle: &Handle) -> Option<(u64, u64)> {
     if handle.info.kind != handle_kind::REGULAR {
         return None;
     }
-    let file = File::from(handle.file.try_clone().ok()?);
+    let file = File::from(handle.file.as_ref()?.try_clone().ok()?);
     Some((handle.info.size, file.metadata().ok()?.len()))
 }
