@@ -5,7 +5,7 @@ use crate::plan::Spec;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
-use steadfast_shell::check::{self, CheckInput, Limits, Policy, Side};
+use steadfast_shell::check::{self, CheckInput, Limits, Policy, PortSide, Side};
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::receipt::Mode;
 
@@ -57,6 +57,8 @@ pub(crate) fn check(running: &Spec, candidate: &Spec) -> Result<(), String> {
         limits: Limits::NONE,
         properties: &properties,
         hardware: None,
+        port: PortSide::default(),
+        signature: None,
         policy: Policy::default(),
     }))
 }
