@@ -33,6 +33,9 @@ pub struct Device {
     pub features: Vec<String>,
     /// World-wide identity; empty where there is none.
     pub wwid: String,
+    /// Names of the devices that its port lies over.
+    #[serde(default)]
+    pub over: Vec<String>,
     /// Where clients reach it: NBD URIs.
     pub uris: Vec<String>,
     /// Queues that the port is spread over.

@@ -101,6 +101,7 @@ impl App {
             max_transfer: device.max_transfer,
             features: device.feature_names,
             wwid: device.wwid,
+            over: port.over.clone(),
             queues: port.queues.len() as u32,
             slots: port.slots,
             in_flight: port.in_flight.into(),

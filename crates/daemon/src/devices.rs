@@ -93,7 +93,7 @@ pub(crate) fn attach(
     once_per_start: bool,
 ) -> Result<(), ServeError> {
     let mut loaded: BTreeMap<String, Arc<LoadedModule>> = BTreeMap::new();
-    for device in devices {
+    for device in from_below(devices) {
         let Prepared { config, staged, params } = device;
         let failed = |error: String| ServeError::Device {
             name: config.name.clone(),
@@ -116,6 +116,30 @@ pub(crate) fn attach(
         engine.attach_under(spec, rules).map_err(|e| failed(e.to_string()))?;
     }
     Ok(())
+}
+
+/// Devices that others may lie over before these: a device comes after every one whose name is the
+/// value of a text parameter of it. Otherwise the order stays.
+fn from_below(devices: Vec<Prepared>) -> Vec<Prepared> {
+    let names = |device: &Prepared| -> Vec<String> {
+        let text = |name: &String| {
+            device.staged.manifest.params.iter().any(|p| p.name == *name && p.kind == ParamKind::Str)
+        };
+        device.params.iter().filter(|(name, _)| text(name)).map(|(_, value)| value.clone()).collect()
+    };
+    let mut left: Vec<(Vec<String>, Prepared)> = devices.into_iter().map(|d| (names(&d), d)).collect();
+    let mut order = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let free = |(below, device): &(Vec<String>, Prepared)| {
+            !left.iter().any(|(_, other)| {
+                other.config.name != device.config.name && below.contains(&other.config.name)
+            })
+        };
+        // Where they go in a circle the engine says so.
+        let next = left.iter().position(free).unwrap_or(0);
+        order.push(left.remove(next).1);
+    }
+    order
 }
 
 /// What each prepared device is, one line each.

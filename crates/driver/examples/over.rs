@@ -79,6 +79,9 @@ impl Block for Over {
         Ok(())
     }
 
+    /// Every request is begun at once, so there is never one to return.
+    const HANDS_BACK: bool = true;
+
     fn submit<'q>(&self, _: &mut (), io: &mut Io<'q, Self>, req: Request<'q, Self>) -> Submitted<'q> {
         let (at, length) = (req.offset(), req.length());
         let all = [req.data_seg(0, length.min(io.data_size().into()))];

@@ -1,8 +1,8 @@
 //! What the shell itself costs per request: from a frontend's `alloc` and `submit`, through the
 //! `null` driver, to `completed` and `free`.
 //!
-//! `submit_cost N [MODULE]` passes N requests, 32 at a time, and prints nanoseconds per request. Under
-//! callgrind, run it with N and 2N: the difference divided by N is instructions per request, start-up
+//! `submit_cost N [MODULE [OVER]]` passes N requests, 32 at a time, and prints nanoseconds per request;
+//! with OVER, a driver that lies over another device, through that driver over the other. Under callgrind, run it with N and 2N: the difference divided by N is instructions per request, start-up
 //! and exit subtracted.
 
 #![allow(missing_docs)]
@@ -82,7 +82,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Filling the buffer is the driver's work, not the shell's.
     let params = BTreeMap::from([("zeroes".to_owned(), "false".to_owned())]);
     engine.attach(PortSpec { name: "null".into(), module, params, queues: None })?;
-    let claim = engine.open_device("null").ok_or("no device")?;
+    let mut name = "null";
+    if let Some(over) = args.next() {
+        name = "over";
+        let module = Arc::new(store.stage(over)?.load()?);
+        let params = BTreeMap::from([("device".to_owned(), "null".to_owned())]);
+        engine.attach(PortSpec { name: name.into(), module, params, queues: None })?;
+    }
+    let claim = engine.open_device(name).ok_or("no device")?;
     let (done, result) = channel();
     let port = claim.port;
     let start = move |rt: &mut Reactor| {

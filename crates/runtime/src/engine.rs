@@ -505,6 +505,7 @@ fn port_info(port: &Port) -> PortInfo {
         params: inner.given.clone(),
         parameters: inner.serving.as_ref().map_or_else(Vec::new, |i| i.parameters(&inner.given)),
         handles: inner.handles.iter().enumerate().filter_map(handle).collect(),
+        over: inner.handles.iter().flatten().filter_map(|h| Some(h.device.as_ref()?.name())).collect(),
         regions: inner.regions.iter().flatten().map(RegionMemory::summary).collect(),
         devices: inner.devices.iter().map(|d| port.device_info(d)).collect(),
         last_receipt: inner.last_receipt.clone(),

@@ -168,6 +168,8 @@ pub struct PortInfo {
     pub parameters: Vec<ParamInfo>,
     /// Open handles.
     pub handles: Vec<HandleSummary>,
+    /// Names of the devices that it lies over.
+    pub over: Vec<String>,
     /// Regions.
     pub regions: Vec<RegionSummary>,
     /// Devices.

@@ -79,10 +79,12 @@ fn both_drivers_are_replaced_under_load_in_every_mode_on_every_queue() {
             load.pass(40);
             update(&bench, "top", &over, Mode::Drain);
             load.pass(40);
+            update(&bench, "top", &over, Mode::Split);
+            load.pass(40);
         }
         assert_eq!(load.stop(), Vec::<String>::new());
         let (disk, top) = (bench.engine.port("disk").expect("port"), bench.engine.port("top").expect("port"));
-        assert_eq!((disk.swaps, top.swaps, top.errors, disk.errors), (30, 30, 0, 0));
+        assert_eq!((disk.swaps, top.swaps, top.errors, disk.errors), (30, 45, 0, 0));
         assert_eq!((top.in_flight, disk.in_flight, disk.clients), (0, 0, 1));
         assert!(disk.requests >= top.requests, "each request above is one below");
         bench.engine.stop(Duration::from_secs(10));
@@ -196,6 +198,7 @@ fn circles_strangers_and_other_queues_are_refused_by_name() {
     bench.attach("top", "over", &[("device", "ram")], None);
     let top = bench.engine.port("top").expect("port");
     assert_eq!(top.queues, bench.engine.port("ram").expect("port").queues, "queues that suit are chosen");
+    assert_eq!(top.over, ["ram"]);
     assert_eq!(bench.engine.port("ram").expect("port").clients, 1, "what was refused has no claim any more");
     let text = bench.engine.detach("ram", false).expect_err("in use").to_string();
     assert!(text.contains("devices that lie over it: top"), "{text}");

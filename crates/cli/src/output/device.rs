@@ -53,6 +53,9 @@ pub(crate) fn show(device: &Device) -> String {
     if !device.wwid.is_empty() {
         fact("wwid", device.wwid.clone());
     }
+    if !device.over.is_empty() {
+        fact("over", device.over.join(", "));
+    }
     fact("port", format!("{}, device number {}", device.port, device.number));
     fact("queues", format!("{}, {} slots", device.queues, device.slots));
     fact(
@@ -168,6 +171,7 @@ pub(crate) mod tests {
             max_transfer: 339_968,
             features: vec!["flush".into(), "fua".into()],
             wwid: String::new(),
+            over: vec!["disk".into()],
             uris: vec!["nbd+unix:///vol0?socket=/run/nbd.sock".into()],
             queues: 1,
             slots: 1024,
@@ -240,6 +244,7 @@ pub(crate) mod tests {
             "requests     12,345 done, 0 failed, 3 in flight, 0 held",
             "latency      p50 23.4 us, p99 99.0 us",
             "oldest       in flight for 45.0 ms",
+            "over         disk",
             "param        path=/disk.img (set)",
             "param        delay=5 (set, default 0, live, ms)",
             "param        direct=false (default)",

@@ -161,6 +161,7 @@ impl Lane {
             let core = (*lane).core.as_ptr();
             let ids: Vec<u32> = (*core).ops.of_lane(NonNull::new_unchecked(lane)).collect();
             for id in ids {
+                (*core).stacked.cancel(id);
                 let target = user_data(kind::OP, u64::from(id));
                 let entry = opcode::AsyncCancel::new(target).build().user_data(user_data(kind::IGNORE, 0));
                 (*core).push(&entry);

@@ -287,6 +287,9 @@ impl Lane {
                 Some(entry) if entry.lane.as_ptr() == lane && entry.kind == OpKind::Driver => {}
                 _ => return -libc::ENOENT,
             }
+            if (*lane).has_devices() {
+                (*core).stacked.cancel(id);
+            }
             let target = user_data(kind::OP, u64::from(id));
             let entry = opcode::AsyncCancel::new(target).build().user_data(user_data(kind::IGNORE, 0));
             (*core).push(&entry);

@@ -14,6 +14,12 @@ impl Lane {
         tables.devices.get(handle as usize)?.as_ref()?.stack(self.index)
     }
 
+    /// Whether operations of the lane may be on devices.
+    pub(super) fn has_devices(&self) -> bool {
+        let tables = self.instance.as_ref().and_then(|i| i.tables.get());
+        tables.is_none_or(|tables| tables.devices.iter().any(Option::is_some))
+    }
+
     /// Puts an operation on the list that the loop goes through when no driver is inside.
     ///
     /// # Safety

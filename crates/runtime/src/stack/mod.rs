@@ -42,6 +42,11 @@ pub(crate) struct DeviceHandle {
 type Refused = (i32, String);
 
 impl DeviceHandle {
+    /// Name of the device.
+    pub(crate) fn name(&self) -> String {
+        self.claim.info.name.clone()
+    }
+
     pub(crate) fn lower(&self) -> &Arc<Port> {
         &self.claim.owner
     }

@@ -36,6 +36,8 @@ pub(crate) struct Stacked {
 pub(crate) struct StackedList {
     requests: Vec<Stacked>,
     parts: Vec<libc::iovec>,
+    /// Numbers of operations that are to end early.
+    cancels: Vec<u32>,
 }
 
 impl StackedList {
@@ -44,13 +46,19 @@ impl StackedList {
         self.parts.extend_from_slice(parts);
     }
 
+    /// An operation, if it is one on a device, is to end early.
+    pub(crate) fn cancel(&mut self, id: u32) {
+        self.cancels.push(id);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.requests.is_empty()
+        self.requests.is_empty() && self.cancels.is_empty()
     }
 
     fn clear(&mut self) {
         self.requests.clear();
         self.parts.clear();
+        self.cancels.clear();
     }
 }
 
@@ -261,7 +269,7 @@ impl Stack {
     fn end_if_idle(&mut self, rt: &mut Reactor, place: u32) {
         let work = &mut self.works[place as usize];
         let failed = work.result < 0;
-        if failed && work.in_flight > 0 || !failed && (work.in_flight > 0 || work.begun < work.length) {
+        if work.in_flight > 0 || !failed && work.begun < work.length {
             return;
         }
         if failed {
@@ -289,6 +297,19 @@ impl Stack {
         let (id, result) = (work.id, work.result);
         self.free.push(place);
         rt.op_completed(id, result);
+    }
+
+    /// Ends operations early for which no request has been made yet; the others end by themselves.
+    fn cancel(&mut self, rt: &mut Reactor, ids: &[u32]) {
+        let untouched = |place: &&u32| {
+            let work = &self.works[**place as usize];
+            work.begun == 0 && work.in_flight == 0 && ids.contains(&work.id)
+        };
+        let cancelled: Vec<u32> = self.waiting.iter().filter(untouched).copied().collect();
+        for place in cancelled {
+            self.works[place as usize].result = -i64::from(libc::ECANCELED);
+            self.end_if_idle(rt, place);
+        }
     }
 
     fn is_idle(&self) -> bool {
@@ -351,6 +372,12 @@ impl Reactor {
             return false;
         }
         let mut list = std::mem::take(&mut self.core().stacked);
+        // First: a number in here may be used anew by an operation in there.
+        if !list.cancels.is_empty() {
+            for id in (0..self.stacks.len() as u32).map(StackId) {
+                self.with_stack(id, |stack, rt| stack.cancel(rt, &list.cancels));
+            }
+        }
         let mut parts = list.parts.as_slice();
         for request in &list.requests {
             let (mine, rest) = parts.split_at(request.parts.min(parts.len()));
