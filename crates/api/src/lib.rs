@@ -5,6 +5,7 @@
 //! | `GET /v1/health` | [`Health`] |
 //! | `GET /v1/devices` | list of [`Device`] |
 //! | `GET /v1/devices/{name}` | [`Device`] |
+//! | `GET /v1/devices/{name}/state` | [`DeviceState`] |
 //! | `GET /v1/events`, `GET /v1/devices/{name}/events` | server-sent events: `device` with a [`Device`], `receipt` with a [`Receipt`] |
 //! | `POST /v1/devices/{name}/update` with an [`UpdateRequest`] | [`Receipt`] |
 //! | `POST /v1/devices/{name}/revert` with a [`RevertRequest`] | [`Receipt`] |
@@ -29,6 +30,7 @@ mod probation;
 mod problem;
 pub mod schema;
 mod socket;
+mod state;
 pub mod suggest;
 mod update;
 
@@ -39,6 +41,7 @@ pub use health::{Health, HistoryHealth};
 pub use probation::{Probation, ProbationRequest, RevertRequest};
 pub use problem::{Problem, ProblemKind};
 pub use socket::default_socket;
+pub use state::{DeviceState, SchemaState};
 pub use steadfast_shell::auto::AutoUpdate;
 pub use steadfast_shell::probation::{Limits, Observed, ProbationOutcome, ProbationReport};
 pub use steadfast_shell::receipt::{

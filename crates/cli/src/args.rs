@@ -136,6 +136,11 @@ pub(crate) enum DeviceCommand {
         #[arg(long, value_name = "NAME")]
         unset: Vec<String>,
     },
+    /// The state that a device's driver would leave for its successor now
+    State {
+        /// The device
+        device: String,
+    },
     /// Devices as they change, until interrupted
     Watch {
         /// Only this device

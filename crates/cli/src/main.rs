@@ -42,6 +42,9 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Serve(serve) => commands::serve(serve, socket),
         Command::Device(DeviceCommand::List) => commands::device::list(&client()?, json),
         Command::Device(DeviceCommand::Show { device }) => commands::device::show(&client()?, &device, json),
+        Command::Device(DeviceCommand::State { device }) => {
+            commands::device::state(&client()?, &device, json)
+        }
         Command::Device(DeviceCommand::Set { device, set, unset }) => {
             commands::device::set(&client()?, &device, set, unset, json)
         }

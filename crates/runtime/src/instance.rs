@@ -308,6 +308,16 @@ impl Instance {
         self.disconnect_only()
     }
 
+    /// The driver's state as it is now, schema by schema; it goes on serving.
+    pub(crate) fn save_state(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
+        let save = self.module.driver().save_state.ok_or("save_state is missing")?;
+        let kept = std::mem::take(&mut lock(&self.port.inner).states);
+        // SAFETY: as for `connect`.
+        let result = self.call("save_state", Stage::Disconnect, || unsafe { save(self.cx()) });
+        let saved = std::mem::replace(&mut lock(&self.port.inner).states, kept);
+        result.map(|()| saved)
+    }
+
     fn disconnect_only(&self) -> Result<(), String> {
         let disconnect = self.module.driver().disconnect.ok_or("disconnect is missing")?;
         // SAFETY: as for `connect`.

@@ -22,9 +22,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
+use steadfast_shell::manifest::Schema;
 use steadfast_shell::receipt::Mode;
 pub(crate) use steadfast_shell::rendezvous::Verdict;
 use steadfast_shell::rendezvous::{Next, Rendezvous, drains, hands_back};
+use steadfast_shell::state;
 use steadfast_shell::update::{Action, Update};
 
 /// Longest time that a queue spins for the others' verdict before it goes back to its loop.
@@ -229,8 +231,11 @@ impl Job {
         if reads.is_empty() || inner.states.is_empty() {
             return Ok(());
         }
-        if reads.iter().any(|schema| inner.states.iter().any(|(known, _)| *known == schema.to_string())) {
-            return Ok(());
+        if let Some((schema, bytes)) = given_state(new, &inner.states) {
+            return match state::read(bytes) {
+                Ok(_) => Ok(()),
+                Err(e) => Err(format!("state {schema} as the running driver left it: {e}")),
+            };
         }
         let list = |all: Vec<String>| all.join(", ");
         let written = list(inner.states.iter().map(|(s, _)| s.clone()).collect());
@@ -245,7 +250,10 @@ impl Job {
             if self.meeting.given_up() { Err("connect returned too late".to_owned()) } else { Ok(()) }
         };
         self.connected.store(true, Ordering::Relaxed);
-        self.adopt(new).and_then(|()| self.check_devices()).and_then(|()| wanted())
+        self.adopt(new)
+            .and_then(|()| self.check_state(new))
+            .and_then(|()| self.check_devices())
+            .and_then(|()| wanted())
     }
 
     /// Undoes what `connect` got done.
@@ -279,6 +287,30 @@ impl Job {
                 // SAFETY: the PDU of a request in flight; its lane is sealed and touches it no more.
                 unsafe { std::ptr::copy_nonoverlapping(pdu.as_ptr(), at, size) };
             }
+        }
+    }
+
+    /// What the new driver has made of the state must still have all of it, as far as that can be asked:
+    /// it writes the schema that it was given, and can do so now.
+    fn check_state(&self, new: &Instance) -> Result<(), String> {
+        let before = {
+            let inner = lock(&self.port.inner);
+            let Some((schema, bytes)) = given_state(new, &inner.states) else { return Ok(()) };
+            let Ok(Some(before)) = state::read(bytes) else { return Ok(()) };
+            (schema.to_owned(), before)
+        };
+        if new.module.driver().save_state.is_none() {
+            return Ok(());
+        }
+        let (schema, before) = before;
+        let saved = new.save_state()?;
+        let Some((_, bytes)) = saved.iter().find(|(known, _)| *known == schema) else { return Ok(()) };
+        let release = new.module.release();
+        let of = || format!("state {schema} as {} {} took it over", release.driver, release.version);
+        match state::read(bytes) {
+            Ok(Some(after)) => state::kept(&before, &after).map_err(|e| format!("{}: {e}", of())),
+            Ok(None) => Err(format!("{}: it is no map any more", of())),
+            Err(e) => Err(format!("{}: {e}", of())),
         }
     }
 
@@ -377,6 +409,14 @@ impl Job {
             let _ = self.finished.try_send(());
         }
     }
+}
+
+/// The state that a driver is given: the best of its schemas that is there.
+fn given_state<'a>(new: &Instance, states: &'a [(String, Vec<u8>)]) -> Option<(&'a str, &'a [u8])> {
+    let reads = &new.module.manifest().state_read;
+    let left = |schema: &Schema| states.iter().find(|(known, _)| *known == schema.to_string());
+    let (schema, bytes) = reads.iter().find_map(left)?;
+    Some((schema, bytes))
 }
 
 /// Wall clock, milliseconds since 1970.

@@ -37,8 +37,10 @@ mod rules;
 mod services;
 mod shadow;
 mod stack;
+mod state;
 mod transact;
 mod turn;
+mod visit;
 
 pub use engine::{Engine, EngineConfig, PortSpec, Task};
 pub use error::{EngineError, ErrorKind};
@@ -51,6 +53,7 @@ pub use metrics::{OperationCounts, PortMetrics};
 pub use reactor::Reactor;
 pub use rules::{HardwareId, PortRules};
 pub use shadow::{Shadow, ShadowInfo};
+pub use state::SavedState;
 pub use steadfast_shell::slots::Tag;
 pub use transact::UpdateOptions;
 

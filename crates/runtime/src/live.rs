@@ -1,31 +1,19 @@
 //! Parameters that change while the port runs.
 //!
-//! Every queue of the port holds its requests; the last one to arrive tells the driver, value by
-//! value; then all go on. A value that the driver refuses is taken back together with those before it,
-//! so that a set of changes is made whole or not at all. With one queue all of that is one function
-//! call on its thread; with several, a queue that has arrived goes on with its other ports until it is
-//! told to release.
+//! The driver is told value by value while the port is held, see [`visit`]. A value that it refuses is
+//! taken back together with those before it, so that a set of changes is made whole or not at all.
 
-#![allow(unsafe_code)] // lanes, see `Lane`
-
-use crate::core::now_ns;
+use crate::ParamInfo;
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::lock;
 use crate::instance::Instance;
-use crate::lane::Lane;
 use crate::port::Port;
-use crate::reactor::Reactor;
-use crate::{LaneId, ParamInfo};
+use crate::visit::visit;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 use steadfast_shell::params::{Change, ParamSpec, Value, live_change};
-
-/// How long the port's queues may take to arrive, and the driver to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One value that has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,83 +37,15 @@ pub struct ParamReport {
     pub pause_ns: u64,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Phase {
-    /// Queues hold; so many are still to come.
-    Gathering(usize),
-    /// The driver is told.
-    Telling,
-    /// Given up before all had come: whoever comes now does not hold.
-    GivenUp,
-    Over,
-}
-
-/// A set of changes under way on one port.
+/// A set of changes for one driver.
 #[derive(Debug)]
-pub(crate) struct Changing {
+struct Changing {
     port: Arc<Port>,
     instance: Arc<Instance>,
     change: Change,
-    progress: Mutex<Progress>,
-    finished: SyncSender<Result<u64, String>>,
-}
-
-#[derive(Debug)]
-struct Progress {
-    phase: Phase,
-    /// Places of the queues that hold.
-    holding: Vec<usize>,
-    hold_ns: u64,
 }
 
 impl Changing {
-    /// The driver does not run any more on behalf of it, and no queue will hold for it.
-    pub(crate) fn is_over(&self) -> bool {
-        matches!(lock(&self.progress).phase, Phase::Over | Phase::GivenUp)
-    }
-
-    /// A queue holds the port; the last one tells the driver.
-    fn arrive(self: &Arc<Changing>, rt: &mut Reactor) {
-        let Some(lane) = rt.lane_of(LaneId(self.port.id.0)) else { return };
-        let last = {
-            let mut progress = lock(&self.progress);
-            let Phase::Gathering(left) = progress.phase else { return };
-            // SAFETY: this thread's lane, and nobody is inside its driver: tasks run in the loop.
-            unsafe {
-                Lane::close(lane.as_ptr(), true);
-                (*lane.as_ptr()).seal();
-                progress.holding.push((*lane.as_ptr()).index);
-            }
-            if progress.hold_ns == 0 {
-                progress.hold_ns = now_ns();
-            }
-            progress.phase = if left == 1 { Phase::Telling } else { Phase::Gathering(left - 1) };
-            left == 1
-        };
-        if !last {
-            return;
-        }
-        let told = self.tell();
-        if told.is_ok() {
-            lock(&self.port.inner).given.clone_from(&self.change.given);
-        }
-        // SAFETY: as above.
-        let own = unsafe { (*lane.as_ptr()).index };
-        let (others, pause_ns) = {
-            let mut progress = lock(&self.progress);
-            progress.phase = Phase::Over;
-            (std::mem::take(&mut progress.holding), now_ns().saturating_sub(progress.hold_ns))
-        };
-        self.release_at(others.into_iter().filter(|index| *index != own));
-        rt.release_lane(LaneId(self.port.id.0));
-        let _ = self.finished.try_send(told.map(|()| pause_ns));
-    }
-
-    fn release_at(&self, places: impl Iterator<Item = usize>) {
-        let id = LaneId(self.port.id.0);
-        places.for_each(|index| self.port.remotes[index].post(Box::new(move |rt| rt.release_lane(id))));
-    }
-
     /// Gives every new value to the driver, or none.
     fn tell(&self) -> Result<(), String> {
         let mut told: Vec<(&str, Option<Value>)> = Vec::new();
@@ -149,19 +69,6 @@ impl Changing {
     fn wanted(&self, name: &str) -> String {
         self.change.values.get(name).map_or("undefined".to_owned(), ToString::to_string)
     }
-
-    /// Gives it up, unless every queue has arrived; true when it did.
-    fn give_up(&self) -> bool {
-        let mut progress = lock(&self.progress);
-        if !matches!(progress.phase, Phase::Gathering(_)) {
-            return false;
-        }
-        progress.phase = Phase::GivenUp;
-        let holding = std::mem::take(&mut progress.holding);
-        drop(progress);
-        self.release_at(holding.into_iter());
-        true
-    }
 }
 
 impl Instance {
@@ -178,19 +85,6 @@ impl Instance {
             help: spec.help.clone(),
         };
         self.module.manifest().params.iter().map(info).collect()
-    }
-}
-
-impl Reactor {
-    /// A port goes on after its parameters have changed, or not.
-    fn release_lane(&mut self, id: LaneId) {
-        let Some(lane) = self.lane_of(id) else { return };
-        // SAFETY: this thread's lane, sealed by `arrive`; nobody is inside its driver: tasks run in the
-        // loop.
-        unsafe {
-            Lane::open(lane.as_ptr(), false);
-            Lane::commit(lane.as_ptr());
-        }
     }
 }
 
@@ -229,34 +123,12 @@ impl Engine {
             lock(&port.inner).given = change.given;
             return Ok(report(0));
         }
-        self.make_change(&port, instance, change).map(report)
-    }
-
-    fn make_change(
-        &self,
-        port: &Arc<Port>,
-        instance: Arc<Instance>,
-        change: Change,
-    ) -> Result<u64, EngineError> {
-        let (finished, answer) = sync_channel(1);
-        let phase = Phase::Gathering(port.queues.len());
-        let progress = Mutex::new(Progress { phase, holding: Vec::new(), hold_ns: 0 });
-        let changing = Arc::new(Changing { port: port.clone(), instance, change, progress, finished });
-        for remote in &port.remotes {
-            let changing = changing.clone();
-            remote.post(Box::new(move |rt| changing.arrive(rt)));
-        }
-        let name = &port.name;
-        let failed = |kind, what: String| Err(EngineError::new(kind, format!("port {name}: {what}")));
-        let stuck = |what| failed(ErrorKind::Unresponsive, format!("a driver may be stuck: {what}"));
-        match answer.recv_timeout(PATIENCE) {
-            Ok(Ok(pause_ns)) => Ok(pause_ns),
-            Ok(Err(why)) => failed(ErrorKind::Driver, why),
-            Err(_) if changing.give_up() => stuck("one of its queues does not answer; nothing was changed"),
-            Err(_) => {
-                lock(&port.inner).changing = Some(changing);
-                stuck("it does not return from `param_changed`; requests stay held until it does")
-            }
-        }
+        let changing = Changing { port: port.clone(), instance, change };
+        let tell = move || {
+            changing.tell()?;
+            lock(&changing.port.inner).given = changing.change.given;
+            Ok(())
+        };
+        visit(&port, "param_changed", tell).map(report)
     }
 }

@@ -5,12 +5,12 @@ use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, Handle, OpenSpec, Opened, lock, open_file};
 use crate::instance::{Instance, Made};
 use crate::job::Job;
-use crate::live::Changing;
 use crate::memory::{Mapping, pages};
 use crate::rules::PortRules;
 use crate::shadow::Trial;
 use crate::stack::WeakEngine;
 use crate::turn::Turns;
+use crate::visit::Visit;
 use crate::{DeviceInfo, PortId, RegionSummary};
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -186,9 +186,9 @@ pub(crate) struct PortInner {
     /// A transaction that a queue has not taken part in to the end.
     pub(crate) unfinished: Option<Arc<Job>>,
     /// Parameters that a driver has been told of and has not answered for.
-    pub(crate) changing: Option<Arc<Changing>>,
     /// Queues that every device which its driver wanted to open is on, once one was on others.
     pub(crate) suits: Option<Vec<usize>>,
+    pub(crate) visit: Option<Arc<Visit>>,
     pub(crate) swaps: u64,
     pub(crate) driver_faults: u64,
     pub(crate) last_receipt: Option<Receipt>,

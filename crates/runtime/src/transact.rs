@@ -249,12 +249,12 @@ impl Engine {
         if !self.find(&port.name).is_some_and(|known| Arc::ptr_eq(&known, port)) {
             return Err(self.not_found(&port.name));
         }
-        let changing = lock(&port.inner).changing.clone();
-        if changing.is_some_and(|changing| !changing.is_over()) {
+        let visit = lock(&port.inner).visit.clone();
+        if visit.is_some_and(|visit| !visit.is_over()) {
             let what = format!("port {} is busy: a driver has not returned from `param_changed`", port.name);
             return Err(EngineError::new(ErrorKind::Busy, what));
         }
-        lock(&port.inner).changing = None;
+        lock(&port.inner).visit = None;
         let unfinished = lock(&port.inner).unfinished.take();
         if let Some(job) = unfinished {
             if !job.is_over() {

@@ -17,5 +17,6 @@ pub mod receipt;
 pub mod rendezvous;
 pub mod shadow;
 pub mod slots;
+pub mod state;
 pub mod sync;
 pub mod update;

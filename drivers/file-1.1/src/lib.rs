@@ -131,7 +131,13 @@ impl Block for File {
         cx.announce(&device)
     }
 
-    fn disconnect(&mut self, _: &mut Port<'_>) -> Result<FileState> {
+    const SAVES_STATE: bool = true;
+
+    fn disconnect(&mut self, cx: &mut Port<'_>) -> Result<FileState> {
+        self.save_state(cx)
+    }
+
+    fn save_state(&self, _: &mut Port<'_>) -> Result<FileState> {
         Ok(FileState {
             size: self.size,
             block_size: self.block_size,

@@ -4,7 +4,7 @@ use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 use crate::output;
 use std::collections::BTreeMap;
-use steadfast_api::{Device, ParamsReport, ParamsRequest};
+use steadfast_api::{Device, DeviceState, ParamsReport, ParamsRequest};
 
 /// Prints all devices.
 pub(crate) fn list(client: &Client, json: bool) -> Result<Exit, Failure> {
@@ -24,6 +24,17 @@ pub(crate) fn show(client: &Client, name: &str, json: bool) -> Result<Exit, Fail
         output::json(&device)?;
     } else {
         output::print(&output::device::show(&device))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints what state a device's driver has.
+pub(crate) fn state(client: &Client, name: &str, json: bool) -> Result<Exit, Failure> {
+    let state: DeviceState = client.get(&format!("/devices/{}/state", segment(name)))?;
+    if json {
+        output::json(&state)?;
+    } else {
+        output::print(&output::state::show(&state))?;
     }
     Ok(Exit::Done)
 }

@@ -11,8 +11,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use steadfast_api::{
-    CheckReport, CheckRequest, Device, Drivers, Health, ParamsReport, ParamsRequest, Problem, ProblemKind,
-    UpdateRequest, schema,
+    CheckReport, CheckRequest, Device, DeviceState, Drivers, Health, ParamsReport, ParamsRequest, Problem,
+    ProblemKind, UpdateRequest, schema,
 };
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -33,6 +33,7 @@ pub(super) fn router() -> Router<Control> {
         .routes(routes!(health))
         .routes(routes!(devices))
         .routes(routes!(device))
+        .routes(routes!(state))
         .routes(routes!(update))
         .routes(routes!(revert::revert))
         .routes(routes!(params))
@@ -69,6 +70,24 @@ async fn devices(State(control): State<Control>) -> Result<Json<Vec<Device>>, Fa
     responses((status = 200, body = Device), (status = 404, body = Problem)))]
 async fn device(State(control): State<Control>, Path(name): Path<String>) -> Result<Json<Device>, Failed> {
     Ok(Json(blocking(&control, move |app| app.device(&name)).await??))
+}
+
+/// The state that the device's driver would leave for its successor now. Requests are held while it is
+/// written.
+#[utoipa::path(get, path = "/v1/devices/{name}/state", params(("name" = String, description = "Device")),
+    responses(
+        (status = 200, body = DeviceState),
+        (status = 400, description = "The driver cannot write its state while it serves", body = Problem),
+        (status = 403, description = "The peer may not hold requests", body = Problem),
+        (status = 404, body = Problem),
+        (status = 409, description = "An update is under way", body = Problem),
+    ))]
+async fn state(
+    State(control): State<Control>,
+    _admin: Admin,
+    Path(name): Path<String>,
+) -> Result<Json<DeviceState>, Failed> {
+    Ok(Json(blocking(&control, move |app| app.state(&name)).await??))
 }
 
 /// Replaces the driver of the device's port. The answer is a receipt, whatever the outcome, once the
