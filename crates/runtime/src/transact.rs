@@ -505,7 +505,7 @@ impl Engine {
         }
         let loaded = load(&staged, port);
         let module = step(update, loaded)?;
-        let prepared = prepare(port, module, params);
+        let prepared = prepare(port, old, module, params);
         let instance = match prepared {
             Ok(instance) => instance,
             Err((why, module)) => {
@@ -642,11 +642,14 @@ type Failed = (String, Option<Arc<LoadedModule>>);
 
 fn prepare(
     port: &Arc<Port>,
+    old: Option<&Instance>,
     module: Arc<LoadedModule>,
     params: BTreeMap<String, Value>,
 ) -> Result<Arc<Instance>, Failed> {
+    // Waits of requests that were handed back keep their places until the ring has ended them.
+    let waits = old.map_or(0, |old| handed_back_room(old.module.manifest(), &port.memory));
     for (index, remote) in port.remotes.iter().enumerate() {
-        let (id, ops) = (LaneId(port.id.0), ops_room(module.manifest(), &port.memory[index]));
+        let (id, ops) = (LaneId(port.id.0), ops_room(module.manifest(), &port.memory[index]) + waits);
         let known = remote.ask(STUCK, move |rt| rt.ensure_ops(id, ops));
         if known.is_none() {
             let queue = port.queues[index];
@@ -669,6 +672,11 @@ fn new_instance(
     params: BTreeMap<String, Value>,
 ) -> Result<Arc<Instance>, String> {
     Instance::new(port.clone(), module, params).map_err(|e| format!("memory for the driver: {e}"))
+}
+
+/// Places in the table of operations for the waits that the running driver may leave in one lane.
+fn handed_back_room(running: &Manifest, memory: &[crate::port::SlotMemory]) -> u32 {
+    running.ops.saturating_mul(memory.iter().map(|m| m.count).max().unwrap_or(0))
 }
 
 /// Places in the table of operations for one lane under a driver.

@@ -12,6 +12,9 @@
 #ifndef READ_NS
 #define READ_NS 5000000 /* how long a read takes */
 #endif
+#ifndef PDU
+#define PDU "trouble/1"
+#endif
 #ifndef MARK
 #define MARK 1 /* the state that disconnect leaves, and the only one that reconnect takes */
 #endif
@@ -22,7 +25,7 @@ STEADFAST_MANIFEST(
     STEADFAST_ENTRY("class", "block")
     STEADFAST_ENTRY("state.write", "trouble/1")
     STEADFAST_ENTRY("state.read", "trouble/1")
-    STEADFAST_ENTRY("pdu", "trouble/1:16")
+    STEADFAST_ENTRY("pdu", PDU ":16")
     STEADFAST_ENTRY("memory.port", "4096:4096")
     STEADFAST_ENTRY("ops", "1")
     STEADFAST_ENTRY("port-ops", "4")
@@ -178,6 +181,12 @@ static void event(sf_queue *queue, const sf_event *event) {
     queue->shell->complete(queue, request->tag, event->result < 0 ? (int32_t)event->result : 0);
 }
 
+/* What a read waits for is not begun: every one of them can be returned. */
+__attribute__((unused)) static void hand_back(sf_queue *queue) {
+    for (uint32_t tag = 0; tag < queue->slot_count; tag++)
+        queue->shell->give_back(queue, tag);
+}
+
 static const sf_block_ops block_ops = { .size = sizeof block_ops, .submit = submit };
 
 STEADFAST_EXPORT const sf_driver steadfast_driver = {
@@ -196,4 +205,7 @@ STEADFAST_EXPORT const sf_driver steadfast_driver = {
     .timer = timer,
     .class_ops = &block_ops,
     .queue_run = queue_run,
+#ifdef HANDS_BACK
+    .hand_back = hand_back,
+#endif
 };
