@@ -191,12 +191,13 @@ impl Load {
         self.outcome.first_error.get_or_insert(what);
     }
 
-    /// xorshift64: repeatable, and good enough to choose blocks.
+    /// xorshift64*: repeatable, and good enough to choose blocks. Without the product the low bits of one
+    /// number would decide those of the next, and a block be only read, or only written.
     fn next_random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        self.random
+        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
     }
 }
 
