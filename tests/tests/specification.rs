@@ -32,9 +32,10 @@ fn every_path_that_the_documents_name_exists() -> Result {
         "docs/guide.md",
         "docs/driver-guide.md",
         "docs/abi.md",
+        "docs/simulation.md",
         "docs/threat-model.md",
     ];
-    let folders = ["crates/", "frontends/", "drivers/", "tests/", "xtask/", "fuzz/", "docs/"];
+    let folders = ["crates/", "frontends/", "drivers/", "tests/", "xtask/", "fuzz/", "docs/", "sim/"];
     let mut missing = Vec::new();
     for document in documents {
         let path = root.join(document);
