@@ -1,4 +1,4 @@
-use crate::{Available, Probation, Receipt, Release, schema};
+use crate::{Available, Probation, Receipt, Release, Shadow, schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -79,6 +79,9 @@ pub struct Device {
     /// The port's last update.
     #[schema(value_type = Option<schema::Receipt>)]
     pub last_receipt: Option<Receipt>,
+    /// A trial that is under way beside the driver.
+    #[serde(default)]
+    pub shadow: Option<Shadow>,
 }
 
 /// How long requests took, nanoseconds; at most an eighth above the exact value.

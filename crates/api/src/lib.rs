@@ -32,6 +32,7 @@ pub mod schema;
 mod socket;
 mod state;
 pub mod suggest;
+mod trial;
 mod update;
 
 pub use available::Available;
@@ -47,6 +48,8 @@ pub use steadfast_shell::probation::{Limits, Observed, ProbationOutcome, Probati
 pub use steadfast_shell::receipt::{
     Cause, Mode, Outcome, Phase, PhaseTime, Receipt, Release, Requester, Unload,
 };
+pub use steadfast_shell::shadow::{Difference, ShadowReport};
+pub use trial::{Shadow, ShadowRequest};
 pub use update::{IfBusy, UpdateRequest};
 
 /// What every path of this version begins with.

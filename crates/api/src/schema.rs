@@ -181,6 +181,8 @@ pub struct Reduced {
 pub struct ShadowReport {
     /// The candidate.
     pub candidate: Option<Release>,
+    /// Only a trial was asked for, and no update.
+    pub only: bool,
     /// Nothing speaks against it.
     pub equal: bool,
     /// Everything that does.

@@ -1,4 +1,4 @@
-use crate::{Mode, ProbationRequest, schema};
+use crate::{Mode, ProbationRequest, ShadowRequest, schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -42,6 +42,9 @@ pub struct UpdateRequest {
     /// End the probation that the running driver is on; without this it is in the way.
     #[serde(default)]
     pub end_probation: bool,
+    /// Try the module first, beside the driver that serves.
+    #[serde(default)]
+    pub shadow: Option<ShadowRequest>,
 }
 
 /// The deadline of an update that names none: 45 s.
@@ -64,6 +67,7 @@ impl UpdateRequest {
             params: BTreeMap::new(),
             probation: None,
             end_probation: false,
+            shadow: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::develop::DriverNew;
+use crate::shadow::ShadowArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -338,6 +339,8 @@ pub(crate) struct Update {
     /// A parameter that goes back to the driver's default together with the change; repeatable
     #[arg(long, value_name = "NAME")]
     pub(crate) unset: Vec<String>,
+    #[command(flatten)]
+    pub(crate) shadow: ShadowArgs,
 }
 
 /// What to do with requests in flight.

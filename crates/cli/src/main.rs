@@ -7,6 +7,7 @@ mod demo;
 mod develop;
 mod failure;
 mod output;
+mod shadow;
 
 use args::{Cli, Command, DeviceCommand, DriverCommand, Output, ReceiptCommand};
 use clap::{CommandFactory, Parser};

@@ -5,7 +5,7 @@ use crate::modules::{self, ModulePath};
 use crate::params;
 use crate::probation::{Baselines, Probations};
 use crate::receipts::Receipts;
-use crate::uri;
+use crate::{trial, uri};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -120,6 +120,7 @@ impl App {
             probation: self.probations.of(&port.name).map(|watch| watch.shown()),
             available: port.driver.as_ref().and_then(|d| self.folder.available(self, &port.name, d)),
             last_receipt: self.receipts.last_of(&port.name).or_else(|| port.last_receipt.clone()),
+            shadow: port.shadow.as_ref().map(trial::shown),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::probation::{self, Begin, Probations, Watch};
+use crate::trial;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,6 +55,7 @@ impl App {
             by: Requester { cause: Cause::Operator, who },
             params: request.params.clone(),
             source: request.module.clone(),
+            shadow: request.shadow.as_ref().map(trial::asked),
             ..UpdateOptions::default()
         };
         let path = self.locate(&request.module).inspect_err(|problem| {

@@ -2,7 +2,7 @@ use super::{module_argument, probation};
 use crate::args::{IfBusyArg, ModeArg, Update};
 use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
-use crate::output;
+use crate::{output, shadow};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use steadfast_api::{IfBusy, Mode, Outcome, Receipt, RevertRequest, UpdateRequest};
@@ -31,6 +31,7 @@ pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exi
                 allow_skip: update.allow.allow_skip,
                 allow_again: update.allow.allow_again,
                 params: params(update)?,
+                shadow: update.shadow.request(),
                 probation: probation::request(update),
                 end_probation: update.end_probation,
                 ..UpdateRequest::new(module_argument(module)?)
@@ -67,13 +68,13 @@ fn ask(
     if on_probation {
         return probation::wait(client, device, receipt, json);
     }
-    if receipt.outcome == Outcome::Done {
+    if receipt.outcome == Outcome::Done || shadow::passed_alone(&receipt) {
         return Ok(Exit::Done);
     }
     // The receipt went to standard output; what went wrong belongs to standard error as well.
     let sentence = output::receipt::sentence(device, &receipt);
     Err(Failure {
-        exit: receipt.outcome.into(),
+        exit: if shadow::failed(&receipt) { Exit::Mismatch } else { receipt.outcome.into() },
         message: format!("{sentence}: {}", receipt.reason),
         hint: hint(device, &receipt),
     })

@@ -1,4 +1,4 @@
-use super::{Table, receipt, units};
+use super::{Table, receipt, shadow, units};
 use steadfast_api::{Device, Param, ParamChange, ParamSource, ParamsReport};
 
 /// Devices, one line each.
@@ -78,6 +78,9 @@ pub(crate) fn show(device: &Device) -> String {
     }
     if device.oldest_ns > 0 {
         fact("oldest", format!("in flight for {}", units::time(device.oldest_ns)));
+    }
+    if let Some(trial) = &device.shadow {
+        fact("shadow", shadow::progress(trial));
     }
     fact("clients", device.clients.to_string());
     if device.driver_faults > 0 {
@@ -208,6 +211,7 @@ pub(crate) mod tests {
             probation: None,
             available: None,
             last_receipt: Some(receipt),
+            shadow: None,
         }
     }
 

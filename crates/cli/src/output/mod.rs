@@ -5,6 +5,7 @@ pub(crate) mod driver;
 pub(crate) mod history;
 pub(crate) mod probation;
 pub(crate) mod receipt;
+pub(crate) mod shadow;
 pub(crate) mod state;
 mod table;
 mod terminal;

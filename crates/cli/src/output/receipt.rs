@@ -1,4 +1,5 @@
-use super::{Table, units};
+use super::{Table, shadow, units};
+use crate::shadow::passed_alone;
 use steadfast_api::{Outcome, Receipt, Release, Unload};
 
 /// A receipt in full: what was done, in a sentence, then everything that was measured.
@@ -29,6 +30,9 @@ pub(crate) fn facts(device: &str, receipt: &Receipt) -> String {
     if let Some(mode) = receipt.mode {
         fact("mode", mode.name().to_owned());
     }
+    if let Some(report) = &receipt.shadow {
+        shadow::facts(report, &receipt.from).into_iter().for_each(|(name, value)| fact(name, value));
+    }
     fact("requests", requests(receipt));
     let pause = match receipt.pause_ns {
         0 => "none: requests were never held".to_owned(),
@@ -53,6 +57,9 @@ pub(crate) fn sentence(device: &str, receipt: &Receipt) -> String {
     match receipt.outcome {
         Outcome::Done if old == new => format!("{device}: done, {new} was reloaded"),
         Outcome::Done => format!("{device}: done, {new} replaced {old}"),
+        Outcome::Refused if passed_alone(receipt) => {
+            format!("{device}: tried, nothing speaks against {new}; {old} serves")
+        }
         Outcome::Refused => format!("{device}: refused, {old} serves and nothing was touched"),
         Outcome::Busy => format!("{device}: busy, {old} serves and nothing was touched"),
         Outcome::RolledBack => format!("{device}: rolled back, {new} failed and {old} serves again"),

@@ -54,6 +54,8 @@ pub(crate) async fn serve(
 /// Waits until the daemon stops and no update is in progress, or for too long.
 async fn over(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     stopped(&mut stop).await;
+    // A trial may have hours to go.
+    app.engine.end_trials("the daemon stops");
     let begin = Instant::now();
     while app.updating() && begin.elapsed() < GRACE {
         tokio::time::sleep(Duration::from_millis(20)).await;

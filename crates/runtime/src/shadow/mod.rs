@@ -97,6 +97,7 @@ impl Engine {
             report
         });
         report.candidate = Some(staged.release());
+        report.only = how.only;
         report.equal = report.against.is_empty();
         report
     }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct ShadowReport {
     /// The candidate.
     pub candidate: Option<Release>,
+    /// Only a trial was asked for, and no update.
+    pub only: bool,
     /// Nothing speaks against it.
     pub equal: bool,
     /// Everything that does.
@@ -62,6 +64,7 @@ impl ShadowReport {
     pub fn of(tally: &Tally) -> ShadowReport {
         ShadowReport {
             candidate: None,
+            only: false,
             equal: false,
             against: Vec::new(),
             duration_ms: 0,
