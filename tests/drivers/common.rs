@@ -25,6 +25,8 @@ pub(crate) mod fault {
     pub(crate) const FEWER_FEATURES: u32 = 12;
     /// No fault, but another layout of the PDU, with a conversion.
     pub(crate) const OTHER_PDU: u32 = 13;
+    /// One block in a thousand reads wrong.
+    pub(crate) const WRONG_READ: u32 = 14;
 }
 
 /// The driver, with one fault.
@@ -82,6 +84,10 @@ impl<const FAULT: u32> Driver<FAULT> {
 
     fn work(&self, req: &Request<'_, Self>) -> Result<(), Errno> {
         match req.op() {
+            Op::Read if FAULT == fault::WRONG_READ && req.offset() / 4096 % 1000 == 7 => {
+                req.data().copy_from(&self.memory, req.offset())?;
+                req.data().write(100, &[0xff])
+            }
             Op::Read => req.data().copy_from(&self.memory, req.offset()),
             Op::Write => req.data().copy_to(&self.memory, req.offset()),
             Op::Flush => Ok(()),

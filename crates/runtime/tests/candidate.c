@@ -89,6 +89,11 @@ static int32_t connect_port(sf_port *port) {
     if (wait_at_gate(port) < 0)
         return -EIO;
 #endif
+#ifdef NEEDS /* the state that another one left */
+    sf_str state = { 0 };
+    if (port->shell->get_state(port, SF_STR("candidate/1"), &state) < 0 || state.len != 1)
+        return -EPROTO;
+#endif
 #ifdef FAIL_CONNECT
     return -EIO;
 #endif
@@ -102,6 +107,10 @@ static int32_t disconnect(sf_port *port) {
     (void)port;
     return 0;
 #endif
+}
+
+__attribute__((unused)) static int32_t save_state(sf_port *port) {
+    return disconnect(port);
 }
 
 static int32_t issue(sf_queue *queue, sf_request *request, uint16_t code, uint64_t cookie) {
@@ -192,6 +201,9 @@ STEADFAST_EXPORT const sf_driver steadfast_driver = {
     .connect = connect_port,
     .disconnect = disconnect,
     .reconnect = connect_port,
+#ifdef SAVES
+    .save_state = save_state,
+#endif
     .event = event,
     .class_ops = &block_ops,
 };
