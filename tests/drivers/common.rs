@@ -170,6 +170,12 @@ impl<const FAULT: u32> Block for Driver<FAULT> {
         if req.pdu().get().marker == Waiting::<FAULT>::MARKER { req.done() } else { req.fail(Errno::PROTO) }
     }
 
+    const SAVES_STATE: bool = true;
+
+    fn save_state(&self, _: &mut Port<'_>) -> Result<Carried> {
+        Ok(Carried { swaps: self.swaps })
+    }
+
     fn adopt(&self, _: &mut (), req: &Adopted<'_, Self>, schema: &str) -> Result<(), Errno> {
         if schema != "test/1" {
             return Err(Errno::OPNOTSUPP);

@@ -495,7 +495,7 @@ impl Engine {
         receipt.mode = Some(mode.0);
         update.set_mode(mode.0);
         if let Some(shadow) = &opts.shadow {
-            let tried = self.try_first(port, &staged, &params, old, shadow, receipt);
+            let tried = self.try_first(port, &staged, &params, shadow, receipt);
             // The time of a trial is no phase's.
             update.restart_clock(now_ns());
             if let Err(why) = tried {
@@ -525,12 +525,12 @@ impl Engine {
         port: &Arc<Port>,
         staged: &StagedModule,
         params: &BTreeMap<String, Value>,
-        old: Option<&Instance>,
         how: &Shadow,
         receipt: &mut Receipt,
     ) -> Result<(), String> {
+        let old = lock(&port.inner).serving.clone();
         let old = old.ok_or("nobody serves the port, so there is nothing to compare a candidate with")?;
-        let report = self.try_out(port, staged, params.clone(), old, how);
+        let report = self.try_out(port, staged, params.clone(), &old, how);
         let (equal, against) = (report.equal, report.against.join("; "));
         receipt.unload = report.unload;
         receipt.shadow = Some(report);

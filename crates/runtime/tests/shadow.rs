@@ -227,6 +227,16 @@ fn a_trial_that_could_compare_nothing_or_cannot_be_made_is_refused_with_its_reas
     assert!(why.contains("allowed: above 0"), "{why}");
 }
 
+#[test]
+fn a_candidate_gets_a_copy_of_the_state() {
+    let bench = Bench::new(2);
+    attach(&bench, &build(&bench, &["STATE", "SAVES"]), 2);
+    let (receipt, report) = under_load(&bench, &build(&bench, &["STATE", "SAVES", "NEEDS"]), trial(300));
+    assert_eq!(receipt.outcome, Outcome::Done, "{receipt:?}");
+    assert!(report.equal && report.compared > 0, "{report:?}");
+    bench.engine.stop(Duration::from_secs(10));
+}
+
 fn wait_for(is: impl Fn() -> bool) {
     for _ in 0..20_000 {
         if is() {

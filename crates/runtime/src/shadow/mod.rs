@@ -19,10 +19,11 @@ use crate::handle::lock;
 use crate::instance::Instance;
 use crate::port::Port;
 use crate::transact;
+use crate::visit::visit;
 pub(crate) use mirror::Mirror;
 use stand::Stand;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use steadfast_loader::StagedModule;
 use steadfast_shell::params::Value;
@@ -88,7 +89,7 @@ impl Engine {
         live: &Arc<Port>,
         staged: &StagedModule,
         params: BTreeMap<String, Value>,
-        old: &Instance,
+        old: &Arc<Instance>,
         how: &Shadow,
     ) -> ShadowReport {
         let mut report = self.try_candidate(live, staged, params, old, how).unwrap_or_else(|why| {
@@ -107,7 +108,7 @@ impl Engine {
         live: &Arc<Port>,
         staged: &StagedModule,
         params: BTreeMap<String, Value>,
-        old: &Instance,
+        old: &Arc<Instance>,
         how: &Shadow,
     ) -> Result<ShadowReport, String> {
         how.check()?;
@@ -163,19 +164,28 @@ impl Engine {
     fn state_for(
         &self,
         live: &Arc<Port>,
-        old: &Instance,
+        old: &Arc<Instance>,
         staged: &StagedModule,
     ) -> Result<Vec<(String, Vec<u8>)>, String> {
         let running = old.module.manifest();
         if running.state_write.is_empty() || staged.manifest.state_read.is_empty() {
             return Ok(Vec::new());
         }
-        let _ = live;
-        Err(format!(
-            "{} {} has state and cannot save it while it serves (entry point save_state), so {} {} cannot \
-             be tried beside it",
-            running.name, running.version, staged.manifest.name, staged.manifest.version
-        ))
+        if old.module.driver().save_state.is_none() {
+            return Err(format!(
+                "{} {} has state and cannot save it while it serves (entry point save_state), so {} {} \
+                 cannot be tried beside it",
+                running.name, running.version, staged.manifest.name, staged.manifest.version
+            ));
+        }
+        let saved = Arc::new(Mutex::new(Vec::new()));
+        let (place, old) = (saved.clone(), old.clone());
+        let look = visit(live, "save_state", move || {
+            *lock(&place) = old.save_state()?;
+            Ok(())
+        });
+        look.map_err(|e| e.to_string())?;
+        Ok(std::mem::take(&mut *lock(&saved)))
     }
 
     /// Ends the trial that a port may be in, because the port is wanted for something that cannot be
