@@ -1,0 +1,169 @@
+//! Receipts outlive the daemon: a restart, a kill, a disk that takes none. Every attempt leaves one.
+
+use serde_json::{Value, json};
+use std::process::Command;
+use steadfast_tests::{Daemon, Result, Setup, TempDir, api::Api, module, run, steadfast};
+
+fn receipts(daemon: &Daemon, query: &str) -> Result<Vec<Value>> {
+    let (status, list) = daemon.api()?.get(&format!("/v1/receipts?{query}"))?;
+    assert_eq!(status, 200, "{list}");
+    Ok(list.as_array().expect("a list").clone())
+}
+
+fn ids(list: &[Value]) -> Vec<u64> {
+    list.iter().filter_map(|receipt| receipt["id"].as_u64()).collect()
+}
+
+fn update(api: &mut Api, module: &str) -> Result<(u16, Value)> {
+    api.post("/v1/devices/vol0/update", &json!({ "module": module }))
+}
+
+fn ram() -> Setup {
+    Setup::device("vol0=ram:1M")
+}
+
+#[test]
+fn a_restart_keeps_receipts_and_numbers_go_on() -> Result {
+    let dir = TempDir::new()?;
+    let mut daemon = ram().start(&dir)?;
+    for _ in 0..3 {
+        daemon.update("vol0", &module("ram")?)?;
+    }
+    assert!(daemon.stop()?.success());
+    let daemon = ram().start(&dir)?;
+    assert_eq!(daemon.device("vol0")?["last_receipt"]["id"], 3);
+    let next = daemon.update("vol0", &module("ram")?)?;
+    assert_eq!(next["id"], 4);
+    let list = receipts(&daemon, "device=vol0")?;
+    assert_eq!(ids(&list), [1, 2, 3, 4]);
+    let (status, third) = daemon.api()?.get("/v1/receipts/3")?;
+    assert_eq!((status, &third), (200, &list[2]));
+    Ok(())
+}
+
+#[test]
+fn a_kill_loses_no_receipt_that_was_answered() -> Result {
+    let dir = TempDir::new()?;
+    let mut daemon = ram().start(&dir)?;
+    let mut api = daemon.api()?;
+    let worker = std::thread::spawn(move || -> u64 {
+        let mut last = 0;
+        while let Ok((200, receipt)) = update(&mut api, "ram") {
+            last = receipt["id"].as_u64().expect("a number");
+        }
+        last
+    });
+    // Updates are under way when it is killed, whichever they are.
+    while daemon.device("vol0")?["swaps"].as_u64() < Some(5) {
+        std::thread::yield_now();
+    }
+    daemon.kill();
+    let answered = worker.join().expect("no panic");
+    let daemon = ram().start(&dir)?;
+    let found = ids(&receipts(&daemon, "limit=100000")?);
+    let expected: Vec<u64> = (1..=answered).collect();
+    assert_eq!(found[..expected.len()], expected);
+    assert!(found.len() as u64 <= answered + 1, "{found:?}");
+    Ok(())
+}
+
+#[test]
+fn every_attempt_leaves_a_receipt_that_says_who_and_why() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = Setup::device(format!("vol0={}:{}", "file@1.1.0", dir.disk("disk", 1 << 20)?.display()))
+        .start(&dir)?;
+    let mut api = daemon.api()?;
+    std::fs::write(dir.join("text.so"), "no module at all")?;
+    let text = dir.join("text.so").display().to_string();
+    let (status, _) = update(&mut api, "nonesuch")?;
+    assert_eq!(status, 404, "there is nothing to answer but that");
+    for module in [text.as_str(), "file@1.0.0"] {
+        assert_eq!(update(&mut api, module)?.0, 422, "{module}");
+    }
+    let list = receipts(&daemon, "outcome=refused")?;
+    assert_eq!(ids(&list), [1, 2, 3]);
+    let asked: Vec<&str> = list.iter().filter_map(|receipt| receipt["source"].as_str()).collect();
+    assert_eq!(asked, ["nonesuch", &text, "file@1.0.0"]);
+    for (receipt, why) in list.iter().zip(["no such driver", "no ELF header", "older than the running"]) {
+        assert!(receipt["reason"].as_str().is_some_and(|reason| reason.contains(why)), "{receipt:#}");
+        assert_eq!(receipt["by"]["cause"], "operator");
+        let who = receipt["by"]["who"].as_str().expect("somebody");
+        assert!(who.contains("uid ") && who.contains("pid "), "{who}");
+        assert_eq!(receipt["from"]["version"], "1.1.0");
+    }
+    let rows = list[2]["checks"].as_array().expect("rows");
+    let refused: Vec<&Value> = rows.iter().filter(|row| row["ok"] == false).map(|row| &row["name"]).collect();
+    assert_eq!(refused, ["version"], "and the rows that passed are there too: {}", rows.len());
+    assert!(rows.len() > 10);
+    assert!(receipts(&daemon, "outcome=done")?.is_empty());
+    assert_eq!(receipts(&daemon, "since=99999999999999")?.len(), 0);
+    Ok(())
+}
+
+#[test]
+fn a_history_that_cannot_be_written_harms_no_update() -> Result {
+    let dir = TempDir::new()?;
+    std::fs::create_dir(dir.join("state"))?;
+    std::fs::write(dir.join("state/history.sqlite"), "not a database, but somebody's treasure".repeat(9))?;
+    let daemon = ram().arg("--state").arg(dir.join("state").display().to_string()).start(&dir)?;
+    let receipt = daemon.update("vol0", &module("ram")?)?;
+    let list = receipts(&daemon, "")?;
+    assert_eq!(ids(&list), [receipt["id"].as_u64().expect("a number")]);
+    let (_, health) = daemon.api()?.get("/v1/health")?;
+    assert_eq!((&health["healthy"], &health["history"]["unsaved"]), (&json!(true), &json!(1)));
+    let error = health["history"]["error"].as_str().expect("an error");
+    assert!(error.contains("not a database"), "{error}");
+    assert!(std::fs::read_to_string(dir.join("state/history.sqlite"))?.contains("treasure"));
+    Ok(())
+}
+
+#[test]
+fn the_number_of_receipts_is_bounded() -> Result {
+    let dir = TempDir::new()?;
+    std::fs::write(
+        dir.join("sf.toml"),
+        "history = 3\nstate = \"kept\"\n[device.vol0]\ndriver = \"ram\"\ntarget = \"1M\"\n",
+    )?;
+    let daemon =
+        Setup::default().arg("--config").arg(dir.join("sf.toml").display().to_string()).start(&dir)?;
+    for _ in 0..5 {
+        daemon.update("vol0", &module("ram")?)?;
+    }
+    let (_, health) = daemon.api()?.get("/v1/health")?;
+    assert_eq!(health["history"]["stored"], 3, "{health}");
+    assert!(dir.join("kept/history.sqlite").exists());
+    Ok(())
+}
+
+#[test]
+fn a_receipt_is_listed_and_drawn_in_any_terminal() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = ram().start(&dir)?;
+    daemon.update("vol0", &module("ram")?)?;
+    let shown = |args: &[&str], locale: &str| -> Result<String> {
+        let mut command = Command::new(steadfast()?);
+        command.env("STEADFAST_SOCKET", daemon.control()).env("LC_ALL", locale).args(args);
+        let output = run(&mut command)?;
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    let list = shown(&["receipt", "list", "--device", "vol0", "--outcome", "done"], "C")?;
+    assert!(list.lines().count() == 2 && list.contains("ram 1.0.0 -> 1.0.0"), "{list}");
+    assert_eq!(shown(&["receipt", "list", "--outcome", "stranded"], "C")?, "no receipts\n");
+    for (locale, mark) in [("C", "| connect"), ("C.UTF-8", "┃ connect")] {
+        let text = shown(&["receipt", "show", "last"], locale)?;
+        for part in ["receipt 1, ", "vol0: done", "the pause", mark, "finish_update", "unload"] {
+            assert!(text.contains(part), "{locale}: no '{part}' in:\n{text}");
+        }
+        assert!(locale == "C.UTF-8" || text.is_ascii(), "{text}");
+        let timeline = text.lines().skip_while(|line| !line.contains("in all"));
+        assert!(timeline.into_iter().all(|line| line.chars().count() <= 80), "{text}");
+    }
+    let one: Value = serde_json::from_str(&shown(&["receipt", "show", "1", "-o", "json"], "C")?)?;
+    let all: Value = serde_json::from_str(&shown(&["receipt", "list", "-o", "json"], "C")?)?;
+    assert_eq!(all, json!([one]));
+    let missing = daemon.cli(&["receipt", "show", "7"])?;
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("no receipt 7"));
+    Ok(())
+}
