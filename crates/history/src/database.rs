@@ -1,6 +1,6 @@
 //! The database: one table, one row per receipt, the receipt itself as JSON.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -69,6 +69,8 @@ pub(crate) struct Facts {
 #[derive(Debug)]
 pub(crate) struct Database {
     connection: Connection,
+    /// The write-ahead log.
+    log: PathBuf,
     keep: u32,
 }
 
@@ -92,8 +94,11 @@ impl Database {
         migrate(&mut connection, MIGRATIONS)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
-        connection.pragma_update(None, "journal_size_limit", 4 << 20)?;
-        let mut database = Database { connection, keep };
+        // Checkpoints wait for the medium: they are made when nobody waits for them.
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        let log = PathBuf::from(format!("{}-wal", path.display()));
+        let mut database = Database { connection, log, keep };
+        database.begin_log()?;
         // A bound that was lowered holds from now on.
         database.prune()?;
         let facts = database.facts()?;
@@ -183,9 +188,31 @@ impl Database {
         Ok(rows.iter().filter_map(|(id, text)| parse(*id, text)).collect())
     }
 
+    /// The first write into an empty log waits for the medium, whatever is written; so it is made here,
+    /// and not with the first receipt.
+    fn begin_log(&self) -> rusqlite::Result<()> {
+        let version: i64 = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        self.connection.pragma_update(None, "user_version", version)
+    }
+
     /// Forces what was written to the medium.
-    pub(crate) fn sync(&self) -> rusqlite::Result<()> {
-        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        match File::open(&self.log) {
+            Ok(log) => log.sync_data(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Bytes of the log.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        std::fs::metadata(&self.log).map_or(0, |log| log.len())
+    }
+
+    /// Moves what is in the log into the database.
+    pub(crate) fn checkpoint(&self) -> rusqlite::Result<()> {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        self.begin_log()
     }
 }
 

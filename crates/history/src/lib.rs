@@ -40,7 +40,7 @@ pub const FILE: &str = "history.sqlite";
 /// Receipts that are kept when nobody says otherwise.
 pub const KEEP: u32 = 10_000;
 /// Longest that [`History::add`] waits for the disk.
-pub const PATIENCE: Duration = Duration::from_millis(200);
+pub const PATIENCE: Duration = Duration::from_secs(1);
 /// Longest that a question waits for the disk before memory answers it.
 const QUESTION: Duration = Duration::from_secs(2);
 /// Longest that the first look into the database may take.

@@ -13,6 +13,9 @@ use crate::memory::Memory;
 
 /// How soon what was written is forced to the medium.
 const SYNC: Duration = Duration::from_secs(1);
+/// Bytes of the log that are moved into the database when nobody wants anything, and at any time.
+const CHECKPOINT: u64 = 1 << 20;
+const CHECKPOINT_NOW: u64 = 32 << 20;
 /// How often a database that refused is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -84,6 +87,7 @@ impl Worker {
             Ok(stored) => {
                 self.unsynced = true;
                 self.memory.saved(&unsaved, stored);
+                self.checkpoint(CHECKPOINT_NOW);
             }
             Err(error) => self.memory.broken(&error.to_string()),
         }
@@ -104,6 +108,7 @@ impl Worker {
         if std::mem::take(&mut self.unsynced) {
             self.sync();
         }
+        self.checkpoint(CHECKPOINT);
         if self.tried.elapsed() < AGAIN {
             return;
         }
@@ -112,6 +117,15 @@ impl Worker {
             self.open();
         }
         self.save();
+    }
+
+    fn checkpoint(&mut self, bytes: u64) {
+        let Some(database) = self.database.as_ref().filter(|database| database.log_bytes() >= bytes) else {
+            return;
+        };
+        if let Err(error) = database.checkpoint() {
+            self.memory.broken(&error.to_string());
+        }
     }
 
     fn sync(&mut self) {

@@ -96,6 +96,21 @@ fn the_oldest_go_when_there_are_too_many() {
 }
 
 #[test]
+fn the_log_is_moved_into_the_database_when_there_is_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = History::open(folder.path(), 10_000);
+    fill(&history, 1500);
+    let log = folder.path().join(format!("{FILE}-wal"));
+    let begin = std::time::Instant::now();
+    while fs::metadata(&log).expect("a log").len() > 1 << 20 {
+        assert!(begin.elapsed().as_secs() < 60, "the log stays long");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    fill(&history, 1);
+    assert_eq!((history.status().stored, history.status().unsaved), (1501, 0));
+}
+
+#[test]
 fn a_file_that_is_no_database_costs_nobody_anything() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(FILE);

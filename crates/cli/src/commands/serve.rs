@@ -2,7 +2,7 @@ use crate::args::Serve;
 use crate::failure::{Exit, Failure};
 use crate::output;
 use std::path::PathBuf;
-use steadfast_daemon::{Config, parse_device};
+use steadfast_daemon::{Config, ServeError, parse_device};
 
 /// `steadfast serve`: runs the daemon until it is told to stop.
 pub(crate) fn serve(serve: Serve, socket: PathBuf) -> Result<Exit, Failure> {
@@ -10,7 +10,7 @@ pub(crate) fn serve(serve: Serve, socket: PathBuf) -> Result<Exit, Failure> {
     let log = serve.log;
     let config = configuration(serve, socket)?;
     if check {
-        let report = steadfast_daemon::check(&config).map_err(Failure::new)?;
+        let report = steadfast_daemon::check(&config).map_err(failure)?;
         output::print(&report)?;
         return Ok(Exit::Done);
     }
@@ -20,11 +20,13 @@ pub(crate) fn serve(serve: Serve, socket: PathBuf) -> Result<Exit, Failure> {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .init();
-    steadfast_daemon::serve(&config).map_err(|e| {
-        let hint = e.hint();
-        Failure::new(e).hint(hint)
-    })?;
+    steadfast_daemon::serve(&config).map_err(failure)?;
     Ok(Exit::Done)
+}
+
+fn failure(error: ServeError) -> Failure {
+    let hint = error.hint();
+    Failure::new(error).hint(hint)
 }
 
 /// The file, if there is one, and over it what the command line says.
