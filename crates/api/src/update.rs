@@ -45,6 +45,12 @@ pub struct UpdateRequest {
     /// Try the module first, beside the driver that serves.
     #[serde(default)]
     pub shadow: Option<ShadowRequest>,
+    /// BLAKE3 of the module, 64 hexadecimal digits: a file with other contents is not taken.
+    #[serde(default)]
+    pub hash: Option<String>,
+    /// It is a developer's build that is watched, and the receipt says so.
+    #[serde(default)]
+    pub watch: bool,
 }
 
 /// The deadline of an update that names none: 45 s.
@@ -68,6 +74,8 @@ impl UpdateRequest {
             probation: None,
             end_probation: false,
             shadow: None,
+            hash: None,
+            watch: false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::develop::DriverNew;
+use crate::develop::{DriverNew, DriverWatch};
 use crate::shadow::ShadowArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -228,6 +228,8 @@ pub(crate) enum DriverCommand {
     Test(DriverTest),
     /// Begin a driver: writes a small, complete project that builds
     New(DriverNew),
+    /// Replace a device's driver by every new build of it, until interrupted
+    Watch(DriverWatch),
 }
 
 /// `steadfast driver check`

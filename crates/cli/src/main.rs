@@ -56,6 +56,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Driver(DriverCommand::Check(check)) => commands::driver::check(client, check, json),
         Command::Driver(DriverCommand::Test(test)) => commands::test(&test, json),
         Command::Driver(DriverCommand::New(new)) => develop::new(&new),
+        Command::Driver(DriverCommand::Watch(watch)) => develop::watch(&client()?, &watch, json),
         Command::Receipt(ReceiptCommand::List { device, outcome, limit }) => {
             commands::receipt::list(&client()?, device.as_deref(), outcome, limit, json)
         }

@@ -29,7 +29,7 @@ pub use config::{
 };
 pub use control_socket::SocketError;
 pub use error::ServeError;
-pub use modules::{ModulePath, check_module, is_module_path};
+pub use modules::{ModulePath, check_module, examine_module, is_module_path};
 pub use serve::{check, serve};
 pub use steadfast_loader::Trust;
 pub use steadfast_nbd::ListenAddr;

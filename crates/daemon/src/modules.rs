@@ -135,6 +135,16 @@ pub fn check_module(modules: &ModulePath, text: &str, trust: Trust) -> Result<Ch
     Ok(report)
 }
 
+/// What the module in a file is, from its bytes alone: nothing of it is mapped, and nothing is written.
+///
+/// # Errors
+/// Why it is no whole module.
+pub fn examine_module(path: &Path) -> Result<steadfast_api::Release, String> {
+    let folder = tempfile::tempdir().map_err(|e| format!("temporary folder: {e}"))?;
+    let store = ModuleStore::open(folder.path()).map_err(|e| e.to_string())?;
+    store.examine(path).map(|staged| staged.release()).map_err(|e| e.to_string())
+}
+
 fn unloaded(unload: steadfast_api::Unload) -> &'static str {
     match unload {
         steadfast_api::Unload::Unloaded => "left memory again",

@@ -1,6 +1,7 @@
 //! Updates, whoever asks for them: a person, a probation, a watched folder.
 
 use crate::app::App;
+use crate::modules::load_problem;
 use crate::probation::{self, Begin, Probations, Watch};
 use crate::trial;
 use std::path::PathBuf;
@@ -8,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use steadfast_api::{
-    IfBusy, Outcome, ProbationOutcome, ProbationReport, Problem, Receipt, Release, RevertRequest,
-    UpdateRequest,
+    IfBusy, Outcome, ProbationOutcome, ProbationReport, Problem, ProblemKind, Receipt, Release,
+    RevertRequest, UpdateRequest,
 };
 use steadfast_history::Filter;
 use steadfast_runtime::UpdateOptions;
@@ -44,6 +45,7 @@ impl App {
         who: String,
     ) -> Result<Receipt, Problem> {
         let device = self.device_info(name)?;
+        let cause = if request.watch { Cause::Watch } else { Cause::Operator };
         let options = UpdateOptions {
             mode: request.mode,
             deadline: Duration::from_millis(request.deadline_ms),
@@ -52,7 +54,7 @@ impl App {
             allow_other: request.allow_other,
             allow_skip: request.allow_skip,
             allow_again: request.allow_again,
-            by: Requester { cause: Cause::Operator, who },
+            by: Requester { cause, who },
             params: request.params.clone(),
             source: request.module.clone(),
             shadow: request.shadow.as_ref().map(trial::asked),
@@ -65,7 +67,23 @@ impl App {
         let probation = request.probation.as_ref().map(probation::terms).transpose()?;
         let ends = || format!("an update to {} was asked for", request.module);
         let work = Work { options, probation, ends_probation: request.end_probation.then(ends) };
-        Ok(self.carry_out(&device.port, &Module::File(path), work))
+        let module = match &request.hash {
+            None => Module::File(path),
+            Some(hash) => self.meant(path, hash)?,
+        };
+        Ok(self.carry_out(&device.port, &module, work))
+    }
+
+    /// The module in a file, if it is the one that was meant and nobody has written to it since.
+    fn meant<'a>(&self, path: PathBuf, hash: &'a str) -> Result<Module<'a>, Problem> {
+        let staged = self.store.stage(&path).map_err(|e| load_problem(&e))?;
+        if staged.hash == hash {
+            // What policy keeps out of the store is refused, with the reason, as any other file is.
+            let stored = self.store.get(hash).is_ok();
+            return Ok(if stored { Module::Stored(hash) } else { Module::File(path) });
+        }
+        let text = format!("{}: its contents are others than those that were asked for", path.display());
+        Err(Problem::new(ProblemKind::BadModule, text))
     }
 
     /// Goes back to the module that ran before the one that runs now.

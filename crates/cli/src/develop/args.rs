@@ -1,5 +1,8 @@
+use crate::args::ModeArg;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
+use steadfast_daemon::parse_duration;
 
 /// `steadfast driver new`
 #[derive(Args, Debug)]
@@ -24,4 +27,25 @@ pub(crate) enum Language {
     Rust,
     /// With the header, which is put beside it
     C,
+}
+
+/// `steadfast driver watch`
+#[derive(Args, Debug)]
+pub(crate) struct DriverWatch {
+    /// The device
+    pub(crate) device: String,
+    /// A module file, or a project's folder: the newest module that is built in it
+    pub(crate) path: PathBuf,
+    /// Run this by the shell in the project's folder at first and whenever a source has changed
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) build: Option<String>,
+    /// What to do with requests in flight (default: the least disruptive that both drivers can do)
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<ModeArg>,
+    /// How long requests in flight may be waited for; then the old driver goes on
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub(crate) deadline: Duration,
+    /// The device may be served by a driver of another name; the state of the running one is lost
+    #[arg(long)]
+    pub(crate) allow_other: bool,
 }
