@@ -20,6 +20,8 @@ struct Parameters {
     /// Size of the device.
     #[param(default = "64M", range = "4096..=1T", unit = "bytes")]
     size: Size,
+    /// Another device of the daemon that holds the data, instead of memory.
+    over: Option<String>,
     /// The entry point.
     #[param(default = "none", class = live)]
     at: Entry,
@@ -72,12 +74,15 @@ impl Block for Crash {
     const SAVES_STATE: bool = true;
 
     const INFO: Info = Info::new("crash", env!("CARGO_PKG_VERSION"))
-        .about("A device in memory whose driver panics or fails at an entry point on purpose")
+        .about("A device in memory, or over another one, whose driver panics or fails at an entry point on purpose")
         .features(FEATURES)
         .adopts(ADOPTS);
 
     fn prepare(cx: &mut Prepare<'_>, params: Parameters) -> Result<Crash> {
-        let crash = Crash { trap: params.trap(), backend: Backend::prepare(cx, params.size)? };
+        let crash = Crash {
+            trap: params.trap(),
+            backend: Backend::prepare(cx, params.size, params.over.as_deref())?,
+        };
         crash.trap.enter(Entry::Prepare)?;
         Ok(crash)
     }

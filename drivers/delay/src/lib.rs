@@ -21,6 +21,8 @@ struct Parameters {
     /// Size of the device.
     #[param(default = "64M", range = "4096..=1T", unit = "bytes")]
     size: Size,
+    /// Another device of the daemon that holds the data, instead of memory.
+    over: Option<String>,
     /// Fixed part of the delay.
     #[param(default = 0, range = 0..=3600000000, class = live, unit = "us")]
     fixed_us: u64,
@@ -105,12 +107,15 @@ impl Block for Delay {
     const HANDS_BACK: bool = true;
 
     const INFO: Info = Info::new("delay", env!("CARGO_PKG_VERSION"))
-        .about("A device in memory that takes its time")
+        .about("A device in memory, or over another one, that takes its time")
         .features(FEATURES)
         .adopts(ADOPTS);
 
     fn prepare(cx: &mut Prepare<'_>, params: Parameters) -> Result<Delay> {
-        Ok(Delay { waits: Waits::new(&params)?, backend: Backend::prepare(cx, params.size)? })
+        Ok(Delay {
+            waits: Waits::new(&params)?,
+            backend: Backend::prepare(cx, params.size, params.over.as_deref())?,
+        })
     }
 
     fn connect(&mut self, cx: &mut Port<'_>, _: Option<()>) -> Result<()> {

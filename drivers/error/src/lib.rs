@@ -16,6 +16,8 @@ struct Parameters {
     /// Size of the device.
     #[param(default = "64M", range = "4096..=1T", unit = "bytes")]
     size: Size,
+    /// Another device of the daemon that holds the data, instead of memory.
+    over: Option<String>,
     /// How many of a million requests fail, at random.
     #[param(default = 0, range = 0..=1000000, class = live)]
     rate: u32,
@@ -97,12 +99,15 @@ impl Block for Faulty {
     type Queue = ();
 
     const INFO: Info = Info::new("error", env!("CARGO_PKG_VERSION"))
-        .about("A device in memory that fails requests on purpose")
+        .about("A device in memory, or over another one, that fails requests on purpose")
         .features(FEATURES)
         .adopts(ADOPTS);
 
     fn prepare(cx: &mut Prepare<'_>, params: Parameters) -> Result<Faulty> {
-        Ok(Faulty { faults: Faults::new(&params)?, backend: Backend::prepare(cx, params.size)? })
+        Ok(Faulty {
+            faults: Faults::new(&params)?,
+            backend: Backend::prepare(cx, params.size, params.over.as_deref())?,
+        })
     }
 
     fn connect(&mut self, cx: &mut Port<'_>, _: Option<()>) -> Result<()> {

@@ -17,6 +17,7 @@ mod names;
 mod progress;
 mod rule;
 mod trap;
+mod under;
 mod waiting;
 
 pub use backend::{Backend, FEATURES};
@@ -25,4 +26,5 @@ pub use names::{Entry, ErrorNumber};
 pub use progress::{ADOPTS, Carries, Progress, adopt, stage};
 pub use rule::{Rule, Sequence};
 pub use trap::{How, Trap};
+pub use under::Under;
 pub use waiting::Waiting;

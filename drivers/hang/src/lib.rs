@@ -23,6 +23,8 @@ struct Parameters {
     /// Size of the device.
     #[param(default = "64M", range = "4096..=1T", unit = "bytes")]
     size: Size,
+    /// Another device of the daemon that holds the data, instead of memory.
+    over: Option<String>,
     /// Kinds of requests that hang: a list of read, write, flush, trim, zero, cache, status; or all.
     #[param(default = "none", class = live)]
     ops: String,
@@ -101,12 +103,15 @@ impl Block for Hang {
     const SAVES_STATE: bool = true;
 
     const INFO: Info = Info::new("hang", env!("CARGO_PKG_VERSION"))
-        .about("A device in memory whose requests or entry points hang on purpose")
+        .about("A device in memory, or over another one, whose requests or entry points hang on purpose")
         .features(FEATURES)
         .adopts(ADOPTS);
 
     fn prepare(cx: &mut Prepare<'_>, params: Parameters) -> Result<Hang> {
-        let hang = Hang { stop: Stop::new(&params)?, backend: Backend::prepare(cx, params.size)? };
+        let hang = Hang {
+            stop: Stop::new(&params)?,
+            backend: Backend::prepare(cx, params.size, params.over.as_deref())?,
+        };
         hang.stop.trap.enter(Entry::Prepare)?;
         Ok(hang)
     }
