@@ -181,8 +181,9 @@ static void event(sf_queue *queue, const sf_event *event) {
 
 #if SF_ABI_MINOR >= 1
 /* Every request is begun as soon as it comes: there is nothing to hand back. */
-static void hand_back(sf_queue *queue) {
+static int32_t hand_back(sf_queue *queue) {
     (void)queue;
+    return 0;
 }
 #endif
 

@@ -149,6 +149,11 @@ impl Daemon {
     /// Asks it to stop, with SIGTERM, and waits for that.
     pub fn stop(&mut self) -> Result<ExitStatus> {
         process::signal(self.pid(), libc::SIGTERM);
+        self.stopped()
+    }
+
+    /// Waits for the end of one that was asked to stop.
+    pub fn stopped(&mut self) -> Result<ExitStatus> {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {

@@ -523,8 +523,9 @@ typedef struct sf_driver {
     void (*queue_run)(sf_queue *queue);
 
     /* Since 1.1. The port is about to change drivers: return every request that was not begun, in the
-     * order in which they came, with give_back. Optional: without it the mode split is not possible. */
-    void (*hand_back)(sf_queue *queue);
+     * order in which they came, with give_back. An error means that it could not, and the driver stays.
+     * Optional: without it the mode split is not possible. */
+    int32_t (*hand_back)(sf_queue *queue);
     /* Since 1.1. Leaves the state as disconnect does, and goes on serving. Optional. */
     int32_t (*save_state)(sf_port *port);
 } sf_driver;

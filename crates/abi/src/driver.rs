@@ -75,8 +75,9 @@ pub struct Driver {
     /// The port is about to change drivers: return every request that was not begun, in the order in
     /// which they came, with [`ShellOps::give_back`]. They go to the next driver, or come back through
     /// `submit` when there is none. Called on each queue's own thread before anything else of the
-    /// change, in the modes *split* and *adopt*. Optional: without it *split* is not possible.
-    pub hand_back: Option<unsafe extern "C" fn(queue: *mut Queue)>,
+    /// change, in the modes *split* and *adopt*. Returns 0, or a negative errno when it could not: then
+    /// the driver stays. Optional: without it *split* is not possible.
+    pub hand_back: Option<unsafe extern "C" fn(queue: *mut Queue) -> i32>,
     /// Leaves the state as `disconnect` does, with [`ShellOps::set_state`], and goes on serving.
     /// Optional: without it the state can be neither shown nor tried out. Returns 0 or a negative
     /// errno.

@@ -212,13 +212,14 @@ unsafe extern "C" fn save_state<D: Block>(port: *mut abi::Port) -> i32 {
     }
 }
 
-unsafe extern "C" fn hand_back<D: Block>(queue: *mut abi::Queue) {
+unsafe extern "C" fn hand_back<D: Block>(queue: *mut abi::Queue) -> i32 {
     // SAFETY: the shell passes a live, started queue on its own thread.
     unsafe {
-        guard((*queue).port, "hand_back", || {
+        control((*queue).port, "hand_back", || {
             let (driver, local) = parts::<D>(queue);
             driver.hand_back(local, &mut Io::new(queue));
-        });
+            Ok(())
+        })
     }
 }
 

@@ -349,6 +349,14 @@ impl Instance {
         })
     }
 
+    /// Lets the driver return the requests of a queue that it has not begun. On that queue's thread.
+    pub(crate) fn hand_back(&self, index: usize) -> Result<(), String> {
+        let Some(hand_back) = self.module.driver().hand_back else { return Ok(()) };
+        let queue = self.queue(index);
+        // SAFETY: the queue is this instance's, the port is held, and nobody is inside on this queue.
+        self.call("hand_back", Stage::Idle, || unsafe { hand_back(queue) })
+    }
+
     /// Lets the driver convert the PDU of a request in flight that another driver issued.
     pub(crate) fn adopt(&self, index: usize, tag: u32, schema: &str) -> Result<(), String> {
         let adopt = self.module.driver().adopt.ok_or("the driver cannot adopt requests of another schema")?;

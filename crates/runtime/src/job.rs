@@ -142,7 +142,14 @@ impl Job {
             if let Some(new) = &self.new {
                 new.bind(index, lane.cast());
             }
-            let handed_back = if self.hands_back() { Lane::hand_back(lane) } else { 0 };
+            let handed_back = if self.hands_back() { Lane::hand_back(lane) } else { Ok(0) };
+            let handed_back = handed_back.unwrap_or_else(|why| {
+                // What the driver still keeps waiting would never be answered by another one.
+                if self.meeting.abandon(&why, now_ns()) {
+                    self.wake_others();
+                }
+                0
+            });
             let mut part = lock(&self.parts[index]);
             part.hold_ns = now;
             part.handed_back = handed_back;
@@ -202,12 +209,13 @@ impl Job {
     /// The phases between the drivers, on the thread of the last queue to arrive.
     fn run(&self, first: Next) {
         let mut next = first;
+        let latest_ns = if self.old.is_some() { self.meeting.update().latest_ns() } else { u64::MAX };
         let verdict = loop {
             let result = match next {
                 Next::Verdict(verdict) => break verdict,
                 Next::Call(Action::Disconnect) => self.old.as_ref().map_or(Ok(()), |i| i.disconnect()),
                 Next::Call(Action::Transfer) => self.transfer(),
-                Next::Call(Action::Connect) => self.connect(),
+                Next::Call(Action::Connect) => self.connect(latest_ns),
                 Next::Call(Action::DisconnectNew) => self.disconnect_new(),
                 Next::Call(_) => self.reconnect(),
             };
@@ -243,14 +251,14 @@ impl Job {
         Err(format!("state written as {written}; the new driver reads {wanted}"))
     }
 
-    fn connect(&self) -> Result<(), String> {
+    fn connect(&self, latest_ns: u64) -> Result<(), String> {
         let Some(new) = &self.new else { return Ok(()) };
         new.connect()?;
         let wanted = || {
             if self.meeting.given_up() { Err("connect returned too late".to_owned()) } else { Ok(()) }
         };
         self.connected.store(true, Ordering::Relaxed);
-        self.adopt(new)
+        self.adopt(new, latest_ns)
             .and_then(|()| self.check_state(new))
             .and_then(|()| self.check_devices())
             .and_then(|()| wanted())
@@ -265,11 +273,15 @@ impl Job {
         self.new.as_ref().map_or(Ok(()), |new| new.undo_connect())
     }
 
-    fn adopt(&self, new: &Instance) -> Result<(), String> {
+    fn adopt(&self, new: &Instance, latest_ns: u64) -> Result<(), String> {
         let Some(schema) = &self.convert else { return Ok(()) };
         for (index, part) in self.parts.iter().enumerate() {
             for tag in &lock(part).tags {
                 new.adopt(index, *tag, schema)?;
+                // A driver that takes its time with each of many must not add up to for ever.
+                if now_ns() > latest_ns {
+                    return Err("adopt: not every request was taken over before the deadline".to_owned());
+                }
             }
         }
         Ok(())

@@ -50,24 +50,23 @@ impl Lane {
         }
     }
 
-    /// Lets the driver return what it has not begun; says how many requests that were.
+    /// Lets the driver return what it has not begun; says how many requests that were, or why it
+    /// cannot.
     ///
     /// # Safety
     /// As for `submit`; the lane is closed.
-    pub(crate) unsafe fn hand_back(lane: *mut Lane) -> u32 {
+    pub(crate) unsafe fn hand_back(lane: *mut Lane) -> Result<u32, String> {
         // SAFETY: rules 1 and 2; entry points and structures live as long as the bound instance.
         unsafe {
-            let Some(bound) = (*lane).bound.clone() else { return 0 };
-            let call = (*lane).instance.as_ref().and_then(|i| i.module.driver().hand_back);
-            let Some(call) = call else { return 0 };
+            let Some(instance) = (*lane).instance.clone() else { return Ok(0) };
             let before = (*lane).slots.held();
             (*lane).handing_back = true;
-            call(bound.queue);
+            let result = instance.hand_back((*lane).index);
             (*lane).handing_back = false;
             if std::mem::take(&mut (*lane).orphans) {
                 Lane::drop_orphans(lane);
             }
-            (*lane).slots.held() - before
+            result.map(|()| (*lane).slots.held() - before)
         }
     }
 
