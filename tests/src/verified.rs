@@ -48,7 +48,8 @@ impl Verified {
         loop {
             self.check()?;
             let (_, device) = api.get(&path)?;
-            if device["in_flight"].as_u64() > Some(0) {
+            // Held ones are all that a port without a driver has.
+            if ["in_flight", "held"].iter().any(|f| device[*f].as_u64() > Some(0)) {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_micros(200));

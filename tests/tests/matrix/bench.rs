@@ -163,6 +163,9 @@ impl Bench {
         let version = ["1.0.0", "2.0.0"][self.serving];
         ensure!(device["driver"]["version"] == version, "release {version} should serve: {device:#}");
         ensure!(device["errors"] == 0, "requests failed: {device:#}");
+        // fio goes on for a while when one of its requests is never answered.
+        let oldest = Duration::from_nanos(device["oldest_ns"].as_u64().unwrap_or(0));
+        ensure!(oldest < Duration::from_secs(10), "a request is in flight for {oldest:?}: {device:#}");
         let served = |d: &Value| d["requests"].as_u64().unwrap_or(0);
         let begin = Instant::now();
         loop {

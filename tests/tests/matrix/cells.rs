@@ -45,29 +45,28 @@ pub(crate) fn is_old(at: &str) -> bool {
 }
 
 pub(crate) fn before_the_pause(bench: &mut Bench, table: &mut Table) -> Result {
-    let mode = bench.mode;
     let none = || json!({});
     // stage: what is no module; and a pipe, which nobody writes to.
     let (text, pipe) = (bench.dir.join("no-module.so"), bench.dir.join("pipe.so"));
     std::fs::write(&text, "not a module")?;
     bench.update_to(&text, none(), WAIT_MS, refused("ELF"))?;
-    table.ran("stage", "error", mode, "refused");
+    table.ran("stage", "error", "refused");
     if !pipe.exists() {
         ok(Command::new("mkfifo").arg(&pipe))?;
     }
     bench.update_to(&pipe, none(), WAIT_MS, refused("regular file"))?;
-    table.ran("stage", "hang", mode, "refused");
+    table.ran("stage", "hang", "refused");
     // check: another driver, and a parameter that the driver refuses.
     bench.update_to(&test_module("sound")?, none(), WAIT_MS, refused("another driver"))?;
     let module = bench.next_module();
     bench.update_to(&module, json!({ "size": "1" }), WAIT_MS, refused("size"))?;
-    table.ran("check", "error", mode, "refused");
+    table.ran("check", "error", "refused");
     // load: the driver looks at the hardware.
     let probe = bench.dir.join("probe");
     for (fault, expect) in [("error", refused("probe")), ("panic", refused("probe")), ("hang", DONE)] {
         std::fs::write(&probe, fault)?;
         bench.update(Wrong::NOTHING, WAIT_MS, expect)?;
-        table.ran("load", fault, mode, expect.outcome);
+        table.ran("load", fault, expect.outcome);
     }
     std::fs::remove_file(&probe)?;
     bench.good()?;
@@ -75,7 +74,7 @@ pub(crate) fn before_the_pause(bench: &mut Bench, table: &mut Table) -> Result {
         let wrong = Wrong { hang_ms: 300, ..Wrong::new("prepare", fault) };
         let receipt = bench.update(wrong, 100, expect)?;
         ensure!(receipt["pause_ns"].as_u64() < Some(300_000_000), "prepare is not in the pause: {receipt:#}");
-        table.ran("prepare", fault, mode, expect.outcome);
+        table.ran("prepare", fault, expect.outcome);
     }
     bench.good()
 }
@@ -90,7 +89,7 @@ pub(crate) fn pending(bench: &mut Bench, table: &mut Table) -> Result {
     }
     let client = bench.slow_client()?;
     bench.update(Wrong::NOTHING, 100, back("deadline"))?;
-    table.ran("pending", "hang", mode, "rolled back");
+    table.ran("pending", "hang", "rolled back");
     answered(client)?;
     bench.good()?;
     // While it waits: a client that goes, and another update.
@@ -107,8 +106,8 @@ pub(crate) fn pending(bench: &mut Bench, table: &mut Table) -> Result {
     let receipt = join(thread)?;
     bench.ended(&receipt, &before, DONE)?;
     ensure!(receipt["held"].as_u64() > Some(0), "fio's requests were held meanwhile: {receipt:#}");
-    table.ran("pending", "client loss", mode, "done");
-    table.ran("pending", "second update", mode, "busy / done");
+    table.ran("pending", "client loss", "done");
+    table.ran("pending", "second update", "busy / done");
     answered(stays)?;
     bench.good()
 }
@@ -129,19 +128,19 @@ pub(crate) fn of_the_old_driver(bench: &mut Bench, table: &mut Table) -> Result 
             ensure!(outcome == "done" || outcome == "rolled_back", "{fault}: {receipt:#}");
             let expect = if outcome == "done" { DONE } else { expect.unwrap_or(back("hand_back")) };
             bench.ended(&receipt, &before, expect)?;
-            table.ran("start_update", fault, mode, &outcome.replace('_', " "));
+            table.ran("start_update", fault, &outcome.replace('_', " "));
             bench.good()?;
         }
     }
     for (fault, reason) in [("error", "on purpose"), ("panic", "panic"), ("hang", "deadline")] {
         bench.update(once("disconnect", fault), WAIT_MS, DONE)?;
         bench.update(Wrong::NOTHING, 1000, back(reason))?;
-        table.ran("disconnect", fault, mode, "rolled back");
+        table.ran("disconnect", fault, "rolled back");
         bench.good()?;
     }
     bench.update(once("transfer", "error"), WAIT_MS, DONE)?;
     bench.update(Wrong::NOTHING, WAIT_MS, back("matrix/1"))?;
-    table.ran("transfer", "error", mode, "rolled back");
+    table.ran("transfer", "error", "rolled back");
     bench.good()?;
     for (fault, outcome) in [("error", "stranded"), ("panic", "stranded"), ("hang", "rolled_back")] {
         bench.update(once("reconnect", fault), WAIT_MS, DONE)?;
@@ -149,12 +148,12 @@ pub(crate) fn of_the_old_driver(bench: &mut Bench, table: &mut Table) -> Result 
         bench.update(Wrong::new("connect", "error"), WAIT_MS, Expect { outcome, reason })?;
         bench.good()?;
         let ended = if outcome == "stranded" { "stranded, and back" } else { "rolled back" };
-        table.ran("cancel_update", fault, mode, ended);
+        table.ran("cancel_update", fault, ended);
     }
     for fault in ["panic", "hang"] {
         bench.update(Wrong { hang_ms: 300, ..Wrong::new("release", fault) }, WAIT_MS, DONE)?;
         bench.good()?;
-        table.ran("unload", fault, mode, "done");
+        table.ran("unload", fault, "done");
     }
     Ok(())
 }
@@ -171,7 +170,7 @@ pub(crate) fn of_the_new_driver(bench: &mut Bench, table: &mut Table) -> Result 
             bench
                 .update(Wrong::new(at, fault), 1000, back(reason))
                 .with_context(|| format!("{at} {fault}"))?;
-            table.ran(phase, fault, mode, "rolled back");
+            table.ran(phase, fault, "rolled back");
             bench.good()?;
         }
     }
@@ -181,7 +180,7 @@ pub(crate) fn of_the_new_driver(bench: &mut Bench, table: &mut Table) -> Result 
     }
     for (fault, hang_ms) in [("panic", 0), ("hang", 300)] {
         bench.update(Wrong { hang_ms, ..Wrong::new("queue-run", fault) }, WAIT_MS, DONE)?;
-        table.ran("finish_update", fault, mode, "done");
+        table.ran("finish_update", fault, "done");
     }
     bench.good()
 }
@@ -214,8 +213,8 @@ pub(crate) fn in_the_midst(bench: &mut Bench, table: &mut Table) -> Result {
         let reason = if outcome == "done" { "" } else { "on purpose" };
         bench.ended(&receipt, &before, Expect { outcome, reason }).with_context(|| phase.to_owned())?;
         let ended = outcome.replace('_', " ");
-        table.ran(phase, OUTSIDE[0], mode, &ended);
-        table.ran(phase, OUTSIDE[1], mode, &format!("busy / {ended}"));
+        table.ran(phase, OUTSIDE[0], &ended);
+        table.ran(phase, OUTSIDE[1], &format!("busy / {ended}"));
         bench.good()?;
     }
     Ok(())

@@ -29,12 +29,12 @@ pub(crate) fn all(queues: u32, mode: &'static str, table: &mut Table) -> Result 
             _ => Wrong { times: 1, ..Wrong::new(at, "gate") },
         };
         stop(&mut bench, Some(now)).with_context(|| format!("stop in {phase}, mode {mode}"))?;
-        table.ran(phase, "stop", mode, "clean");
+        table.ran(phase, "stop", "clean");
     }
     if mode != "adopt" {
         let mut bench = Bench::idle(queues, mode)?;
         stop(&mut bench, None).with_context(|| format!("stop in pending, mode {mode}"))?;
-        table.ran("pending", "stop", mode, "clean");
+        table.ran("pending", "stop", "clean");
     }
     Ok(())
 }

@@ -18,16 +18,16 @@ pub(crate) const PHASES: [&str; 14] = [
     "cancel_update",
     "unload",
 ];
-pub(crate) const MODES: [&str; 3] = ["adopt", "split", "drain"];
 pub(crate) const FAULTS: [&str; 6] = ["error", "panic", "hang", "client loss", "second update", "stop"];
 
 /// What happens beside the driver: it needs a phase that lasts, so that it can be met.
 pub(crate) const OUTSIDE: [&str; 3] = ["client loss", "second update", "stop"];
 
-type Key = (usize, usize, usize);
+type Key = (usize, usize);
 
-/// The cells of one run.
+/// The cells of one mode.
 pub(crate) struct Table {
+    mode: &'static str,
     queues: u32,
     cells: BTreeMap<Key, String>,
     reasons: Vec<&'static str>,
@@ -38,103 +38,70 @@ fn at(list: &[&str], name: &str) -> usize {
 }
 
 impl Table {
-    pub(crate) fn new(queues: u32) -> Table {
-        Table { queues, cells: BTreeMap::new(), reasons: Vec::new() }
+    /// With the cells that cannot exist.
+    pub(crate) fn new(mode: &'static str, queues: u32) -> Table {
+        let mut table = Table { mode, queues, cells: BTreeMap::new(), reasons: Vec::new() };
+        table.impossible();
+        table
     }
 
     /// A cell was run and ended as promised: in this way.
-    pub(crate) fn ran(&mut self, phase: &str, fault: &str, mode: &str, ended: &str) {
-        let key = (at(&PHASES, phase), at(&FAULTS, fault), at(&MODES, mode));
-        self.cells.insert(key, ended.to_owned());
+    pub(crate) fn ran(&mut self, phase: &str, fault: &str, ended: &str) {
+        self.cells.insert((at(&PHASES, phase), at(&FAULTS, fault)), ended.to_owned());
     }
 
-    fn not(&mut self, phases: &[&str], faults: &[&str], modes: &[&str], why: &'static str) {
+    fn not(&mut self, phases: &[&str], faults: &[&str], why: &'static str) {
         self.reasons.push(why);
         let number = self.reasons.len();
         for phase in phases {
             for fault in faults {
-                for mode in modes {
-                    self.ran(phase, fault, mode, &format!("- ({number})"));
-                }
+                self.ran(phase, fault, &format!("- ({number})"));
             }
         }
     }
 
-    /// The cells that cannot exist.
-    pub(crate) fn impossible(&mut self) {
-        self.not(&["stage", "check"], &["panic"], &MODES, "no code of a driver runs in this phase");
-        self.not(
-            &["stage", "check"],
-            &OUTSIDE,
-            &MODES,
-            "the phase waits for nothing outside, so nothing can be made to fall into it",
-        );
-        self.not(&["check"], &["hang"], &MODES, "the phase only compares what is in memory already");
-        self.not(
-            &["start_update"],
-            &["error", "panic", "hang"],
-            &["drain"],
-            "no code of a driver runs in this phase: only adopt and split call hand_back",
-        );
-        self.not(&["start_update"], &["error"], &["adopt", "split"], "hand_back returns nothing");
-        self.not(
-            &["start_update"],
-            &OUTSIDE,
-            &["drain"],
-            "the phase is one step of the shell and lasts no time",
-        );
-        self.not(
-            &["pending"],
-            &["error", "panic"],
-            &MODES,
-            "only requests that the old driver finishes are waited for; its errors are those requests'",
-        );
-        self.not(
-            &["pending"],
-            &["hang", "client loss", "second update", "stop"],
-            &["adopt"],
-            "nothing is waited for in this mode",
-        );
-        self.not(
-            &["transfer"],
-            &["panic", "hang", "client loss", "second update", "stop"],
-            &MODES,
-            "one step of the shell: no code of a driver runs, and it lasts no time",
-        );
-        self.not(&["adopt"], &FAULTS, &["split", "drain"], "nothing is left to adopt in this mode");
-        self.not(&["finish_update"], &["error"], &MODES, "queue_run returns nothing");
-        self.not(&["unload"], &["error"], &MODES, "release returns nothing");
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.cells.len()
+    fn impossible(&mut self) {
+        self.not(&["stage", "check"], &["panic"], "no code of a driver runs in this phase");
+        let outside = "the phase waits for nothing outside, so nothing can be made to fall into it";
+        self.not(&["stage", "check"], &OUTSIDE, outside);
+        self.not(&["check"], &["hang"], "the phase only compares what is in memory already");
+        if self.mode == "drain" {
+            self.not(&["start_update"], &FAULTS, "one step of the shell; other modes call hand_back here");
+        } else {
+            self.not(&["start_update"], &["error"], "the SDK's hand_back has no error, only panics");
+        }
+        let theirs = "only requests that the old driver finishes are waited for; its errors are theirs";
+        self.not(&["pending"], &["error", "panic"], theirs);
+        if self.mode == "adopt" {
+            let rest = ["hang", "client loss", "second update", "stop"];
+            self.not(&["pending"], &rest, "nothing is waited for in this mode");
+        } else {
+            self.not(&["adopt"], &FAULTS, "nothing is left to adopt in this mode");
+        }
+        let step = "one step of the shell: no code of a driver runs, and it lasts no time";
+        self.not(&["transfer"], &FAULTS[1..], step);
+        self.not(&["finish_update"], &["error"], "queue_run returns nothing");
+        self.not(&["unload"], &["error"], "release returns nothing");
     }
 
     pub(crate) fn missing(&self) -> Vec<String> {
-        let mut missing = Vec::new();
-        for (p, phase) in PHASES.iter().enumerate() {
-            for (f, fault) in FAULTS.iter().enumerate() {
-                for (m, mode) in MODES.iter().enumerate() {
-                    if !self.cells.contains_key(&(p, f, m)) {
-                        missing.push(format!("{phase} x {fault} x {mode}"));
-                    }
-                }
-            }
-        }
-        missing
+        let all = (0..PHASES.len()).flat_map(|p| (0..FAULTS.len()).map(move |f| (p, f)));
+        let missing = all.filter(|key| !self.cells.contains_key(key));
+        missing.map(|(p, f)| format!("{} x {}", PHASES[p], FAULTS[f])).collect()
     }
 
     pub(crate) fn print(&self) {
         let run = self.cells.values().filter(|c| !c.starts_with('-')).count();
-        let all = self.cells.len();
-        println!("\n{all} cells on {} queue(s): {run} were run, {} cannot exist", self.queues, all - run);
-        println!("{:<14} {:<14} {:<13} {:<13} {:<13}", "phase", "fault", MODES[0], MODES[1], MODES[2]);
+        let (mode, queues, all) = (self.mode, self.queues, self.cells.len());
+        println!("mode {mode}, {queues} queue(s): {all} cells, {run} run, {} cannot exist", all - run);
+        print!("{:<14}", "phase");
+        FAULTS.iter().for_each(|fault| print!(" {fault:<18}"));
         for (p, phase) in PHASES.iter().enumerate() {
-            for (f, fault) in FAULTS.iter().enumerate() {
-                let cell = |m: usize| self.cells.get(&(p, f, m)).map_or("?", String::as_str);
-                println!("{phase:<14} {fault:<14} {:<13} {:<13} {:<13}", cell(0), cell(1), cell(2));
-            }
+            print!("\n{phase:<14}");
+            let cell = |f: usize| self.cells.get(&(p, f)).map_or("?", String::as_str);
+            (0..FAULTS.len()).for_each(|f| print!(" {:<18}", cell(f)));
         }
+        println!();
         for (number, why) in self.reasons.iter().enumerate() {
             println!("({}) {why}", number + 1);
         }
