@@ -60,7 +60,7 @@ pub(crate) struct Bench {
 impl Bench {
     /// A daemon in which both releases have been tried in this mode, with fio at work on the device.
     pub(crate) fn new(queues: u32, mode: &'static str) -> Result<Bench> {
-        let mut bench = Bench::idle(queues, mode)?;
+        let mut bench = Bench::idle(queues, mode, 3000)?;
         // The first 64 KiB are slow, and not for fio.
         for part in 0..2 {
             bench.load.push(Verified::start(&bench.daemon, "vol0", 1 + 7 * part, 7, 16));
@@ -70,11 +70,11 @@ impl Bench {
         Ok(bench)
     }
 
-    /// The same without load.
-    pub(crate) fn idle(queues: u32, mode: &'static str) -> Result<Bench> {
+    /// The same without load; slow requests take `slow_ms`.
+    pub(crate) fn idle(queues: u32, mode: &'static str, slow_ms: u32) -> Result<Bench> {
         let dir = TempDir::new()?;
         let modules = [test_module("matrix_one")?, test_module("matrix_two")?];
-        let spec = format!("vol0={}:16M", modules[0].display());
+        let spec = format!("vol0={}:16M,slow_ms={slow_ms}", modules[0].display());
         let daemon = Setup::device(spec).arg("--queues").arg(queues.to_string()).start(&dir)?;
         Ok(Bench { dir, daemon, mode, modules, serving: 0, load: Vec::new() })
     }
