@@ -218,7 +218,7 @@ impl World {
         let meeting = Rendezvous::new(update, self.lanes.len() as u32);
         let j = self.jobs.len();
         let mode = self.attempts[a].mode;
-        self.jobs.push(Job::new(a, (old, new), (mode, convert && mode == Mode::Adopt), meeting));
+        self.jobs.push(Job::new(a, (old, new), (mode, convert && mode == Mode::Adopt), meeting, self.now));
         self.attempts[a].job = Some(j);
         self.phase_began(a);
         for q in 0..self.lanes.len() {

@@ -87,22 +87,20 @@ impl fmt::Display for Coverage {
         writeln!(f, "faults by phase, in the modes adopt/split/drain, and without an old driver:")?;
         write!(f, "{:<14}", "")?;
         for kind in &Kind::ALL[1..] {
-            write!(f, " {:>29}", kind.name())?;
+            write!(f, " {:>20}", kind.name())?;
         }
         writeln!(f)?;
         for (p, phase) in PHASES.into_iter().enumerate() {
             write!(f, "{:<14}", phase.name())?;
             for kind in &Kind::ALL[1..] {
-                let cell = |mode: Mode, has_old: bool, n: u64| {
-                    if n == 0 && !can_happen(phase, mode, *kind, has_old) {
-                        "-".to_owned()
-                    } else {
-                        n.to_string()
-                    }
+                let cell = |mode: Mode, has_old: bool, n: u64| match n {
+                    0 if !can_happen(phase, mode, *kind, has_old) => "-".to_owned(),
+                    10_000.. => format!("{}k", n / 1000),
+                    _ => n.to_string(),
                 };
                 let modes = MODES.map(|m| cell(m, true, self.cells[p][mode_place(m)][*kind as usize]));
                 let first = cell(Mode::Drain, false, self.first[p][*kind as usize]);
-                write!(f, " {:>29}", format!("{}/{first}", modes.join("/")))?;
+                write!(f, " {:>20}", format!("{}/{first}", modes.join("/")))?;
             }
             writeln!(f)?;
         }

@@ -13,6 +13,9 @@ use steadfast_shell::update::Action;
 /// Shortest wait of a queue's loop for a deadline, which may already have passed.
 const LEAST_WAIT: u64 = 100 * US;
 
+/// Time that the calls of a transaction, and the ways between the queues, may take when none hangs.
+const CALLS: u64 = MS;
+
 /// One transaction.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -28,6 +31,8 @@ pub(crate) struct Job {
     /// The new driver is connected, and must be disconnected before the old one comes back.
     connected: bool,
     pub(crate) finished: bool,
+    /// When the queues were told.
+    begun_ns: u64,
 }
 
 impl Job {
@@ -36,9 +41,10 @@ impl Job {
         (old, new): (Option<usize>, Option<usize>),
         (mode, convert): (Mode, bool),
         meeting: Rendezvous,
+        begun_ns: u64,
     ) -> Job {
         let (saved, connected, finished) = (Vec::new(), false, false);
-        Job { attempt, old, new, mode, convert, meeting, saved, connected, finished }
+        Job { attempt, old, new, mode, convert, meeting, saved, connected, finished, begun_ns }
     }
 
     fn drains(&self) -> bool {
@@ -84,6 +90,7 @@ impl World {
     }
 
     pub(crate) fn go_inside(&mut self, q: usize, low: u64, high: u64, event: Event) {
+        self.hung |= low > MS;
         self.threads[q].inside = true;
         self.after(low, high, event);
     }
@@ -375,10 +382,22 @@ impl World {
         let now = self.now;
         if self.jobs[j].meeting.released(now) {
             self.jobs[j].finished = true;
+            self.check_pause(j);
             let attempt = self.jobs[j].attempt;
             self.say(|_| "every queue has released".to_owned());
             self.phase_began(attempt);
             self.after(1, 50 * US, Event::Conclude(attempt));
+        }
+    }
+}
+
+impl World {
+    /// Where every call returns, the port is not held for longer than the deadline and the calls take.
+    fn check_pause(&mut self, j: usize) {
+        let job = &self.jobs[j];
+        let (took, deadline) = (self.now - job.begun_ns, self.attempts[job.attempt].ask.deadline_ns);
+        if !self.hung && took > deadline + CALLS {
+            self.violate(format!("the port was held for {took} ns; the deadline was {deadline} ns"));
         }
     }
 }

@@ -192,6 +192,8 @@ pub(crate) struct World {
     /// The port is between its drivers: every queue has arrived, and there is no verdict.
     pub(crate) exchanging: bool,
     pub(crate) failing_ops: bool,
+    /// A call has taken longer than anybody waits for: pauses are not bounded any more.
+    pub(crate) hung: bool,
     /// A driver kept requests that are older than some that it gave back.
     pub(crate) order_lost: bool,
     pub(crate) power_lost: bool,
@@ -235,6 +237,7 @@ impl World {
             attempts: Vec::with_capacity(8),
             exchanging: false,
             failing_ops: false,
+            hung: false,
             order_lost: false,
             power_lost: false,
             stopping: false,
