@@ -33,6 +33,8 @@ pub(crate) struct Job {
     pub(crate) finished: bool,
     /// When the queues were told.
     begun_ns: u64,
+    /// When all of them held.
+    held_ns: u64,
 }
 
 impl Job {
@@ -44,7 +46,19 @@ impl Job {
         begun_ns: u64,
     ) -> Job {
         let (saved, connected, finished) = (Vec::new(), false, false);
-        Job { attempt, old, new, mode, convert, meeting, saved, connected, finished, begun_ns }
+        Job {
+            attempt,
+            old,
+            new,
+            mode,
+            convert,
+            meeting,
+            saved,
+            connected,
+            finished,
+            begun_ns,
+            held_ns: begun_ns,
+        }
     }
 
     fn drains(&self) -> bool {
@@ -77,6 +91,7 @@ impl World {
         }
         if self.jobs[j].meeting.held(now) {
             self.say(|_| "every queue holds".to_owned());
+            self.jobs[j].held_ns = now;
             self.phase_began(self.jobs[j].attempt);
             if self.jobs[j].drains() {
                 self.wake_others(q);
@@ -147,6 +162,9 @@ impl World {
 
     fn busy(&mut self, q: usize, j: usize, busy: u32) {
         let now = self.now;
+        if self.jobs[j].mode == Mode::Adopt {
+            self.violate(format!("queue {q} waits for {busy} requests that are to be adopted"));
+        }
         if self.jobs[j].meeting.busy(busy, now) {
             self.say(|_| format!("queue {q} has {busy} in flight, and that is too late"));
             self.phase_began(self.jobs[j].attempt);
@@ -344,6 +362,11 @@ impl World {
     }
 
     fn finish_update(&mut self, j: usize) {
+        let (job, deadline) = (&self.jobs[j], self.attempts[self.jobs[j].attempt].ask.deadline_ns);
+        let late = self.now - job.held_ns > deadline.max(SECOND);
+        if late && job.old.is_some() && job.new.is_some() {
+            self.violate("the new driver serves although it was connected too late".to_owned());
+        }
         self.port.serving = self.jobs[j].new;
         self.port.left = None;
         let last = self.jobs[j].new.or(self.jobs[j].old);

@@ -13,6 +13,8 @@
 //! - no two drivers are connected at a time; each has its last call once, when no queue knows it;
 //! - the port ends served by one driver, or by none when both failed, and then the next update helps;
 //! - the generation grows by one with each success, and never else;
+//! - where every call returns, a port is held no longer than the deadline and the calls take; a driver that
+//!   connects too late does not come to serve; adopting waits for no request;
 //! - a second transaction is refused as busy and changes nothing;
 //! - state goes from driver to driver; private bytes are read by who can read them;
 //! - a receipt has its phases in order, and a reason unless all went well.
