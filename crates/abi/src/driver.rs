@@ -57,7 +57,8 @@ pub struct Driver {
     /// negative errno, which makes the update go back (the shell then restores every PDU).
     pub adopt: Option<unsafe extern "C" fn(queue: *mut Queue, request: *mut Request, schema: Str) -> i32>,
     /// A live parameter has a new value, already visible to [`ShellOps::property`]. Optional.
-    /// Returns 0, or a negative errno that refuses the value.
+    /// Returns 0, or a negative errno that refuses the value: then the old one is put back, and this is
+    /// called again for it and for each that was changed together with it.
     pub param_changed: Option<unsafe extern "C" fn(port: *mut Port, name: Str) -> i32>,
 
     /// The class table: [`BlockOps`](crate::BlockOps) for [`class::BLOCK`](crate::class::BLOCK).

@@ -8,7 +8,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::fileio::FileIo;
 use crate::lane::Lane;
 use crate::ops::OpTable;
-use crate::stack::queue::StackedList;
+use crate::stack::list::StackedList;
 use crate::{FrontendId, LaneId, Tag};
 use io_uring::{IoUring, squeue, types};
 use std::io;

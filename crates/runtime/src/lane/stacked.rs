@@ -1,9 +1,10 @@
-//! Operations on other devices of the daemon: checked here, carried out by `stack::queue`.
+//! Operations on other devices of the daemon: checked here, carried out by `stack`.
 
 #![allow(unsafe_code)] // the rules are in the module above
 
 use super::Lane;
-use crate::stack::queue::{StackId, Stacked};
+use crate::stack::list::Stacked;
+use crate::stack::queue::StackId;
 use steadfast_abi as abi;
 use steadfast_abi::{Extent, block_flag, block_op, fallocate, op, op_flag};
 

@@ -15,6 +15,8 @@
 //! Nobody waits for anybody in a circle: a device cannot lie over itself, so what an operation waits
 //! for, slots below or the end of a swap below, never waits for the operation.
 
+mod copy;
+pub(crate) mod list;
 pub(crate) mod queue;
 
 use crate::PortId;

@@ -3,6 +3,8 @@
 #![allow(unsafe_code)] // copies between slots
 
 use super::DeviceHandle;
+use super::copy::{Direction, copy, put_extent, take_extents};
+use super::list::Stacked;
 use crate::frontend::Frontend;
 use crate::reactor::Reactor;
 use crate::{BlockRequest, FrontendId, LaneId, Tag};
@@ -13,54 +15,7 @@ use steadfast_abi::{Extent, block_feature, block_flag, block_op};
 
 /// A [`Stack`] on its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StackId(u32);
-
-/// An operation on a device, as a driver issued it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stacked {
-    pub(crate) stack: StackId,
-    /// Its number in the table of operations.
-    pub(crate) id: u32,
-    /// One of [`block_op`].
-    pub(crate) op: u16,
-    /// Bits of [`block_flag`].
-    pub(crate) flags: u16,
-    pub(crate) offset: u64,
-    pub(crate) length: u64,
-    /// How many of the queue's list of vectors are its.
-    pub(crate) parts: usize,
-}
-
-/// The operations that drivers have issued on devices since the loop last looked.
-#[derive(Debug, Default)]
-pub(crate) struct StackedList {
-    requests: Vec<Stacked>,
-    parts: Vec<libc::iovec>,
-    /// Numbers of operations that are to end early.
-    cancels: Vec<u32>,
-}
-
-impl StackedList {
-    pub(crate) fn push(&mut self, request: Stacked, parts: &[libc::iovec]) {
-        self.requests.push(request);
-        self.parts.extend_from_slice(parts);
-    }
-
-    /// An operation, if it is one on a device, is to end early.
-    pub(crate) fn cancel(&mut self, id: u32) {
-        self.cancels.push(id);
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.requests.is_empty() && self.cancels.is_empty()
-    }
-
-    fn clear(&mut self) {
-        self.requests.clear();
-        self.parts.clear();
-        self.cancels.clear();
-    }
-}
+pub(crate) struct StackId(pub(super) u32);
 
 /// An operation under way.
 #[derive(Debug, Default)]
@@ -130,7 +85,7 @@ impl Frontend for Shim {
 
 impl Stack {
     /// Takes an operation in.
-    fn take(&mut self, rt: &mut Reactor, request: &Stacked, parts: &[libc::iovec]) {
+    pub(super) fn take(&mut self, rt: &mut Reactor, request: &Stacked, parts: &[libc::iovec]) {
         let place = self.free.pop().unwrap_or_else(|| {
             self.works.push(Work::default());
             self.works.len() as u32 - 1
@@ -300,7 +255,7 @@ impl Stack {
     }
 
     /// Ends operations early for which no request has been made yet; the others end by themselves.
-    fn cancel(&mut self, rt: &mut Reactor, ids: &[u32]) {
+    pub(super) fn cancel(&mut self, rt: &mut Reactor, ids: &[u32]) {
         let untouched = |place: &&u32| {
             let work = &self.works[**place as usize];
             work.begun == 0 && work.in_flight == 0 && ids.contains(&work.id)
@@ -353,7 +308,7 @@ impl Reactor {
 
     /// Calls a stack with itself taken out of the table, so that it can use the reactor freely.
     /// False when there is none of that number any more.
-    fn with_stack(&mut self, id: StackId, f: impl FnOnce(&mut Stack, &mut Reactor)) -> bool {
+    pub(super) fn with_stack(&mut self, id: StackId, f: impl FnOnce(&mut Stack, &mut Reactor)) -> bool {
         let place = self.stacks.get_mut(id.0 as usize);
         let Some(mut stack) = place.and_then(Option::take) else { return false };
         f(&mut stack, self);
@@ -365,86 +320,4 @@ impl Reactor {
         }
         true
     }
-
-    /// Takes what drivers have issued on devices to these. True when there was something.
-    pub(crate) fn feed_stacks(&mut self) -> bool {
-        if self.core().stacked.is_empty() {
-            return false;
-        }
-        let mut list = std::mem::take(&mut self.core().stacked);
-        // First: a number in here may be used anew by an operation in there.
-        if !list.cancels.is_empty() {
-            for id in (0..self.stacks.len() as u32).map(StackId) {
-                self.with_stack(id, |stack, rt| stack.cancel(rt, &list.cancels));
-            }
-        }
-        let mut parts = list.parts.as_slice();
-        for request in &list.requests {
-            let (mine, rest) = parts.split_at(request.parts.min(parts.len()));
-            parts = rest;
-            if !self.with_stack(request.stack, |stack, rt| stack.take(rt, request, mine)) {
-                self.op_completed(request.id, -i64::from(libc::EBADF));
-            }
-        }
-        // Keeps the room that it has, unless a driver has begun a new list.
-        if self.core().stacked.is_empty() {
-            list.clear();
-            self.core().stacked = list;
-        }
-        true
-    }
-}
-
-enum Direction {
-    FromParts,
-    ToParts,
-}
-
-/// Copies `length` bytes between `data` and the bytes from `at` on of the parts.
-///
-/// # Safety
-/// The parts have `at + length` bytes and `data` has `length`, all ours for the moment.
-unsafe fn copy(parts: &[libc::iovec], at: u64, data: *mut u8, length: u64, direction: Direction) {
-    let (mut skip, mut left, mut data) = (at as usize, length as usize, data);
-    for part in parts {
-        if skip >= part.iov_len {
-            skip -= part.iov_len;
-            continue;
-        }
-        let n = (part.iov_len - skip).min(left);
-        // SAFETY: `skip + n` bytes are in the part, and `n` are left of the data. `ptr::copy`: a driver
-        // may name its own slot's memory twice.
-        unsafe {
-            let side = part.iov_base.cast::<u8>().add(skip);
-            match direction {
-                Direction::FromParts => std::ptr::copy(side, data, n),
-                Direction::ToParts => std::ptr::copy(data, side, n),
-            }
-            data = data.add(n);
-        }
-        (skip, left) = (0, left - n);
-        if left == 0 {
-            return;
-        }
-    }
-}
-
-/// # Safety
-/// The first part has room for an extent and is ours for the moment.
-unsafe fn put_extent(parts: &[libc::iovec], extent: Extent) {
-    let Some(part) = parts.first() else { return };
-    // SAFETY: as promised; unaligned because nobody promised more.
-    unsafe { part.iov_base.cast::<Extent>().write_unaligned(extent) };
-}
-
-/// Copies as many of the `count` extents in `data` as the first part has room for; says how many.
-///
-/// # Safety
-/// `data` is the slot's buffer, of `size` bytes; the part is ours for the moment.
-unsafe fn take_extents(parts: &[libc::iovec], data: *mut u8, count: i32, size: u64) -> i64 {
-    let room = parts.first().map_or(0, |part| part.iov_len) as u64;
-    let count = u64::try_from(count).unwrap_or(0).min(room.min(size) / size_of::<Extent>() as u64);
-    // SAFETY: `count` extents fit on both sides.
-    unsafe { copy(parts, 0, data, count * size_of::<Extent>() as u64, Direction::ToParts) };
-    count as i64
 }
