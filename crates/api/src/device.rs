@@ -1,4 +1,4 @@
-use crate::{Available, Probation, Receipt, Release, Shadow, schema};
+use crate::{Available, Probation, Receipt, Reduced, Release, Shadow, schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -21,6 +21,13 @@ pub struct Device {
     pub generation: u64,
     /// Wall clock of the last attach, milliseconds since 1970.
     pub epoch_unix_ms: u64,
+    /// What the driver has of the memory that it wants.
+    #[serde(default)]
+    pub memory: Memory,
+    /// Features that the driver leaves out until the next start, because memory is short.
+    #[serde(default)]
+    #[schema(value_type = Vec<schema::Reduced>)]
+    pub reduced: Vec<Reduced>,
     /// Bytes.
     pub size: u64,
     /// Smallest unit of a request, bytes.
@@ -101,6 +108,19 @@ pub struct Latency {
     pub p9999_ns: u64,
     /// The longest.
     pub max_ns: u64,
+}
+
+/// What a driver has of the memory that it wants, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Memory {
+    /// What it wants for the port.
+    pub port_wanted: u64,
+    /// What it has for the port.
+    pub port_granted: u64,
+    /// What it wants for each queue.
+    pub queue_wanted: u64,
+    /// What it has for each queue.
+    pub queue_granted: u64,
 }
 
 /// A parameter of a port.

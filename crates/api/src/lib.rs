@@ -36,7 +36,9 @@ mod trial;
 mod update;
 
 pub use available::Available;
-pub use device::{Device, Latency, Param, ParamChange, ParamSource, ParamsReport, ParamsRequest, PortState};
+pub use device::{
+    Device, Latency, Memory, Param, ParamChange, ParamSource, ParamsReport, ParamsRequest, PortState,
+};
 pub use driver::{CheckReport, CheckRequest, CheckRow, Driver, DriverProblem, Drivers};
 pub use health::{Health, HistoryHealth};
 pub use probation::{Probation, ProbationRequest, RevertRequest};
@@ -46,7 +48,7 @@ pub use state::{DeviceState, SchemaState};
 pub use steadfast_shell::auto::AutoUpdate;
 pub use steadfast_shell::probation::{Limits, Observed, ProbationOutcome, ProbationReport};
 pub use steadfast_shell::receipt::{
-    Cause, Mode, Outcome, Phase, PhaseTime, Receipt, Release, Requester, Unload,
+    Cause, Mode, Outcome, Phase, PhaseTime, Receipt, Reduced, Release, Requester, Unload,
 };
 pub use steadfast_shell::shadow::{Difference, ShadowReport};
 pub use trial::{Shadow, ShadowRequest};

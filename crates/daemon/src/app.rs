@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use steadfast_api::{
-    CheckReport, CheckRequest, Device, Drivers, Health, Latency, PortState, Problem, ProblemKind, suggest,
+    CheckReport, CheckRequest, Device, Drivers, Health, Latency, Memory, PortState, Problem, ProblemKind,
+    suggest,
 };
 use steadfast_loader::ModuleStore;
 use steadfast_nbd::{ListenAddr, NbdServer};
@@ -110,6 +111,13 @@ impl App {
             errors: port.errors,
             bytes_read: port.bytes_read,
             bytes_written: port.bytes_written,
+            memory: Memory {
+                port_wanted: port.memory.port_wanted,
+                port_granted: port.memory.port_granted,
+                queue_wanted: port.memory.queue_wanted,
+                queue_granted: port.memory.queue_granted,
+            },
+            reduced: port.reduced.clone(),
             latency: latency(port),
             oldest_ns: port.oldest_ns,
             clients: port.clients,

@@ -245,6 +245,11 @@ unsafe extern "C" fn queue_start<D: Block>(queue: *mut abi::Queue) -> i32 {
             }
             let driver: *const D = driver_mut::<D>(port)?;
             let value = (*driver).queue_start(&mut Io::new(queue))?;
+            // What a driver before the last `queue_stop` left there is not this one's.
+            let spare = crate::io::spare_offset::<D>();
+            if let Some(bytes) = ((*queue).arena_size as usize).checked_sub(spare) {
+                (*queue).arena.add(spare).write_bytes(0, bytes);
+            }
             place::<D::Queue>((*queue).arena).write(value);
             (*queue).driver_data = driver.expose_provenance() as u64;
             Ok(())

@@ -23,6 +23,7 @@ pub struct Info {
     adopts: &'static [&'static str],
     min_from: &'static str,
     contents: &'static str,
+    queue_spare: u64,
 }
 
 impl Info {
@@ -39,6 +40,7 @@ impl Info {
             adopts: &[],
             min_from: "",
             contents: "",
+            queue_spare: 0,
         }
     }
 
@@ -79,6 +81,13 @@ impl Info {
     /// PDU schemas of other releases whose requests [`Block::adopt`] takes over in flight.
     pub const fn adopts(mut self, schemas: &'static [&'static str]) -> Info {
         self.adopts = schemas;
+        self
+    }
+
+    /// Memory beside the queue's value that the driver wants for each queue, bytes, and can do without:
+    /// [`Io::spare`](crate::Io::spare).
+    pub const fn queue_spare(mut self, bytes: usize) -> Info {
+        self.queue_spare = bytes as u64;
         self
     }
 
@@ -181,7 +190,11 @@ const fn compose<D: Block, const N: usize>() -> Text<N> {
     let port = size_of::<crate::entry::PortCell<D>>() as u64;
     t.numbers("memory.port", port, Some(port));
     let queue = size_of::<D::Queue>() as u64;
-    t.numbers("memory.queue", queue, Some(queue));
+    let wanted = match info.queue_spare {
+        0 => queue,
+        spare => crate::io::spare_offset::<D>() as u64 + spare,
+    };
+    t.numbers("memory.queue", queue, Some(wanted));
     t.numbers("ops", info.ops as u64, None);
     t.numbers("port-ops", info.port_ops as u64, None);
     let mut bit = 0;

@@ -1,7 +1,7 @@
 //! Operations on handles, timers, and what else a driver does on a queue.
 
 use crate::log::{self, Level, Log};
-use crate::{Block, Errno, Handle, Parked, Port, Region, Request};
+use crate::{Block, Errno, Handle, Parked, Pdu, Port, Region, Request};
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -29,6 +29,14 @@ impl Region {
     pub fn seg(&self, offset: u64, length: u64) -> Seg {
         Seg::new(abi::memory::REGION, self.number, offset, length)
     }
+}
+
+/// What the spare memory of a queue is aligned to.
+const SPARE_ALIGN: usize = 64;
+
+/// Where the spare memory of a queue begins in its arena.
+pub(crate) const fn spare_offset<D: Block>() -> usize {
+    size_of::<D::Queue>().next_multiple_of(SPARE_ALIGN)
 }
 
 /// Most segments in one operation.
@@ -269,6 +277,23 @@ impl<'q, D: Block> Io<'q, D> {
         let give_back = self.shell().give_back.ok_or(Errno::NOSYS)?;
         // SAFETY: the queue is entered on this thread; the shell checks whose the request is.
         Errno::check(unsafe { give_back(self.queue, tag) }).map(|_| ())
+    }
+
+    /// Memory of the queue beside its value, zeroed at `queue_start`: `count` values, or `None` where the
+    /// shell has not given that much. A driver that then leaves a feature out says so with
+    /// [`Port::reduce`]. How much is wanted says [`Info::queue_spare`](crate::Info::queue_spare).
+    #[inline(always)]
+    pub fn spare<T: Pdu>(&mut self, count: usize) -> Option<&mut [T]> {
+        const { assert!(align_of::<T>() <= SPARE_ALIGN, "the alignment is above 64") };
+        let (arena, size) = (self.q().arena, self.q().arena_size);
+        let offset = spare_offset::<D>();
+        let end = count.checked_mul(size_of::<T>())?.checked_add(offset)?;
+        if end as u64 > size {
+            return None;
+        }
+        // SAFETY: within the queue's arena, behind the queue's value, aligned because arenas are; any
+        // bytes are a `T`; the queue is entered on this thread, and `&mut self` keeps others away.
+        unsafe { Some(std::slice::from_raw_parts_mut(arena.add(offset).cast::<T>(), count)) }
     }
 
     /// Makes a request that was left pending a token again; `None` when its slot has been used anew.

@@ -2,12 +2,14 @@
 
 #![allow(unsafe_code)] // eventfd and resource limits
 
+use crate::arena::Arenas;
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, lock};
 use crate::info::{DeviceClaim, DeviceInfo, HandleSummary, PortInfo, PortState};
 use crate::lane::Lane;
 use crate::port::{Port, PortInner, RegionMemory, SlotMemory};
 use crate::reactor::Reactor;
+use crate::rules::PortRules;
 use crate::turn::Turns;
 use crate::{LaneId, PortId};
 use std::collections::BTreeMap;
@@ -41,7 +43,8 @@ pub struct EngineConfig {
     pub slots_per_port: u32,
     /// Largest request that is passed to a driver, bytes. 131072 to 1388544.
     pub max_transfer: u32,
-    /// Most memory that a driver may need per port, and per queue of it, bytes.
+    /// Most memory that a driver may have per port, and per queue of it, bytes, when it comes to a port
+    /// that is in use and has no reserve of its own.
     pub arena_reserve: u64,
     /// Number of the last receipt that was written before; the first one here is the next.
     pub last_receipt: u64,
@@ -263,7 +266,12 @@ impl Engine {
 
     /// Makes a port with its memory, and lanes on its queues; no driver yet.
     /// `within`: the queues that it can be on.
-    pub(crate) fn make_port(&self, spec: &PortSpec, within: &[usize]) -> Result<Arc<Port>, EngineError> {
+    pub(crate) fn make_port(
+        &self,
+        spec: &PortSpec,
+        rules: &PortRules,
+        within: &[usize],
+    ) -> Result<Arc<Port>, EngineError> {
         Port::check_name(&spec.name)?;
         let all = within.len();
         let count = spec.queues.unwrap_or_else(|| all.min(4));
@@ -282,7 +290,14 @@ impl Engine {
                 format!("port {}: memory for {slots} slots: {e}", spec.name),
             )
         })?;
+        let arenas = Arenas::new(rules.reserve, config.arena_reserve, count).map_err(|e| {
+            let reserve = rules.reserve.unwrap_or_default();
+            let what = format!("port {}: reserve of {reserve} bytes, {} times: {e}", spec.name, count + 1);
+            EngineError::new(ErrorKind::Unsupported, what)
+        })?;
+        arenas.start_with(spec.module.manifest());
         Ok(Arc::new(Port {
+            arenas,
             id: self.next_port_id(),
             name: spec.name.clone(),
             remotes: queues.iter().map(|q| self.inner.remotes[*q].clone()).collect(),
@@ -293,7 +308,11 @@ impl Engine {
             generation: AtomicU64::new(0),
             epoch_unix_ms: AtomicU64::new(0),
             next_queue: AtomicU64::new(0),
-            inner: Mutex::new(PortInner { given: spec.params.clone(), ..PortInner::default() }),
+            inner: Mutex::new(PortInner {
+                given: spec.params.clone(),
+                rules: rules.clone(),
+                ..PortInner::default()
+            }),
             turns: Turns::default(),
             shadow: None,
         }))
@@ -508,6 +527,8 @@ fn port_info(port: &Port) -> PortInfo {
         over: inner.handles.iter().flatten().filter_map(|h| Some(h.device.as_ref()?.name())).collect(),
         regions: inner.regions.iter().flatten().map(RegionMemory::summary).collect(),
         devices: inner.devices.iter().map(|d| port.device_info(d)).collect(),
+        memory: inner.serving.as_ref().map(|i| i.granted).unwrap_or_default(),
+        reduced: inner.serving.as_ref().map(|i| lock(&i.reduced).clone()).unwrap_or_default(),
         last_receipt: inner.last_receipt.clone(),
         shadow: inner.trial.as_ref().map(|trial| trial.info()),
     }

@@ -2,14 +2,14 @@
 
 use crate::handle::lock;
 use crate::port::Port;
-use crate::{PortId, ShadowInfo};
+use crate::{MemoryInfo, PortId, ShadowInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use steadfast_shell::check::CheckRow;
 use steadfast_shell::histogram::Quantiles;
 use steadfast_shell::params::ActivationClass;
-use steadfast_shell::receipt::{Mode, Receipt, Release};
+use steadfast_shell::receipt::{Mode, Receipt, Reduced, Release};
 
 /// A device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +134,10 @@ pub struct PortInfo {
     pub swaps: u64,
     /// The engine's numbers of its queues.
     pub queues: Vec<usize>,
+    /// Memory of its driver.
+    pub memory: MemoryInfo,
+    /// Features that its driver leaves out because memory is short, as it says itself.
+    pub reduced: Vec<Reduced>,
     /// Request slots, over all queues.
     pub slots: u32,
     /// Requests that the driver has now.

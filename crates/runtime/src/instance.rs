@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)] // calls through the driver's table of entry points
 
+use crate::arena::MemoryInfo;
 use crate::fileio::Buffered;
 use crate::handle::lock;
 use crate::memory::Mapping;
@@ -12,7 +13,7 @@ use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::{fmt, io};
 use steadfast_abi as abi;
@@ -42,6 +43,8 @@ pub(crate) struct Made {
 /// Addresses that a lane needs at hand once `prepare` has run.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
+    /// Which handles are the driver's own: those that it has opened or found.
+    pub(crate) own: Vec<AtomicBool>,
     /// Place in the rings' file table, by handle number; `u32::MAX` where there is none.
     pub(crate) files: Vec<u32>,
     /// Buffered files, by handle number.
@@ -72,9 +75,11 @@ pub(crate) struct Instance {
     pub(crate) faults: AtomicU64,
     /// Features that the driver leaves out, as it says itself.
     pub(crate) reduced: Mutex<Vec<Reduced>>,
+    /// Memory that it was given.
+    pub(crate) granted: MemoryInfo,
     cx: CxPort,
     queues: Vec<CxQueue>,
-    _arenas: Vec<Mapping>,
+    _arenas: Lent,
 }
 
 struct CxPort(Box<UnsafeCell<abi::Port>>);
@@ -111,12 +116,14 @@ impl Instance {
         params: BTreeMap<String, Value>,
     ) -> io::Result<Arc<Instance>> {
         let manifest = module.manifest();
-        let (per_port, per_queue) = (manifest.memory_port.wanted, manifest.memory_queue.wanted);
+        let memory = port.arenas.grant(manifest);
+        let (per_port, per_queue) = (memory.port_granted, memory.queue_granted);
         let features = manifest.features;
-        let mut arenas = vec![arena(per_port)?];
+        let mut lent = Lent { port: port.clone(), arenas: vec![port.arenas.take(per_port)?] };
         for _ in 0..port.queues.len() {
-            arenas.push(arena(per_queue)?);
+            lent.arenas.push(port.arenas.take(per_queue)?);
         }
+        let arenas = &lent.arenas;
         let cx = abi::Port {
             size: size_of::<abi::Port>() as u32,
             number: 0,
@@ -165,9 +172,10 @@ impl Instance {
             last_error: Mutex::default(),
             faults: AtomicU64::new(0),
             reduced: Mutex::default(),
+            granted: memory,
             cx,
             queues,
-            _arenas: arenas,
+            _arenas: lent,
         });
         // SAFETY: nobody else knows the cell yet; the address stays valid because the instance is
         // dropped after the driver's last call.
@@ -249,6 +257,13 @@ impl Instance {
         self.call("param_changed", Stage::Idle, || unsafe { changed(self.cx(), abi::Str::new(name)) })
     }
 
+    /// Notes whether a handle is the driver's own: it has found it, or given it up.
+    pub(crate) fn own_handle(&self, handle: u32, own: bool) {
+        if let Some(place) = self.tables.get().and_then(|t| t.own.get(handle as usize)) {
+            place.store(own, Ordering::Relaxed);
+        }
+    }
+
     /// `prepare`, and what lanes need to know afterwards. On a control thread.
     pub(crate) fn prepare(&self) -> Result<(), String> {
         if let Some(prepare) = self.module.driver().prepare {
@@ -262,7 +277,9 @@ impl Instance {
         let regions = &inner.regions;
         let place = |r: &RegionMemory| (r.map.base() as usize, r.size);
         let regions = regions.iter().map(|r| r.as_ref().map_or((0, 0), place)).collect();
-        let _ = self.tables.set(Tables { files, buffered, devices, regions });
+        let mine = lock(&self.handles);
+        let own = (0..inner.handles.len()).map(|i| AtomicBool::new(mine.contains(&(i as u32)))).collect();
+        let _ = self.tables.set(Tables { own, files, buffered, devices, regions });
         Ok(())
     }
 
@@ -376,8 +393,17 @@ impl Instance {
     }
 }
 
-fn arena(bytes: u64) -> io::Result<Mapping> {
-    Mapping::new(c"steadfast-arena", usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?)
+/// Memory that goes back to its port.
+#[derive(Debug)]
+struct Lent {
+    port: Arc<Port>,
+    arenas: Vec<Mapping>,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.arenas.drain(..).for_each(|arena| self.port.arenas.give(arena));
+    }
 }
 
 /// Asks a module whether it may serve the port's hardware.

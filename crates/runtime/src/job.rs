@@ -245,6 +245,15 @@ impl Job {
                 Err(e) => Err(format!("state {schema} as the running driver left it: {e}")),
             };
         }
+        // The checks have decided what becomes of state that the two have no schema in common for.
+        let writes = match (&self.old, &inner.left) {
+            (Some(old), _) => old.module.manifest().state_write.as_slice(),
+            (None, Some(left)) => left.manifest.state_write.as_slice(),
+            (None, None) => &[],
+        };
+        if !reads.iter().any(|schema| writes.contains(schema)) {
+            return Ok(());
+        }
         let list = |all: Vec<String>| all.join(", ");
         let written = list(inner.states.iter().map(|(s, _)| s.clone()).collect());
         let wanted = list(reads.iter().map(ToString::to_string).collect());

@@ -62,6 +62,31 @@ impl Mapping {
         Ok(Mapping { base, len, memfd: Some(memfd) })
     }
 
+    /// Maps `len` bytes with every page there already, so that using them takes none from the machine.
+    ///
+    /// # Errors
+    /// There is not that much memory; nothing is kept.
+    pub(crate) fn committed(name: &CStr, len: usize) -> io::Result<Mapping> {
+        let map = Mapping::new(name, len)?;
+        // SAFETY: the range that was just mapped; the call only makes its pages.
+        let made = unsafe { libc::madvise(map.base().cast(), map.len, libc::MADV_POPULATE_WRITE) };
+        if map.len > 0 && made != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(map)
+    }
+
+    /// Bytes, whole pages.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.len as u64
+    }
+
+    /// Makes it all zeroes again. Nobody else uses it.
+    pub(crate) fn clear(&self) {
+        // SAFETY: `len` mapped bytes at `base`, or none.
+        unsafe { self.base().write_bytes(0, self.len) };
+    }
+
     /// The same pages at another address: what is written there stays there, and what is written here
     /// is seen there until then, page by page.
     pub(crate) fn private_copy(&self) -> io::Result<Mapping> {

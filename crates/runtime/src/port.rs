@@ -1,5 +1,6 @@
 //! What belongs to a port whichever driver serves it: slots, state, regions, handles, devices.
 
+use crate::arena::Arenas;
 use crate::engine::Remote;
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, Handle, OpenSpec, Opened, lock, open_file};
@@ -211,6 +212,7 @@ pub(crate) struct Port {
     pub(crate) epoch_unix_ms: AtomicU64,
     pub(crate) next_queue: AtomicU64,
     pub(crate) inner: Mutex<PortInner>,
+    pub(crate) arenas: Arenas,
     /// Of the one transaction that a port can be in.
     pub(crate) turns: Turns,
     /// Set for the port of a candidate on trial.

@@ -24,6 +24,10 @@ pub struct PortRules {
     pub hardware: Option<HardwareId>,
     /// Its driver may be replaced once between two starts.
     pub once_per_start: bool,
+    /// Bytes that are kept ready for the memory of later drivers, for the port and for each of its queues.
+    /// Where nothing is said none are, and a later driver may have as much as the engine's
+    /// `arena_reserve`.
+    pub reserve: Option<u64>,
 }
 
 impl HardwareId {

@@ -304,6 +304,8 @@ unsafe extern "C" fn open(port: *mut abi::Port, open: *const abi::Open) -> i32 {
             if !handles.contains(&number) {
                 handles.push(number);
             }
+            drop(handles);
+            instance.own_handle(number, true);
             number as i32
         }
         Err((errno, why)) => {
@@ -320,6 +322,7 @@ unsafe extern "C" fn close(port: *mut abi::Port, handle: u32) -> i32 {
     let before = handles.len();
     // It is closed when the transaction ends and nobody else has it.
     handles.retain(|known| *known != handle);
+    instance.own_handle(handle, false);
     if handles.len() < before { 0 } else { -libc::EBADF }
 }
 

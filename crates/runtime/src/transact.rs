@@ -1,6 +1,7 @@
 //! Attach, update and detach: what the control thread does of them.
 
 use crate::LaneId;
+use crate::arena::MOST;
 use crate::core::now_ns;
 use crate::engine::{Engine, PortSpec, Remote};
 use crate::error::{EngineError, ErrorKind};
@@ -129,8 +130,7 @@ impl Engine {
     ) -> Result<Arc<Port>, EngineError> {
         let mut within: Vec<usize> = (0..self.queues()).collect();
         loop {
-            let port = self.make_port(spec, &within)?;
-            lock(&port.inner).rules = rules.clone();
+            let port = self.make_port(spec, rules, &within)?;
             let Err(e) = self.connect_first(&port, spec.module.clone(), params.clone()) else {
                 return Ok(port);
             };
@@ -293,12 +293,11 @@ impl Engine {
         candidate: Side<'a>,
         properties: &'a BTreeMap<String, String>,
     ) -> CheckInput<'a> {
-        let reserve = self.inner.config.arena_reserve;
         CheckInput {
             running,
             candidate,
             offered_features: 0,
-            limits: Limits { pdu_bytes: PDU_STRIDE as u32, port_bytes: reserve, queue_bytes: reserve },
+            limits: Limits { pdu_bytes: PDU_STRIDE as u32, port_bytes: MOST, queue_bytes: MOST },
             properties,
             hardware: None,
             port: PortSide::default(),
@@ -315,7 +314,7 @@ impl Engine {
         let left = inner.left.as_ref().map(|l| Side { manifest: &l.manifest, hash: &l.release.hash });
         let offers = inner.offers.values();
         let (hardware, devices) = (inner.hardware(), inner.device_sides(&port.name));
-        let properties = changed(&inner.given, &opts.params);
+        let (properties, room) = (changed(&inner.given, &opts.params), port.arenas.room());
         let side = Side { manifest: &candidate.manifest, hash: &candidate.hash };
         check::check(&CheckInput {
             offered_features: offers.fold(0, |all, o| all | o.relied_on() & PROMISES),
@@ -330,6 +329,7 @@ impl Engine {
             },
             signature: Some((&candidate.signature, &candidate.source)),
             policy: policy(&inner.rules, opts),
+            limits: Limits { pdu_bytes: PDU_STRIDE as u32, port_bytes: room.port, queue_bytes: room.queue },
             ..self.check_sides(running.or(left), side, &properties)
         })
     }
@@ -465,10 +465,11 @@ impl Engine {
         };
         match self.get_ready(port, &mut update, stage, opts, old.as_deref(), receipt) {
             Some((instance, mode)) => {
-                receipt.reduced.clone_from(&lock(&instance.reduced));
                 let done = run(port, old, Some(instance), mode, update, opts.deadline);
                 // The transaction is this thread's: nobody has changed them since they were checked.
                 if done.job.verdict() == Verdict::New {
+                    receipt.reduced =
+                        done.job.new.as_ref().map(|new| lock(&new.reduced).clone()).unwrap_or_default();
                     let mut inner = lock(&port.inner);
                     inner.given = changed(&inner.given, &opts.params);
                 }

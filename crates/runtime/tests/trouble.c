@@ -15,6 +15,9 @@
 #ifndef PDU
 #define PDU "trouble/1"
 #endif
+#ifndef NEEDS
+#define NEEDS "4096:4096"
+#endif
 #ifndef MARK
 #define MARK 1 /* the state that disconnect leaves, and the only one that reconnect takes */
 #endif
@@ -26,7 +29,7 @@ STEADFAST_MANIFEST(
     STEADFAST_ENTRY("state.write", "trouble/1")
     STEADFAST_ENTRY("state.read", "trouble/1")
     STEADFAST_ENTRY("pdu", PDU ":16")
-    STEADFAST_ENTRY("memory.port", "4096:4096")
+    STEADFAST_ENTRY("memory.port", NEEDS)
     STEADFAST_ENTRY("ops", "1")
     STEADFAST_ENTRY("port-ops", "4")
     STEADFAST_ENTRY("param.gate", "path")
@@ -169,6 +172,12 @@ static int32_t submit(sf_queue *queue, sf_request *request) {
         memcpy(at, sf_data(queue, request->tag), request->length);
         return 0;
     }
+#ifdef STEALS /* a handle that it has not opened */
+    sf_seg seg = { .memory = SF_MEMORY_DATA, .index = request->tag, .length = 512 };
+    sf_op theft = { .size = sizeof theft, .code = SF_OP_READ, .tag = request->tag, .segs = &seg, .seg_count = 1 };
+    if (queue->shell->issue(queue, &theft) != -EBADF)
+        return -EIO;
+#endif
     result = queue->shell->issue(queue, &op);
     return result < 0 ? result : SF_PENDING;
 }

@@ -3,12 +3,12 @@
 //! Between two `commit`s reads and writes are gathered into runs: requests that follow one another on
 //! the device, in the order in which they came. A run is one operation over the data buffers of all of
 //! its requests, issued for the first of them; the PDUs chain the others behind it, so that the next
-//! driver finds them.
+//! driver finds them. Runs lie in the queue's spare memory; without it every request goes by itself.
 
 use crate::File;
 use crate::keep::{Counters, Progress, how};
 use std::sync::atomic::Ordering::Relaxed;
-use steadfast_driver::{Errno, Event, Io, Op, Operation, Parked, Request, Seg, Submitted};
+use steadfast_driver::{Errno, Event, Io, Op, Operation, Parked, Pdu, Request, Seg, Submitted};
 
 /// Runs that are gathered before some are issued.
 const MAX_RUNS: usize = 16;
@@ -22,7 +22,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// A queue's own memory; empty between `commit` and the next `submit`.
 #[derive(Default)]
 pub(crate) struct Gather {
-    runs: [Run; MAX_RUNS],
+    /// Runs in the spare memory.
     used: usize,
     reads: u64,
     writes: u64,
@@ -31,23 +31,31 @@ pub(crate) struct Gather {
 }
 
 /// Requests that follow one another on the device.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Pdu)]
+#[repr(C)]
+#[pdu(schema = "file-run/1")]
 struct Run {
     head: Parked,
     tail: Parked,
     start: u64,
     end: u64,
-    requests: usize,
-    write: bool,
-    fua: bool,
+    requests: u64,
+    /// Reads or writes, and whether durably.
+    what: u64,
 }
+
+/// The bits of [`Run::what`].
+const WRITE: u64 = 1;
+const FUA: u64 = 2;
+
+/// Bytes of spare memory of each queue that merging needs.
+pub(crate) const SPARE: usize = MAX_RUNS * size_of::<Run>();
 
 impl Run {
     fn takes(&self, next: &Run) -> bool {
         self.end == next.start
-            && self.write == next.write
-            && self.fua == next.fua
-            && self.requests < MAX_REQUESTS
+            && self.what == next.what
+            && self.requests < MAX_REQUESTS as u64
             && next.end - self.start <= MAX_BYTES
     }
 }
@@ -78,6 +86,14 @@ impl Gather {
 }
 
 impl File {
+    /// Says that nothing is merged where there is no memory for it.
+    pub(crate) fn look_for_memory(&self, io: &mut Io<'_, Self>) {
+        if io.spare::<Run>(MAX_RUNS).is_none() {
+            let why = format!("needs {SPARE} bytes of memory more for each queue");
+            io.port().reduce("merging of adjacent requests", &why);
+        }
+    }
+
     /// Takes a read or write up, to be issued at `commit`.
     pub(crate) fn gather<'q>(
         &self,
@@ -89,44 +105,50 @@ impl File {
             return req.done();
         }
         let me = req.parked();
+        let write = if req.op() == Op::Write { WRITE } else { 0 };
         let new = Run {
             head: me,
             tail: me,
             start: req.offset(),
             end: req.offset() + req.length(),
             requests: 1,
-            write: req.op() == Op::Write,
-            fua: req.fua(),
+            what: write | if req.fua() { FUA } else { 0 },
         };
         req.pdu().set(Progress::default());
+        let Some(runs) = io.spare::<Run>(MAX_RUNS) else { return self.go_on(io, req, 0) };
         let first = queue.used.saturating_sub(LOOK_BACK);
-        if let Some(run) = queue.runs[first..queue.used].iter_mut().rev().find(|run| run.takes(&new))
-            && let Some(tail) = io.unpark(run.tail)
-        {
-            tail.pdu().set(Progress { next: me, ..tail.pdu().get() });
-            tail.park();
-            run.tail = me;
-            run.end = new.end;
-            run.requests += 1;
-            queue.merged += 1;
-            return req.pending();
+        let taker = runs[first..queue.used].iter().rposition(|run| run.takes(&new)).map(|at| first + at);
+        if let Some(at) = taker {
+            let run = &mut runs[at];
+            (run.end, run.requests) = (new.end, run.requests + 1);
+            let tail = std::mem::replace(&mut run.tail, me);
+            // Gathered in this turn, so it is there.
+            if let Some(tail) = io.unpark(tail) {
+                tail.pdu().set(Progress { next: me, ..tail.pdu().get() });
+                tail.park();
+                queue.merged += 1;
+                return req.pending();
+            }
         }
         if queue.used == MAX_RUNS {
             self.issue_gathered(queue, io);
         }
-        queue.runs[queue.used] = new;
-        queue.used += 1;
+        if let Some(runs) = io.spare::<Run>(MAX_RUNS) {
+            runs[queue.used] = new;
+            queue.used += 1;
+        }
         req.pending()
     }
 
     /// Issues what was gathered.
     pub(crate) fn issue_gathered(&self, queue: &mut Gather, io: &mut Io<'_, Self>) {
-        for run in &queue.runs[..std::mem::take(&mut queue.used)] {
+        for at in 0..std::mem::take(&mut queue.used) {
+            let Some(run) = io.spare::<Run>(MAX_RUNS).map(|runs| runs[at]) else { return };
             let Some(head) = io.unpark(run.head) else { continue };
             if run.requests == 1 {
                 self.go_on(io, head, 0).deliver();
             } else {
-                self.issue_run(io, head, run);
+                self.issue_run(io, head, &run);
             }
         }
     }
@@ -135,7 +157,7 @@ impl File {
         let mut segs: [Seg; MAX_REQUESTS] = [head.data_seg(0, head.length()); MAX_REQUESTS];
         let mut next = head.pdu().get().next;
         let mut count = 1;
-        while count < run.requests
+        while count < run.requests as usize
             && let Some(follower) = io.unpark(next)
         {
             segs[count] = follower.data_seg(0, follower.length());
@@ -143,8 +165,8 @@ impl File {
             next = follower.pdu().get().next;
             follower.park();
         }
-        let op = if run.write {
-            Operation::write(self.backing, run.start, &segs[..count]).fua(run.fua)
+        let op = if run.what & WRITE != 0 {
+            Operation::write(self.backing, run.start, &segs[..count]).fua(run.what & FUA != 0)
         } else {
             Operation::read(self.backing, run.start, &segs[..count])
         };

@@ -73,6 +73,7 @@ impl Block for File {
                 | feature::ROTATIONAL,
         )
         .hwids(&["file:regular", "file:block"])
+        .queue_spare(gather::SPARE)
         .adopts(&["file/1"])
         .min_from("1.0.0");
 
@@ -148,6 +149,11 @@ impl Block for File {
             others: self.counters.others.load(Relaxed),
             merged: self.counters.merged.load(Relaxed),
         })
+    }
+
+    fn queue_start(&self, io: &mut Io<'_, Self>) -> Result<Gather> {
+        self.look_for_memory(io);
+        Ok(Gather::default())
     }
 
     fn submit<'q>(&self, queue: &mut Gather, io: &mut Io<'q, Self>, req: Request<'q, Self>) -> Submitted<'q> {

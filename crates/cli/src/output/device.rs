@@ -50,6 +50,16 @@ pub(crate) fn show(device: &Device) -> String {
         ),
     );
     fact("features", device.features.join(", "));
+    for reduced in &device.reduced {
+        fact("reduced", format!("no {}: {}; until the next start", reduced.feature, reduced.why));
+    }
+    let memory = device.memory;
+    if memory.port_granted < memory.port_wanted || memory.queue_granted < memory.queue_wanted {
+        let of = |granted, wanted| format!("{} of {}", units::bytes(granted), units::bytes(wanted));
+        let port = of(memory.port_granted, memory.port_wanted);
+        let queue = of(memory.queue_granted, memory.queue_wanted);
+        fact("memory", format!("{port} that the driver wants, {queue} for each queue"));
+    }
     if !device.wwid.is_empty() {
         fact("wwid", device.wwid.clone());
     }
@@ -155,7 +165,7 @@ fn short(hash: &str) -> &str {
 pub(crate) mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use steadfast_api::{Latency, PortState};
+    use steadfast_api::{Latency, Memory, PortState, Reduced};
 
     /// A device as the daemon reports it.
     pub(crate) fn sample() -> Device {
@@ -168,6 +178,8 @@ pub(crate) mod tests {
             state: PortState::Running,
             generation: 2,
             epoch_unix_ms: 1_700_000_000_000,
+            memory: Memory { queue_wanted: 1344, queue_granted: 64, ..Memory::default() },
+            reduced: vec![Reduced { feature: "merging".into(), why: "needs 1 K more".into() }],
             size: 1 << 30,
             block_size: 1,
             preferred_block_size: 4096,
@@ -249,6 +261,8 @@ pub(crate) mod tests {
             "latency      p50 23.4 us, p99 99.0 us",
             "oldest       in flight for 45.0 ms",
             "over         disk",
+            "reduced      no merging: needs 1 K more; until the next start",
+            "memory       0 B of 0 B that the driver wants, 64 B of 1.3 KiB for each queue",
             "param        path=/disk.img (set)",
             "param        delay=5 (set, default 0, live, ms)",
             "param        direct=false (default)",

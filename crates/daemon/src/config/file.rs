@@ -35,10 +35,22 @@ const TOP: &[&str] = &[
     "watch",
     "device",
 ];
+/// Most memory that is kept ready for the drivers of a device, per port and per queue.
+const MAX_RESERVE: u64 = 1 << 30;
+
 const CONTROL: &[&str] = &["socket", "mode", "admins"];
 const NBD: &[&str] = &["listen"];
-const DEVICE: &[&str] =
-    &["driver", "target", "queues", "params", "auto_update", "hardware", "revision", "once_per_start"];
+const DEVICE: &[&str] = &[
+    "driver",
+    "target",
+    "queues",
+    "params",
+    "auto_update",
+    "hardware",
+    "revision",
+    "once_per_start",
+    "reserve",
+];
 
 pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigErrors> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
@@ -181,6 +193,7 @@ impl Reader<'_> {
         let once = format!("{prefix}.once_per_start");
         let once_per_start =
             table.contains_key("once_per_start").then(|| self.flag(table, "once_per_start", &once));
+        let reserve = self.number(table, "reserve", &format!("{prefix}.reserve"), 0..=MAX_RESERVE);
         let (driver, _) = driver?;
         if driver.is_empty() {
             self.fail(span, format!("{prefix}.driver: it is empty"));
@@ -195,6 +208,7 @@ impl Reader<'_> {
             auto_update,
             hardware,
             once_per_start,
+            reserve,
             place: self.place(&span),
             base: self.base.clone(),
         })

@@ -90,6 +90,8 @@ pub struct DeviceConfig {
     pub hardware: Option<HardwareId>,
     /// Its driver may be replaced once per start; as the daemon's policy says when missing.
     pub once_per_start: Option<bool>,
+    /// Memory that is kept ready for later drivers, bytes, for the port and for each of its queues.
+    pub reserve: Option<u64>,
     /// Where this was said.
     pub place: Place,
     /// Folder that relative paths start from.

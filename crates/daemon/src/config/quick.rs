@@ -28,6 +28,7 @@ pub fn parse_device(text: &str) -> Result<DeviceConfig, ConfigError> {
         auto_update: None,
         hardware: None,
         once_per_start: None,
+        reserve: None,
         place: place(),
         base: env::current_dir().unwrap_or_default(),
     };

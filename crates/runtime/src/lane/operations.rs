@@ -10,6 +10,7 @@ use crate::ops::{OpEntry, OpKind, STOPPED_TIMERS, TIMER_ROOM};
 use crate::port::PDU_STRIDE;
 use io_uring::{opcode, types};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::Ordering;
 use steadfast_abi as abi;
 use steadfast_abi::{memory, op, op_flag};
 use steadfast_shell::gate::Entry;
@@ -47,6 +48,9 @@ impl Lane {
                 Ok(n) => &parts[..n],
                 Err(errno) => return -errno,
             };
+            if !(*lane).may_use(op) {
+                return -libc::EBADF;
+            }
             let (fixed, stack) = match (*lane).fixed_file(op) {
                 Ok(fixed) => (fixed, None),
                 Err(errno) => match (*lane).stack_of(op.handle) {
@@ -82,7 +86,7 @@ impl Lane {
             } else {
                 let user = &mut (&mut (*lane).users)[op.tag as usize];
                 user.ops += 1;
-                user.waits += u32::from(only_waits(op.code));
+                user.waits += u32::from(only_waits(code));
             }
             id as i32
         }
@@ -212,6 +216,16 @@ impl Lane {
             }
             buffered.slow_writes
         }
+    }
+
+    /// The operation needs no handle, or one that the driver has opened or found.
+    #[inline]
+    fn may_use(&self, op: &abi::Op) -> bool {
+        if matches!(op.code, op::NOP | op::TIMEOUT) {
+            return true;
+        }
+        let own = || self.instance.as_ref()?.tables.get()?.own.get(op.handle as usize);
+        own().is_some_and(|own| own.load(Ordering::Relaxed))
     }
 
     fn fixed_file(&self, op: &abi::Op) -> Result<u32, i32> {

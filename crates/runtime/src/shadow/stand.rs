@@ -1,6 +1,7 @@
 //! The candidate's side of a trial: its port, its lanes, its life from `prepare` to `release`.
 
 use super::{End, Mirror, Trial};
+use crate::arena::Arenas;
 use crate::core::now_ns;
 use crate::engine::{Engine, Remote};
 use crate::handle::lock;
@@ -53,7 +54,10 @@ impl Engine {
             offers: inner.offers.clone(),
             ..PortInner::default()
         };
+        let room = live.arenas.room();
+        let arenas = Arenas::new(None, room.port.max(room.queue), live.queues.len());
         Ok(Arc::new(Port {
+            arenas: arenas.map_err(|e| format!("memory for the trial: {e}"))?,
             id: self.next_port_id(),
             name: format!("{} (trial)", live.name),
             queues: live.queues.clone(),

@@ -1,0 +1,166 @@
+//! Memory for the drivers of one port: how much there is, and what is kept ready for the next one.
+//!
+//! A port's first driver gets all that it wants: it comes when the port starts, and there is time. Later
+//! ones get what the port has by then: as much as the first had, or the port's *reserve* where that is
+//! more. One that wants more leaves features out until the next start; one that needs more is refused.
+//!
+//! Whatever a driver gets is taken before the pause and has its pages already. A reserve that an
+//! operator has set is taken from the machine when the port starts, so that memory which has become
+//! short since does not keep an update from happening.
+
+use crate::handle::lock;
+use crate::memory::Mapping;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::sync::Mutex;
+use steadfast_shell::manifest::{Manifest, Memory};
+
+/// Most that any driver is given per port, and per queue of it.
+pub(crate) const MOST: u64 = 1 << 30;
+
+/// What a port's driver has of the memory that it wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryInfo {
+    /// Bytes that it wants for the port.
+    pub port_wanted: u64,
+    /// Bytes that it has for the port.
+    pub port_granted: u64,
+    /// Bytes that it wants for each queue.
+    pub queue_wanted: u64,
+    /// Bytes that it has for each queue.
+    pub queue_granted: u64,
+    /// Most that a later driver could have per port, and per queue.
+    pub port_room: u64,
+    /// The same per queue.
+    pub queue_room: u64,
+}
+
+impl MemoryInfo {
+    /// It has less than it wants.
+    pub fn is_short(&self) -> bool {
+        self.port_granted < self.port_wanted || self.queue_granted < self.queue_wanted
+    }
+}
+
+/// How much a driver may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) port: u64,
+    pub(crate) queue: u64,
+}
+
+/// The memory of one port.
+#[derive(Debug)]
+pub(crate) struct Arenas {
+    room: Mutex<Room>,
+    /// Bytes of each mapping that is kept ready; 0 where none is.
+    reserve: u64,
+    spare: Mutex<Vec<Mapping>>,
+    /// Most mappings that are kept ready.
+    most: usize,
+}
+
+impl Arenas {
+    /// For a port of `queues` queues. Where an operator has set a reserve, it is taken here.
+    pub(crate) fn new(reserve: Option<u64>, default: u64, queues: usize) -> io::Result<Arenas> {
+        let kept = reserve.unwrap_or(0);
+        let room = reserve.unwrap_or(default);
+        let most = queues + 1;
+        let spare = (0..most).filter(|_| kept > 0).map(|_| committed(kept)).collect::<io::Result<_>>()?;
+        let room = Mutex::new(Room { port: room, queue: room });
+        Ok(Arenas { room, reserve: kept, spare: Mutex::new(spare), most })
+    }
+
+    /// What there is for a driver.
+    pub(crate) fn room(&self) -> Room {
+        *lock(&self.room)
+    }
+
+    /// The port starts with this driver: it gets what it wants, and so may those after it.
+    pub(crate) fn start_with(&self, manifest: &Manifest) {
+        let mut room = lock(&self.room);
+        room.port = room.port.max(manifest.memory_port.wanted.min(MOST));
+        room.queue = room.queue.max(manifest.memory_queue.wanted.min(MOST));
+    }
+
+    /// What a driver is given.
+    pub(crate) fn grant(&self, manifest: &Manifest) -> MemoryInfo {
+        let room = self.room();
+        let granted = |memory: Memory, room: u64| memory.grant(room).unwrap_or(memory.needed);
+        MemoryInfo {
+            port_wanted: manifest.memory_port.wanted,
+            port_granted: granted(manifest.memory_port, room.port),
+            queue_wanted: manifest.memory_queue.wanted,
+            queue_granted: granted(manifest.memory_queue, room.queue),
+            port_room: room.port,
+            queue_room: room.queue,
+        }
+    }
+
+    /// Zeroed memory with its pages: of what is kept ready where that is enough, else of the machine.
+    pub(crate) fn take(&self, bytes: u64) -> io::Result<Mapping> {
+        if bytes > 0 && bytes <= self.reserve {
+            let ready = lock(&self.spare).pop();
+            if let Some(ready) = ready {
+                ready.clear();
+                return Ok(ready);
+            }
+        }
+        committed(bytes)
+    }
+
+    /// Takes memory back from a driver that is gone.
+    pub(crate) fn give(&self, mapping: Mapping) {
+        let mut spare = lock(&self.spare);
+        if self.reserve > 0 && spare.len() < self.most && mapping.bytes() >= self.reserve {
+            spare.push(mapping);
+        }
+    }
+}
+
+fn committed(bytes: u64) -> io::Result<Mapping> {
+    Mapping::committed(c"steadfast-arena", usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(port: &str, queue: &str) -> Manifest {
+        let text = format!(
+            "manifest=1\0name=t\0version=1.0.0\0class=block\0abi=1.1\0memory.port={port}\0memory.queue={queue}\0"
+        );
+        Manifest::parse(text.as_bytes()).expect("a manifest")
+    }
+
+    #[test]
+    fn the_first_driver_gets_all_and_later_ones_what_is_there() {
+        let arenas = Arenas::new(Some(8192), 1 << 20, 1).expect("memory");
+        arenas.start_with(&manifest("4096:65536", "64:64"));
+        assert_eq!(arenas.room(), Room { port: 65536, queue: 8192 });
+        let later = arenas.grant(&manifest("4096:131072", "64:16384"));
+        assert_eq!((later.port_granted, later.queue_granted), (65536, 8192));
+        assert!(later.is_short());
+        assert!(!arenas.grant(&manifest("64:65536", "64:8192")).is_short());
+    }
+
+    #[test]
+    fn what_is_kept_ready_is_used_zeroed_and_kept_again() {
+        let arenas = Arenas::new(Some(8192), 0, 1).expect("memory");
+        assert_eq!(lock(&arenas.spare).len(), 2, "one for the port, one for its queue");
+        let one = arenas.take(100).expect("ready");
+        // SAFETY: 8192 mapped bytes, ours alone.
+        unsafe { one.base().add(8191).write(7) };
+        let place = one.base();
+        arenas.give(one);
+        let again = arenas.take(8192).expect("ready");
+        assert_eq!(again.base(), place);
+        // SAFETY: as above.
+        assert_eq!(unsafe { again.base().add(8191).read() }, 0);
+        let large = arenas.take(8193).expect("memory");
+        arenas.give(large);
+        arenas.give(again);
+        arenas.give(arenas.take(8193).expect("memory"));
+        assert_eq!(lock(&arenas.spare).len(), 2, "no more than were kept at first");
+    }
+}
