@@ -108,7 +108,7 @@ fn a_trial_is_shown_and_in_the_way_of_others_and_ends_when_the_daemon_stops() ->
 fn trials_again_and_again_under_a_load_that_verifies_find_nothing() -> Result {
     let dir = TempDir::new()?;
     let daemon = Setup::device("vol0=ram:16M").arg("--queues").arg("2").start(&dir)?;
-    let mut load = Verified::start(&daemon, "vol0", 0, 16, 32);
+    let mut load = Verified::start(&daemon, "vol0", 0, 2, 16);
     load.busy(&daemon, "vol0")?;
     let ram = module("ram")?;
     let mut compared = 0;
