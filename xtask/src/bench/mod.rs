@@ -5,13 +5,16 @@
 //! saved as JSON.
 
 mod copy;
+mod curve;
 mod memory;
+mod modes;
 mod pause;
 mod qsd;
 mod server;
 mod shell;
 mod stats;
 mod steady;
+mod tail;
 
 use crate::steps::{Outcome, Steps, cargo, run};
 use crate::tools;
@@ -21,7 +24,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 
 /// The parts of the benchmark, in their order.
-const PARTS: [&str; 6] = ["pause", "steady", "copy", "shell", "memory", "swaps"];
+const PARTS: [&str; 9] = ["pause", "modes", "tail", "curve", "steady", "copy", "shell", "memory", "swaps"];
 
 /// How much to measure.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +59,9 @@ pub(crate) fn bench(args: &[&str]) -> Result<()> {
     };
     let mut steps = Steps::new(parts);
     steps.step("pause", || note("pause", pause::measure(effort)?));
+    steps.step("modes", || note("modes", modes::measure(effort)?));
+    steps.step("tail", || note("tail", tail::measure(effort)?));
+    steps.step("curve", || note("curve", curve::measure(effort)?));
     steps.step("steady", || note("steady", steady::measure(effort)?));
     steps.step("copy", || note("copy", copy::measure(effort)?));
     steps.step("shell", || note("shell", shell::measure()?));

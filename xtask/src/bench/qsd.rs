@@ -29,6 +29,19 @@ impl Qsd {
                 format!("driver=file,filename={},locking=off", disk.display())
             }
         };
+        Qsd::on(&node, dir)
+    }
+
+    /// On nothing, each request taking so long.
+    pub(crate) fn slow(latency_us: u64) -> Result<Qsd> {
+        let latency_ns = latency_us * 1000;
+        Qsd::on(
+            &format!("driver=null-co,size={SIZE},read-zeroes=on,latency-ns={latency_ns}"),
+            TempDir::new()?,
+        )
+    }
+
+    fn on(node: &str, dir: TempDir) -> Result<Qsd> {
         let (socket, qmp) = (dir.join("n.sock"), dir.join("qmp.sock"));
         let mut command = Command::new("qemu-storage-daemon");
         for name in ["a", "b"] {
