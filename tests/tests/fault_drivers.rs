@@ -199,3 +199,54 @@ fn a_fault_lies_over_another_device() -> Result {
     assert_eq!(above.read(0, 512)?, Ok(vec![9; 512]));
     Ok(())
 }
+
+/// Wherever the running driver panics, the device ends served, and what is asked of it afterwards is
+/// answered.
+#[test]
+fn a_panic_anywhere_leaves_the_device_served() -> Result {
+    let dir = TempDir::new()?;
+    let mut daemon = Setup::device("vol0=ram:8M").start(&dir)?;
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    assert_eq!(client.write(0, &[7; 4096], false)?, Ok(vec![]));
+    let points = ["queue_run", "commit", "timer", "event", "hand_back", "save_state", "release", "reconnect"];
+    for at in points {
+        for mode in ["split", "drain"] {
+            must(&daemon, "crash", json!({ "params": { "at": at, "how": "panic" } }))?;
+            let answer = client.read(0, 4096)?;
+            assert!(answer == Ok(vec![7; 4096]) || at == "event" && answer == Err(EIO), "{at}: {answer:?}");
+            // It may have to be tried twice: a driver that fails as it lets go stays.
+            let back = json!({ "mode": mode, "params": { "at": null, "how": null } });
+            let receipt = update(&daemon, "ram", back.clone())?;
+            println!("{at} {mode}: {} {}", receipt["outcome"], receipt["reason"]);
+            if receipt["outcome"] != "done" {
+                assert_eq!(receipt["outcome"], "rolled_back", "{at}, {mode}: {receipt:#}");
+                set(&daemon, &["at=none"])?;
+                must(&daemon, "ram", back)?;
+            }
+            assert_eq!(client.read(0, 4096)?, Ok(vec![7; 4096]), "{at}, {mode}");
+        }
+    }
+    must(&daemon, "crash", json!({}))?;
+    let output = daemon.cli(&["device", "set", "vol0", "at=param_changed"])?;
+    println!("{output:?}");
+    assert!(!output.status.success(), "a change that the driver panics on is refused");
+    daemon.check_serves("vol0")
+}
+
+/// A driver that takes long to return from an entry point holds the device no longer than that.
+#[test]
+fn an_entry_point_that_hangs_for_a_while_delays_and_fails_nothing() -> Result {
+    let dir = TempDir::new()?;
+    let mut daemon = Setup::device("vol0=ram:8M").start(&dir)?;
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    assert_eq!(client.write(0, &[7; 4096], false)?, Ok(vec![]));
+    for at in ["prepare", "connect", "queue_start", "disconnect", "submit"] {
+        let receipt =
+            must(&daemon, "hang", json!({ "params": { "at": at, "for_ms": "100", "times": "2" } }))?;
+        let within_the_pause = at == "connect" || at == "queue_start";
+        assert_eq!(receipt["pause_ns"].as_u64() >= Some(100_000_000), within_the_pause, "{at}: {receipt:#}");
+        assert_eq!(client.read(0, 4096)?, Ok(vec![7; 4096]), "{at}");
+        must(&daemon, "ram", json!({ "params": { "at": null, "for_ms": null, "times": null } }))?;
+    }
+    daemon.check_serves("vol0")
+}
