@@ -58,7 +58,6 @@ impl App {
             params: request.params.clone(),
             source: request.module.clone(),
             shadow: request.shadow.as_ref().map(trial::asked),
-            ..UpdateOptions::default()
         };
         let path = self.locate(&request.module).inspect_err(|problem| {
             // There is no receipt to answer with, and it is remembered all the same.
