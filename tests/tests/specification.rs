@@ -30,6 +30,7 @@ fn every_path_that_the_documents_name_exists() -> Result {
         "CONTRIBUTING.md",
         "SECURITY.md",
         "docs/guide.md",
+        "docs/operating.md",
         "docs/driver-guide.md",
         "docs/abi.md",
         "docs/simulation.md",

@@ -101,6 +101,7 @@ fn the_openapi_document_describes_every_path() {
         "/v1/devices",
         "/v1/devices/{name}",
         "/v1/devices/{name}/update",
+        "/v1/devices/{name}/revert",
         "/v1/devices/{name}/events",
         "/v1/events",
         "/v1/receipts",

@@ -1,6 +1,6 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use steadfast_api::{HistoryHealth, Receipt};
+use steadfast_api::{HistoryHealth, ProbationOutcome, Receipt};
 use steadfast_history::{Filter, History};
 use tokio::sync::broadcast;
 
@@ -39,6 +39,20 @@ impl Receipts {
         change(&mut receipt);
         self.history.amend(&receipt);
         self.tell(receipt);
+    }
+
+    /// Probations that ran when the daemon was killed ended then.
+    pub(crate) fn end_probations(&self) {
+        let recent = Filter { limit: Some(1000), ..Filter::default() };
+        for mut receipt in self.history.list(&recent) {
+            if let Some(report) =
+                receipt.probation.as_mut().filter(|p| p.outcome == ProbationOutcome::Running)
+            {
+                report.outcome = ProbationOutcome::Stopped;
+                "the daemon ended without a stop".clone_into(&mut report.reason);
+                self.history.amend(&receipt);
+            }
+        }
     }
 
     /// Another number after every change.

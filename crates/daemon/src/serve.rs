@@ -90,6 +90,7 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
     engine_config.busy_poll = config.busy_poll;
     // Before anything can be updated: numbers of receipts go on where they were.
     let receipts = Receipts::open(&state, config.history.unwrap_or(steadfast_history::KEEP));
+    receipts.end_probations();
     engine_config.last_receipt = receipts.last_id();
     let engine = Engine::start(engine_config).map_err(ServeError::Engine)?;
     devices::attach(&engine, prepared, config.once_per_start)?;

@@ -114,20 +114,26 @@ fn list_one(folder: &Path, files: &mut BTreeMap<PathBuf, Stamp>) -> Result<(), S
         let path = entry.map_err(|e| e.to_string())?.path();
         let meant = path.file_name().and_then(|name| name.to_str()).is_some_and(is_meant);
         // What vanishes between the two calls has vanished.
-        if let Some(stamp) = meant.then(|| fs::metadata(&path).ok()).flatten().and_then(|m| stamp(&m)) {
+        if let Some(stamp) = meant.then(|| stamp(&path)).flatten() {
             files.insert(path, stamp);
         }
     }
     Ok(())
 }
 
-fn stamp(metadata: &Metadata) -> Option<Stamp> {
+/// A regular file's stamp.
+fn stamp(path: &Path) -> Option<Stamp> {
     let ns = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
-    metadata.is_file().then(|| Stamp {
+    let changed = |metadata: &Metadata| ns(metadata.ctime(), metadata.ctime_nsec());
+    let metadata = fs::metadata(path).ok().filter(Metadata::is_file)?;
+    let mut signature = path.as_os_str().to_owned();
+    signature.push(".minisig");
+    Some(Stamp {
         file: (metadata.dev(), metadata.ino()),
         size: metadata.size(),
         written_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
-        changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+        changed_ns: changed(&metadata),
+        signature_ns: fs::metadata(signature).map_or(0, |metadata| changed(&metadata)),
     })
 }
 
@@ -147,7 +153,7 @@ fn examine(path: &Path, settled: Stamp, store: &ModuleStore) -> Option<Result<Of
         return refused(why);
     }
     // What is no regular file any more must not be opened: a pipe would wait for a writer.
-    if stamp(&metadata)? != settled {
+    if stamp(path)? != settled {
         return None;
     }
     let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
@@ -157,11 +163,15 @@ fn examine(path: &Path, settled: Stamp, store: &ModuleStore) -> Option<Result<Of
         Err(e) => return refused(e.to_string()),
     }
     let known = match store.stage(path) {
+        // It would be refused again and again; it is not even in the store.
+        Ok(staged) if !staged.signature.allows() => {
+            Err(format!("{}: {}", path.display(), staged.signature.detail(path)))
+        }
         Ok(staged) => Ok(Offer { release: staged.release(), path: path.display().to_string() }),
         Err(e) => Err(e.to_string()),
     };
     // What was read is what had settled, and not something written meanwhile.
-    (fs::metadata(path).ok().and_then(|m| stamp(&m)) == Some(settled)).then_some(known)
+    (stamp(path) == Some(settled)).then_some(known)
 }
 
 /// As `fcntl(2)` numbers it on Linux, everywhere.

@@ -18,6 +18,9 @@ pub(crate) struct Stamp {
     pub(crate) written_ns: i128,
     /// Last change of the inode, nanoseconds since 1970: it cannot be set back.
     pub(crate) changed_ns: i128,
+    /// The same of the signature beside it; 0 when there is none. A signature that comes later makes
+    /// another module of it.
+    pub(crate) signature_ns: i128,
 }
 
 /// The files of a folder, and how long they have been as they are.
@@ -107,7 +110,7 @@ mod tests {
     const SETTLE: u64 = 1000;
 
     fn stamp(size: u64) -> Stamp {
-        Stamp { file: (1, 2), size, written_ns: 3, changed_ns: 4 }
+        Stamp { file: (1, 2), size, written_ns: 3, changed_ns: 4, signature_ns: 0 }
     }
 
     fn one(stamp: Stamp) -> BTreeMap<PathBuf, Stamp> {
@@ -137,6 +140,7 @@ mod tests {
             Stamp { file: (1, 3), ..old },
             Stamp { written_ns: 9, ..old },
             Stamp { changed_ns: 9, ..old },
+            Stamp { signature_ns: 9, ..old },
         ] {
             let mut settling = Settling::new(SETTLE);
             settling.look(0, one(old));
