@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// The module at `path` as if it had been released as `version`, which must be as long as the text of
-/// the version that it has, `from`. A manifest is text, so that is one word in the file.
+/// the version that it has, `from`. A manifest is text, so that is one word in the
+/// file.
 pub fn released_as(path: &Path, from: &str, version: &str) -> Result<Vec<u8>> {
     let mut bytes = std::fs::read(path).with_context(|| format!("module {}", path.display()))?;
-    let (old, new) = (format!("\nversion={from}\n"), format!("\nversion={version}\n"));
+    let (old, new) = (format!("\0version={from}\0"), format!("\0version={version}\0"));
     if old.len() != new.len() {
         bail!("version {version} is not as long as {from}");
     }

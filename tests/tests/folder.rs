@@ -108,8 +108,8 @@ fn a_package_that_drops_a_newer_module_upgrades_the_device_under_load() -> Resul
     install(&root, &package(&dir, "1.1.0", file, &fs::read(module("file-1.1")?)?)?)?;
     wait_version(&daemon, "vol0", "1.1.0")?;
     let receipt = until("its probation's end", || {
-        let receipt = receipts(&daemon)?.remove(0);
-        Ok((receipt["probation"]["outcome"] != "running").then_some(receipt))
+        let over = |receipt: &Value| receipt["probation"]["outcome"] != "running";
+        Ok(receipts(&daemon)?.into_iter().next().filter(over))
     })?;
     assert!(!load.finish()?.is_empty(), "no request failed");
     assert_eq!(
@@ -142,7 +142,7 @@ fn what_is_half_written_is_never_taken() -> Result {
     slow.sync_all()?;
     drop(slow);
     wait_version(&daemon, "vol0", "1.1.0")?;
-    let receipt = receipts(&daemon)?.remove(0);
+    let receipt = until("the receipt", || Ok(receipts(&daemon)?.into_iter().next()))?;
     assert_eq!(receipt["source"], json!(folder.join("slow.so")), "{receipt:#}");
     assert!(daemon.log().contains("stopped.so"), "what is wrong with a file is said:\n{}", daemon.log());
     Ok(())
