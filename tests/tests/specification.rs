@@ -50,7 +50,8 @@ fn every_path_that_the_documents_name_exists() -> Result {
         let beside = path.parent().unwrap_or(root);
         let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         for link in links.filter(|l| !l.contains(':') && !l.starts_with('#')) {
-            if !beside.join(link).exists() {
+            let file = link.split('#').next().unwrap_or(link);
+            if !beside.join(file).exists() {
                 missing.push(format!("{document}: link to {link}"));
             }
         }
