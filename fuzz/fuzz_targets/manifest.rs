@@ -43,5 +43,5 @@ fuzz_target!(|section: &[u8]| {
         rows.iter()
             .all(|row| row.ok || matches!(row.name.as_str(), "abi" | "state" | "parameters" | "min_from"))
     );
-    let _ = choose_mode(&manifest, &manifest, None);
+    let _ = choose_mode(&manifest, false, &manifest, None);
 });
