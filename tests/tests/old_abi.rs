@@ -52,15 +52,21 @@ fn a_binary_of_abi_1_0_serves_and_is_replaced_in_every_mode() -> Result {
             (&old, "adopt"),
             (&new, "drain"),
             (&old, "drain"),
+            (&new, "adopt"),
+            (&old, "split"),
         ] {
             load[0].busy(&daemon, "vol0")?;
             adopted += swap(&daemon, module, mode)?;
             load.iter_mut().try_for_each(Verified::check)?;
         }
     }
+    // What the interface lacked then, this driver cannot do.
+    let receipt = daemon.api()?.update("vol0", &new, json!({ "mode": "split" }))?;
+    let reason = receipt["reason"].as_str().unwrap_or_default();
+    ensure!(receipt["outcome"] == "refused" && reason.contains("vintage 1.0.0"), "{receipt:#}");
     load.iter_mut().try_for_each(|l| l.pass(1))?;
     let rounds: u64 = load.into_iter().map(Verified::finish).sum::<Result<u64>>()?;
-    println!("60 updates, {adopted} requests adopted half-way through, {rounds} rounds of fio");
+    println!("80 updates, {adopted} requests adopted half-way through, {rounds} rounds of fio");
     assert!(adopted > 0, "no request was in flight at any update");
     let device = daemon.device("vol0")?;
     assert_eq!((&device["errors"], &device["driver"]["version"]), (&json!(0), &json!("1.0.0")), "{device:#}");
