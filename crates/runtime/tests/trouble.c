@@ -119,7 +119,7 @@ static int32_t reconnect(sf_port *port) {
 }
 
 static int32_t disconnect(sf_port *port) {
-    const char mark = MARK;
+    const char mark = (char)MARK;
     sf_str state = { &mark, 1 };
     struct memory *memory = memory_of(port);
 
@@ -127,6 +127,12 @@ static int32_t disconnect(sf_port *port) {
         return -EIO; /* the ring is not this thread's */
     if (port->shell->withdraw(port, 0) != -EPERM)
         return -EIO; /* clients still have it */
+    return port->shell->set_state(port, SF_STR("trouble/1"), state);
+}
+
+__attribute__((unused)) static int32_t save_state(sf_port *port) {
+    const char mark = (char)MARK;
+    sf_str state = { &mark, 1 };
     return port->shell->set_state(port, SF_STR("trouble/1"), state);
 }
 
@@ -216,5 +222,8 @@ STEADFAST_EXPORT const sf_driver steadfast_driver = {
     .queue_run = queue_run,
 #ifdef HANDS_BACK
     .hand_back = hand_back,
+#endif
+#ifdef SAVES_STATE
+    .save_state = save_state,
 #endif
 };

@@ -202,7 +202,10 @@ impl Reader<'_> {
         let mut map: Vec<(String, StateValue)> = Vec::new();
         while self.more(&mut left)? {
             let at = self.from.position();
-            let name = self.from.str().map_err(|_| StateError::KeyNotText { at })?.to_owned();
+            if self.from.datatype().map_err(|e| self.damaged(&e))? != Type::String {
+                return Err(StateError::KeyNotText { at });
+            }
+            let name = self.from.str().map_err(|e| self.damaged(&e))?.to_owned();
             if map.iter().any(|(known, _)| *known == name) {
                 return Err(StateError::Twice { name });
             }
