@@ -81,7 +81,8 @@ impl Lane {
                 return -libc::EPERM;
             }
             let owner = (*lane).slots.owner(Tag(tag));
-            let Some(user) = (&mut (*lane).users).get_mut(tag as usize) else { return -libc::EINVAL };
+            let users = &mut (*lane).users;
+            let Some(user) = users.get_mut(tag as usize) else { return -libc::EINVAL };
             if owner != Owner::Issued || user.late.is_some() {
                 return -libc::EINVAL;
             }
