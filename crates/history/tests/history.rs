@@ -123,7 +123,7 @@ fn a_file_that_is_no_database_costs_nobody_anything() {
     assert_eq!((status.stored, status.unsaved), (0, 3));
     assert!(status.error.contains("not a database"), "{}", status.error);
     assert_eq!(history.list(&Filter::default()).len(), 3);
-    assert_eq!(history.last_of("odd").is_some(), true);
+    assert!(history.last_of("odd").is_some());
     drop(history);
     assert!(fs::read_to_string(&path).expect("there").starts_with("precious"));
 }
