@@ -197,9 +197,10 @@ static void event(sf_queue *queue, const sf_event *event) {
 }
 
 /* What a read waits for is not begun: every one of them can be returned. */
-__attribute__((unused)) static void hand_back(sf_queue *queue) {
+__attribute__((unused)) static int32_t hand_back(sf_queue *queue) {
     for (uint32_t tag = 0; tag < queue->slot_count; tag++)
         queue->shell->give_back(queue, tag);
+    return 0;
 }
 
 static const sf_block_ops block_ops = { .size = sizeof block_ops, .submit = submit };

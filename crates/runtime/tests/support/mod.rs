@@ -76,7 +76,7 @@ impl Bench {
         let name: String = defines.join("-").chars().filter(|c| *c != '/' && *c != '"').collect();
         let output = self.dir.path().join(format!("trouble{name}.so"));
         let built = Command::new(std::env::var("CC").unwrap_or_else(|_| "cc".into()))
-            .args(["-shared", "-fPIC", "-O2", "-D_GNU_SOURCE", "-fvisibility=hidden"])
+            .args(["-shared", "-fPIC", "-O2", "-D_GNU_SOURCE", "-fvisibility=hidden", "-Werror"])
             .args(defines.iter().map(|d| format!("-D{d}")))
             .arg("-I")
             .arg(here.join("../abi/include"))
