@@ -86,6 +86,7 @@ extern "C" {
  *   param.NAME.class         live, reinit (default), reload
  *   param.NAME.scope         port (default), adapter
  *   param.NAME.help          one line for people
+ *   x-state                  cbor: the state is a CBOR map with text keys, and is checked when handed on
  */
 #define STEADFAST_ENTRY(key, value) key "=" value "\0"
 #define SF_TEXT_OF_(major, minor) #major "." #minor

@@ -32,6 +32,7 @@
 //! | `param.NAME.class` | `live`, `reinit` (default) or `reload` | at most once each |
 //! | `param.NAME.scope` | `port` (default) or `adapter` | at most once each |
 //! | `param.NAME.help` | one line for people | at most once each |
+//! | `x-state` | `cbor`: the state is a CBOR map with text keys, in every schema; the shell then checks it when it is handed on | at most once |
 
 /// Key of the manifest's own format version, and its only value so far.
 pub const VERSION: &str = "manifest";

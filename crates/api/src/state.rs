@@ -21,7 +21,7 @@ pub struct SchemaState {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub value: Option<serde_json::Value>,
-    /// Untyped state, or what is wrong with it and the bytes, as text.
+    /// State that is no map: its bytes, as hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw: Option<String>,
 }

@@ -179,6 +179,9 @@ const fn compose<D: Block, const N: usize>() -> Text<N> {
     t.entries("hwid", info.hwids);
     t.entries("state.write", D::State::WRITES);
     t.entries("state.read", D::State::READS);
+    if !D::State::WRITES.is_empty() {
+        t.entry("x-state", "cbor");
+    }
     if !<D::Pdu as Pdu>::SCHEMA.is_empty() {
         t.push("pdu=");
         t.push(<D::Pdu as Pdu>::SCHEMA);

@@ -13,6 +13,7 @@ use crate::memory::Mapping;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use steadfast_shell::manifest::{Manifest, Memory};
 
 /// Most that any driver is given per port, and per queue of it.
@@ -58,6 +59,8 @@ pub(crate) struct Arenas {
     spare: Mutex<Vec<Mapping>>,
     /// Most mappings that are kept ready.
     most: usize,
+    /// The first driver has its memory; what is ready is for those after it.
+    started: AtomicBool,
 }
 
 impl Arenas {
@@ -68,7 +71,7 @@ impl Arenas {
         let most = queues + 1;
         let spare = (0..most).filter(|_| kept > 0).map(|_| committed(kept)).collect::<io::Result<_>>()?;
         let room = Mutex::new(Room { port: room, queue: room });
-        Ok(Arenas { room, reserve: kept, spare: Mutex::new(spare), most })
+        Ok(Arenas { room, reserve: kept, spare: Mutex::new(spare), most, started: AtomicBool::new(false) })
     }
 
     /// What there is for a driver.
@@ -99,14 +102,23 @@ impl Arenas {
 
     /// Zeroed memory with its pages: of what is kept ready where that is enough, else of the machine.
     pub(crate) fn take(&self, bytes: u64) -> io::Result<Mapping> {
-        if bytes > 0 && bytes <= self.reserve {
-            let ready = lock(&self.spare).pop();
-            if let Some(ready) = ready {
-                ready.clear();
-                return Ok(ready);
-            }
+        if bytes == 0 || bytes > self.reserve {
+            return committed(bytes);
         }
-        committed(bytes)
+        let ready = if self.started.load(Ordering::Relaxed) { lock(&self.spare).pop() } else { None };
+        match ready {
+            Some(ready) => {
+                ready.clear();
+                Ok(ready)
+            }
+            // Of a size that can be kept when it comes back.
+            None => committed(self.reserve),
+        }
+    }
+
+    /// The first driver has its memory.
+    pub(crate) fn started(&self) {
+        self.started.store(true, Ordering::Relaxed);
     }
 
     /// Takes memory back from a driver that is gone.
@@ -148,6 +160,9 @@ mod tests {
     fn what_is_kept_ready_is_used_zeroed_and_kept_again() {
         let arenas = Arenas::new(Some(8192), 0, 1).expect("memory");
         assert_eq!(lock(&arenas.spare).len(), 2, "one for the port, one for its queue");
+        let first = arenas.take(100).expect("of the machine");
+        arenas.started();
+        assert_eq!(lock(&arenas.spare).len(), 2, "the first driver leaves it alone");
         let one = arenas.take(100).expect("ready");
         // SAFETY: 8192 mapped bytes, ours alone.
         unsafe { one.base().add(8191).write(7) };
@@ -157,6 +172,7 @@ mod tests {
         assert_eq!(again.base(), place);
         // SAFETY: as above.
         assert_eq!(unsafe { again.base().add(8191).read() }, 0);
+        drop(first);
         let large = arenas.take(8193).expect("memory");
         arenas.give(large);
         arenas.give(again);

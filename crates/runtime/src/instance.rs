@@ -272,13 +272,16 @@ impl Instance {
         }
         let inner = lock(&self.port.inner);
         let files = inner.handles.iter().map(|h| h.as_ref().map_or(u32::MAX, |h| h.fixed)).collect();
-        let buffered = inner.handles.iter().map(|h| h.as_ref()?.buffered.clone()).collect();
-        let devices = inner.handles.iter().map(|h| h.as_ref()?.device.clone()).collect();
+        // Of handles that are another driver's it keeps nothing: they are to close when that one goes.
+        let mine = lock(&self.handles);
+        let own_of = |i: usize| mine.contains(&(i as u32));
+        let of_own = || inner.handles.iter().enumerate().map(|(i, h)| h.as_ref().filter(|_| own_of(i)));
+        let buffered = of_own().map(|h| h?.buffered.clone()).collect();
+        let devices = of_own().map(|h| h?.device.clone()).collect();
         let regions = &inner.regions;
         let place = |r: &RegionMemory| (r.map.base() as usize, r.size);
         let regions = regions.iter().map(|r| r.as_ref().map_or((0, 0), place)).collect();
-        let mine = lock(&self.handles);
-        let own = (0..inner.handles.len()).map(|i| AtomicBool::new(mine.contains(&(i as u32)))).collect();
+        let own = (0..inner.handles.len()).map(|i| AtomicBool::new(own_of(i))).collect();
         let _ = self.tables.set(Tables { own, files, buffered, devices, regions });
         Ok(())
     }

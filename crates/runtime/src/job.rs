@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
-use steadfast_shell::manifest::Schema;
+use steadfast_shell::manifest::{Manifest, Schema};
 use steadfast_shell::receipt::Mode;
 pub(crate) use steadfast_shell::rendezvous::Verdict;
 use steadfast_shell::rendezvous::{Next, Rendezvous, drains, hands_back};
@@ -239,18 +239,21 @@ impl Job {
         if reads.is_empty() || inner.states.is_empty() {
             return Ok(());
         }
+        let writer = match (&self.old, &inner.left) {
+            (Some(old), _) => Some(old.module.manifest()),
+            (None, left) => left.as_ref().map(|left| &left.manifest),
+        };
         if let Some((schema, bytes)) = given_state(new, &inner.states) {
+            if !writer.is_some_and(Manifest::state_is_typed) {
+                return Ok(());
+            }
             return match state::read(bytes) {
                 Ok(_) => Ok(()),
                 Err(e) => Err(format!("state {schema} as the running driver left it: {e}")),
             };
         }
         // The checks have decided what becomes of state that the two have no schema in common for.
-        let writes = match (&self.old, &inner.left) {
-            (Some(old), _) => old.module.manifest().state_write.as_slice(),
-            (None, Some(left)) => left.manifest.state_write.as_slice(),
-            (None, None) => &[],
-        };
+        let writes = writer.map_or(&[][..], |writer| &writer.state_write);
         if !reads.iter().any(|schema| writes.contains(schema)) {
             return Ok(());
         }
@@ -317,10 +320,11 @@ impl Job {
         let before = {
             let inner = lock(&self.port.inner);
             let Some((schema, bytes)) = given_state(new, &inner.states) else { return Ok(()) };
-            let Ok(Some(before)) = state::read(bytes) else { return Ok(()) };
+            // What could not be read, and had to be, has been found out in `transfer`.
+            let Ok(before) = state::read(bytes) else { return Ok(()) };
             (schema.to_owned(), before)
         };
-        if new.module.driver().save_state.is_none() {
+        if new.module.driver().save_state.is_none() || !new.module.manifest().state_is_typed() {
             return Ok(());
         }
         let (schema, before) = before;
@@ -329,8 +333,7 @@ impl Job {
         let release = new.module.release();
         let of = || format!("state {schema} as {} {} took it over", release.driver, release.version);
         match state::read(bytes) {
-            Ok(Some(after)) => state::kept(&before, &after).map_err(|e| format!("{}: {e}", of())),
-            Ok(None) => Err(format!("{}: it is no map any more", of())),
+            Ok(after) => state::kept(&before, &after).map_err(|e| format!("{}: {e}", of())),
             Err(e) => Err(format!("{}: {e}", of())),
         }
     }
@@ -360,6 +363,7 @@ impl Job {
     /// Nobody serves from here on. What the next driver must know of the last one is kept.
     fn strand(&self) {
         let mut inner = lock(&self.port.inner);
+        inner.announced.clear();
         inner.serving = None;
         if let Some(old) = &self.old {
             let manifest = old.module.manifest().clone();

@@ -488,7 +488,8 @@ impl Reactor {
                     Lane::fail_issued(l.as_ptr(), -libc::ENODEV);
                     moved = true;
                 }
-                quiet && (*l.as_ptr()).slots.used() == 0
+                // A transaction that it takes part in may have a driver use it still.
+                quiet && (*l.as_ptr()).slots.used() == 0 && (*l.as_ptr()).job.is_none()
             });
             if !ready {
                 i += 1;
@@ -504,6 +505,7 @@ impl Reactor {
                 core.shrink(lane.ops_room);
                 core.ports -= u32::from(lane.port.shadow.is_none());
             }
+            self.bury_trial(id);
             done();
             moved = true;
         }

@@ -155,6 +155,7 @@ impl Engine {
             |what: String| EngineError::new(ErrorKind::Driver, format!("port {}: {what}", port.name));
         crate::instance::probe(&module, port).map_err(failed)?;
         let instance = new_instance(port, module, params).map_err(failed)?;
+        port.arenas.started();
         for (index, remote) in port.remotes.iter().enumerate() {
             let (port, ops) = (port.clone(), ops_room(instance.module.manifest(), &port.memory[index]));
             remote.call(move |rt| rt.add_lane(port, index, ops));
@@ -650,7 +651,10 @@ fn prepare(
     // Waits of requests that were handed back keep their places until the ring has ended them.
     let waits = old.map_or(0, |old| handed_back_room(old.module.manifest(), &port.memory));
     for (index, remote) in port.remotes.iter().enumerate() {
-        let (id, ops) = (LaneId(port.id.0), ops_room(module.manifest(), &port.memory[index]) + waits);
+        // Whichever of the two goes on has its own beside those.
+        let of = |manifest: &Manifest| ops_room(manifest, &port.memory[index]);
+        let most = of(module.manifest()).max(old.map_or(0, |old| of(old.module.manifest())));
+        let (id, ops) = (LaneId(port.id.0), most + waits);
         let known = remote.ask(STUCK, move |rt| rt.ensure_ops(id, ops));
         if known.is_none() {
             let queue = port.queues[index];

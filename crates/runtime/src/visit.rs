@@ -70,6 +70,9 @@ impl Visit {
     /// A queue holds the port; the last one does the work.
     fn arrive(self: &Arc<Visit>, rt: &mut Reactor) {
         let Some(lane) = rt.lane_of(LaneId(self.port.id.0)) else { return };
+        // Outside the lock: a driver that gathers is entered here, and may take its time.
+        // SAFETY: this thread's lane, and nobody is inside its driver: tasks run in the loop.
+        unsafe { Lane::commit(lane.as_ptr()) };
         let last = {
             let mut progress = lock(&self.progress);
             let Phase::Gathering(left) = progress.phase else { return };
@@ -94,10 +97,11 @@ impl Visit {
         let own = unsafe { (*lane.as_ptr()).index };
         let (others, pause_ns) = {
             let mut progress = lock(&self.progress);
-            progress.phase = Phase::Over;
             (std::mem::take(&mut progress.holding), now_ns().saturating_sub(progress.hold_ns))
         };
         self.release_at(others.into_iter().filter(|index| *index != own));
+        // Not before: whoever comes next must find the others' releases ahead of what it posts.
+        lock(&self.progress).phase = Phase::Over;
         rt.release_lane(LaneId(self.port.id.0));
         let _ = self.finished.try_send(done.map(|()| pause_ns));
     }

@@ -71,6 +71,9 @@ fn a_handle_that_a_driver_never_opened_is_not_its_own() {
     };
     let receipt = bench.engine.update("vol0", &module, &opts);
     assert_eq!(receipt.outcome, Outcome::Done, "{receipt:?}");
+    // Nor does it keep the other's file open, and locked.
+    let path = bench.dir.path().join("disk.img").display().to_string();
+    bench.attach("again", "file_1_0", &[("path", &path)], None);
     let load = bench.load("vol0", 1, 4);
     load.pass(50);
     assert_eq!(load.stop(), Vec::<String>::new(), "each theft was answered with EBADF");

@@ -9,6 +9,9 @@ use steadfast_shell::receipt::{Outcome, Receipt};
 use steadfast_shell::state::{StateValue, read};
 use support::Bench;
 
+/// Says that its state is a map.
+const TYPED: &str = "STATE=\"cbor\"";
+
 fn update(bench: &Bench, defines: &[&str]) -> Receipt {
     let module = bench.trouble(defines);
     bench.engine.update("vol0", &module, &UpdateOptions::default())
@@ -27,7 +30,7 @@ fn the_state_of_a_live_driver_is_read_under_load() {
         let states = bench.engine.save_state("vol0").expect("state");
         let schemas: Vec<&str> = states.iter().map(|s| s.schema.as_str()).collect();
         assert_eq!(schemas, ["file/2", "file/1"]);
-        let Ok(Some(StateValue::Map(fields))) = read(&states[0].bytes) else { panic!("{states:?}") };
+        let Ok(StateValue::Map(fields)) = read(&states[0].bytes) else { panic!("{states:?}") };
         let size = fields.iter().find(|(name, _)| name == "size").map(|(_, value)| value.clone());
         assert_eq!(size, Some(StateValue::Unsigned(4 << 20)));
     }
@@ -53,7 +56,7 @@ fn a_driver_without_save_state_is_named() {
 fn damaged_state_is_not_handed_on() {
     let bench = Bench::new(1);
     // A map of five entries that ends after the first byte.
-    let module = bench.trouble(&["MARK=0xa5"]);
+    let module = bench.trouble(&[TYPED, "MARK=0xa5"]);
     bench.attach_trouble("vol0", &module, 1);
     let load = bench.load("vol0", 1, 8);
     load.pass(50);
@@ -66,19 +69,28 @@ fn damaged_state_is_not_handed_on() {
 }
 
 #[test]
+fn state_that_does_not_claim_to_be_a_map_is_handed_on_whatever_it_looks_like() {
+    let bench = Bench::new(1);
+    let module = bench.trouble(&["MARK=0xa5"]);
+    bench.attach_trouble("vol0", &module, 1);
+    assert_eq!(update(&bench, &["SAVES_STATE"]).outcome, Outcome::Done);
+    bench.engine.stop(Duration::from_secs(10));
+}
+
+#[test]
 fn a_driver_that_has_lost_a_part_of_the_state_does_not_come_to_serve() {
     let bench = Bench::new(1);
     // {} is handed on; what the candidate would write is a map that is damaged, or no map at all.
-    let module = bench.trouble(&["MARK=0xa0"]);
+    let module = bench.trouble(&[TYPED, "MARK=0xa0"]);
     bench.attach_trouble("vol0", &module, 1);
     let load = bench.load("vol0", 1, 8);
-    for (mark, why) in [("MARK=0xa5", "damaged"), ("MARK=1", "no map any more")] {
+    for (mark, why) in [("MARK=0xa5", "damaged"), ("MARK=1", "no map")] {
         load.pass(50);
-        let receipt = update(&bench, &["SAVES_STATE", mark]);
+        let receipt = update(&bench, &[TYPED, "SAVES_STATE", mark]);
         assert_eq!(receipt.outcome, Outcome::RolledBack, "{receipt:?}");
         assert!(receipt.reason.contains(why), "{}", receipt.reason);
     }
-    assert_eq!(update(&bench, &["SAVES_STATE", "MARK=0xa0"]).outcome, Outcome::Done);
+    assert_eq!(update(&bench, &[TYPED, "SAVES_STATE", "MARK=0xa0"]).outcome, Outcome::Done);
     load.pass(50);
     assert_eq!(load.stop(), Vec::<String>::new());
     bench.engine.stop(Duration::from_secs(10));

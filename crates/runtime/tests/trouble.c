@@ -18,6 +18,9 @@
 #ifndef NEEDS
 #define NEEDS "4096:4096"
 #endif
+#ifndef STATE
+#define STATE "opaque"
+#endif
 #ifndef MARK
 #define MARK 1 /* the state that disconnect leaves, and the only one that reconnect takes */
 #endif
@@ -28,6 +31,7 @@ STEADFAST_MANIFEST(
     STEADFAST_ENTRY("class", "block")
     STEADFAST_ENTRY("state.write", "trouble/1")
     STEADFAST_ENTRY("state.read", "trouble/1")
+    STEADFAST_ENTRY("x-state", STATE)
     STEADFAST_ENTRY("pdu", PDU ":16")
     STEADFAST_ENTRY("memory.port", NEEDS)
     STEADFAST_ENTRY("ops", "1")

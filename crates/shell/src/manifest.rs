@@ -149,6 +149,11 @@ impl Class {
 }
 
 impl Manifest {
+    /// The driver's state is a CBOR map in every schema (`x-state=cbor`), as the SDK writes it.
+    pub fn state_is_typed(&self) -> bool {
+        self.extra.iter().any(|(key, value)| key == "x-state" && value == "cbor")
+    }
+
     /// Reads a manifest section.
     ///
     /// # Errors

@@ -1,9 +1,9 @@
 //! The state that one driver leaves for the next, as the shell understands it.
 //!
-//! State is typed and describes itself: a CBOR map with text keys, one map per schema. The shell does
-//! not know what a key means. It knows whether the bytes are what they claim to be, can show them, and
-//! can tell whether a driver that has taken a state over still has all of it. What does not begin like a
-//! map is *opaque*: handed on as it is, shown as hexadecimal digits, checked by nobody.
+//! State is typed and describes itself: a CBOR map with text keys, one map per schema, where the driver's
+//! manifest says so (`x-state=cbor`). The shell does not know what a key means. It knows whether the bytes
+//! are what they claim to be, can show them, and can tell whether a driver that has taken a state over
+//! still has all of it. State of other drivers is handed on as it is.
 
 use minicbor::data::Type;
 use minicbor::decode::Decoder;
@@ -93,6 +93,12 @@ pub enum StateError {
         /// What was found.
         what: String,
     },
+    /// Something else than a map.
+    #[error("it is {is} and no map")]
+    NoMap {
+        /// What it is.
+        is: &'static str,
+    },
     /// A map whose keys are not text.
     #[error("a key at byte {at} is not text")]
     KeyNotText {
@@ -116,23 +122,16 @@ pub enum StateError {
     },
 }
 
-/// Whether the bytes claim to be a map; what does not is opaque.
-pub fn is_typed(bytes: &[u8]) -> bool {
-    bytes.first().is_some_and(|first| first >> 5 == 5)
-}
-
-/// Reads a state. `None` when it is opaque.
+/// Reads a state: one map.
 ///
 /// # Errors
-/// It begins like a map and is none.
-pub fn read(bytes: &[u8]) -> Result<Option<StateValue>, StateError> {
-    if !is_typed(bytes) {
-        return Ok(None);
-    }
+/// It is none, or not whole.
+pub fn read(bytes: &[u8]) -> Result<StateValue, StateError> {
     let mut reader = Reader { from: Decoder::new(bytes), left: VALUES };
     let value = reader.value(0)?;
+    let StateValue::Map(_) = value else { return Err(StateError::NoMap { is: value.kind() }) };
     match bytes.len() - reader.from.position() {
-        0 => Ok(Some(value)),
+        0 => Ok(value),
         bytes => Err(StateError::Trailing { bytes }),
     }
 }
@@ -288,12 +287,12 @@ mod tests {
 
     #[test]
     fn a_state_is_read_and_shown() {
-        let value = read(&bytes(&sample())).expect("sound").expect("typed");
+        let value = read(&bytes(&sample())).expect("sound");
         assert_eq!(value, sample());
         let json = serde_json::to_string(&value).expect("JSON");
         assert_eq!(json, r#"{"size":65536,"punch":true,"id":"ab01","runs":[-3,"x"]}"#);
-        assert_eq!(read(b"raw bytes of a driver in C"), Ok(None), "opaque");
-        assert_eq!(read(b""), Ok(None));
+        assert_eq!(read(&[1]), Err(StateError::NoMap { is: "a whole number" }));
+        assert!(read(b"").is_err());
     }
 
     #[test]

@@ -195,6 +195,13 @@ impl Lane {
         self.slots.issued() + self.port_ops
     }
 
+    /// The driver may outlive the lane: what it calls from here on is refused.
+    pub(crate) fn unbind(&self) {
+        if let Some(instance) = &self.instance {
+            instance.bind(self.index, std::ptr::null_mut());
+        }
+    }
+
     /// Puts a driver's entry points in place; `None` leaves the lane without a driver.
     pub(crate) fn install(&mut self, instance: Option<Arc<Instance>>) {
         self.bound = instance.as_ref().and_then(|i| {

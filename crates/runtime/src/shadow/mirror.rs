@@ -45,6 +45,8 @@ pub(crate) struct Mirror {
     copying: bool,
     /// The candidate is not entered any more: what completes now is what it left behind.
     closed: bool,
+    /// The trial has ended although its lane has not gone yet.
+    over: bool,
     in_flight: u32,
     /// Grows by the sampling rate with each read; one is copied for each whole.
     chance: u32,
@@ -70,6 +72,7 @@ impl Mirror {
             stride,
             copying: true,
             closed: false,
+            over: false,
             in_flight: 0,
             chance: 0,
             tally: Tally::default(),
@@ -276,9 +279,9 @@ impl Reactor {
         if let Some(i) = self.mirror_of(|m| m.shadow == shadow) {
             self.mirrors[i].copying = false;
             self.mirrors[i].closed = true;
-            let live = self.mirrors[i].live;
+            let (live, trial) = (self.mirrors[i].live, self.mirrors[i].trial.clone());
             // SAFETY: this thread's lane.
-            self.lane_ptr(live).inspect(|l| unsafe { (*l.as_ptr()).unwatch() });
+            self.lane_ptr(live).inspect(|l| unsafe { (*l.as_ptr()).unwatch(&trial) });
         }
     }
 
@@ -286,7 +289,10 @@ impl Reactor {
     pub(crate) fn remove_shadow(&mut self, shadow: LaneId, done: Box<dyn FnOnce() + Send>) {
         if let Some(lane) = self.lane_ptr(shadow) {
             // SAFETY: this thread's lane; it is closed.
-            unsafe { (*lane.as_ptr()).install(None) };
+            unsafe {
+                (*lane.as_ptr()).unbind();
+                (*lane.as_ptr()).install(None);
+            }
         }
         self.remove_lane(shadow, done);
     }
@@ -294,9 +300,22 @@ impl Reactor {
     /// The last thing: what this queue has counted in all. The candidate's lane has gone.
     pub(crate) fn end_trial(&mut self, shadow: LaneId) -> Tally {
         let Some(i) = self.mirror_of(|m| m.shadow == shadow) else { return Tally::default() };
+        if self.lane_ptr(shadow).is_some() {
+            // Its slots still answer to the comparer, whose number must not be another's: both go later.
+            self.mirrors[i].over = true;
+            return self.mirrors[i].tally.clone();
+        }
         let mirror = self.mirrors.swap_remove(i);
         self.remove_frontend(mirror.comparer);
         mirror.tally
+    }
+
+    /// The lane of a trial that had ended before has gone at last.
+    pub(crate) fn bury_trial(&mut self, shadow: LaneId) {
+        if let Some(i) = self.mirror_of(|m| m.shadow == shadow && m.over) {
+            let mirror = self.mirrors.swap_remove(i);
+            self.remove_frontend(mirror.comparer);
+        }
     }
 }
 
@@ -309,7 +328,10 @@ impl Lane {
         self.trial = Some(trial.clone());
     }
 
-    fn unwatch(&mut self) {
-        self.trial = None;
+    /// Unless it is another trial by now.
+    fn unwatch(&mut self, of: &Arc<Trial>) {
+        if self.trial.as_ref().is_some_and(|trial| Arc::ptr_eq(trial, of)) {
+            self.trial = None;
+        }
     }
 }
