@@ -15,7 +15,7 @@ pub struct ProbationRequest {
     /// How many times the latency before is allowed, more than 1: mean, and 99 of 100 requests.
     #[serde(default)]
     pub max_latency_factor: Option<f64>,
-    /// How long 99 of 100 requests may take, nanoseconds, whatever it was before.
+    /// How long requests may take, nanoseconds, whatever it was before: mean, and 99 of 100.
     #[serde(default)]
     pub max_latency_ns: Option<u64>,
 }

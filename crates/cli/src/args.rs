@@ -317,7 +317,7 @@ pub(crate) struct Update {
     #[arg(long, value_name = "SHARE", value_parser = parse_share, requires = "probation")]
     pub(crate) max_error_rate: Option<f64>,
     /// Latency that is allowed on probation: a factor of the one before such as 2x, or a time such as
-    /// 10ms for 99 of 100 requests (default: 3x)
+    /// 10ms; for the mean, and 99 of 100 requests (default: 3x)
     #[arg(long, value_name = "BOUND", value_parser = parse_latency_bound, requires = "probation")]
     pub(crate) max_latency: Option<LatencyBound>,
     /// End the probation that the device is on, which is in the way otherwise

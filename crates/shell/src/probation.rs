@@ -7,13 +7,17 @@
 //! | what | worse when | judged when |
 //! |---|---|---|
 //! | errors and driver faults | their share is above the bound | 100 requests, or 10 errors |
-//! | mean latency | above the bound | 100 requests, before and now |
-//! | latency of 99 of 100 | above the bound | 1,000 requests, before and now |
+//! | mean latency | above the bound | 100 requests, or 10 when it is ten times the bound and half of them are above it |
+//! | latency of 99 of 100 | above the bound | 1,000 requests |
 //! | a request that does not end | it is older than the patience | always |
 //! | a port that does not answer | for longer than the patience | always |
 //!
+//! A bound on latency that is a multiple of what was before needs as many requests before as now: 100 for
+//! the mean, 1,000 for 99 of 100.
+//!
 //! What counts is the last 30 s at most, so that a driver which begins to fail late in a long probation
-//! is not hidden by a good beginning.
+//! is not hidden by a good beginning. When the time is over and something hangs, the probation goes on
+//! for the patience at most, so that a driver which begins to hang at the end does not pass.
 
 mod report;
 #[cfg(test)]
@@ -28,6 +32,11 @@ use std::collections::VecDeque;
 pub const ENOUGH: u64 = 100;
 /// Requests from which the latency of 99 of 100 means something.
 pub const ENOUGH_P99: u64 = 1_000;
+/// Requests from which a mean means something that is plainly above its bound: the slower a driver is,
+/// the fewer requests it ends, so waiting for many would let the slowest pass.
+const FEW: u64 = 10;
+/// How many times its bound a mean is plainly above it.
+const PLAINLY: u64 = 10;
 /// Errors that count however few the requests are.
 const MANY_ERRORS: u64 = 10;
 /// Where no bound is given: share of errors that may be added to what was before.
@@ -49,7 +58,7 @@ const SECOND: u64 = 1_000_000_000;
 pub enum LatencyBound {
     /// So many times the latency before: mean, and 99 of 100.
     Factor(f64),
-    /// 99 of 100 requests take at most so many nanoseconds.
+    /// So many nanoseconds at most: mean, and 99 of 100.
     Ns(u64),
 }
 
@@ -58,7 +67,8 @@ pub enum LatencyBound {
 pub struct Terms {
     /// How long, nanoseconds.
     pub length_ns: u64,
-    /// Largest share of failed requests, 0 to 1; `None`: 0.1 % more than before, three at least.
+    /// Largest share of failed requests, 0 to 1; `None`: 0.1 % more than before, three at least. What was
+    /// before counts from 100 requests.
     pub max_error_rate: Option<f64>,
     /// Latency.
     pub max_latency: LatencyBound,
@@ -146,11 +156,16 @@ pub struct Probation {
     terms: Terms,
     baseline: Observed,
     limits: Limits,
+    /// When it began.
+    began_ns: u64,
+    /// What all is counted from: the first sample of the whole port.
     begin: Sample,
     /// Samples of the window, the oldest first; never empty.
     window: VecDeque<Sample>,
     /// Since when the port does not answer.
     silent_since: Option<u64>,
+    /// There was a time with enough requests to judge the latency of 99 of 100.
+    p99_judged: bool,
 }
 
 impl Probation {
@@ -163,42 +178,72 @@ impl Probation {
             baseline,
             limits,
             window: VecDeque::from([begin.clone()]),
+            began_ns: begin.at_ns,
+            silent_since: (!begin.responsive).then_some(begin.at_ns),
             begin,
-            silent_since: None,
+            p99_judged: false,
         }
     }
 
     /// Takes a sample, later than the one before.
     pub fn observe(&mut self, sample: Sample) -> Verdict {
         let now = sample.at_ns;
+        let pending = self.pending(&sample);
         if let Some(worse) = self.stuck(&sample) {
             self.push(sample);
             return Verdict::Worse(worse);
         }
         // A port that does not answer has numbers of a part of itself; they say nothing.
         if sample.responsive {
+            if !self.begin.responsive {
+                // Counted from a part of the port, the rest's history would look like the new driver's.
+                self.begin = sample.clone();
+                self.window.clear();
+            }
             self.push(sample);
             if let Some(worse) = self.judge(now) {
                 return Verdict::Worse(worse);
             }
         }
-        if self.elapsed(now) < self.terms.length_ns {
+        // What hangs at the end is given the time in which it either ends or is found to be stuck.
+        let more = if pending { self.limits.patience_ns } else { 0 };
+        if self.elapsed(now) < self.terms.length_ns.saturating_add(more) {
             return Verdict::Watching;
         }
-        let seen = self.seen().requests;
-        let note = if seen < ENOUGH {
+        Verdict::Passed(self.not_judged())
+    }
+
+    /// What there was too little of to judge; empty when all was judged.
+    fn not_judged(&self) -> String {
+        const P99: &str = "the latency of 99 of 100";
+        let (seen, before) = (self.seen().requests, self.baseline.requests);
+        if seen < ENOUGH {
             format!("too few requests to judge: {seen}")
         } else if self.limits.mean_ns.is_none() && self.limits.p99_ns.is_none() {
-            format!("too few requests before the update to judge latency: {}", self.baseline.requests)
+            format!("too few requests before the update to judge latency: {before}")
+        } else if self.limits.p99_ns.is_none() {
+            format!("too few requests before the update to judge {P99}: {before}")
+        } else if !self.p99_judged {
+            format!("too few requests to judge {P99}: {seen}")
         } else {
             String::new()
-        };
-        Verdict::Passed(note)
+        }
+    }
+
+    /// Whether something may be about to hang: the port does not answer, or a request takes long.
+    fn pending(&self, sample: &Sample) -> bool {
+        let long = (self.terms.length_ns / 4).clamp(1, SECOND);
+        !sample.responsive || self.oldest(sample) >= long
+    }
+
+    /// Age of the oldest request under the new driver: what was begun before is not its delay.
+    fn oldest(&self, sample: &Sample) -> u64 {
+        sample.oldest_ns.min(self.elapsed(sample.at_ns))
     }
 
     /// Nanoseconds since the beginning.
     pub fn elapsed(&self, now_ns: u64) -> u64 {
-        now_ns.saturating_sub(self.begin.at_ns)
+        now_ns.saturating_sub(self.began_ns)
     }
 
     /// The record, as of the last sample.
@@ -255,8 +300,7 @@ impl Probation {
             });
         }
         self.silent_since = None;
-        // What was begun before the update is not the new driver's delay.
-        let oldest = sample.oldest_ns.min(self.elapsed(now));
+        let oldest = self.oldest(sample);
         (oldest >= patience).then(|| {
             let (oldest, patience) = (time(oldest), time(patience));
             format!("a request has not ended after {oldest}; {patience} is allowed")
@@ -264,14 +308,18 @@ impl Probation {
     }
 
     /// Whether what is in the window is worse than the bounds.
-    fn judge(&self, now: u64) -> Option<String> {
+    fn judge(&mut self, now: u64) -> Option<String> {
         let observed = self.last().since(self.first());
         if let Some(worse) = self.judge_errors(&observed) {
             return Some(worse);
         }
         // The first moments after a swap are slower than what follows: caches are cold.
         let settled = self.elapsed(now) >= (self.terms.length_ns / 4).min(2 * SECOND);
-        if settled { self.judge_latency(&observed) } else { None }
+        if !settled {
+            return None;
+        }
+        self.p99_judged |= observed.requests >= ENOUGH_P99;
+        self.judge_latency(&observed)
     }
 
     fn judge_errors(&self, observed: &Observed) -> Option<String> {
@@ -297,8 +345,14 @@ impl Probation {
 
     fn judge_latency(&self, observed: &Observed) -> Option<String> {
         let before = &self.baseline;
+        // One long wait among a few requests lifts their mean: half of them have to be too long as well.
+        let plain = |limit| {
+            let median = || self.last().latency.since(&self.first().latency).quantile(1, 2);
+            observed.mean_ns / PLAINLY > limit && median() > limit
+        };
+        let enough = if self.limits.mean_ns.is_some_and(plain) { FEW } else { ENOUGH };
         let rows = [
-            ("the mean latency", ENOUGH, observed.mean_ns, self.limits.mean_ns, before.mean_ns),
+            ("the mean latency", enough, observed.mean_ns, self.limits.mean_ns, before.mean_ns),
             (
                 "the latency of 99 of 100 requests",
                 ENOUGH_P99,
@@ -320,15 +374,17 @@ fn limits(terms: &Terms, baseline: &Observed) -> Limits {
     let grown =
         |ns: u64, factor: f64, slack: u64| ((ns as f64 * factor) as u64).max(ns.saturating_add(slack));
     let (mean_ns, p99_ns) = match terms.max_latency {
-        LatencyBound::Ns(ns) => (None, Some(ns)),
+        LatencyBound::Ns(ns) => (Some(ns), Some(ns)),
         LatencyBound::Factor(factor) => (
             (baseline.requests >= ENOUGH).then(|| grown(baseline.mean_ns, factor, SLACK_MEAN_NS)),
             (baseline.requests >= ENOUGH_P99).then(|| grown(baseline.p99_ns, factor, SLACK_P99_NS)),
         ),
     };
+    // A share of a few requests is no share.
+    let error_rate = if baseline.requests >= ENOUGH { baseline.error_rate } else { 0.0 };
     let patience = (terms.length_ns / 2).clamp(SECOND, 10 * SECOND);
     Limits {
-        error_rate: terms.max_error_rate.unwrap_or(baseline.error_rate + DEFAULT_ERROR_RATE),
+        error_rate: terms.max_error_rate.unwrap_or(error_rate + DEFAULT_ERROR_RATE),
         mean_ns,
         p99_ns,
         patience_ns: patience.max(baseline.max_ns.saturating_mul(4)),

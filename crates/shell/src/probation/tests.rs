@@ -159,6 +159,59 @@ fn a_bound_in_time_needs_nothing_before() {
 }
 
 #[test]
+fn a_bound_in_time_holds_for_the_mean_and_for_few_requests() {
+    let terms = Terms { max_latency: LatencyBound::Ns(10 * MS), ..Terms::new(30 * SECOND) };
+    let (mut probation, mut port) = begin(Observed::default(), terms);
+    let sample = port.serve(150, 20 * MS).after(3_000);
+    let why = worse(probation.observe(sample));
+    assert_eq!(why, "the mean latency is 20.0 ms; 10.0 ms is allowed, before it was 0 us");
+    // So slow that few requests end at all.
+    let (mut probation, mut port) = begin(Observed::default(), terms);
+    let sample = port.serve(9, 500 * MS).after(5_000);
+    assert_eq!(probation.observe(sample), Verdict::Watching, "nine may be chance");
+    let sample = port.serve(1, 500 * MS).after(500);
+    assert!(worse(probation.observe(sample)).starts_with("the mean latency is 500.0 ms"));
+}
+
+#[test]
+fn few_requests_that_are_plainly_slower_are_enough() {
+    let (mut probation, mut port) = usual();
+    let sample = port.serve(20, 3 * MS).after(3_000);
+    assert_eq!(probation.observe(sample), Verdict::Watching, "slower, but not plainly");
+    let (mut probation, mut port) = usual();
+    let sample = port.serve(20, 4 * MS).after(3_000);
+    assert_eq!(
+        worse(probation.observe(sample)),
+        "the mean latency is 4.0 ms; 350 us is allowed, before it was 100 us"
+    );
+    let (mut probation, mut port) = usual();
+    let sample = port.serve(19, 100_000).serve(1, 900 * MS).after(3_000);
+    assert_eq!(probation.observe(sample), Verdict::Watching, "one long wait is not a slow driver");
+}
+
+#[test]
+fn a_percentile_that_is_not_judged_is_said() {
+    let passes = |baseline, requests| {
+        let (mut probation, mut port) = begin(baseline, Terms::new(30 * SECOND));
+        let sample = port.serve(requests, 100_000).after(30_000);
+        probation.observe(sample)
+    };
+    let few = "too few requests to judge the latency of 99 of 100: 999";
+    assert_eq!(passes(before(100_000, 100_000), 999), Verdict::Passed(few.into()));
+    let few = "too few requests before the update to judge the latency of 99 of 100: 200";
+    assert_eq!(passes(before(200, 100_000), 5_000), Verdict::Passed(few.into()));
+}
+
+#[test]
+fn a_few_failures_before_excuse_nothing() {
+    let failing = Observed { requests: 4, errors: 2, error_rate: 0.5, ..before(0, 0) };
+    let (mut probation, mut port) = begin(failing, Terms::new(30 * SECOND));
+    let sample = port.serve(800, 100_000).fail(200).after(1_000);
+    let why = worse(probation.observe(sample));
+    assert!(why.starts_with("20 % of requests failed (200 of 1000); 0.10 % is allowed"), "{why}");
+}
+
+#[test]
 fn a_factor_of_nothing_is_not_judged_and_said() {
     let (mut probation, mut port) = begin(before(12, 100_000), Terms::new(SECOND));
     let sample = port.serve(1_000, 900 * MS).after(1_000);
@@ -175,6 +228,78 @@ fn a_request_that_does_not_end_goes_back() {
     let sample = port.after(1_000);
     let why = worse(probation.observe(sample));
     assert_eq!(why, "a request has not ended after 10.0 s; 10.0 s is allowed");
+}
+
+#[test]
+fn a_request_that_hangs_at_the_end_is_waited_for() {
+    let hanging = || {
+        let (mut probation, mut port) = usual();
+        let sample = port.serve(5_000, 150_000).after(28_000);
+        assert_eq!(probation.observe(sample), Verdict::Watching);
+        port.0.oldest_ns = 2 * SECOND;
+        let sample = port.after(2_000);
+        assert_eq!(probation.observe(sample), Verdict::Watching, "the time is over, and something hangs");
+        (probation, port)
+    };
+    let (mut probation, mut port) = hanging();
+    port.0.oldest_ns = 10 * SECOND;
+    let sample = port.after(8_000);
+    assert!(worse(probation.observe(sample)).starts_with("a request has not ended after 10.0 s"));
+    let (mut probation, mut port) = hanging();
+    port.0.oldest_ns = 0;
+    let sample = port.after(1_000);
+    assert_eq!(probation.observe(sample), Verdict::Passed(String::new()), "it ended after all");
+    // One slow request after another is no reason to go on for ever.
+    let (mut probation, mut port) = hanging();
+    port.0.oldest_ns = 2 * SECOND;
+    let sample = port.after(9_000);
+    assert_eq!(probation.observe(sample), Verdict::Watching);
+    let sample = port.after(1_000);
+    assert_eq!(probation.observe(sample), Verdict::Passed(String::new()));
+}
+
+#[test]
+fn a_port_that_falls_silent_at_the_end_is_waited_for() {
+    let (mut probation, mut port) = usual();
+    let sample = port.serve(5_000, 150_000).after(29_000);
+    assert_eq!(probation.observe(sample), Verdict::Watching);
+    port.0.responsive = false;
+    for _ in 0..10 {
+        let sample = port.after(1_000);
+        assert_eq!(probation.observe(sample), Verdict::Watching);
+    }
+    let sample = port.after(1_000);
+    assert!(worse(probation.observe(sample)).starts_with("the port has not answered for 10.0 s"));
+}
+
+#[test]
+fn what_a_silent_beginning_left_out_is_not_the_new_drivers() {
+    let mut port = Port::new();
+    port.0.responsive = false;
+    let begin = port.after(5);
+    let mut probation = Probation::new(Terms::new(30 * SECOND), before(100_000, 100_000), begin);
+    port.0.responsive = true;
+    // The history of a queue that did not answer at first: slow, and full of errors.
+    let sample = port.serve(50_000, 123 * MS).fail(5_000).after(3_000);
+    assert_eq!(probation.observe(sample), Verdict::Watching);
+    let sample = port.serve(5_000, 150_000).after(26_995);
+    assert_eq!(probation.observe(sample), Verdict::Watching);
+    let sample = port.after(5);
+    assert_eq!(probation.observe(sample), Verdict::Passed(String::new()), "the time counts from the update");
+    let observed = probation.report(ProbationOutcome::Passed, String::new()).observed;
+    assert_eq!((observed.requests, observed.errors), (5_000, 0));
+}
+
+#[test]
+fn a_port_that_is_silent_from_the_beginning_goes_back() {
+    let mut port = Port::new();
+    port.0.responsive = false;
+    let begin = port.after(5);
+    let mut probation = Probation::new(Terms::new(30 * SECOND), before(100_000, 100_000), begin);
+    let sample = port.after(9_000);
+    assert_eq!(probation.observe(sample), Verdict::Watching);
+    let sample = port.after(1_000);
+    assert!(worse(probation.observe(sample)).starts_with("the port has not answered for 10.0 s"));
 }
 
 #[test]
@@ -243,6 +368,8 @@ proptest! {
     fn it_always_ends(
         length in 0..u64::MAX / 4,
         rate in proptest::option::of(0.0..1.0f64),
+        oldest: u64,
+        responsive: bool,
         samples in proptest::collection::vec(
             (any::<u32>(), any::<u32>(), any::<u32>(), any::<u64>(), any::<bool>()), 1..40),
     ) {
@@ -263,7 +390,8 @@ proptest! {
             let _ = probation.observe(sample);
             let _ = probation.report(ProbationOutcome::Running, String::new());
         }
-        let last = Sample { at_ns: u64::MAX, responsive: true, ..Sample::default() };
+        // Whatever hangs by then.
+        let last = Sample { at_ns: u64::MAX, oldest_ns: oldest, responsive, ..Sample::default() };
         prop_assert_ne!(probation.observe(last), Verdict::Watching);
     }
 }
