@@ -16,6 +16,9 @@ use steadfast_api::{Device, Mode, Outcome, Receipt, Release, Unload, UpdateReque
 const INTERVAL: Duration = Duration::from_millis(50);
 /// How long to wait before something that did not work is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The same while the device is busy: a probation or a trial takes its time, and every attempt leaves a
+/// receipt.
+const BUSY_PAUSE: Duration = Duration::from_secs(15);
 
 /// Runs until interrupted, or until nobody reads what it prints.
 pub(crate) fn watch(client: &Client, watch: &DriverWatch, json: bool) -> Result<Exit, Failure> {
@@ -31,6 +34,7 @@ pub(crate) fn watch(client: &Client, watch: &DriverWatch, json: bool) -> Result<
         settle: Settle::new(device.driver.clone().map(|driver| driver.hash)),
         settling: None,
         said: String::new(),
+        busy: false,
     };
     if !json {
         let driver = output::device::driver(&device);
@@ -53,6 +57,8 @@ struct Watcher<'a> {
     /// The module that is being looked at; another one in the same folder begins anew.
     settling: Option<PathBuf>,
     said: String,
+    /// The last attempt found the device busy, and that was printed.
+    busy: bool,
 }
 
 impl Watcher<'_> {
@@ -99,22 +105,26 @@ impl Watcher<'_> {
         let url = format!("/devices/{}/update", segment(&self.watch.device));
         match self.client.post::<Receipt>(&url, &request) {
             Err(failure) => {
-                self.try_again();
+                self.try_again(PAUSE);
                 self.say(&failure.to_string())
             }
             Ok(receipt) => {
-                if receipt.outcome == Outcome::Busy {
-                    self.try_again();
-                }
                 self.said.clear();
-                self.print(&if self.json { document(&receipt)? } else { line(&self.watch.device, &receipt) })
+                let busy = receipt.outcome == Outcome::Busy;
+                let again = std::mem::replace(&mut self.busy, busy) && busy;
+                let text = if self.json { document(&receipt)? } else { line(&self.watch.device, &receipt) };
+                let goes_on = again || self.print(&text)?;
+                if busy && goes_on {
+                    self.try_again(BUSY_PAUSE);
+                }
+                Ok(goes_on)
             }
         }
     }
 
-    fn try_again(&mut self) {
+    fn try_again(&mut self, pause: Duration) {
         self.settle.again();
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
     }
 
     /// Says what is no receipt: on standard error where standard output is for programs. The same
