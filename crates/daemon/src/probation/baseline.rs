@@ -28,9 +28,12 @@ impl Baselines {
         lock(&self.0).insert(port.to_owned(), slots);
     }
 
-    /// What a port did until `now`, in the last minutes.
+    /// What a port did until `now`, in the last minutes; nothing where that is not known, for the
+    /// numbers are of a part of the port.
     pub(crate) fn until(&self, port: &str, now: &Sample) -> Observed {
         match lock(&self.0).get(port) {
+            _ if !now.responsive => Observed::default(),
+            Some(slots) if !slots.older.responsive => Observed::default(),
             Some(slots) => now.since(&slots.older),
             // Since it was attached.
             None => now.since(&Sample::default()),
@@ -40,6 +43,8 @@ impl Baselines {
     fn turn(&self, port: &str, now: Sample) {
         let mut all = lock(&self.0);
         match all.get_mut(port) {
+            // The driver's first numbers of the whole port.
+            Some(slots) if !slots.newer.responsive => *slots = Slots { older: now.clone(), newer: now },
             Some(slots) => slots.older = std::mem::replace(&mut slots.newer, now),
             None => drop(all.insert(port.to_owned(), Slots { older: now.clone(), newer: now })),
         }
@@ -73,6 +78,17 @@ mod tests {
             responsive: true,
             ..Sample::default()
         }
+    }
+
+    #[test]
+    fn numbers_of_a_part_of_a_port_are_no_baseline() {
+        let baselines = Baselines::default();
+        let part = |seconds| Sample { responsive: false, ..at(seconds) };
+        assert_eq!(baselines.until("vol0", &part(5)).requests, 0);
+        baselines.restart("vol0", part(10));
+        assert_eq!(baselines.until("vol0", &at(20)).requests, 0, "what was left out would look like a burst");
+        baselines.turn("vol0", at(60));
+        assert_eq!(baselines.until("vol0", &at(70)).requests, 100);
     }
 
     #[test]
