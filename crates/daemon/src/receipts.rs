@@ -1,6 +1,6 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use steadfast_api::{HistoryHealth, ProbationOutcome, Receipt};
+use steadfast_api::{HistoryHealth, Outcome, ProbationOutcome, Receipt};
 use steadfast_history::{Filter, History};
 use tokio::sync::broadcast;
 
@@ -69,6 +69,18 @@ impl Receipts {
     /// The newest receipts that are meant, the newest last.
     pub(crate) fn list(&self, filter: &Filter) -> Vec<Receipt> {
         self.history.list(filter)
+    }
+
+    /// The newest receipts of updates that were tried, `limit` of each outcome, the newest last. Of each
+    /// by itself, so that no number of refusals hides what was done; and none of what was busy, of which
+    /// there may be any number.
+    pub(crate) fn tried(&self, limit: usize) -> Vec<Receipt> {
+        let outcomes = [Outcome::Done, Outcome::Refused, Outcome::RolledBack, Outcome::Stranded];
+        let list =
+            |outcome| self.list(&Filter { outcome: Some(outcome), limit: Some(limit), ..Filter::default() });
+        let mut all: Vec<Receipt> = outcomes.into_iter().flat_map(list).collect();
+        all.sort_by_key(|receipt| receipt.id);
+        all
     }
 
     pub(crate) fn get(&self, id: u64) -> Option<Receipt> {

@@ -59,17 +59,19 @@ impl App {
             source: request.module.clone(),
             shadow: request.shadow.as_ref().map(trial::asked),
         };
-        let path = self.locate(&request.module).inspect_err(|problem| {
-            // There is no receipt to answer with, and it is remembered all the same.
-            self.turn_away(&device.port, Outcome::Refused, problem.message.clone(), &options);
-        })?;
-        let probation = request.probation.as_ref().map(probation::terms).transpose()?;
+        let asked = || -> Result<_, Problem> {
+            let path = self.locate(&request.module)?;
+            let probation = request.probation.as_ref().map(probation::terms).transpose()?;
+            let module = match &request.hash {
+                None => Module::File(path),
+                Some(hash) => self.meant(path, hash)?,
+            };
+            Ok((module, probation))
+        };
+        let (module, probation) =
+            asked().inspect_err(|problem| self.remember(&device.port, problem, &options))?;
         let ends = || format!("an update to {} was asked for", request.module);
         let work = Work { options, probation, ends_probation: request.end_probation.then(ends) };
-        let module = match &request.hash {
-            None => Module::File(path),
-            Some(hash) => self.meant(path, hash)?,
-        };
         Ok(self.carry_out(&device.port, &module, work))
     }
 
@@ -93,7 +95,6 @@ impl App {
         who: String,
     ) -> Result<Receipt, Problem> {
         let port = self.device_info(name)?.port;
-        let probation = request.probation.as_ref().map(probation::terms).transpose()?;
         let mut options = UpdateOptions {
             mode: request.mode,
             deadline: Duration::from_millis(request.deadline_ms),
@@ -101,20 +102,27 @@ impl App {
             by: Requester { cause: Cause::Revert, who },
             ..UpdateOptions::default()
         };
+        let probation = request.probation.as_ref().map(probation::terms).transpose();
+        let probation = probation.inspect_err(|problem| self.remember(&port, problem, &options))?;
+        // Of those alone, so that no number of attempts that came to nothing hides what ran.
         let receipts = self.receipts.list(&Filter {
             port: Some(port.clone()),
+            outcome: Some(Outcome::Done),
             limit: Some(LOOK_BACK),
             ..Filter::default()
         });
         let running = self.engine.port(&port).and_then(|port| port.driver);
-        let running = running.map_or(String::new(), |release| release.hash);
-        let Some(before) = auto::before(receipts.iter().rev(), &running).cloned() else {
-            let why = format!(
-                "port {port}: nothing to go back to: no other module has served it, as far as the receipts tell"
-            );
-            return Ok(self.turn_away(&port, Outcome::Refused, why, &options));
+        let nothing = || Release { driver: String::new(), version: String::new(), hash: String::new() };
+        let running = running.unwrap_or_else(nothing);
+        let newest_first: Vec<&Receipt> = receipts.iter().rev().collect();
+        let before = match auto::back(&newest_first, &running) {
+            Ok(before) => before.clone(),
+            Err(why) => {
+                let why = format!("port {port}: {why}");
+                return Ok(self.turn_away(&port, Outcome::Refused, why, &options));
+            }
         };
-        let undo = undo(&receipts, &running);
+        let undo = undo(&receipts, &running.hash);
         self.allow_back(&port, &before, undo, &mut options);
         let ends = Some("somebody went back".to_owned());
         let work = Work { options, probation, ends_probation: ends };
@@ -225,6 +233,11 @@ impl App {
         let receipt = self.engine.turn_away(port, outcome, why, options);
         self.keep(&receipt);
         receipt
+    }
+
+    /// The receipt of an update that could not be asked for: it answers nobody, and is kept all the same.
+    fn remember(&self, port: &str, problem: &Problem, options: &UpdateOptions) {
+        self.turn_away(port, Outcome::Refused, problem.message.clone(), options);
     }
 
     fn keep(&self, receipt: &Receipt) {

@@ -7,7 +7,7 @@ use crate::probation::ProbationOutcome;
 use crate::receipt::{Cause, Outcome, Receipt, Release};
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -103,32 +103,55 @@ pub fn choose<'a>(
     choice
 }
 
-/// Why a module is not to be tried by itself on a port; `None` when it may be. `receipts` are those of
-/// all ports, the newest first; for each port the newest that concerns the module decides.
+/// Why a module is not to be tried by itself on a port that runs `running`; `None` when it may be.
+/// `receipts` are those of all ports, the newest first; for each port the newest that concerns the
+/// module decides.
 ///
-/// - It was refused on this port when it was tried by itself.
+/// - It was refused on this port when it was tried by itself, and what ran was what runs now: from
+///   another module the step may be allowed.
 /// - This port went back from it, whoever asked for that.
-/// - It went back on any port, when it was tried by itself: the others are spared.
+/// - It went back on any port, when it was tried by itself: the others are spared. A person who goes
+///   back before the probation is over has found what the probation was to find.
 pub fn objection<'a>(
     receipts: impl IntoIterator<Item = &'a Receipt>,
     port: &str,
+    running: &str,
     hash: &str,
 ) -> Option<String> {
     let mut decided = BTreeSet::new();
+    // Ports that a person took back: how the module came there says whether that spares the others.
+    let mut by_hand = BTreeMap::new();
     for receipt in receipts {
-        if decided.contains(receipt.port.as_str()) {
+        let name = receipt.port.as_str();
+        if decided.contains(name) {
             continue;
         }
         let Some(said) = says(receipt, hash) else { continue };
-        decided.insert(receipt.port.as_str());
-        let here = receipt.port == port;
+        if let Some(why) = by_hand.remove(name) {
+            if cut_short(receipt, hash) {
+                return Some(why);
+            }
+            decided.insert(name);
+            continue;
+        }
+        let here = name == port;
         match said {
-            Said::Refused(why) if here => return Some(why),
+            Said::Refused(why) if here && receipt.from.hash == running => return Some(why),
+            Said::Refused(_) => {}
             Said::WentBack { why, by_itself } if here || by_itself => return Some(why),
-            _ => {}
+            Said::WentBack { why, .. } => drop(by_hand.insert(name, why)),
+            Said::Good => drop(decided.insert(name)),
         }
     }
     None
+}
+
+/// The module came by itself, and its probation was not over when somebody ended it.
+fn cut_short(receipt: &Receipt, hash: &str) -> bool {
+    receipt.outcome == Outcome::Done
+        && receipt.by.cause == Cause::Folder
+        && receipt.to.as_ref().is_some_and(|to| to.hash == hash)
+        && receipt.probation.as_ref().is_some_and(|p| p.outcome == ProbationOutcome::Ended)
 }
 
 /// What a receipt says of a module.
@@ -180,6 +203,41 @@ fn left(receipt: &Receipt) -> Said {
             Said::WentBack { why, by_itself }
         }
     }
+}
+
+/// Where going back leads from `running`, or why it leads nowhere. `receipts` are the port's, the newest
+/// first.
+pub fn back<'a>(receipts: &[&'a Receipt], running: &Release) -> Result<&'a Release, String> {
+    let done = || receipts.iter().copied().filter(|receipt| receipt.outcome == Outcome::Done);
+    let came = |receipt: &Receipt, hash: &str| receipt.to.as_ref().is_some_and(|to| to.hash == hash);
+    if let Some(last) = done().next()
+        && last.by.cause == Cause::Probation
+        && came(last, &running.hash)
+    {
+        let (driver, version, id) = (&last.from.driver, &last.from.version, last.id);
+        return Err(format!(
+            "it has gone back from {driver} {version} by itself already (receipt {id}); once more would be \
+             forward: `steadfast update` with the module's name does that"
+        ));
+    }
+    let Some(found) = before(done(), &running.hash) else {
+        return Err(
+            "nothing to go back to: no other module has served it, as far as the receipts tell".into()
+        );
+    };
+    // A port's name may have had another life, with another driver.
+    let step = |receipt: &Receipt, from: &str, to: &str| receipt.from.hash == from && came(receipt, to);
+    let linked = |receipt: &Receipt| {
+        step(receipt, &found.hash, &running.hash) || step(receipt, &running.hash, &found.hash)
+    };
+    if !running.hash.is_empty() && found.driver != running.driver && !done().any(linked) {
+        return Err(format!(
+            "what ran before, {} {}, is another driver, and no update led from it to {} {}; `steadfast update \
+             --allow-other` puts it there all the same",
+            found.driver, found.version, running.driver, running.version
+        ));
+    }
+    Ok(found)
 }
 
 /// The module that ran on a port before the one that runs now: `receipts` are the port's, the newest

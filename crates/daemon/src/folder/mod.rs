@@ -20,7 +20,6 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use steadfast_api::{AutoUpdate, Available, Release};
-use steadfast_history::Filter;
 use steadfast_shell::auto::{self, Choice, Offer};
 use watcher::{Waker, Watcher};
 
@@ -161,10 +160,8 @@ impl Folder {
         let requirement = self.policy(port).version.as_ref();
         let receipts = std::cell::OnceCell::new();
         let bad = |hash: &str| {
-            let receipts = receipts.get_or_init(|| {
-                app.receipts.list(&Filter { limit: Some(round::LOOK_BACK), ..Filter::default() })
-            });
-            auto::objection(receipts.iter().rev(), port, hash)
+            let receipts = receipts.get_or_init(|| app.receipts.tried(round::LOOK_BACK));
+            auto::objection(receipts.iter().rev(), port, &running.hash, hash)
         };
         then(auto::choose(running, requirement, &offers, bad))
     }

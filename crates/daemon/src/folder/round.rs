@@ -11,8 +11,8 @@ use steadfast_runtime::UpdateOptions;
 use steadfast_shell::auto::Offer;
 use steadfast_shell::receipt::{Cause, Requester};
 
-/// Receipts that are looked through for what was tried.
-pub(super) const LOOK_BACK: usize = 2000;
+/// Receipts of each outcome that are looked through for what was tried.
+pub(super) const LOOK_BACK: usize = 1000;
 /// Modules that are tried on one device in one round: each that is refused makes way for the next.
 const TRIES: usize = 8;
 
@@ -77,7 +77,12 @@ fn next(app: &App, port: &str) -> Option<Offer> {
     if folder.policy(port).policy != AutoUpdate::Auto || app.probations.of(port).is_some() {
         return None;
     }
-    let running = app.engine.port(port)?.driver?;
+    let info = app.engine.port(port)?;
+    // A trial is in the way of every update; it ends by itself or at somebody's word.
+    if info.shadow.is_some() {
+        return None;
+    }
+    let running = info.driver?;
     folder.choose(app, port, &running, |choice| choice.take.cloned())
 }
 

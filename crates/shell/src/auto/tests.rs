@@ -56,7 +56,7 @@ fn receipt(id: u64, port: &str, from: &str, to: &str, outcome: Outcome, cause: C
 
 /// Receipts as they were written, the oldest first.
 fn objects(receipts: &[Receipt], port: &str) -> Option<String> {
-    objection(receipts.iter().rev(), port, "hash of 1.2.0")
+    objection(receipts.iter().rev(), port, "hash of 1.1.0", "hash of 1.2.0")
 }
 
 #[test]
@@ -68,6 +68,15 @@ fn a_refusal_concerns_the_port_alone() {
     assert_eq!(objects(&by_hand, "vol0"), None, "with what options somebody tried is not known");
     let busy = [receipt(1, "vol0", "1.1.0", "1.2.0", Outcome::Busy, Cause::Folder)];
     assert_eq!(objects(&busy, "vol0"), None, "busy is no judgement");
+}
+
+#[test]
+fn a_refusal_is_of_a_step_from_what_ran() {
+    let receipts = [receipt(1, "vol0", "1.0.0", "1.2.0", Outcome::Refused, Cause::Folder)];
+    assert_eq!(objects(&receipts, "vol0"), None, "from 1.1.0 it was not tried");
+    let worse =
+        [receipt(0, "vol0", "1.1.0", "1.2.0", Outcome::RolledBack, Cause::Folder), receipts[0].clone()];
+    assert!(objects(&worse, "vol0").is_some_and(|why| why.contains("failed")), "what went back stays so");
 }
 
 #[test]
@@ -103,6 +112,63 @@ fn who_went_back_by_hand_is_not_fought() {
     }
     let on = [up, receipt(2, "vol0", "1.2.0", "1.3.0", Outcome::Done, Cause::Operator)];
     assert_eq!(objects(&on, "vol0"), None);
+}
+
+#[test]
+fn who_goes_back_by_hand_during_the_probation_spares_the_others() {
+    let probation = |outcome| Some(ProbationReport { outcome, ..Default::default() });
+    for cause in [Cause::Operator, Cause::Revert] {
+        let mut up = receipt(1, "vol0", "1.1.0", "1.2.0", Outcome::Done, Cause::Folder);
+        let busy = receipt(2, "vol0", "1.2.0", "1.1.0", Outcome::Busy, cause);
+        let back = receipt(3, "vol0", "1.2.0", "1.1.0", Outcome::Done, cause);
+        up.probation = probation(ProbationOutcome::Ended);
+        let both = [up.clone(), busy.clone(), back.clone()];
+        for port in ["vol0", "vol1"] {
+            assert!(objects(&both, port).is_some_and(|why| why.contains("receipt 3")), "{port}");
+        }
+        let mut on = both.to_vec();
+        on.push(receipt(4, "vol0", "1.1.0", "1.2.0", Outcome::Done, Cause::Operator));
+        assert_eq!(objects(&on, "vol1"), None, "somebody has made it work");
+        up.probation = probation(ProbationOutcome::Passed);
+        assert_eq!(objects(&[up.clone(), back.clone()], "vol1"), None, "a choice for one device");
+        up.probation = probation(ProbationOutcome::Ended);
+        up.by.cause = Cause::Operator;
+        assert_eq!(objects(&[up, back], "vol1"), None, "it was not tried by itself");
+    }
+}
+
+fn goes_back(receipts: &[Receipt], running: &Release) -> Result<Release, String> {
+    let newest_first: Vec<&Receipt> = receipts.iter().rev().collect();
+    back(&newest_first, running).cloned()
+}
+
+#[test]
+fn what_has_gone_back_by_itself_is_not_put_back() {
+    let up = receipt(1, "vol0", "1.0.0", "1.1.0", Outcome::Done, Cause::Operator);
+    let back = receipt(2, "vol0", "1.1.0", "1.0.0", Outcome::Done, Cause::Probation);
+    let failed = receipt(3, "vol0", "1.0.0", "1.2.0", Outcome::Refused, Cause::Operator);
+    let receipts = [up.clone(), back, failed];
+    let why = goes_back(&receipts, &release("1.0.0")).expect_err("that would be forward");
+    assert!(why.starts_with("it has gone back from file 1.1.0 by itself already (receipt 2)"), "{why}");
+    assert_eq!(goes_back(&receipts, &release("1.1.0")), Ok(release("1.0.0")), "started anew in that version");
+    let by_hand = [up, receipt(2, "vol0", "1.1.0", "1.0.0", Outcome::Done, Cause::Revert)];
+    assert_eq!(goes_back(&by_hand, &release("1.0.0")), Ok(release("1.1.0")), "once more is forward");
+    assert!(goes_back(&[], &release("1.0.0")).is_err_and(|why| why.starts_with("nothing to go back to")));
+}
+
+#[test]
+fn another_driver_is_only_gone_back_to_where_an_update_led_from_it() {
+    let ram = Release { driver: "ram".into(), version: "3.0.0".into(), hash: "hash of ram".into() };
+    let earlier = receipt(1, "vol0", "1.0.0", "1.1.0", Outcome::Done, Cause::Operator);
+    let why = goes_back(std::slice::from_ref(&earlier), &ram).expect_err("another life of the name");
+    assert!(why.contains("file 1.1.0, is another driver") && why.contains("--allow-other"), "{why}");
+    let mut on = receipt(2, "vol0", "1.1.0", "1.1.0", Outcome::Done, Cause::Operator);
+    on.to = Some(ram.clone());
+    let receipts = [earlier, on];
+    assert_eq!(goes_back(&receipts, &ram), Ok(release("1.1.0")));
+    assert_eq!(goes_back(&receipts, &release("1.1.0")), Ok(ram), "started anew in the one before");
+    let nothing = Release { driver: String::new(), version: String::new(), hash: String::new() };
+    assert!(goes_back(&receipts, &nothing).is_ok(), "stranded: what ran last");
 }
 
 #[test]
