@@ -73,25 +73,31 @@ pub(crate) struct Parameters {
     hang_ms: u32,
 }
 
-/// What one release leaves for the other.
-pub(crate) struct Carried {
+/// What one release leaves for the other. It must describe itself as the SDK's states do: eight bytes of
+/// a counter would do for a hundred and sixty swaps, and then begin like a map that has an end too early.
+#[derive(State)]
+#[state(schema = "matrix/2")]
+struct Kept {
     swaps: u64,
+}
+
+/// The same, and the form in which it is left.
+pub(crate) struct Carried {
+    kept: Kept,
     /// Leave a form that the manifest does not promise.
     lie: bool,
 }
 
 impl State for Carried {
-    const WRITES: &'static [&'static str] = &["matrix/2"];
-    const READS: &'static [&'static str] = &["matrix/2"];
+    const WRITES: &'static [&'static str] = Kept::WRITES;
+    const READS: &'static [&'static str] = Kept::READS;
 
     fn save(&self, sink: &mut dyn FnMut(&str, &[u8]) -> Result<()>) -> Result<()> {
-        sink(if self.lie { "matrix/1" } else { "matrix/2" }, &self.swaps.to_le_bytes())
+        self.kept.save(&mut |schema, bytes| sink(if self.lie { "matrix/1" } else { schema }, bytes))
     }
 
     fn load<'b>(source: &dyn Fn(&str) -> Result<Option<&'b [u8]>>) -> Result<Option<Carried>> {
-        let Some(bytes) = source("matrix/2")? else { return Ok(None) };
-        let bytes = bytes.try_into().map_err(|_| Error::new(Errno::PROTO, "state of another length"))?;
-        Ok(Some(Carried { swaps: u64::from_le_bytes(bytes), lie: false }))
+        Ok(Kept::load(source)?.map(|kept| Carried { kept, lie: false }))
     }
 }
 
@@ -231,7 +237,7 @@ impl<const RELEASE: u32> Block for Driver<RELEASE> {
 
     fn connect(&mut self, cx: &mut Port<'_>, state: Option<Carried>) -> Result<()> {
         self.fault(At::Connect)?;
-        self.swaps = state.map_or(0, |s| s.swaps + 1);
+        self.swaps = state.map_or(0, |s| s.kept.swaps + 1);
         if self.params.at == At::Undo { Ok(()) } else { self.announce(cx) }
     }
 
@@ -239,7 +245,7 @@ impl<const RELEASE: u32> Block for Driver<RELEASE> {
         self.fault(At::Disconnect)?;
         self.fault(At::Undo)?;
         Ok(Carried {
-            swaps: self.swaps,
+            kept: Kept { swaps: self.swaps },
             lie: self.params.at == At::Transfer && self.fault(At::Transfer).is_err(),
         })
     }
