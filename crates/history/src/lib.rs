@@ -146,12 +146,22 @@ impl History {
         }
     }
 
-    /// The newest receipts that `filter` means, the newest last.
+    /// The newest receipts that `filter` means, the newest last. Where the disk does not answer, those in
+    /// memory: good enough to be shown. Who decides by it asks [`try_list`](History::try_list).
     pub fn list(&self, filter: &Filter) -> Vec<Receipt> {
+        self.memory.join(self.stored(filter).unwrap_or_default(), filter)
+    }
+
+    /// The same, or `None` when the disk did not answer, so that there may be more than is known. A
+    /// history that is in memory only always answers.
+    pub fn try_list(&self, filter: &Filter) -> Option<Vec<Receipt>> {
+        let stored = if self.memory.has_disk() { self.stored(filter)? } else { Vec::new() };
+        Some(self.memory.join(stored, filter))
+    }
+
+    fn stored(&self, filter: &Filter) -> Option<Vec<Receipt>> {
         let (reply, answer) = sync_channel(1);
-        let question = Command::List(filter.clone(), reply);
-        let stored = self.ask(question, &answer).unwrap_or_default();
-        self.memory.join(stored, filter)
+        self.ask(Command::List(filter.clone(), reply), &answer).flatten()
     }
 
     /// The receipt of that number.

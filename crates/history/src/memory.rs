@@ -197,6 +197,11 @@ impl Memory {
         }
     }
 
+    /// Whether there is more than memory.
+    pub(crate) fn has_disk(&self) -> bool {
+        self.path.is_some()
+    }
+
     /// Whether questions to the disk are likely to be answered.
     pub(crate) fn answers(&self) -> bool {
         let state = self.lock();

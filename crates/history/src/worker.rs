@@ -11,9 +11,9 @@ use crate::Filter;
 use crate::database::Database;
 use crate::memory::Memory;
 
-/// How soon what was written is forced to the medium.
+/// How soon what was written is forced to the medium, and what else was put off is done.
 const SYNC: Duration = Duration::from_secs(1);
-/// Bytes of the log that are moved into the database when nobody wants anything, and at any time.
+/// Bytes of the log that are moved into the database every second, and at once.
 const CHECKPOINT: u64 = 1 << 20;
 const CHECKPOINT_NOW: u64 = 32 << 20;
 /// How often a database that refused is tried again.
@@ -23,7 +23,7 @@ pub(crate) enum Command {
     /// Something is in memory that is not on disk.
     Save,
     /// The newest that a filter means.
-    List(Filter, SyncSender<Vec<Receipt>>),
+    List(Filter, SyncSender<Option<Vec<Receipt>>>),
     /// The one of that number.
     Get(u64, SyncSender<Option<Receipt>>),
 }
@@ -46,17 +46,23 @@ impl Worker {
     pub(crate) fn run(mut self, commands: Receiver<Command>, ready: SyncSender<()>) {
         self.open();
         let _ = ready.try_send(());
+        let mut due = Instant::now() + SYNC;
         loop {
-            match commands.recv_timeout(SYNC) {
+            // By the clock, for commands may come one upon the other for as long as they like.
+            if due <= Instant::now() {
+                self.idle();
+                due = Instant::now() + SYNC;
+            }
+            match commands.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(Command::Save) => self.save(),
                 Ok(Command::List(filter, reply)) => {
                     let list = self.read(|database| database.list(&filter));
-                    let _ = reply.try_send(list.unwrap_or_default());
+                    let _ = reply.try_send(list);
                 }
                 Ok(Command::Get(id, reply)) => {
                     let _ = reply.try_send(self.read(|database| database.get(id)).flatten());
                 }
-                Err(RecvTimeoutError::Timeout) => self.idle(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -103,7 +109,7 @@ impl Worker {
         }
     }
 
-    /// Nobody wants anything: what was put off.
+    /// What was put off.
     fn idle(&mut self) {
         if std::mem::take(&mut self.unsynced) {
             self.sync();

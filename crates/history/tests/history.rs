@@ -42,6 +42,7 @@ fn receipts_and_their_numbers_outlive_the_process() {
     assert_eq!(ids(&history.list(&Filter::default())), [1, 2, 3, 4, 5, 6, 7]);
     assert_eq!(history.get(2), Some(receipt(2, "even", Outcome::Done)));
     assert_eq!(history.get(8), None);
+    assert_eq!(history.try_list(&Filter::default()), Some(history.list(&Filter::default())));
     assert_eq!(history.last_of("even").map(|r| r.id), Some(6));
     let status = history.status();
     assert_eq!((status.stored, status.unsaved, status.error.as_str()), (7, 0, ""));
@@ -111,6 +112,22 @@ fn the_log_is_moved_into_the_database_when_there_is_time() {
 }
 
 #[test]
+fn what_is_put_off_is_done_although_somebody_always_asks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::os::unix::fs::symlink("/dev/full", folder.path().join(FILE)).expect("a link");
+    let history = History::open(folder.path(), 100);
+    fill(&history, 1);
+    fs::remove_file(folder.path().join(FILE)).expect("room again");
+    let begin = std::time::Instant::now();
+    // Never a second without a command.
+    while history.status().stored == 0 {
+        assert!(begin.elapsed().as_secs() < 60, "{:?}", history.status());
+        fill(&history, 1);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
+#[test]
 fn a_file_that_is_no_database_costs_nobody_anything() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(FILE);
@@ -123,6 +140,7 @@ fn a_file_that_is_no_database_costs_nobody_anything() {
     assert_eq!((status.stored, status.unsaved), (0, 3));
     assert!(status.error.contains("not a database"), "{}", status.error);
     assert_eq!(history.list(&Filter::default()).len(), 3);
+    assert_eq!(history.try_list(&Filter::default()), None, "there may be more than is known");
     assert!(history.last_of("odd").is_some());
     drop(history);
     assert!(fs::read_to_string(&path).expect("there").starts_with("precious"));
@@ -173,6 +191,7 @@ fn memory_alone_is_bounded() {
     let history = History::in_memory();
     fill(&history, 1000);
     assert_eq!(history.list(&Filter::default()).len(), 256);
+    assert_eq!(history.try_list(&Filter::default()).map(|list| list.len()), Some(256));
     assert_eq!(history.status().path, None);
 }
 
