@@ -14,6 +14,8 @@ use utoipa::IntoParams;
 
 /// How many receipts are shown when nobody says.
 const LIMIT: usize = 100;
+/// How many are shown at most: all that are kept would be many megabytes, made in one piece.
+const MOST: usize = 1000;
 
 /// Which receipts.
 #[derive(Deserialize, IntoParams)]
@@ -28,22 +30,28 @@ pub(super) struct ReceiptsQuery {
     outcome: Option<Outcome>,
     /// Only those that began then or later, milliseconds since 1970.
     since: Option<u64>,
-    /// At most so many, the newest ones; 100 when missing.
+    /// At most so many, the newest ones; 100 when missing, 1,000 at most.
+    #[param(maximum = 1000)]
     limit: Option<usize>,
 }
 
 /// Receipts, also those of earlier runs of the daemon, the newest last.
 #[utoipa::path(get, path = "/v1/receipts", params(ReceiptsQuery),
-    responses((status = 200, body = [schema::Receipt])))]
+    responses((status = 200, body = [schema::Receipt]), (status = 400, body = Problem)))]
 pub(super) async fn list(
     State(control): State<Control>,
     query: Result<Query<ReceiptsQuery>, QueryRejection>,
 ) -> Result<Json<Vec<Receipt>>, Failed> {
     let Query(query) = query?;
+    let limit = query.limit.unwrap_or(LIMIT);
+    if limit > MOST {
+        let message = format!("limit: {limit} is not allowed (0 to {MOST})");
+        return Err(Failed(Problem::new(ProblemKind::BadRequest, message)));
+    }
     let list = blocking(&control, move |app| {
         let port = query.port.or_else(|| query.device.map(|device| app.port_of(&device)));
-        let limit = Some(query.limit.unwrap_or(LIMIT));
-        app.receipts.list(&Filter { port, outcome: query.outcome, since_unix_ms: query.since, limit })
+        let since_unix_ms = query.since;
+        app.receipts.list(&Filter { port, outcome: query.outcome, since_unix_ms, limit: Some(limit) })
     });
     Ok(Json(list.await?))
 }
