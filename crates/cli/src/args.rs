@@ -164,7 +164,7 @@ pub(crate) enum ReceiptCommand {
         #[arg(long, value_enum)]
         outcome: Option<OutcomeArg>,
         /// At most so many
-        #[arg(long, value_name = "N", default_value_t = 20)]
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1000))]
         limit: u32,
     },
     /// Everything about one update, with a timeline of its phases
@@ -248,7 +248,8 @@ pub(crate) struct DriverCheck {
     /// What is allowed beyond the ordinary
     #[command(flatten)]
     pub(crate) allow: Allow,
-    /// For a module by itself: folder of public keys (*.pub) whose signatures are trusted
+    /// For a module by itself: folder of public keys (*.pub) whose signatures are trusted. With a device
+    /// the daemon's count
     #[arg(long, value_name = "DIR")]
     pub(crate) trusted_keys: Option<PathBuf>,
 }
@@ -403,6 +404,11 @@ mod tests {
         assert_eq!(update.max_latency, Some(LatencyBound::Factor(2.0)));
         assert!(parse(&["vol0", "file", "--max-latency", "2x"]).is_err(), "there is nothing to bound");
         assert!(parse(&["vol0", "file", "--probation", "30s", "--max-latency", "fast"]).is_err());
+        let trial =
+            |also: &[&str]| parse(&[&["vol0", "file", "--shadow", "5s", "--shadow-only"], also].concat());
+        assert!(trial(&[]).is_ok());
+        assert!(trial(&["--probation", "30s"]).is_err(), "nothing is replaced that could be watched");
+        assert!(trial(&["--end-probation"]).is_err(), "nothing is replaced that it would be in the way of");
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) struct ShadowArgs {
     #[arg(long, value_name = "N", requires = "shadow", default_value_t = 1)]
     pub(crate) shadow_least: u64,
     /// Only report what the trial found; replace nothing
-    #[arg(long, requires = "shadow")]
+    #[arg(long, requires = "shadow", conflicts_with_all = ["probation", "end_probation"])]
     pub(crate) shadow_only: bool,
 }
 

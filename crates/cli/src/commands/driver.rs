@@ -32,7 +32,7 @@ pub(crate) fn check(
     check: DriverCheck,
     json: bool,
 ) -> Result<Exit, Failure> {
-    let (device, module) = sides(check.what, check.device)?;
+    let (device, module) = sides(&check)?;
     let report: CheckReport = match device {
         Some(device) => {
             let allow = check.allow;
@@ -60,12 +60,68 @@ pub(crate) fn check(
     Ok(if report.ok { Exit::Done } else { Exit::Mismatch })
 }
 
-/// Device and module of `[DEVICE] MODULE`.
-fn sides(what: Vec<String>, device: Option<String>) -> Result<(Option<String>, String), Failure> {
-    let mut what = what.into_iter();
-    match (what.next(), what.next(), device) {
-        (Some(device), Some(module), None) => Ok((Some(device), module)),
-        (Some(module), None, device) => Ok((device, module)),
-        _ => Err(Failure::new("the device is given twice, by name and by --device")),
+/// Device and module of `[DEVICE] MODULE`. An option that says nothing about this kind of check is a
+/// mistake: whoever gave it believes that it was looked at.
+fn sides(check: &DriverCheck) -> Result<(Option<String>, String), Failure> {
+    let (device, module) = match (check.what.as_slice(), &check.device) {
+        ([device, module], None) => (Some(device), module),
+        ([module], device) => (device.as_ref(), module),
+        _ => return Err(Failure::new("the device is given twice, by name and by --device")),
+    };
+    let allow = check.allow;
+    let alone = [
+        (check.mode.is_some(), "--mode"),
+        (allow.allow_older, "--allow-older"),
+        (allow.allow_other, "--allow-other"),
+        (allow.allow_skip, "--allow-skip"),
+        (allow.allow_again, "--allow-again"),
+    ];
+    if device.is_some() && check.trusted_keys.is_some() {
+        return Err(Failure::new(
+            "--trusted-keys is for a module by itself; with a device the daemon's keys count",
+        )
+        .hint("`steadfast serve --trusted-keys DIR` says which these are"));
+    }
+    if let (None, Some((_, option))) = (device, alone.iter().find(|(given, _)| *given)) {
+        let message = format!("{option} is about replacing a device's driver, and no device is given");
+        return Err(Failure::new(message).hint("steadfast driver check DEVICE MODULE"));
+    }
+    Ok((device.cloned(), module.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Command, DriverCommand};
+    use clap::Parser;
+
+    fn sides_of(line: &[&str]) -> Result<(Option<String>, String), Failure> {
+        let line = [&["steadfast", "driver", "check"], line].concat();
+        match Cli::try_parse_from(line).expect("it parses").command {
+            Command::Driver(DriverCommand::Check(check)) => sides(&check),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_check_takes_no_option_that_it_would_ignore() {
+        assert_eq!(sides_of(&["m.so", "--trusted-keys", "k"]).expect("alone"), (None, "m.so".into()));
+        let with = sides_of(&["vol0", "m.so", "--mode", "drain", "--allow-older"]).expect("with a device");
+        assert_eq!(with, (Some("vol0".into()), "m.so".into()));
+        assert_eq!(
+            sides_of(&["m.so", "--device", "vol0"]).expect("said otherwise"),
+            (Some("vol0".into()), "m.so".into())
+        );
+        for (line, says) in [
+            (&["vol0", "m.so", "--trusted-keys", "k"][..], "the daemon's keys count"),
+            (&["m.so", "--device", "vol0", "--trusted-keys", "k"], "the daemon's keys count"),
+            (&["m.so", "--mode", "drain"], "--mode is about replacing"),
+            (&["m.so", "--allow-older"], "--allow-older is about replacing"),
+            (&["m.so", "--allow-again"], "--allow-again is about replacing"),
+            (&["vol0", "m.so", "--device", "vol0"], "given twice"),
+        ] {
+            let failure = sides_of(line).expect_err("it says nothing about this check");
+            assert!(failure.message.contains(says), "{line:?}: {}", failure.message);
+        }
     }
 }

@@ -20,6 +20,7 @@ use steadfast_api::{Problem, ProblemKind, RevertRequest, schema};
         (status = 409, description = "Busy, nothing was touched", body = schema::Receipt),
         (status = 422, description = "Refused, nothing to go back to, or rolled back", body = schema::Receipt),
         (status = 500, description = "Stranded, neither driver works", body = schema::Receipt),
+        (status = 400, description = "Not a request", body = Problem),
         (status = 403, description = "The peer may not change things", body = Problem),
         (status = 404, description = "No such device", body = Problem),
     ))]

@@ -99,6 +99,7 @@ async fn state(
         (status = 409, description = "Busy, nothing was touched", body = schema::Receipt),
         (status = 422, description = "Refused or rolled back, the old driver serves", body = schema::Receipt),
         (status = 500, description = "Stranded, neither driver works", body = schema::Receipt),
+        (status = 400, description = "Not a request", body = Problem),
         (status = 403, description = "The peer may not change things", body = Problem),
         (status = 404, description = "No such device or driver", body = Problem),
     ))]
@@ -109,11 +110,24 @@ async fn update(
     request: Result<Json<UpdateRequest>, JsonRejection>,
 ) -> Result<Response, Failed> {
     let Json(request) = request?;
+    sound(&request)?;
     if *control.stop.borrow() {
         return Err(Failed(Problem::new(ProblemKind::Stopping, "the daemon stops")));
     }
     let receipt = blocking(&control, move |app| app.update(&name, &request, who)).await??;
     Ok((update_status(&receipt), Json(receipt)).into_response())
+}
+
+/// A request may not ask for what would be ignored.
+fn sound(request: &UpdateRequest) -> Result<(), Problem> {
+    if request.shadow.as_ref().is_some_and(|shadow| shadow.only) {
+        let given = [(request.probation.is_some(), "probation"), (request.end_probation, "end_probation")];
+        if let Some((_, name)) = given.iter().find(|(given, _)| *given) {
+            let message = format!("{name}: a trial with `only` replaces nothing, so there is none");
+            return Err(Problem::new(ProblemKind::BadRequest, message));
+        }
+    }
+    Ok(())
 }
 
 /// Changes live parameters of the device's port while it runs: all of those named, or none.
@@ -149,6 +163,8 @@ async fn drivers(State(control): State<Control>) -> Result<Json<Drivers>, Failed
 #[utoipa::path(post, path = "/v1/drivers/check", request_body = CheckRequest,
     responses(
         (status = 200, description = "What was found, good or bad", body = CheckReport),
+        (status = 400, description = "Not a request", body = Problem),
+        (status = 403, description = "The peer may not have modules read", body = Problem),
         (status = 404, description = "No such device or driver", body = Problem),
         (status = 422, description = "Not a module", body = Problem),
     ))]
@@ -160,4 +176,30 @@ async fn check(
     let Json(request) = request?;
     let report = blocking(&control, move |app| app.check(&request)).await??;
     Ok((StatusCode::OK, Json(report)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_alone_takes_no_probation() {
+        let request = |more: serde_json::Value| {
+            let mut whole =
+                serde_json::json!({ "module": "file", "shadow": { "duration_ms": 1000, "only": true } });
+            whole.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            serde_json::from_value::<UpdateRequest>(whole).expect("a request")
+        };
+        assert!(sound(&request(serde_json::json!({}))).is_ok());
+        for more in [
+            serde_json::json!({ "probation": { "duration_ms": 1000 } }),
+            serde_json::json!({ "end_probation": true }),
+        ] {
+            let problem = sound(&request(more)).expect_err("it would be ignored");
+            assert!(
+                problem.kind == ProblemKind::BadRequest && problem.message.contains("probation"),
+                "{problem:?}"
+            );
+        }
+    }
 }
