@@ -1,7 +1,7 @@
 //! Start and stop.
 
 use crate::app::App;
-use crate::config::{AutoConfig, Config, DeviceConfig};
+use crate::config::{AutoConfig, Config, ConfigErrors, DeviceConfig};
 use crate::control;
 use crate::control_socket::ControlSocket;
 use crate::devices;
@@ -74,6 +74,10 @@ pub fn check(config: &Config) -> Result<String, ServeError> {
     let folder = tempfile::tempdir().map_err(|error| ServeError::Io { what: "temporary folder", error })?;
     let store = ModuleStore::open(folder.path()).map_err(ServeError::Store)?.trusting(trust(config)?);
     let devices = devices::prepare(&config.devices, &ModulePath::standard(&config.modules), &store)?;
+    let nothing = config.watches_nothing();
+    if !nothing.is_empty() {
+        return Err(ServeError::Config(ConfigErrors(nothing)));
+    }
     Ok(format!("{}configuration is good\n", devices::describe(&devices)))
 }
 

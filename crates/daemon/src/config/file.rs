@@ -188,7 +188,7 @@ impl Reader<'_> {
                 }
             }
         }
-        let auto_update = self.auto_update(table, &format!("{prefix}.auto_update"));
+        let auto_update = self.auto_update(table, &format!("{prefix}.auto_update"), None);
         let hardware = self.hardware(table, &prefix);
         let once = format!("{prefix}.once_per_start");
         let once_per_start =

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use steadfast_nbd::ListenAddr;
 use steadfast_runtime::HardwareId;
+use steadfast_shell::auto::AutoUpdate;
 
 /// Largest number of queues that makes sense: each is a thread.
 pub const MAX_QUEUES: usize = 64;
@@ -109,6 +110,25 @@ impl Config {
             ConfigErrors(vec![ConfigError::new(Place::File(path.to_owned()), message)])
         })?;
         file::parse(&text, path)
+    }
+
+    /// Policies for newer modules that can come to nothing, for no folder is watched. Folders may be
+    /// added to what a file says, so this is for when all is known.
+    pub(crate) fn watches_nothing(&self) -> Vec<ConfigError> {
+        if !self.watch.folders.is_empty() {
+            return Vec::new();
+        }
+        let own = self.devices.iter().filter_map(|device| {
+            let policy = device.auto_update.as_ref()?.policy;
+            let message = format!("device.{}.auto_update: `{policy}`, but no folder is watched", device.name);
+            (policy != AutoUpdate::Off).then(|| ConfigError::new(device.place.clone(), message))
+        });
+        // `notify` is what holds where nothing is said.
+        let all = (self.watch.default.policy == AutoUpdate::Auto).then(|| {
+            let place = Place::Option("watch.auto_update".to_owned());
+            ConfigError::new(place, "`auto`, but no folder is watched")
+        });
+        own.chain(all).collect()
     }
 
     /// Adds a device. A name may be used once.

@@ -5,6 +5,7 @@ use crate::config::{AutoConfig, WatchConfig, parse_duration, parse_latency_bound
 use semver::VersionReq;
 use std::ops::RangeInclusive;
 use std::time::Duration;
+use steadfast_shell::auto::AutoUpdate;
 use steadfast_shell::probation::Terms;
 
 const WATCH: &[&str] = &["folders", "settle", "rescan", "auto_update"];
@@ -29,12 +30,20 @@ impl Reader<'_> {
             folders,
             settle: self.time(table, "settle", "watch.settle", SETTLE).unwrap_or(usual.settle),
             rescan: self.time(table, "rescan", "watch.rescan", RESCAN).unwrap_or(usual.rescan),
-            default: self.auto_update(table, "watch.auto_update").unwrap_or(usual.default),
+            default: self
+                .auto_update(table, "watch.auto_update", Some(usual.default.policy))
+                .unwrap_or(usual.default),
         }
     }
 
-    /// A policy by its name, or a table.
-    pub(super) fn auto_update(&mut self, table: &DeTable<'_>, name: &str) -> Option<AutoConfig> {
+    /// A policy by its name, or a table. The table may leave the policy out where one is usual; a
+    /// device's may not, for it would stand in the way of the one that all others have.
+    pub(super) fn auto_update(
+        &mut self,
+        table: &DeTable<'_>,
+        name: &str,
+        usually: Option<AutoUpdate>,
+    ) -> Option<AutoConfig> {
         let value = table.get("auto_update")?;
         let inner = match value.get_ref() {
             DeValue::Table(inner) => inner,
@@ -57,12 +66,15 @@ impl Reader<'_> {
             terms.max_latency = bound;
         }
         let policy = self.parsed(inner, "policy", &within("policy"), str::parse);
+        if usually.is_none() && !inner.contains_key("policy") {
+            self.fail(value.span(), format!("{name}: `policy` is missing (off, notify or auto)"));
+        }
         let requirement = |text: &str| {
             VersionReq::parse(text)
                 .map_err(|e| format!("`{text}` is no version requirement such as \">=1.1, <2\": {e}"))
         };
         let version = self.parsed(inner, "version", &within("version"), requirement);
-        Some(AutoConfig { policy: policy.unwrap_or(usual.policy), version, terms })
+        Some(AutoConfig { policy: policy.or(usually).unwrap_or(usual.policy), version, terms })
     }
 
     /// A string that is parsed.
@@ -145,6 +157,24 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_without_a_folder_is_found_when_all_is_known() {
+        let says = |text: &str| -> Vec<String> {
+            parse(text).expect("valid").watches_nothing().iter().map(ToString::to_string).collect()
+        };
+        let device = "[device.vol0]\ndriver = \"ram\"\nauto_update = \"notify\"\n";
+        let found = says(device);
+        assert_eq!(found.len(), 1);
+        assert!(
+            found[0].ends_with("device.vol0.auto_update: `notify`, but no folder is watched"),
+            "{found:?}"
+        );
+        assert_eq!(says("[watch]\nauto_update = \"auto\"\n").len(), 1);
+        assert_eq!(says(&format!("{device}[watch]\nfolders = [\"modules\"]\n")).len(), 0);
+        assert_eq!(says(&device.replace("notify", "off")).len(), 0);
+        assert_eq!(says("").len(), 0, "what holds where nothing is said is no mistake");
+    }
+
+    #[test]
     fn each_mistake_is_named() {
         for (text, says) in [
             ("[watch]\nfolder = \"x\"", "unknown key `watch.folder`"),
@@ -154,6 +184,10 @@ mod tests {
             ("[watch]\nauto_update = 1", "watch.auto_update: 1 is not allowed"),
             ("[watch.auto_update]\nversion = \"one\"", "watch.auto_update.version: `one`"),
             ("[watch.auto_update]\nmax_latency = \"3\"", "watch.auto_update.max_latency: `3`"),
+            (
+                "[device.vol0]\ndriver = \"ram\"\nauto_update = { version = \">=1\" }",
+                ":3:15: device.vol0.auto_update: `policy` is missing",
+            ),
             ("[watch.auto_update]\nmax_error_rate = \"many\"", "watch.auto_update.max_error_rate: `many`"),
         ] {
             let error = parse(text).expect_err(text);
