@@ -73,14 +73,16 @@ impl Receipts {
 
     /// The newest receipts of updates that were tried, `limit` of each outcome, the newest last. Of each
     /// by itself, so that no number of refusals hides what was done; and none of what was busy, of which
-    /// there may be any number.
-    pub(crate) fn tried(&self, limit: usize) -> Vec<Receipt> {
+    /// there may be any number. `None` when the disk does not answer, so that there may be more.
+    pub(crate) fn tried(&self, limit: usize) -> Option<Vec<Receipt>> {
         let outcomes = [Outcome::Done, Outcome::Refused, Outcome::RolledBack, Outcome::Stranded];
-        let list =
-            |outcome| self.list(&Filter { outcome: Some(outcome), limit: Some(limit), ..Filter::default() });
-        let mut all: Vec<Receipt> = outcomes.into_iter().flat_map(list).collect();
+        let mut all = Vec::new();
+        for outcome in outcomes {
+            let filter = Filter { outcome: Some(outcome), limit: Some(limit), ..Filter::default() };
+            all.extend(self.history.try_list(&filter)?);
+        }
         all.sort_by_key(|receipt| receipt.id);
-        all
+        Some(all)
     }
 
     pub(crate) fn get(&self, id: u64) -> Option<Receipt> {

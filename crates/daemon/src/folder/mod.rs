@@ -161,6 +161,9 @@ impl Folder {
         let receipts = std::cell::OnceCell::new();
         let bad = |hash: &str| {
             let receipts = receipts.get_or_init(|| app.receipts.tried(round::LOOK_BACK));
+            let Some(receipts) = receipts else {
+                return Some("the history does not answer, so that it may have been tried before".to_owned());
+            };
             auto::objection(receipts.iter().rev(), port, &running.hash, hash)
         };
         then(auto::choose(running, requirement, &offers, bad))
