@@ -16,6 +16,7 @@
 //! detach) is a [`job`] that each of its queues carries out on its own thread.
 
 mod arena;
+mod attach;
 mod core;
 mod engine;
 mod error;
@@ -34,6 +35,7 @@ mod metrics;
 mod ops;
 mod port;
 mod reactor;
+mod ready;
 mod rules;
 mod services;
 mod shadow;

@@ -1,0 +1,200 @@
+//! The first driver of a port comes, and the last one goes.
+
+use crate::LaneId;
+use crate::core::now_ns;
+use crate::engine::{Engine, PortSpec};
+use crate::error::{EngineError, ErrorKind};
+use crate::handle::lock;
+use crate::job::Verdict;
+use crate::port::Port;
+use crate::ready::{new_instance, ops_room, resolve};
+use crate::rules::{HardwareId, PortRules};
+use crate::transact::{STUCK, run};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, mpsc};
+use std::time::Duration;
+use steadfast_loader::LoadedModule;
+use steadfast_shell::check::{self, CheckInput, Side};
+use steadfast_shell::params::Value;
+use steadfast_shell::receipt::Mode;
+use steadfast_shell::update::{IfBusy, Plan, Update};
+
+impl Engine {
+    /// Makes a port and connects its first driver.
+    ///
+    /// # Errors
+    /// `Exists`, `Invalid` (name, parameters), `Driver` (it refused, with its reason).
+    pub fn attach(&self, spec: PortSpec) -> Result<(), EngineError> {
+        self.attach_under(spec, PortRules::default())
+    }
+
+    /// The same for a port that rules are given for.
+    ///
+    /// # Errors
+    /// As [`attach`](Engine::attach).
+    pub fn attach_under(&self, spec: PortSpec, rules: PortRules) -> Result<(), EngineError> {
+        let name = spec.name.clone();
+        if self.find(&name).is_some() {
+            return Err(EngineError::new(ErrorKind::Exists, format!("port {name} exists already")));
+        }
+        let given = &spec.params;
+        let params = resolve(spec.module.manifest(), given)
+            .map_err(|e| EngineError::new(ErrorKind::Invalid, format!("port {name}: {e}")))?;
+        let candidate = Side { manifest: spec.module.manifest(), hash: spec.module.hash() };
+        let input = CheckInput {
+            hardware: rules.hardware.as_ref().map(HardwareId::side),
+            ..self.check_sides(None, candidate, given)
+        };
+        let rows = check::check(&input);
+        if !check::passed(&rows) {
+            let what = format!("port {name}: {}", check::refusals(&rows));
+            return Err(EngineError::new(ErrorKind::Invalid, what));
+        }
+        let port = self.make_first(&spec, &params, &rules)?;
+        let mut ports = self.inner.ports.write().unwrap_or_else(PoisonError::into_inner);
+        if ports.contains_key(&name) {
+            drop(ports);
+            let _ = self.disconnect_last(&port, Duration::from_secs(1));
+            return Err(EngineError::new(ErrorKind::Exists, format!("port {name} exists already")));
+        }
+        ports.insert(name, port);
+        Ok(())
+    }
+
+    /// A port with its first driver. Where that wants to open a device that is not on all of the port's
+    /// queues, it is made anew on queues that the device is on.
+    fn make_first(
+        &self,
+        spec: &PortSpec,
+        params: &BTreeMap<String, Value>,
+        rules: &PortRules,
+    ) -> Result<Arc<Port>, EngineError> {
+        let mut within: Vec<usize> = (0..self.queues()).collect();
+        loop {
+            let port = self.make_port(spec, rules, &within)?;
+            let Err(e) = self.connect_first(&port, spec.module.clone(), params.clone()) else {
+                return Ok(port);
+            };
+            self.remove_lanes(&port);
+            port.close_all_but(&[]);
+            let suits = lock(&port.inner).suits.take().unwrap_or_default();
+            let fewer = suits.len() < within.len() && suits.len() >= spec.queues.unwrap_or(1).max(1);
+            if !fewer {
+                return Err(e);
+            }
+            within.retain(|queue| suits.contains(queue));
+        }
+    }
+
+    fn connect_first(
+        &self,
+        port: &Arc<Port>,
+        module: Arc<LoadedModule>,
+        params: BTreeMap<String, Value>,
+    ) -> Result<(), EngineError> {
+        let failed =
+            |what: String| EngineError::new(ErrorKind::Driver, format!("port {}: {what}", port.name));
+        crate::instance::probe(&module, port).map_err(failed)?;
+        let instance = new_instance(port, module, params).map_err(failed)?;
+        port.arenas.started();
+        for (index, remote) in port.remotes.iter().enumerate() {
+            let (port, ops) = (port.clone(), ops_room(instance.module.manifest(), &port.memory[index]));
+            remote.call(move |rt| rt.add_lane(port, index, ops));
+        }
+        if let Err(e) = instance.prepare() {
+            instance.release();
+            return Err(failed(e));
+        }
+        // Only now is it known what the port has, where nobody said it.
+        if let Some(hardware) = port.hardware() {
+            let row = check::hardware(instance.module.manifest(), hardware.side());
+            if !row.ok {
+                instance.release();
+                return Err(failed(row.detail));
+            }
+        }
+        let plan = Plan {
+            mode: Mode::Drain,
+            if_busy: IfBusy::Wait,
+            deadline_ns: u64::MAX / 2,
+            has_old: false,
+            has_new: true,
+        };
+        let update = Update::prepared(plan, now_ns());
+        let done =
+            run(port, None, Some(instance.clone()), (Mode::Drain, None), update, Duration::from_secs(10));
+        if done.job.verdict() == Verdict::New {
+            return Ok(());
+        }
+        if done.answered {
+            instance.release();
+        }
+        Err(failed(done.reason()))
+    }
+
+    /// Takes a port away. With clients it is refused, unless forced: then their requests in flight
+    /// finish, and the next ones fail.
+    ///
+    /// # Errors
+    /// `NotFound`, `Busy` (says how many clients, or that a transaction is under way), `Driver`.
+    pub fn detach(&self, name: &str, force: bool) -> Result<(), EngineError> {
+        let port = self.find(name).ok_or_else(|| self.not_found(name))?;
+        let clients: u32 = lock(&port.inner).offers.values().map(|o| o.clients).sum();
+        if clients > 0 && !force {
+            let uppers = self.uppers(&port).join(", ");
+            let over =
+                if uppers.is_empty() { uppers } else { format!("; devices that lie over it: {uppers}") };
+            let what = format!("port {name} is in use by {clients} clients{over}");
+            return Err(EngineError::new(ErrorKind::Busy, what));
+        }
+        let patience = Duration::from_secs(if force { 5 } else { 45 });
+        if force {
+            self.end_trial(&port, "the device is taken away", patience);
+        }
+        self.take_away(&port, patience)
+    }
+
+    pub(crate) fn take_away(&self, port: &Arc<Port>, patience: Duration) -> Result<(), EngineError> {
+        let _turn = self.turn(port, "its removal")?;
+        self.disconnect_last(port, patience)?;
+        let mut ports = self.inner.ports.write().unwrap_or_else(PoisonError::into_inner);
+        ports.remove(&port.name);
+        Ok(())
+    }
+
+    fn disconnect_last(&self, port: &Arc<Port>, patience: Duration) -> Result<(), EngineError> {
+        let old = lock(&port.inner).serving.clone();
+        if let Some(old) = old {
+            let deadline_ns = patience.as_nanos() as u64;
+            let plan =
+                Plan { mode: Mode::Drain, if_busy: IfBusy::Wait, deadline_ns, has_old: true, has_new: false };
+            let update = Update::prepared(plan, now_ns());
+            let done = run(port, Some(old.clone()), None, (Mode::Drain, None), update, patience);
+            if !done.answered {
+                lock(&port.inner).unfinished = Some(done.job.clone());
+            }
+            if !done.answered || done.job.verdict() != Verdict::New {
+                let what = format!("port {}: not detached: {}", port.name, done.reason());
+                return Err(EngineError::new(ErrorKind::Driver, what));
+            }
+            old.release();
+        }
+        self.remove_lanes(port);
+        port.close_all_but(&[]);
+        Ok(())
+    }
+
+    fn remove_lanes(&self, port: &Arc<Port>) {
+        let id = LaneId(port.id.0);
+        for remote in &port.remotes {
+            let (tx, rx) = mpsc::sync_channel(1);
+            let done = Box::new(move || {
+                let _ = tx.try_send(());
+            });
+            remote.post(Box::new(move |rt| rt.remove_lane(id, done)));
+            if rx.recv_timeout(STUCK).is_err() {
+                tracing::error!(port = port.name, "a frontend keeps slots of a port that is gone");
+            }
+        }
+    }
+}

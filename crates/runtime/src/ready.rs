@@ -1,0 +1,322 @@
+//! Before the pause: what is checked, and how a candidate gets ready while the old driver serves.
+
+use crate::LaneId;
+use crate::arena::MOST;
+use crate::core::now_ns;
+use crate::engine::{Engine, Remote};
+use crate::error::EngineError;
+use crate::handle::lock;
+use crate::info::CheckReport;
+use crate::instance::Instance;
+use crate::job::Handling;
+use crate::ops::TIMER_ROOM;
+use crate::port::{PDU_STRIDE, PROMISES, Port};
+use crate::rules::{HardwareId, PortRules};
+use crate::shadow::Shadow;
+use crate::transact::{STUCK, UpdateOptions, unload};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use steadfast_loader::{LoadedModule, StagedModule};
+use steadfast_shell::check::{self, CheckInput, CheckRow, Limits, PendingSide, Policy, PortSide, Side};
+use steadfast_shell::manifest::Manifest;
+use steadfast_shell::params::{self, Value};
+use steadfast_shell::receipt::{Mode, Receipt, Unload};
+use steadfast_shell::update::{Input, Update};
+
+impl Engine {
+    pub(crate) fn check_sides<'a>(
+        &self,
+        running: Option<Side<'a>>,
+        candidate: Side<'a>,
+        properties: &'a BTreeMap<String, String>,
+    ) -> CheckInput<'a> {
+        CheckInput {
+            running,
+            candidate,
+            offered_features: 0,
+            limits: Limits { pdu_bytes: PDU_STRIDE as u32, port_bytes: MOST, queue_bytes: MOST },
+            properties,
+            hardware: None,
+            port: PortSide::default(),
+            signature: None,
+            policy: Policy::default(),
+        }
+    }
+
+    pub(crate) fn check_rows(
+        &self,
+        port: &Port,
+        candidate: &StagedModule,
+        opts: &UpdateOptions,
+    ) -> Vec<CheckRow> {
+        let inner = lock(&port.inner);
+        let serving = inner.serving.as_ref();
+        let running = serving.map(|i| Side { manifest: i.module.manifest(), hash: i.module.hash() });
+        // Where nobody serves, what the last driver left must suit the candidate.
+        let left = inner.left.as_ref().map(|l| Side { manifest: &l.manifest, hash: &l.release.hash });
+        let offers = inner.offers.values();
+        let (hardware, devices) = (inner.hardware(), inner.device_sides(&port.name));
+        let (properties, room) = (changed(&inner.given, &opts.params), port.arenas.room());
+        let side = Side { manifest: &candidate.manifest, hash: &candidate.hash };
+        check::check(&CheckInput {
+            offered_features: offers.fold(0, |all, o| all | o.relied_on() & PROMISES),
+            hardware: hardware.as_ref().map(HardwareId::side),
+            port: PortSide {
+                swaps: inner.swaps,
+                devices: &devices,
+                pending: serving.map(|i| PendingSide {
+                    hands_back: i.module.driver().hand_back.is_some(),
+                    wanted: opts.mode,
+                }),
+            },
+            signature: Some((&candidate.signature, &candidate.source)),
+            policy: policy(&inner.rules, opts),
+            limits: Limits { pdu_bytes: PDU_STRIDE as u32, port_bytes: room.port, queue_bytes: room.queue },
+            ..self.check_sides(running.or(left), side, &properties)
+        })
+    }
+
+    /// Every check that an update would make, without touching anything.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn check(
+        &self,
+        name: &str,
+        staged: &StagedModule,
+        opts: &UpdateOptions,
+    ) -> Result<CheckReport, EngineError> {
+        let port = self.find(name).ok_or_else(|| self.not_found(name))?;
+        let rows = self.check_rows(&port, staged, opts);
+        let running = lock(&port.inner).serving.as_ref().map(|i| i.module.clone());
+        let from = running.as_ref().map_or(&*staged.manifest, |m| m.manifest());
+        let hands_back = running.as_ref().is_some_and(|m| m.driver().hand_back.is_some());
+        let mode = check::choose_mode(from, hands_back, &staged.manifest, opts.mode).ok();
+        Ok(CheckReport {
+            port: port.name.clone(),
+            running: running.map(|m| m.release()),
+            candidate: staged.release(),
+            ok: check::passed(&rows) && mode.is_some(),
+            rows,
+            mode,
+        })
+    }
+
+    /// The phases before the pause. `None`: refused, and everything is as it was.
+    pub(crate) fn get_ready(
+        &self,
+        port: &Arc<Port>,
+        update: &mut Update,
+        stage: impl FnOnce() -> Result<StagedModule, String>,
+        opts: &UpdateOptions,
+        old: Option<&Instance>,
+        receipt: &mut Receipt,
+    ) -> Option<(Arc<Instance>, Handling)> {
+        let staged = step(update, stage())?;
+        receipt.to = Some(staged.release());
+        let checked = self.decide(port, &staged, opts, old, &mut receipt.checks);
+        let (mode, params) = step(update, checked)?;
+        receipt.mode = Some(mode.0);
+        update.set_mode(mode.0);
+        if let Some(shadow) = &opts.shadow {
+            let tried = self.try_first(port, &staged, &params, shadow, receipt);
+            // The time of a trial is no phase's.
+            update.restart_clock(now_ns());
+            if let Err(why) = tried {
+                update.step(Input::Failed(why), now_ns());
+                return None;
+            }
+        }
+        let loaded = load(&staged, port);
+        let module = step(update, loaded)?;
+        let prepared = prepare(port, old, module, params);
+        let instance = match prepared {
+            Ok(instance) => instance,
+            Err((why, module)) => {
+                update.step(Input::Failed(why), now_ns());
+                receipt.unload = module.map_or(Unload::None, unload);
+                update.step(Input::Ok, now_ns());
+                return None;
+            }
+        };
+        update.step(Input::Ok, now_ns());
+        Some((instance, mode))
+    }
+
+    /// The trial before the commit; an error when there is to be none.
+    fn try_first(
+        &self,
+        port: &Arc<Port>,
+        staged: &StagedModule,
+        params: &BTreeMap<String, Value>,
+        how: &Shadow,
+        receipt: &mut Receipt,
+    ) -> Result<(), String> {
+        let old = lock(&port.inner).serving.clone();
+        let old = old.ok_or("nobody serves the port, so there is nothing to compare a candidate with")?;
+        let report = self.try_out(port, staged, params.clone(), &old, how);
+        let (equal, against) = (report.equal, report.against.join("; "));
+        receipt.unload = report.unload;
+        receipt.shadow = Some(report);
+        if !equal {
+            return Err(format!("the trial speaks against it: {against}"));
+        }
+        if how.only {
+            Err("only a trial was asked for; nothing speaks against the candidate".to_owned())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The checks, how to treat requests in flight, and the candidate's parameters.
+    fn decide(
+        &self,
+        port: &Port,
+        staged: &StagedModule,
+        opts: &UpdateOptions,
+        old: Option<&Instance>,
+        checks: &mut Vec<CheckRow>,
+    ) -> Result<(Handling, BTreeMap<String, Value>), String> {
+        let rows = self.check_rows(port, staged, opts);
+        let (passed, refusals) = (check::passed(&rows), check::refusals(&rows));
+        *checks = rows;
+        if !passed {
+            return Err(refusals);
+        }
+        let candidate = &staged.manifest;
+        let params = resolve(candidate, &changed(&lock(&port.inner).given, &opts.params))?;
+        let handling = match old {
+            Some(old) => {
+                let hands_back = old.module.driver().hand_back.is_some();
+                handling(old.module.manifest(), hands_back, candidate, opts.mode)?
+            }
+            None => inherit(port, candidate)?,
+        };
+        Ok((handling, params))
+    }
+}
+
+fn policy(rules: &PortRules, opts: &UpdateOptions) -> Policy {
+    Policy {
+        allow_older: opts.allow_older,
+        allow_other: opts.allow_other,
+        allow_skip: opts.allow_skip,
+        once_per_start: rules.once_per_start,
+        allow_again: opts.allow_again,
+        ..Policy::default()
+    }
+}
+
+/// Properties after some were changed; `None` makes one undefined.
+pub(crate) fn changed(
+    given: &BTreeMap<String, String>,
+    changes: &BTreeMap<String, Option<String>>,
+) -> BTreeMap<String, String> {
+    let mut properties = given.clone();
+    for (name, value) in changes {
+        match value {
+            Some(value) => properties.insert(name.clone(), value.clone()),
+            None => properties.remove(name),
+        };
+    }
+    properties
+}
+
+fn handling(
+    running: &Manifest,
+    hands_back: bool,
+    candidate: &Manifest,
+    wanted: Option<Mode>,
+) -> Result<Handling, String> {
+    let mode = check::choose_mode(running, hands_back, candidate, wanted)?;
+    let own = |m: &Manifest| m.pdu.as_ref().map(|p| p.schema.to_string());
+    let convert = if mode == Mode::Adopt && own(running) != own(candidate) { own(running) } else { None };
+    Ok((mode, convert))
+}
+
+/// Nobody serves the port: requests that the last driver left in flight can only be adopted.
+fn inherit(port: &Port, candidate: &Manifest) -> Result<Handling, String> {
+    let id = LaneId(port.id.0);
+    let issued = |r: &Arc<Remote>| r.call(move |rt| rt.inspect_lane(id, |l| l.slots.issued())).flatten();
+    let issued: u32 = port.remotes.iter().filter_map(issued).sum();
+    let inner = lock(&port.inner);
+    match &inner.left {
+        Some(left) if issued > 0 => handling(&left.manifest, false, candidate, Some(Mode::Adopt))
+            .map_err(|e| format!("{issued} requests are in flight without a driver: {e}")),
+        _ => Ok((Mode::Drain, None)),
+    }
+}
+
+/// Tells the machine how a step went; `None` when that was the end of it.
+fn step<T>(update: &mut Update, result: Result<T, String>) -> Option<T> {
+    let (input, value) = match result {
+        Ok(value) => (Input::Ok, Some(value)),
+        Err(why) => (Input::Failed(why), None),
+    };
+    update.step(input, now_ns());
+    value
+}
+
+pub(crate) fn load(staged: &StagedModule, port: &Port) -> Result<Arc<LoadedModule>, String> {
+    let module = Arc::new(staged.load().map_err(|e| e.to_string())?);
+    crate::instance::probe(&module, port).map(|()| module)
+}
+
+type Failed = (String, Option<Arc<LoadedModule>>);
+
+fn prepare(
+    port: &Arc<Port>,
+    old: Option<&Instance>,
+    module: Arc<LoadedModule>,
+    params: BTreeMap<String, Value>,
+) -> Result<Arc<Instance>, Failed> {
+    // Waits of requests that were handed back keep their places until the ring has ended them.
+    let waits = old.map_or(0, |old| handed_back_room(old.module.manifest(), &port.memory));
+    for (index, remote) in port.remotes.iter().enumerate() {
+        // Whichever of the two goes on has its own beside those.
+        let of = |manifest: &Manifest| ops_room(manifest, &port.memory[index]);
+        let most = of(module.manifest()).max(old.map_or(0, |old| of(old.module.manifest())));
+        let (id, ops) = (LaneId(port.id.0), most + waits);
+        let known = remote.ask(STUCK, move |rt| rt.ensure_ops(id, ops));
+        if known.is_none() {
+            let queue = port.queues[index];
+            let why = format!("queue {queue} does not answer: a driver may be stuck in it");
+            return Err((why, Some(module)));
+        }
+    }
+    let instance = new_instance(port, module, params).map_err(|e| (e, None))?;
+    if let Err(e) = instance.prepare() {
+        instance.release();
+        port.take_back(&lock(&instance.made));
+        return Err((e, Arc::into_inner(instance).map(|i| i.module)));
+    }
+    Ok(instance)
+}
+
+pub(crate) fn new_instance(
+    port: &Arc<Port>,
+    module: Arc<LoadedModule>,
+    params: BTreeMap<String, Value>,
+) -> Result<Arc<Instance>, String> {
+    Instance::new(port.clone(), module, params).map_err(|e| format!("memory for the driver: {e}"))
+}
+
+/// Places in the table of operations for the waits that the running driver may leave in one lane.
+fn handed_back_room(running: &Manifest, memory: &[crate::port::SlotMemory]) -> u32 {
+    running.ops.saturating_mul(memory.iter().map(|m| m.count).max().unwrap_or(0))
+}
+
+/// Places in the table of operations for one lane under a driver.
+pub(crate) fn ops_room(manifest: &Manifest, memory: &crate::port::SlotMemory) -> u32 {
+    manifest.ops.saturating_mul(memory.count) + manifest.port_ops + TIMER_ROOM
+}
+
+pub(crate) fn resolve(
+    manifest: &Manifest,
+    given: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, Value>, String> {
+    params::resolve(&manifest.params, given).map_err(|errors| {
+        let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        all.join("; ")
+    })
+}
