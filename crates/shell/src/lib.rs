@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod activation;
 pub mod auto;
 pub mod check;
 pub mod gate;
@@ -13,6 +14,7 @@ pub mod mailbox;
 pub mod manifest;
 pub mod params;
 pub mod probation;
+pub mod properties;
 pub mod receipt;
 pub mod rendezvous;
 pub mod shadow;

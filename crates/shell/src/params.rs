@@ -4,8 +4,10 @@
 //! A value out of range is refused with the range, never bent; zero is a value, not "unset".
 
 mod change;
+mod cross;
 mod error;
 mod range;
+mod shell_table;
 mod suggest;
 mod value;
 
@@ -18,6 +20,9 @@ pub use change::{Change, ChangeError, live_change};
 pub(crate) use error::shown;
 pub use error::{Fault, ParamError};
 pub use range::Range;
+pub use shell_table::{
+    AdminState, IO_SLOTS, MAX_TRANSFER, ShellDefaults, ShellParams, is_shells, log_mask, shell_table, table,
+};
 pub(crate) use suggest::nearest;
 pub use value::{Value, parse_size, show_size};
 
@@ -212,7 +217,7 @@ impl ParamSpec {
 ///
 /// # Errors
 /// Every fault: unknown names (with the nearest known one), impossible values, required parameters
-/// that are missing.
+/// that are missing, and, where all of them are allowed by themselves, pairs that do not suit each other.
 pub fn resolve(
     specs: &[ParamSpec],
     given: &BTreeMap<String, String>,
@@ -236,6 +241,9 @@ pub fn resolve(
         } else if spec.required {
             faults.push(ParamError::Missing { name: spec.name.clone(), allowed: spec.allowed() });
         }
+    }
+    if faults.is_empty() {
+        faults = cross::check(&values);
     }
     if faults.is_empty() { Ok(values) } else { Err(faults) }
 }

@@ -1,7 +1,10 @@
-//! The record of one update: every phase's time, counts, reason, outcome.
+//! The record of one update or activation: every phase's time, counts, reason, outcome.
 
+use crate::activation::{Stamp, StepTime};
 use crate::check::CheckRow;
+use crate::params::ActivationClass;
 pub use crate::probation::ProbationReport;
+use crate::properties::Definitions;
 pub use crate::shadow::ShadowReport;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -144,6 +147,10 @@ pub enum Cause {
     Revert,
     /// A developer's build was watched.
     Watch,
+    /// An activation was not confirmed in time.
+    Unconfirmed,
+    /// Somebody asked for the properties before.
+    Rollback,
 }
 
 impl Cause {
@@ -155,6 +162,8 @@ impl Cause {
             Cause::Probation => "probation",
             Cause::Revert => "revert",
             Cause::Watch => "watch",
+            Cause::Unconfirmed => "unconfirmed",
+            Cause::Rollback => "rollback",
         }
     }
 }
@@ -177,7 +186,80 @@ pub struct Reduced {
     pub why: String,
 }
 
-/// The record of one update.
+/// What a receipt is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A port's driver was to be replaced.
+    #[default]
+    Update,
+    /// A port was to be initialised anew with other properties.
+    Activation,
+    /// Live parameters of a port were to change.
+    Live,
+    /// A port was to come, or its driver to attach for the first time.
+    Attach,
+    /// A port was to go.
+    Detach,
+}
+
+impl Kind {
+    /// The kind's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Update => "update",
+            Kind::Activation => "activation",
+            Kind::Live => "live",
+            Kind::Attach => "attach",
+            Kind::Detach => "detach",
+        }
+    }
+}
+
+/// One value that was to change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueChange {
+    /// Parameter.
+    pub name: String,
+    /// Value before; missing where it was undefined.
+    pub before: Option<String>,
+    /// Value that was wanted.
+    pub after: Option<String>,
+    /// What a change of it takes.
+    pub class: ActivationClass,
+}
+
+/// What a receipt says of properties.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PropertiesReport {
+    /// Values that were to change; none where all were the same already.
+    pub changes: Vec<ValueChange>,
+    /// Everything that was defined before.
+    pub before: Definitions,
+    /// Everything that was to be defined.
+    pub after: Definitions,
+    /// Generation and epoch before.
+    pub stamp_before: Stamp,
+    /// Generation and epoch after; newer means that the port was initialised anew.
+    pub stamp_after: Stamp,
+    /// Steps of an activation, in order.
+    #[serde(default)]
+    pub steps: Vec<StepTime>,
+    /// It was to be done only if no I/O flowed.
+    #[serde(default)]
+    pub idle_only: bool,
+    /// The time that was asked to pass first, milliseconds.
+    #[serde(default)]
+    pub delay_ms: u64,
+    /// Going back by itself: until when it had to be confirmed, milliseconds since 1970.
+    #[serde(default)]
+    pub confirm_until_unix_ms: Option<u64>,
+    /// It was confirmed, or it was not and went back; missing while that is open or was not asked for.
+    #[serde(default)]
+    pub confirmed: Option<bool>,
+}
+
+/// The record of one update, or of another change to a port.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
     /// Number within the daemon's life, from 1.
@@ -239,6 +321,12 @@ pub struct Receipt {
     /// Parameters that changed with it, as they were; missing values were the driver's defaults.
     #[serde(default)]
     pub params_before: BTreeMap<String, Option<String>>,
+    /// What it is of.
+    #[serde(default)]
+    pub kind: Kind,
+    /// What was done about properties, where that is what it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub properties: Option<PropertiesReport>,
 }
 
 impl Receipt {
@@ -270,6 +358,8 @@ impl Receipt {
             shadow: None,
             probation: None,
             params_before: BTreeMap::new(),
+            kind: Kind::default(),
+            properties: None,
         }
     }
 

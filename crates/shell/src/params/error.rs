@@ -35,6 +35,22 @@ pub enum ParamError {
         /// What it takes.
         allowed: String,
     },
+    /// Two values, each allowed by itself, do not suit each other.
+    #[error(
+        "do not suit each other: {name}={value} and {other}={other_value} (allowed {name} <= {other}{unless})"
+    )]
+    Pair {
+        /// Parameter.
+        name: String,
+        /// Its value.
+        value: String,
+        /// The other parameter.
+        other: String,
+        /// The other one's value.
+        other_value: String,
+        /// The value of the other one that allows any, as words; empty where there is none.
+        unless: String,
+    },
 }
 
 /// What is wrong with a value.
@@ -80,7 +96,8 @@ impl ParamError {
         match self {
             ParamError::Unknown { name, .. }
             | ParamError::Missing { name, .. }
-            | ParamError::Value { name, .. } => name,
+            | ParamError::Value { name, .. }
+            | ParamError::Pair { name, .. } => name,
         }
     }
 
