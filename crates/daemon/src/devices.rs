@@ -112,6 +112,7 @@ pub(crate) fn attach(
             hardware: config.hardware.clone(),
             once_per_start: config.once_per_start.unwrap_or(once_per_start),
             reserve: config.reserve,
+            sources: config.sources(),
         };
         let spec = PortSpec { name: config.name.clone(), module, params, queues: config.queues };
         engine.attach_under(spec, rules).map_err(|e| failed(e.to_string()))?;

@@ -7,10 +7,15 @@ use steadfast_runtime::{EngineError, ErrorKind, ParamInfo, PortInfo};
 
 impl App {
     /// Changes live parameters of the port that serves a device.
-    pub(crate) fn set_params(&self, name: &str, request: &ParamsRequest) -> Result<ParamsReport, Problem> {
+    pub(crate) fn set_params(
+        &self,
+        name: &str,
+        request: &ParamsRequest,
+        who: &str,
+    ) -> Result<ParamsReport, Problem> {
         let device = self.device_info(name)?;
         let changes = changes(request)?;
-        let report = self.engine.set_param(&device.port, &changes).map_err(|e| problem(&e))?;
+        let report = self.engine.set_param(&device.port, &changes, who).map_err(|e| problem(&e))?;
         let change = |c: steadfast_runtime::ParamChange| ParamChange {
             name: c.name,
             before: c.before,

@@ -23,6 +23,7 @@ use steadfast_loader::LoadedModule;
 use steadfast_shell::gate::Entry;
 use steadfast_shell::histogram::Histogram;
 use steadfast_shell::mailbox::Mailbox;
+use steadfast_shell::properties::Properties;
 
 /// Work for a queue's thread.
 pub type Task = Box<dyn FnOnce(&mut Reactor) + Send>;
@@ -309,7 +310,7 @@ impl Engine {
             epoch_unix_ms: AtomicU64::new(0),
             next_queue: AtomicU64::new(0),
             inner: Mutex::new(PortInner {
-                given: spec.params.clone(),
+                properties: Properties::loaded(rules.definitions(&spec.params)),
                 rules: rules.clone(),
                 ..PortInner::default()
             }),
@@ -521,8 +522,10 @@ fn port_info(port: &Port) -> PortInfo {
         clients: inner.offers.values().map(|o| o.clients).sum(),
         driver_faults: inner.driver_faults
             + inner.serving.as_ref().map_or(0, |i| i.faults.load(Ordering::Relaxed)),
-        params: inner.given.clone(),
-        parameters: inner.serving.as_ref().map_or_else(Vec::new, |i| i.parameters(&inner.given)),
+        params: inner.properties.given(),
+        properties: inner.properties.in_force(),
+        load_time: inner.properties.load_time().clone(),
+        parameters: inner.serving.as_ref().map_or_else(Vec::new, |i| i.parameters(&inner.properties.given())),
         handles: inner.handles.iter().enumerate().filter_map(handle).collect(),
         over: inner.handles.iter().flatten().filter_map(|h| Some(h.device.as_ref()?.name())).collect(),
         regions: inner.regions.iter().flatten().map(RegionMemory::summary).collect(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use steadfast_shell::check::CheckRow;
 use steadfast_shell::histogram::Quantiles;
 use steadfast_shell::params::ActivationClass;
+use steadfast_shell::properties::Definitions;
 use steadfast_shell::receipt::{Mode, Receipt, Reduced, Release};
 
 /// A device.
@@ -168,6 +169,10 @@ pub struct PortInfo {
     pub driver_faults: u64,
     /// Parameters as given.
     pub params: BTreeMap<String, String>,
+    /// The same, with where each was said.
+    pub properties: Definitions,
+    /// The properties of when the driver attached at start.
+    pub load_time: Definitions,
     /// Every parameter of the driver that runs, in the order of its manifest.
     pub parameters: Vec<ParamInfo>,
     /// Open handles.

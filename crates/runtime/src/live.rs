@@ -90,7 +90,8 @@ impl Instance {
 
 impl Engine {
     /// Changes live parameters of a port while it runs; `None` goes back to the default. All of the
-    /// changes are made or none, between two requests of the driver; they stay through updates.
+    /// changes are made or none, between two requests of the driver; they stay through updates. `who` is
+    /// the source that they have from then on.
     ///
     /// # Errors
     /// `NotFound`; `Invalid`: unknown, out of range or not live, each named with what is allowed;
@@ -100,6 +101,7 @@ impl Engine {
         &self,
         name: &str,
         changes: &BTreeMap<String, Option<String>>,
+        who: &str,
     ) -> Result<ParamReport, EngineError> {
         let port = self.find(name).ok_or_else(|| self.not_found(name))?;
         let _turn = self.turn(&port, "a change of parameters")?;
@@ -107,7 +109,7 @@ impl Engine {
             let what = format!("port {name} has no driver: parameters can be given with an update");
             return Err(EngineError::new(ErrorKind::Busy, what));
         };
-        let given = lock(&port.inner).given.clone();
+        let given = lock(&port.inner).properties.given();
         let change = live_change(&instance.module.manifest().params, &given, changes).map_err(|faults| {
             let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
             EngineError::new(ErrorKind::Invalid, format!("port {name}: {}", all.join("; ")))
@@ -120,13 +122,14 @@ impl Engine {
         let changed: Vec<ParamChange> = changed.collect();
         let report = |pause_ns| ParamReport { port: name.to_owned(), changed, pause_ns };
         if change.changed.is_empty() {
-            lock(&port.inner).given = change.given;
+            crate::transact::change(&mut lock(&port.inner).properties, changes, who);
             return Ok(report(0));
         }
+        let (changes, who) = (changes.clone(), who.to_owned());
         let changing = Changing { port: port.clone(), instance, change };
         let tell = move || {
             changing.tell()?;
-            lock(&changing.port.inner).given = changing.change.given;
+            crate::transact::change(&mut lock(&changing.port.inner).properties, &changes, &who);
             Ok(())
         };
         visit(&port, "param_changed", tell).map(report)

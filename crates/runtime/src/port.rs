@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex};
 use steadfast_abi as abi;
 use steadfast_abi::block_feature;
 use steadfast_shell::manifest::Manifest;
+use steadfast_shell::properties::Properties;
 use steadfast_shell::receipt::{Receipt, Release};
 
 /// Bytes from one request header to the next.
@@ -170,7 +171,8 @@ impl RegionMemory {
 /// The parts of a port that change, all off the hot path.
 #[derive(Debug, Default)]
 pub(crate) struct PortInner {
-    pub(crate) given: BTreeMap<String, String>,
+    /// What was defined, where and in which layer.
+    pub(crate) properties: Properties,
     pub(crate) rules: PortRules,
     pub(crate) states: Vec<(String, Vec<u8>)>,
     /// By number; a gap is one that only a refused driver had.
@@ -186,9 +188,9 @@ pub(crate) struct PortInner {
     pub(crate) left: Option<Left>,
     /// A transaction that a queue has not taken part in to the end.
     pub(crate) unfinished: Option<Arc<Job>>,
-    /// Parameters that a driver has been told of and has not answered for.
     /// Queues that every device which its driver wanted to open is on, once one was on others.
     pub(crate) suits: Option<Vec<usize>>,
+    /// Parameters that a driver has been told of and has not answered for.
     pub(crate) visit: Option<Arc<Visit>>,
     pub(crate) swaps: u64,
     pub(crate) driver_faults: u64,

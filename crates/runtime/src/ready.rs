@@ -56,7 +56,7 @@ impl Engine {
         let left = inner.left.as_ref().map(|l| Side { manifest: &l.manifest, hash: &l.release.hash });
         let offers = inner.offers.values();
         let (hardware, devices) = (inner.hardware(), inner.device_sides(&port.name));
-        let (properties, room) = (changed(&inner.given, &opts.params), port.arenas.room());
+        let (properties, room) = (changed(&inner.properties.given(), &opts.params), port.arenas.room());
         let side = Side { manifest: &candidate.manifest, hash: &candidate.hash };
         check::check(&CheckInput {
             offered_features: offers.fold(0, |all, o| all | o.relied_on() & PROMISES),
@@ -184,7 +184,7 @@ impl Engine {
             return Err(refusals);
         }
         let candidate = &staged.manifest;
-        let params = resolve(candidate, &changed(&lock(&port.inner).given, &opts.params))?;
+        let params = resolve(candidate, &changed(&lock(&port.inner).properties.given(), &opts.params))?;
         let handling = match old {
             Some(old) => {
                 let hands_back = old.module.driver().hand_back.is_some();

@@ -3,9 +3,11 @@
 
 use crate::handle::{Handle, lock};
 use crate::port::{Device, Port, PortInner};
+use std::collections::BTreeMap;
 use std::fs::File;
 use steadfast_abi::handle_kind;
 use steadfast_shell::check::{DeviceSide, Hardware};
+use steadfast_shell::properties::{Definition, Definitions, Source};
 
 /// Hardware, as manifests name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,20 @@ pub struct PortRules {
     /// Where nothing is said none are, and a later driver may have as much as the engine's
     /// `arena_reserve`.
     pub reserve: Option<u64>,
+    /// Where the port's parameters were said, as far as it is known.
+    pub sources: BTreeMap<String, Source>,
+}
+
+impl PortRules {
+    /// Parameters with where they were said.
+    pub(crate) fn definitions(&self, params: &BTreeMap<String, String>) -> Definitions {
+        let unknown = || Source::Option { text: "the daemon's start".to_owned() };
+        let define = |(name, value): (&String, &String)| {
+            let source = self.sources.get(name).cloned().unwrap_or_else(unknown);
+            (name.clone(), Definition { value: value.clone(), source })
+        };
+        params.iter().map(define).collect()
+    }
 }
 
 impl HardwareId {

@@ -7,7 +7,6 @@ use crate::handle::lock;
 use crate::instance::Instance;
 use crate::job::{Handling, Job, Verdict, unix_ms};
 use crate::port::Port;
-use crate::ready::changed;
 use crate::shadow::Shadow;
 use crate::turn::Turn;
 use std::collections::BTreeMap;
@@ -16,6 +15,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use steadfast_loader::{LoadedModule, ModuleStore, StagedModule};
+use steadfast_shell::properties::{Definition, Properties, Source};
 use steadfast_shell::receipt::{Mode, Outcome, Receipt, Requester, Unload};
 use steadfast_shell::update::{Action, IfBusy, Input, Plan, Update};
 
@@ -214,11 +214,24 @@ impl Engine {
                     receipt.reduced =
                         done.job.new.as_ref().map(|new| lock(&new.reduced).clone()).unwrap_or_default();
                     let mut inner = lock(&port.inner);
-                    inner.given = changed(&inner.given, &opts.params);
+                    change(&mut inner.properties, &opts.params, &opts.by.who);
                 }
                 conclude(port, done, receipt);
             }
             None => close(&update, receipt),
+        }
+    }
+}
+
+/// Makes changes driver properties; `None` undefines.
+pub(crate) fn change(properties: &mut Properties, changes: &BTreeMap<String, Option<String>>, who: &str) {
+    for (name, value) in changes {
+        match value {
+            Some(value) => {
+                let source = Source::Command { who: who.to_owned() };
+                properties.define(name, Definition { value: value.clone(), source });
+            }
+            None => properties.undefine(name),
         }
     }
 }

@@ -37,7 +37,7 @@ fn attach(bench: &Bench, module: &StagedModule, queues: usize) {
 
 fn set(bench: &Bench, changes: &[(&str, Option<&str>)]) -> Result<ParamReport, EngineError> {
     let changes = changes.iter().map(|(k, v)| ((*k).to_owned(), v.map(str::to_owned))).collect();
-    bench.engine.set_param("vol0", &changes)
+    bench.engine.set_param("vol0", &changes, "a test")
 }
 
 fn value(bench: &Bench, name: &str) -> (Option<String>, bool) {
@@ -107,7 +107,7 @@ fn what_cannot_be_set_is_named_with_what_is_allowed() {
     let fixed = invalid(&[("fixed", Some("true")), ("delay", Some("2000"))]);
     assert!(fixed.contains("not live: fixed=true") && fixed.contains("delay, even, gate"), "{fixed}");
     assert_eq!(value(&bench, "delay"), (Some("100000".into()), false), "nothing of the set was made");
-    let gone = bench.engine.set_param("vol7", &BTreeMap::new()).expect_err("no port");
+    let gone = bench.engine.set_param("vol7", &BTreeMap::new(), "a test").expect_err("no port");
     assert_eq!(gone.kind(), ErrorKind::NotFound);
     bench.engine.detach("vol0", false).expect("idle");
     attach(&bench, &build(&bench, &["DEAF"]), 1);

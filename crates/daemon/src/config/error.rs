@@ -1,5 +1,6 @@
 use std::fmt;
 use std::path::PathBuf;
+use steadfast_shell::properties::Source;
 
 /// Where something was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +11,20 @@ pub enum Place {
     File(PathBuf),
     /// In a file, at a line and column counted from 1.
     Line(PathBuf, usize, usize),
+}
+
+impl Place {
+    /// The same, as the source of a property.
+    pub(crate) fn source(&self) -> Source {
+        match self {
+            Place::Option(text) => Source::Option { text: text.clone() },
+            Place::File(path) => Source::File { path: path.display().to_string(), line: 1 },
+            Place::Line(path, line, _) => {
+                let line = u32::try_from(*line).unwrap_or(u32::MAX);
+                Source::File { path: path.display().to_string(), line }
+            }
+        }
+    }
 }
 
 impl fmt::Display for Place {

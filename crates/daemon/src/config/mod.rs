@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use steadfast_nbd::ListenAddr;
 use steadfast_runtime::HardwareId;
 use steadfast_shell::auto::AutoUpdate;
+use steadfast_shell::properties::Source;
 
 /// Largest number of queues that makes sense: each is a thread.
 pub const MAX_QUEUES: usize = 64;
@@ -97,6 +98,14 @@ pub struct DeviceConfig {
     pub place: Place,
     /// Folder that relative paths start from.
     pub base: PathBuf,
+}
+
+impl DeviceConfig {
+    /// Where the parameters were said.
+    pub(crate) fn sources(&self) -> BTreeMap<String, Source> {
+        let source = self.place.source();
+        self.params.keys().map(|name| (name.clone(), source.clone())).collect()
+    }
 }
 
 impl Config {

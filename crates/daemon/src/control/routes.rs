@@ -142,7 +142,7 @@ fn sound(request: &UpdateRequest) -> Result<(), Problem> {
     ))]
 async fn params(
     State(control): State<Control>,
-    _admin: Admin,
+    Admin(who): Admin,
     Path(name): Path<String>,
     request: Result<Json<ParamsRequest>, JsonRejection>,
 ) -> Result<Json<ParamsReport>, Failed> {
@@ -150,7 +150,7 @@ async fn params(
     if *control.stop.borrow() {
         return Err(Failed(Problem::new(ProblemKind::Stopping, "the daemon stops")));
     }
-    Ok(Json(blocking(&control, move |app| app.set_params(&name, &request)).await??))
+    Ok(Json(blocking(&control, move |app| app.set_params(&name, &request, &who)).await??))
 }
 
 /// The driver modules on the search path.

@@ -47,7 +47,7 @@ impl Engine {
         let regions = inner.regions.iter().map(copy).collect::<Result<Vec<_>, _>>();
         let regions = regions.map_err(|e| format!("a copy of the regions for the trial: {e}"))?;
         let inner = PortInner {
-            given: inner.given.clone(),
+            properties: inner.properties.clone(),
             states,
             regions,
             handles: inner.handles.clone(),
