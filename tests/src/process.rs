@@ -12,7 +12,8 @@ pub struct Footprint {
     pub resident: u64,
     /// Open file descriptors.
     pub files: usize,
-    /// Memory mappings.
+    /// Memory mappings of files, modules and shared memory. Those of stacks and of heaps come and go with
+    /// the threads of the control plane.
     pub mappings: usize,
 }
 
@@ -28,7 +29,7 @@ pub fn footprint(pid: u32) -> Result<Footprint> {
         anonymous: field("RssAnon:")?,
         resident: field("VmRSS:")?,
         files: std::fs::read_dir(format!("/proc/{pid}/fd"))?.count(),
-        mappings: read(pid, "maps")?.lines().count(),
+        mappings: read(pid, "maps")?.lines().filter(|line| line.contains(" /")).count(),
     })
 }
 

@@ -19,7 +19,8 @@ fn a_thousand_swaps_leave_no_trace() -> Result {
         (module("file-1.0")?, json!({ "mode": "drain" })),
     ];
     let mut before = None;
-    let warm = 100;
+    // The list of the last receipts fills up, and threads of the control plane come to life.
+    let warm = 500;
     for n in 0..warm + SWAPS {
         if n == warm {
             before = Some(footprint(daemon.pid())?);
@@ -37,6 +38,8 @@ fn a_thousand_swaps_leave_no_trace() -> Result {
     let more = after.mappings.saturating_sub(before.mappings);
     assert!(more <= 8, "{more} mappings more");
     let grown = after.anonymous.saturating_sub(before.anonymous);
-    assert!(grown <= 4 << 20, "{grown} bytes of memory more");
+    // More of those threads than before may be at work, each with some memory of its own. Ten kilobytes
+    // lost per update would be more than that.
+    assert!(grown <= 8 << 20, "{grown} bytes of memory more");
     Ok(())
 }

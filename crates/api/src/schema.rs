@@ -144,6 +144,24 @@ pub struct Receipt {
     pub probation: Option<ProbationReport>,
     /// Parameters that changed with it, as they were; missing values were the driver's defaults.
     pub params_before: BTreeMap<String, Option<String>>,
+    /// What it is of.
+    pub kind: Kind,
+}
+
+/// What a receipt is of.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum Kind {
+    /// A port's driver was to be replaced.
+    Update,
+    /// A port was to be initialised anew with other properties.
+    Activation,
+    /// Live parameters of a port were to change.
+    Live,
+    /// A port was to come.
+    Attach,
+    /// A port was to go.
+    Detach,
 }
 
 /// What started an update.
@@ -156,6 +174,8 @@ pub enum Cause {
     Probation,
     Revert,
     Watch,
+    Unconfirmed,
+    Rollback,
 }
 
 /// Who asked for an update, and why.

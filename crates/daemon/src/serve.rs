@@ -27,6 +27,9 @@ use tokio::sync::watch;
 
 /// How long requests in flight may take when the daemon stops.
 const GRACE: Duration = Duration::from_secs(30);
+/// Heaps of the process; requests of devices need none of them.
+#[cfg(target_env = "gnu")]
+const HEAPS: libc::c_int = 4;
 
 /// Runs the daemon: returns when SIGTERM or SIGINT has come and every request in flight has finished.
 /// A second signal ends the process at once.
@@ -38,6 +41,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let socket = socket.unwrap_or_else(|| steadfast_api::default_socket(effective_uid()));
     // First, so that a second daemon finds out before it opens anything that belongs to the first.
     let (held, listener) = ControlSocket::bind(&socket, config.control.mode.unwrap_or(0o600))?;
+    share_heaps();
     let runtime = Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(64)
@@ -67,6 +71,16 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     drop(held);
     tracing::info!("stopped");
     result.map_err(|error| ServeError::Io { what: "control API", error })
+}
+
+/// Lets the many threads of the control plane share a few heaps: one for each, none of them ever given
+/// back, would let the daemon grow with how many calls happened to come at once.
+fn share_heaps() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes two numbers and touches nothing of ours; what does not work changes nothing.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, HEAPS);
+    }
 }
 
 /// Says what the configuration would bring up, without bringing it up.

@@ -206,7 +206,8 @@ fn key_of(text: &str) -> Option<String> {
         }
         three.copy_from_slice(&bits.to_be_bytes()[1..]);
     }
-    Some(bytes[2..10].iter().rev().map(|byte| format!("{byte:02X}")).collect())
+    let number = bytes[2..10].iter().rev().fold(0_u64, |all, byte| all << 8 | u64::from(*byte));
+    Some(format!("{number:X}"))
 }
 
 /// A letter of base64 as six bits.
@@ -231,6 +232,9 @@ mod tests {
         let key = "untrusted comment: minisign public key E7620F1842B4E81F\n\
                    RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
         assert_eq!(key_of(key).as_deref(), Some("E7620F1842B4E81F"));
+        // One key in sixteen begins with a zero, which is not printed.
+        let zero = "comment\nRWTdajr8uqXlC3mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
+        assert_eq!(key_of(zero).as_deref(), Some("BE5A5BAFC3A6ADD"));
         for text in ["", "one line", "comment\nRWQf6LRC", "comment\n****************"] {
             assert_eq!(key_of(text), None, "{text:?}");
         }
