@@ -23,6 +23,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 use steadfast_shell::manifest::{Manifest, Schema};
+use steadfast_shell::properties::Properties;
 use steadfast_shell::receipt::Mode;
 pub(crate) use steadfast_shell::rendezvous::Verdict;
 use steadfast_shell::rendezvous::{Next, Rendezvous, drains, hands_back};
@@ -58,6 +59,8 @@ pub(crate) struct Job {
     /// `None`: the port is being detached.
     pub(crate) new: Option<Arc<Instance>>,
     pub(crate) mode: Mode,
+    /// What the port's properties are once the new driver serves, where they are to change with it.
+    pub(crate) properties: Mutex<Option<Properties>>,
     /// Schema of the PDUs in flight, when the new driver must convert them.
     pub(crate) convert: Option<String>,
     /// Size of the PDUs in flight.
@@ -101,6 +104,7 @@ impl Job {
             new,
             mode,
             convert,
+            properties: Mutex::default(),
             meeting: Rendezvous::new(update, n),
             parts,
             connected: AtomicBool::new(false),
@@ -378,7 +382,12 @@ impl Job {
         inner.left = None;
         if self.new.is_some() {
             inner.devices = std::mem::take(&mut inner.announced);
-            inner.swaps += u64::from(self.old.is_some());
+            if let Some(properties) = lock(&self.properties).as_mut() {
+                // The previous set goes with the job, after the pause.
+                std::mem::swap(&mut inner.properties, properties);
+            } else {
+                inner.swaps += u64::from(self.old.is_some());
+            }
             self.port.generation.fetch_add(1, Ordering::AcqRel);
             self.port.epoch_unix_ms.store(unix_ms(), Ordering::Release);
         } else {

@@ -264,7 +264,7 @@ pub(crate) fn load(staged: &StagedModule, port: &Port) -> Result<Arc<LoadedModul
 
 type Failed = (String, Option<Arc<LoadedModule>>);
 
-fn prepare(
+pub(crate) fn prepare(
     port: &Arc<Port>,
     old: Option<&Instance>,
     module: Arc<LoadedModule>,

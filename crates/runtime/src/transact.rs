@@ -74,7 +74,17 @@ impl Default for UpdateOptions {
 impl Engine {
     /// The right to change a port, for one transaction.
     pub(crate) fn turn<'a>(&self, port: &'a Arc<Port>, what: &str) -> Result<Turn<'a>, EngineError> {
-        let turn = port.turns.take(what).map_err(|doing| busy(port, &doing))?;
+        self.turn_within(port, what, Duration::ZERO)
+    }
+
+    /// The same for one that may wait for whoever has it, and whom nobody else overtakes.
+    pub(crate) fn turn_within<'a>(
+        &self,
+        port: &'a Arc<Port>,
+        what: &str,
+        patience: Duration,
+    ) -> Result<Turn<'a>, EngineError> {
+        let turn = port.turns.take_within(what, patience).map_err(|doing| busy(port, &doing))?;
         // It may have been taken away, and its name be another's, since it was looked up.
         if !self.find(&port.name).is_some_and(|known| Arc::ptr_eq(&known, port)) {
             return Err(self.not_found(&port.name));
@@ -170,10 +180,14 @@ impl Engine {
     }
 
     fn blank_receipt(&self, name: &str, opts: &UpdateOptions) -> Receipt {
+        self.blank(name, &opts.by, &opts.source)
+    }
+
+    pub(crate) fn blank(&self, name: &str, by: &Requester, source: &str) -> Receipt {
         let id = self.inner.receipts.fetch_add(1, Ordering::Relaxed) + 1;
         let mut receipt = Receipt::blank(id, name, unix_ms());
-        receipt.by.clone_from(&opts.by);
-        receipt.source.clone_from(&opts.source);
+        receipt.by.clone_from(by);
+        source.clone_into(&mut receipt.source);
         receipt
     }
 
@@ -267,8 +281,23 @@ pub(crate) fn run(
     update: Update,
     deadline: Duration,
 ) -> Finished {
+    run_with(port, old, new, mode, update, deadline, None)
+}
+
+/// The same; with the new driver come these properties.
+pub(crate) fn run_with(
+    port: &Arc<Port>,
+    old: Option<Arc<Instance>>,
+    new: Option<Arc<Instance>>,
+    mode: Handling,
+    update: Update,
+    deadline: Duration,
+    properties: Option<Properties>,
+) -> Finished {
     let (tx, rx) = mpsc::sync_channel(1);
-    let job = Arc::new(Job::new(port.clone(), old, new, mode, update, tx));
+    let job = Job::new(port.clone(), old, new, mode, update, tx);
+    *lock(&job.properties) = properties;
+    let job = Arc::new(job);
     for remote in &port.remotes {
         let job = job.clone();
         remote.post(Box::new(move |rt| rt.join(job)));
@@ -282,7 +311,7 @@ pub(crate) fn run(
 }
 
 /// After the pause: gives back what is not needed any more and writes the receipt.
-fn conclude(port: &Arc<Port>, done: Finished, receipt: &mut Receipt) {
+pub(crate) fn conclude(port: &Arc<Port>, done: Finished, receipt: &mut Receipt) {
     let Finished { job, answered } = done;
     count(&job, receipt);
     receipt.unload = Unload::InUse;

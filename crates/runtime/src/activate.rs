@@ -1,0 +1,336 @@
+//! Activation: one port is initialised anew with other properties.
+//!
+//! [`Activation`] says which step is next; here is what is done about it. The re-initialisation itself is
+//! the update transaction, with another instance of the same module under the new parameters: whatever
+//! goes wrong in it, the previous instance serves again, under the previous set.
+
+use crate::core::now_ns;
+use crate::engine::Engine;
+use crate::handle::lock;
+use crate::instance::Instance;
+use crate::job::Handling;
+use crate::port::Port;
+use crate::ready::{prepare, resolve};
+use crate::transact::{conclude, run_with};
+use crate::turn::Turn;
+use crate::{LaneId, PortInfo};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use steadfast_shell::activation::{Activation, Came, Next, Stamp, Step};
+use steadfast_shell::params::{ActivationClass, Value};
+use steadfast_shell::properties::{Definitions, Properties};
+use steadfast_shell::receipt::{
+    Kind, Mode, Outcome, PropertiesReport, Receipt, Requester, Unload, ValueChange,
+};
+use steadfast_shell::update::{IfBusy, Plan, Update};
+
+/// For how long no request may come, for a port to be called idle.
+const QUIET: Duration = Duration::from_millis(100);
+/// How long a queue may take to say what it has.
+const ANSWER: Duration = Duration::from_millis(500);
+/// How often a delay looks whether its port is still there.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How an activation is to be done.
+#[derive(Clone, Debug)]
+pub struct ActivateOptions {
+    /// Only when no I/O flows; otherwise it is held.
+    pub idle_only: bool,
+    /// Time to let pass first.
+    pub delay: Duration,
+    /// Longest wait for requests in flight.
+    pub drain_timeout: Duration,
+    /// Longest wait for management requests that are inside to leave.
+    pub patience: Duration,
+    /// Who asks, for the receipt.
+    pub by: Requester,
+    /// What was asked for, for the receipt.
+    pub source: String,
+}
+
+impl Default for ActivateOptions {
+    fn default() -> ActivateOptions {
+        ActivateOptions {
+            idle_only: false,
+            delay: Duration::ZERO,
+            drain_timeout: Duration::from_secs(45),
+            patience: Duration::from_secs(5),
+            by: Requester::default(),
+            source: String::new(),
+        }
+    }
+}
+
+/// One activation under way.
+struct Work<'a, P> {
+    engine: &'a Engine,
+    port: &'a Arc<Port>,
+    opts: &'a ActivateOptions,
+    parse: Option<P>,
+    /// What the configuration says.
+    set: Definitions,
+    /// The port's properties as they are to be.
+    next: Properties,
+    /// The values that the driver is to have.
+    values: BTreeMap<String, Value>,
+    turn: Option<Turn<'a>>,
+    receipt: &'a mut Receipt,
+    report: PropertiesReport,
+}
+
+impl Engine {
+    /// Initialises a port anew with the set of properties that `parse` finds in the configuration: what
+    /// was defined before, and is not in the set, goes back to its default. Other ports notice nothing.
+    ///
+    /// The receipt says how it went, step by step; unless the outcome is *done* the previous set is in
+    /// force, and, unless it is *stranded*, the driver serves under it.
+    pub fn activate(
+        &self,
+        name: &str,
+        parse: impl FnOnce() -> Result<Definitions, String>,
+        opts: &ActivateOptions,
+    ) -> Receipt {
+        let mut receipt = self.blank(name, &opts.by, &opts.source);
+        receipt.kind = Kind::Activation;
+        let Some(port) = self.find(name) else {
+            receipt.reason = self.not_found(name).to_string();
+            return receipt;
+        };
+        if let Some(serving) = &lock(&port.inner).serving {
+            receipt.from = serving.module.release();
+            receipt.to = Some(receipt.from.clone());
+        }
+        receipt.generation_before = port.generation();
+        let report = PropertiesReport {
+            before: lock(&port.inner).properties.in_force(),
+            idle_only: opts.idle_only,
+            delay_ms: opts.delay.as_millis() as u64,
+            ..PropertiesReport::default()
+        };
+        let mut machine = Activation::new(opts.idle_only, now_ns());
+        let mut work = Work {
+            engine: self,
+            port: &port,
+            opts,
+            parse: Some(parse),
+            set: Definitions::new(),
+            next: Properties::default(),
+            values: BTreeMap::new(),
+            turn: None,
+            receipt: &mut receipt,
+            report,
+        };
+        let outcome = loop {
+            match machine.next() {
+                Next::Done(outcome) => break outcome,
+                Next::Step(step) => {
+                    let (came, detail) = work.carry_out(step);
+                    machine.step(came, &detail, now_ns());
+                }
+            }
+        };
+        let mut report = std::mem::take(&mut work.report);
+        drop(work);
+        (report.stamp_before, report.stamp_after) = machine.stamps();
+        report.steps = machine.steps().to_vec();
+        receipt.outcome = outcome;
+        machine.reason().clone_into(&mut receipt.reason);
+        receipt.properties = Some(report);
+        // The module stays, whichever instance of it serves.
+        receipt.unload = Unload::None;
+        receipt.generation_after = port.generation();
+        lock(&port.inner).last_receipt = Some(receipt.clone());
+        receipt
+    }
+}
+
+impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
+    fn carry_out(&mut self, step: Step) -> (Came, String) {
+        let detail = match step {
+            Step::Parse => self.parse(),
+            Step::Collect => Ok(names("load-time", lock(&self.port.inner).properties.load_time())),
+            Step::Stamp | Step::Compare => {
+                let stamp = self.port.stamp();
+                let detail = format!("generation {}", stamp.generation);
+                return (Came::Stamp(stamp), detail);
+            }
+            Step::Clear => {
+                self.next = lock(&self.port.inner).properties.clone();
+                self.next.clear();
+                Ok(String::new())
+            }
+            Step::Undefine => {
+                self.next.undefine_load_time();
+                Ok(String::new())
+            }
+            Step::Define => self.define(),
+            Step::Delay => self.delay(),
+            Step::Idle => return self.idle(),
+            Step::Block => return self.block(),
+            Step::Reinit => return self.reinit(),
+            Step::Restore => Ok("the previous set is in force".to_owned()),
+            Step::Unblock => {
+                self.turn = None;
+                Ok(String::new())
+            }
+        };
+        match detail {
+            Ok(detail) => (Came::Ok, detail),
+            Err(why) => (Came::Failed(why), String::new()),
+        }
+    }
+
+    fn parse(&mut self) -> Result<String, String> {
+        let parse = self.parse.take().ok_or("it was parsed already")?;
+        self.set = parse()?;
+        self.report.after = self.set.clone();
+        Ok(names("defined", &self.set))
+    }
+
+    fn define(&mut self) -> Result<String, String> {
+        for (name, definition) in &self.set {
+            self.next.define(name, definition.clone());
+        }
+        let serving = self.serving()?;
+        self.values = self.judge(&serving)?;
+        let change = |spec: &steadfast_shell::params::ParamSpec| {
+            let (before, after) = (serving.param(&spec.name), self.values.get(&spec.name));
+            (before.as_ref() != after).then(|| ValueChange {
+                name: spec.name.clone(),
+                before: before.map(|v| v.to_string()),
+                after: after.map(ToString::to_string),
+                class: spec.class,
+            })
+        };
+        self.report.changes = serving.module.manifest().params.iter().filter_map(change).collect();
+        let reload = self.report.changes.iter().find(|c| c.class == ActivationClass::Reload);
+        match reload {
+            Some(change) => Err(format!(
+                "{} takes effect when the driver's module is loaded anew, with an update of its driver",
+                change.name
+            )),
+            None => Ok(format!("{} values are others than those in force", self.report.changes.len())),
+        }
+    }
+
+    fn serving(&self) -> Result<Arc<Instance>, String> {
+        let serving = lock(&self.port.inner).serving.clone();
+        serving.ok_or_else(|| format!("port {} has no driver that could be attached anew", self.port.name))
+    }
+
+    fn judge(&self, serving: &Instance) -> Result<BTreeMap<String, Value>, String> {
+        resolve(serving.module.manifest(), &self.next.given())
+    }
+
+    fn delay(&self) -> Result<String, String> {
+        let until = Instant::now() + self.opts.delay;
+        while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            std::thread::sleep(left.min(LOOK));
+            if !self.engine.find(&self.port.name).is_some_and(|known| Arc::ptr_eq(&known, self.port)) {
+                return Err(format!("port {} was taken away meanwhile", self.port.name));
+            }
+        }
+        Ok(String::new())
+    }
+
+    /// Nothing in flight is not enough: between two requests of a client there is nothing either.
+    fn idle(&self) -> (Came, String) {
+        let Some((before, _)) = self.port.flow() else { return silent(self.port) };
+        std::thread::sleep(QUIET);
+        let Some((after, inside)) = self.port.flow() else { return silent(self.port) };
+        if before == after && inside == 0 {
+            return (Came::Ok, format!("no request in {} ms", QUIET.as_millis()));
+        }
+        let passed = after.saturating_sub(before);
+        let why = format!(
+            "port {} is busy: {passed} requests in {} ms, {inside} in flight",
+            self.port.name,
+            QUIET.as_millis()
+        );
+        (Came::Busy(why), String::new())
+    }
+
+    fn block(&mut self) -> (Came, String) {
+        let what = format!("activation {}", self.receipt.id);
+        match self.engine.turn_within(self.port, &what, self.opts.patience) {
+            Ok(turn) => {
+                self.turn = Some(turn);
+                (Came::Ok, String::new())
+            }
+            Err(e) => (Came::Busy(e.to_string()), String::new()),
+        }
+    }
+
+    fn reinit(&mut self) -> (Came, String) {
+        let prepared = self.serving().and_then(|old| {
+            // The driver may have been replaced since the set was judged.
+            self.values = self.judge(&old)?;
+            let made = prepare(self.port, Some(&old), old.module.clone(), self.values.clone());
+            made.map(|new| (old, new)).map_err(|(why, _)| why)
+        });
+        let (old, new) = match prepared {
+            Ok(both) => both,
+            Err(why) => return (Came::Failed(why), String::new()),
+        };
+        let if_busy = if self.opts.idle_only { IfBusy::Fail } else { IfBusy::Wait };
+        let deadline_ns = u64::try_from(self.opts.drain_timeout.as_nanos()).unwrap_or(u64::MAX / 2);
+        let plan = Plan { mode: Mode::Drain, if_busy, deadline_ns, has_old: true, has_new: true };
+        let update = Update::prepared(plan, now_ns());
+        let handling: Handling = (Mode::Drain, None);
+        let next = Some(self.next.clone());
+        let done = run_with(self.port, Some(old), Some(new), handling, update, self.opts.drain_timeout, next);
+        self.receipt.mode = Some(Mode::Drain);
+        conclude(self.port, done, self.receipt);
+        let why = self.receipt.reason.clone();
+        let came = match self.receipt.outcome {
+            Outcome::Done => Came::Ok,
+            Outcome::Busy => Came::Busy(why),
+            Outcome::Stranded => Came::Stranded(why),
+            Outcome::Refused | Outcome::RolledBack => Came::Failed(why),
+        };
+        (came, format!("{} requests were held", self.receipt.held))
+    }
+}
+
+fn silent(port: &Port) -> (Came, String) {
+    (
+        Came::Failed(format!("port {}: a queue does not answer: a driver may be stuck in it", port.name)),
+        String::new(),
+    )
+}
+
+fn names(what: &str, definitions: &Definitions) -> String {
+    let names: Vec<&str> = definitions.keys().map(String::as_str).collect();
+    if names.is_empty() { format!("none {what}") } else { format!("{what}: {}", names.join(", ")) }
+}
+
+impl Port {
+    /// What proves that it was initialised anew.
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp { generation: self.generation(), epoch_unix_ms: self.epoch_unix_ms.load(Ordering::Acquire) }
+    }
+
+    /// Requests that ever ended, and those that the driver has or the shell holds now; none where a queue
+    /// does not answer.
+    fn flow(&self) -> Option<(u64, u32)> {
+        let id = LaneId(self.id.0);
+        let mut all = (0, 0);
+        for remote in &self.remotes {
+            let read = |lane: &crate::lane::Lane| {
+                (lane.counters.total().requests, lane.slots.issued() + lane.slots.held())
+            };
+            let (ended, inside) = remote.ask(ANSWER, move |rt| rt.inspect_lane(id, read)).flatten()?;
+            all = (all.0 + ended, all.1 + inside);
+        }
+        Some(all)
+    }
+}
+
+impl PortInfo {
+    /// What proves that it was initialised anew.
+    pub fn stamp(&self) -> Stamp {
+        Stamp { generation: self.generation, epoch_unix_ms: self.epoch_unix_ms }
+    }
+}
