@@ -15,6 +15,7 @@
 //! `io_uring_enter`, once per turn of the loop. Everything that changes a port (attach, update,
 //! detach) is a [`job`] that each of its queues carries out on its own thread.
 
+mod adapters;
 mod arena;
 mod attach;
 mod core;
@@ -45,6 +46,7 @@ mod transact;
 mod turn;
 mod visit;
 
+pub use adapters::AdapterRef;
 pub use arena::MemoryInfo;
 pub use engine::{Engine, EngineConfig, PortSpec, Task};
 pub use error::{EngineError, ErrorKind};
