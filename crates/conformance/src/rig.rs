@@ -90,7 +90,8 @@ impl Rig {
         let name = format!("test{number}");
         let params = self.params(&staged.manifest.params, number)?;
         let module = Arc::new(staged.load().map_err(|e| e.to_string())?);
-        let spec = PortSpec { name: name.clone(), module: module.clone(), params, queues: None };
+        let spec =
+            PortSpec { name: name.clone(), module: module.clone(), params, queues: None, adapter: None };
         self.engine.attach(spec).map_err(|e| format!("attach: {e}"))?;
         Ok(Attached { rig: self, name, module: Some(module), swaps: Swaps::default() })
     }

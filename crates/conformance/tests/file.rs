@@ -40,6 +40,7 @@ impl Bench {
             module: Arc::new(self.module.load().unwrap()),
             params: params.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
             queues: None,
+            adapter: None,
         };
         self.engine.attach(spec).map_err(|e| e.to_string())?;
         Ok(self.engine.devices().into_iter().find(|d| d.port == port).unwrap())

@@ -114,7 +114,8 @@ pub(crate) fn attach(
             reserve: config.reserve,
             sources: config.sources(),
         };
-        let spec = PortSpec { name: config.name.clone(), module, params, queues: config.queues };
+        let spec =
+            PortSpec { name: config.name.clone(), module, params, queues: config.queues, adapter: None };
         engine.attach_under(spec, rules).map_err(|e| failed(e.to_string()))?;
     }
     Ok(())

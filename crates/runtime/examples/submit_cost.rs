@@ -81,13 +81,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let module = Arc::new(store.stage(module)?.load()?);
     // Filling the buffer is the driver's work, not the shell's.
     let params = BTreeMap::from([("zeroes".to_owned(), "false".to_owned())]);
-    engine.attach(PortSpec { name: "null".into(), module, params, queues: None })?;
+    engine.attach(PortSpec { name: "null".into(), module, params, queues: None, adapter: None })?;
     let mut name = "null";
     if let Some(over) = args.next() {
         name = "over";
         let module = Arc::new(store.stage(over)?.load()?);
         let params = BTreeMap::from([("device".to_owned(), "null".to_owned())]);
-        engine.attach(PortSpec { name: name.into(), module, params, queues: None })?;
+        engine.attach(PortSpec { name: name.into(), module, params, queues: None, adapter: None })?;
     }
     let claim = engine.open_device(name).ok_or("no device")?;
     let (done, result) = channel();

@@ -5,6 +5,7 @@ use crate::core::now_ns;
 use crate::engine::{Engine, PortSpec};
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::lock;
+use crate::instance::Instance;
 use crate::job::Verdict;
 use crate::port::Port;
 use crate::ready::{new_instance, ops_room, resolve};
@@ -54,7 +55,8 @@ impl Engine {
         let mut ports = self.inner.ports.write().unwrap_or_else(PoisonError::into_inner);
         if ports.contains_key(&name) {
             drop(ports);
-            let _ = self.disconnect_last(&port, Duration::from_secs(1));
+            let _ = self.disconnect_last(&port, Duration::from_secs(1), true);
+            port.seat.leave();
             return Err(EngineError::new(ErrorKind::Exists, format!("port {name} exists already")));
         }
         ports.insert(name, port);
@@ -77,6 +79,7 @@ impl Engine {
             };
             self.remove_lanes(&port);
             port.close_all_but(&[]);
+            port.seat.leave();
             let suits = lock(&port.inner).suits.take().unwrap_or_default();
             let fewer = suits.len() < within.len() && suits.len() >= spec.queues.unwrap_or(1).max(1);
             if !fewer {
@@ -151,30 +154,39 @@ impl Engine {
         if force {
             self.end_trial(&port, "the device is taken away", patience);
         }
-        self.take_away(&port, patience)
+        self.take_away(&port, patience, force)
     }
 
-    pub(crate) fn take_away(&self, port: &Arc<Port>, patience: Duration) -> Result<(), EngineError> {
+    /// Takes a port away; by force, it goes even if its driver does not finish what it has.
+    pub(crate) fn take_away(
+        &self,
+        port: &Arc<Port>,
+        patience: Duration,
+        force: bool,
+    ) -> Result<(), EngineError> {
         let _turn = self.turn(port, "its removal")?;
-        self.disconnect_last(port, patience)?;
+        self.disconnect_last(port, patience, force)?;
+        lock(&self.inner.generations).insert(port.name.clone(), port.generation());
         let mut ports = self.inner.ports.write().unwrap_or_else(PoisonError::into_inner);
         ports.remove(&port.name);
+        port.seat.leave();
         Ok(())
     }
 
-    fn disconnect_last(&self, port: &Arc<Port>, patience: Duration) -> Result<(), EngineError> {
+    fn disconnect_last(&self, port: &Arc<Port>, patience: Duration, force: bool) -> Result<(), EngineError> {
         let old = lock(&port.inner).serving.clone();
         if let Some(old) = old {
-            let deadline_ns = patience.as_nanos() as u64;
-            let plan =
-                Plan { mode: Mode::Drain, if_busy: IfBusy::Wait, deadline_ns, has_old: true, has_new: false };
-            let update = Update::prepared(plan, now_ns());
-            let done = run(port, Some(old.clone()), None, (Mode::Drain, None), update, patience);
-            if !done.answered {
-                lock(&port.inner).unfinished = Some(done.job.clone());
-            }
-            if !done.answered || done.job.verdict() != Verdict::New {
-                let what = format!("port {}: not detached: {}", port.name, done.reason());
+            let let_go = |mode| let_go(port, &old, mode, patience);
+            let gone = let_go(Mode::Drain).or_else(|why| match why {
+                // What it has in flight ends with an error once its lanes go.
+                NotGone::Serves(why) if force => {
+                    tracing::warn!(port = port.name, "taken away by force: {why}");
+                    let_go(Mode::Adopt)
+                }
+                why => Err(why),
+            });
+            if let Err(NotGone::Serves(why) | NotGone::Stuck(why)) = gone {
+                let what = format!("port {}: not detached: {why}", port.name);
                 return Err(EngineError::new(ErrorKind::Driver, what));
             }
             old.release();
@@ -197,4 +209,25 @@ impl Engine {
             }
         }
     }
+}
+
+/// Why a driver has not let go of its port.
+enum NotGone {
+    /// It serves as before.
+    Serves(String),
+    /// It does not return from a call.
+    Stuck(String),
+}
+
+/// Has the last driver let go of its port: with what it has finished (`Drain`), or as it is (`Adopt`).
+fn let_go(port: &Arc<Port>, old: &Arc<Instance>, mode: Mode, patience: Duration) -> Result<(), NotGone> {
+    let deadline_ns = patience.as_nanos() as u64;
+    let plan = Plan { mode, if_busy: IfBusy::Wait, deadline_ns, has_old: true, has_new: false };
+    let update = Update::prepared(plan, now_ns());
+    let done = run(port, Some(old.clone()), None, (mode, None), update, patience);
+    if !done.answered {
+        lock(&port.inner).unfinished = Some(done.job.clone());
+        return Err(NotGone::Stuck(done.reason()));
+    }
+    if done.job.verdict() == Verdict::New { Ok(()) } else { Err(NotGone::Serves(done.reason())) }
 }

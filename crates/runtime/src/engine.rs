@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)] // eventfd and resource limits
 
+use crate::adapters::{AdapterRef, Adapters};
 use crate::arena::Arenas;
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, lock};
@@ -92,6 +93,8 @@ pub struct PortSpec {
     pub params: BTreeMap<String, String>,
     /// Queues to spread it over; `None`: up to 4 of the engine's.
     pub queues: Option<usize>,
+    /// The adapter that it is a port of; `None`: one of its own, of the port's name.
+    pub adapter: Option<AdapterRef>,
 }
 
 /// The way to a queue's thread.
@@ -186,6 +189,9 @@ pub(crate) struct Inner {
     files: Arc<FileSlots>,
     /// Held while a device is opened over another, so that no two make a circle.
     pub(crate) stacking: Mutex<()>,
+    pub(crate) adapters: Adapters,
+    /// The generation that a port had when it was taken away, by name: its successor goes on from there.
+    pub(crate) generations: Mutex<BTreeMap<String, u64>>,
     next_port: AtomicU32,
     next_queue: AtomicUsize,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -216,6 +222,8 @@ impl Engine {
                 ports: RwLock::default(),
                 files: Arc::new(FileSlots::new(files)),
                 stacking: Mutex::new(()),
+                adapters: Adapters::default(),
+                generations: Mutex::default(),
                 next_port: AtomicU32::new(0),
                 next_queue: AtomicUsize::new(0),
                 threads: Mutex::default(),
@@ -274,6 +282,7 @@ impl Engine {
         within: &[usize],
     ) -> Result<Arc<Port>, EngineError> {
         Port::check_name(&spec.name)?;
+        spec.adapter.as_ref().map_or(Ok(()), |adapter| Port::check_name(&adapter.name))?;
         let all = within.len();
         let count = spec.queues.unwrap_or_else(|| all.min(4));
         if count == 0 || count > all {
@@ -297,8 +306,12 @@ impl Engine {
             EngineError::new(ErrorKind::Unsupported, what)
         })?;
         arenas.start_with(spec.module.manifest());
+        let alone = || AdapterRef { name: spec.name.clone(), number: 0 };
+        let seat = self.inner.adapters.take(&spec.name, spec.adapter.clone().unwrap_or_else(alone))?;
+        let generation = lock(&self.inner.generations).get(&spec.name).copied().unwrap_or(0);
         Ok(Arc::new(Port {
             arenas,
+            seat,
             id: self.next_port_id(),
             name: spec.name.clone(),
             remotes: queues.iter().map(|q| self.inner.remotes[*q].clone()).collect(),
@@ -306,7 +319,7 @@ impl Engine {
             memory,
             files: self.inner.files.clone(),
             engine: Arc::downgrade(&self.inner),
-            generation: AtomicU64::new(0),
+            generation: AtomicU64::new(generation),
             epoch_unix_ms: AtomicU64::new(0),
             next_queue: AtomicU64::new(0),
             inner: Mutex::new(PortInner {
@@ -399,6 +412,11 @@ impl Engine {
         }
     }
 
+    /// The lowest number that a new port of an adapter can have.
+    pub fn free_port_number(&self, adapter: &str) -> u32 {
+        self.inner.adapters.free_number(adapter)
+    }
+
     /// Stops everything: frontends finish what is in flight, then ports are detached, then the
     /// queues' threads end. What takes longer than `grace` is left behind.
     pub fn stop(&self, grace: Duration) {
@@ -442,7 +460,7 @@ impl Engine {
         patience: Duration,
     ) -> Result<(), EngineError> {
         loop {
-            match self.take_away(port, patience) {
+            match self.take_away(port, patience, false) {
                 Err(e) if e.kind() == ErrorKind::Busy && Instant::now() < until => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
@@ -501,6 +519,8 @@ fn port_info(port: &Port) -> PortInfo {
     };
     PortInfo {
         name: port.name.clone(),
+        adapter: port.seat.adapter.name.clone(),
+        number: port.seat.adapter.number,
         driver: inner.serving.as_ref().map(|i| i.module.release()),
         state,
         generation: port.generation(),

@@ -123,11 +123,15 @@ pub struct RegionSummary {
 pub struct PortInfo {
     /// Name.
     pub name: String,
+    /// Name of the adapter that it is a port of.
+    pub adapter: String,
+    /// Its number within the adapter.
+    pub number: u32,
     /// What serves it.
     pub driver: Option<Release>,
     /// Whether it is served.
     pub state: PortState,
-    /// Count of attaches and updates.
+    /// Count of attaches and updates; one that comes again under the same name goes on counting.
     pub generation: u64,
     /// Wall clock of the last of them, milliseconds since 1970.
     pub epoch_unix_ms: u64,

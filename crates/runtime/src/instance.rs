@@ -126,8 +126,8 @@ impl Instance {
         let arenas = &lent.arenas;
         let cx = abi::Port {
             size: size_of::<abi::Port>() as u32,
-            number: 0,
-            adapter: port.id.0,
+            number: port.seat.adapter.number,
+            adapter: port.seat.adapter_number,
             queues: port.queues.len() as u32,
             shell: &raw const services::SHELL,
             arena: arenas[0].base(),

@@ -217,7 +217,7 @@ impl Job {
         let verdict = loop {
             let result = match next {
                 Next::Verdict(verdict) => break verdict,
-                Next::Call(Action::Disconnect) => self.old.as_ref().map_or(Ok(()), |i| i.disconnect()),
+                Next::Call(Action::Disconnect) => self.disconnect_old(),
                 Next::Call(Action::Transfer) => self.transfer(),
                 Next::Call(Action::Connect) => self.connect(latest_ns),
                 Next::Call(Action::DisconnectNew) => self.disconnect_new(),
@@ -232,6 +232,21 @@ impl Job {
         }
         self.meeting.decide(verdict);
         self.wake_others();
+    }
+
+    fn disconnect_old(&self) -> Result<(), String> {
+        let Some(old) = &self.old else { return Ok(()) };
+        let result = old.disconnect();
+        // Nobody comes after it and what it has in flight is not waited for: it is taken away by force,
+        // and not asked whether it agrees.
+        let by_force = self.new.is_none() && self.mode == Mode::Adopt;
+        match result {
+            Err(why) if by_force => {
+                tracing::error!(port = self.port.name, "taken away all the same: {why}");
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// The state that the new driver reads must be there before it is let in.

@@ -16,6 +16,7 @@
 //! detach) is a [`job`] that each of its queues carries out on its own thread.
 
 mod activate;
+mod adapters;
 mod arena;
 mod attach;
 mod core;
@@ -47,6 +48,7 @@ mod turn;
 mod visit;
 
 pub use activate::ActivateOptions;
+pub use adapters::AdapterRef;
 pub use arena::MemoryInfo;
 pub use engine::{Engine, EngineConfig, PortSpec, Task};
 pub use error::{EngineError, ErrorKind};

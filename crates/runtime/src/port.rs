@@ -1,5 +1,6 @@
 //! What belongs to a port whichever driver serves it: slots, state, regions, handles, devices.
 
+use crate::adapters::Seat;
 use crate::arena::Arenas;
 use crate::engine::Remote;
 use crate::error::{EngineError, ErrorKind};
@@ -204,6 +205,8 @@ pub(crate) struct PortInner {
 pub(crate) struct Port {
     pub(crate) id: PortId,
     pub(crate) name: String,
+    /// Its place at its adapter.
+    pub(crate) seat: Seat,
     /// Engine's numbers of the queues that the port is spread over.
     pub(crate) queues: Vec<usize>,
     pub(crate) remotes: Vec<Arc<Remote>>,

@@ -599,9 +599,10 @@ impl Reactor {
         unsafe { self.push(me, token, entry) };
     }
 
-    /// The lane of a port on this queue, if the port is spread over it.
+    /// The lane of a port on this queue, if the port is spread over it and not being taken away.
     pub fn lane(&self, port: PortId) -> Option<LaneId> {
-        self.lane_ptr(LaneId(port.0)).map(|_| LaneId(port.0))
+        let id = LaneId(port.0);
+        self.lane_ref(id).is_some_and(|lane| !lane.gone).then_some(id)
     }
 
     /// Takes a slot; `None` when all are in use.

@@ -30,7 +30,13 @@ fn attach(bench: &Bench, names: &[&str], queues: usize, params: &[(&str, &str)])
     for name in names {
         let params: BTreeMap<String, String> =
             params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let spec = PortSpec { name: (*name).into(), module: module.clone(), params, queues: Some(queues) };
+        let spec = PortSpec {
+            name: (*name).into(),
+            module: module.clone(),
+            params,
+            queues: Some(queues),
+            adapter: None,
+        };
         bench.engine.attach(spec).expect("attached");
     }
 }

@@ -31,7 +31,13 @@ fn build(bench: &Bench, defines: &[&str]) -> StagedModule {
 
 fn attach(bench: &Bench, module: &StagedModule, queues: usize) {
     let module = Arc::new(module.load().expect("loaded"));
-    let spec = PortSpec { name: "vol0".into(), module, params: BTreeMap::new(), queues: Some(queues) };
+    let spec = PortSpec {
+        name: "vol0".into(),
+        module,
+        params: BTreeMap::new(),
+        queues: Some(queues),
+        adapter: None,
+    };
     bench.engine.attach(spec).expect("attached");
 }
 

@@ -16,7 +16,7 @@ fn attach(bench: &Bench, driver: &str, reserve: Option<u64>) {
     file.set_len(4 << 20).expect("size");
     let module = Arc::new(bench.stage(driver).load().expect("loaded"));
     let params = BTreeMap::from([("path".to_owned(), path.display().to_string())]);
-    let spec = PortSpec { name: "vol0".into(), module, params, queues: None };
+    let spec = PortSpec { name: "vol0".into(), module, params, queues: None, adapter: None };
     let rules = PortRules { reserve, ..PortRules::default() };
     bench.engine.attach_under(spec, rules).expect("attached");
 }

@@ -42,7 +42,7 @@ fn attach(bench: &Bench, module: &StagedModule, queues: usize) -> PathBuf {
     let params = [("path", path.display().to_string()), ("gate", gate(bench).display().to_string())];
     let params: BTreeMap<String, String> = params.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
     let module = Arc::new(module.load().expect("loaded"));
-    let spec = PortSpec { name: "vol0".into(), module, params, queues: Some(queues) };
+    let spec = PortSpec { name: "vol0".into(), module, params, queues: Some(queues), adapter: None };
     bench.engine.attach(spec).expect("attached");
     path
 }

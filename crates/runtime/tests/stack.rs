@@ -43,7 +43,7 @@ fn slow(bench: &Bench, defines: &[&str]) -> StagedModule {
 
 fn attach(bench: &Bench, name: &str, module: &StagedModule, queues: Option<usize>) {
     let module = Arc::new(module.load().expect("loaded"));
-    let spec = PortSpec { name: name.into(), module, params: BTreeMap::new(), queues };
+    let spec = PortSpec { name: name.into(), module, params: BTreeMap::new(), queues, adapter: None };
     bench.engine.attach(spec).expect("attached");
 }
 
@@ -51,7 +51,7 @@ fn attach(bench: &Bench, name: &str, module: &StagedModule, queues: Option<usize
 fn refused(bench: &Bench, name: &str, below: &str, queues: Option<usize>) -> String {
     let module = Arc::new(bench.stage("over").load().expect("loaded"));
     let params = BTreeMap::from([("device".to_owned(), below.to_owned())]);
-    let spec = PortSpec { name: name.into(), module, params, queues };
+    let spec = PortSpec { name: name.into(), module, params, queues, adapter: None };
     bench.engine.attach(spec).expect_err("refused").to_string()
 }
 

@@ -6,11 +6,15 @@
 #include "steadfast.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #ifndef READ_NS
 #define READ_NS 5000000 /* how long a read takes */
+#endif
+#ifndef VERSION
+#define VERSION "1.0.0"
 #endif
 #ifndef PDU
 #define PDU "trouble/1"
@@ -27,7 +31,7 @@
 
 STEADFAST_MANIFEST(
     STEADFAST_ENTRY("name", "trouble")
-    STEADFAST_ENTRY("version", "1.0.0")
+    STEADFAST_ENTRY("version", VERSION)
     STEADFAST_ENTRY("class", "block")
     STEADFAST_ENTRY("state.write", "trouble/1")
     STEADFAST_ENTRY("state.read", "trouble/1")
@@ -53,6 +57,11 @@ static struct memory *memory_of(const sf_port *port) {
 static int32_t announce(sf_port *port) {
     sf_block_device device = { .struct_size = sizeof device, .size = SIZE, .block_size = 512,
                                .preferred_block_size = 4096 };
+#ifdef TELLS_PLACE /* where it is, as its identity */
+    char place[64];
+    snprintf(place, sizeof place, "adapter %u port %u", port->adapter, port->number);
+    device.wwid = (sf_str){ place, strlen(place) };
+#endif
     return port->shell->announce(port, &device);
 }
 
@@ -127,6 +136,9 @@ static int32_t disconnect(sf_port *port) {
     sf_str state = { &mark, 1 };
     struct memory *memory = memory_of(port);
 
+#ifdef FAIL_DISCONNECT
+    return -EBUSY;
+#endif
     if (memory->queue && port->shell->cancel(memory->queue, 0) != -EPERM)
         return -EIO; /* the ring is not this thread's */
     if (port->shell->withdraw(port, 0) != -EPERM)

@@ -17,6 +17,7 @@ pub mod probation;
 pub mod properties;
 pub mod receipt;
 pub mod rendezvous;
+pub mod rolling;
 pub mod shadow;
 pub mod slots;
 pub mod state;

@@ -33,7 +33,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let first = modules.stage(module)?;
     let queues = std::env::var("QUEUES").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     let engine = Engine::start(EngineConfig { queues, ..EngineConfig::default() })?;
-    let spec = PortSpec { name: "vol0".into(), module: Arc::new(first.load()?), params, queues: None };
+    let spec = PortSpec {
+        name: "vol0".into(),
+        module: Arc::new(first.load()?),
+        params,
+        queues: None,
+        adapter: None,
+    };
     engine.attach(spec)?;
     let address: ListenAddr = address.parse()?;
     let server = NbdServer::start(&engine, &[address], NbdOptions::default())?;

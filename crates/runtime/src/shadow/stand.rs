@@ -61,6 +61,7 @@ impl Engine {
             arenas: arenas.map_err(|e| format!("memory for the trial: {e}"))?,
             id: self.next_port_id(),
             name: format!("{} (trial)", live.name),
+            seat: live.seat.beside(),
             queues: live.queues.clone(),
             remotes: live.remotes.clone(),
             memory,

@@ -67,7 +67,9 @@ impl Bench {
         let module = Arc::new(self.stage(driver).load().expect("loaded"));
         let params: BTreeMap<String, String> =
             params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        self.engine.attach(PortSpec { name: name.into(), module, params, queues }).expect("attached");
+        self.engine
+            .attach(PortSpec { name: name.into(), module, params, queues, adapter: None })
+            .expect("attached");
     }
 
     /// Builds the driver in `trouble.c`, with the trouble that `defines` ask for.
@@ -98,7 +100,7 @@ impl Bench {
         let gate = self.gate(name).display().to_string();
         let params = BTreeMap::from([("gate".to_owned(), gate)]);
         let module = Arc::new(module.load().expect("loaded"));
-        let spec = PortSpec { name: name.into(), module, params, queues: Some(queues) };
+        let spec = PortSpec { name: name.into(), module, params, queues: Some(queues), adapter: None };
         self.engine.attach(spec).expect("attached");
     }
 
@@ -282,5 +284,11 @@ impl Frontend for Client {
 
     fn stop(&mut self, _: &mut Reactor, _: FrontendId) {
         self.shared.stop.store(true, Ordering::Release);
+    }
+
+    fn lane_gone(&mut self, rt: &mut Reactor, me: FrontendId, lane: LaneId) {
+        if lane == self.lane {
+            self.stop(rt, me);
+        }
     }
 }
