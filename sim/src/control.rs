@@ -4,8 +4,9 @@
 use crate::driver::{Driver, Stage};
 use crate::job::{Job, phase_of};
 use crate::manifests;
+use crate::mutation::Mutation;
 use crate::plan::{Ask, Fault, Kind, MS, SECOND, Spec, US};
-use crate::world::{Event, Mutation, World};
+use crate::world::{Event, World};
 use steadfast_shell::check;
 use steadfast_shell::receipt::{Mode, Outcome, Phase, PhaseTime};
 use steadfast_shell::rendezvous::{Rendezvous, Verdict};
@@ -27,6 +28,7 @@ pub(crate) enum Goal {
 /// One transaction, from the moment it is asked for.
 #[derive(Debug)]
 pub(crate) struct Attempt {
+    pub(crate) port: usize,
     pub(crate) goal: Goal,
     pub(crate) ask: Ask,
     pub(crate) used: Vec<bool>,
@@ -49,18 +51,19 @@ pub(crate) struct Attempt {
 
 impl World {
     /// Asks for a transaction. It is refused when another one is under way.
-    pub(crate) fn begin(&mut self, goal: Goal, ask: Ask) -> usize {
+    pub(crate) fn begin(&mut self, p: usize, goal: Goal, ask: Ask) -> usize {
         let a = self.attempts.len();
         let used = vec![false; ask.faults.len()];
-        let (mode, generation) = (ask.mode, self.port.generation);
+        let (mode, generation) = (ask.mode, self.ports[p].generation);
         self.attempts.push(Attempt {
+            port: p,
             goal,
             mode,
             ask,
             used,
             old: None,
             new: None,
-            spec: self.plan.first,
+            spec: self.plan.ports[p].first,
             update: None,
             job: None,
             concluded: false,
@@ -71,7 +74,7 @@ impl World {
             phases: Vec::new(),
             has_turn: false,
         });
-        self.say(|_| format!("transaction {a}: {goal:?} {}", mode.name()));
+        self.say(|_| format!("transaction {a}: port {p}: {goal:?} {}", mode.name()));
         if !self.take_turn(a) {
             let attempt = &mut self.attempts[a];
             attempt.outcome = Some(Outcome::Busy);
@@ -80,7 +83,7 @@ impl World {
             return a;
         }
         self.attempts[a].has_turn = true;
-        self.attempts[a].old = self.port.serving;
+        self.attempts[a].old = self.ports[p].serving;
         match goal {
             Goal::Detach => self.run(a, None),
             Goal::Attach | Goal::Update => self.get_ready(a),
@@ -90,15 +93,16 @@ impl World {
 
     /// The right to change the port.
     fn take_turn(&mut self, a: usize) -> bool {
-        if let Some(job) = self.port.unfinished
+        let p = self.attempts[a].port;
+        if let Some(job) = self.ports[p].unfinished
             && self.jobs[job].meeting.is_over()
         {
-            self.port.unfinished = None;
+            self.ports[p].unfinished = None;
             self.end(job);
         }
-        let free = !self.port.turn && self.port.unfinished.is_none();
+        let free = !self.ports[p].turn && self.ports[p].unfinished.is_none();
         if free || self.mutation == Some(Mutation::LetSecondIn) && a > 1 {
-            self.port.turn = true;
+            self.ports[p].turn = true;
             return true;
         }
         false
@@ -106,14 +110,15 @@ impl World {
 
     /// The phases before the pause: a module that suits what runs, or is to fail the check.
     fn get_ready(&mut self, a: usize) {
-        let running = match self.port.serving {
+        let port = &self.ports[self.attempts[a].port];
+        let running = match port.serving {
             Some(old) => Some(self.drivers[old].spec),
-            None => self.port.left.or(self.port.last),
+            None => port.left.or(port.last),
         };
         let wanted = self.attempts[a].mode;
         let spec = match running {
             Some(old) => Spec::after(&mut self.rng, &old, wanted),
-            None => self.plan.first,
+            None => self.plan.ports[self.attempts[a].port].first,
         };
         self.attempts[a].spec = spec;
         let plan = self.plan_of(a);
@@ -171,7 +176,8 @@ impl World {
             return Err(format!("a panic in {}", phase.name()));
         }
         if action == Action::Prepare {
-            let driver = Driver::new(self.attempts[a].spec, self.lanes.len());
+            let p = self.attempts[a].port;
+            let driver = Driver::new(p, self.attempts[a].spec, self.lanes_of(p).len());
             self.attempts[a].new = Some(self.drivers.len());
             self.drivers.push(driver);
         }
@@ -189,10 +195,11 @@ impl World {
         }
         let spec = self.attempts[a].spec;
         let wanted = self.attempts[a].ask.mode;
-        let mode = match (running, self.port.left) {
+        let p = self.attempts[a].port;
+        let mode = match (running, self.ports[p].left) {
             (Some(running), _) => manifests::choose(&running, &spec, Some(wanted))
                 .or_else(|_| manifests::choose(&running, &spec, None))?,
-            (None, Some(left)) if self.lanes.iter().any(|l| l.slots.issued() > 0) => {
+            (None, Some(left)) if self.lanes_of(p).any(|q| self.lanes[q].slots.issued() > 0) => {
                 manifests::choose(&left, &spec, Some(Mode::Adopt))?
             }
             _ => Mode::Drain,
@@ -210,20 +217,27 @@ impl World {
         let update = self.attempts[a].update.take();
         let update = update.unwrap_or_else(|| Update::prepared(plan, self.now));
         let old = self.attempts[a].old;
-        let before = old.map(|d| self.drivers[d].spec).or(self.port.left);
+        let p = self.attempts[a].port;
+        let before = old.map(|d| self.drivers[d].spec).or(self.ports[p].left);
         let convert = match (before, new) {
             (Some(before), Some(new)) => before.pdu != self.drivers[new].spec.pdu,
             _ => false,
         };
-        let meeting = Rendezvous::new(update, self.lanes.len() as u32);
+        let meeting = Rendezvous::new(update, self.lanes_of(p).len() as u32);
         let j = self.jobs.len();
         let mode = self.attempts[a].mode;
-        self.jobs.push(Job::new(a, (old, new), (mode, convert && mode == Mode::Adopt), meeting, self.now));
+        self.jobs.push(Job::new(
+            (a, p),
+            (old, new),
+            (mode, convert && mode == Mode::Adopt),
+            meeting,
+            self.now,
+        ));
         self.attempts[a].job = Some(j);
         self.phase_began(a);
-        for q in 0..self.lanes.len() {
+        for (i, q) in self.lanes_of(p).enumerate() {
             // The old driver keeps this queue's thread inside when it should take part.
-            if q == 0 && !self.threads[q].inside && self.fault(j, Phase::StartUpdate, Kind::Hang) {
+            if i == 0 && !self.is_inside(q) && self.fault(j, Phase::StartUpdate, Kind::Hang) {
                 self.say(|_| format!("queue {q} hangs in the old driver"));
                 self.go_inside(q, 60 * MS, 70 * SECOND, Event::Awake(q));
             }
@@ -247,7 +261,7 @@ impl World {
         let now = self.now;
         if self.jobs[j].meeting.abandon("given up", now) {
             self.phase_began(self.jobs[j].attempt);
-            for q in 0..self.lanes.len() {
+            for q in self.lanes_of(self.jobs[j].port) {
                 self.after(1, 40 * US, Event::Poll(q));
             }
         }
@@ -265,10 +279,11 @@ impl World {
         if self.attempts[a].answered || self.mutation == Some(Mutation::ReleaseEarly) {
             self.end(j);
             if self.attempts[a].goal == Goal::Detach && self.jobs[j].meeting.verdict() == Verdict::New {
-                self.take_away();
+                self.take_away(self.attempts[a].port);
             }
         } else {
-            self.port.unfinished = Some(j);
+            let p = self.attempts[a].port;
+            self.ports[p].unfinished = Some(j);
         }
         if decided {
             self.phase_began(a);
@@ -299,12 +314,13 @@ impl World {
     }
 
     fn release_turn(&mut self, a: usize) {
-        self.port.turn = false;
+        let p = self.attempts[a].port;
+        self.ports[p].turn = false;
         let attempt = &self.attempts[a];
         let (outcome, reason, goal) = (attempt.outcome, &attempt.reason, attempt.goal);
         self.say(|_| format!("transaction {a}: {outcome:?} {reason}"));
         if goal == Goal::Update {
-            self.schedule_next();
+            self.schedule_next(p);
         }
     }
 
@@ -333,7 +349,7 @@ impl World {
         let gone = if verdict == Verdict::New { job.old } else { job.new };
         let stranded = job.old.filter(|_| verdict == Verdict::Nobody);
         if verdict != Verdict::New && self.mutation == Some(Mutation::CountFailures) {
-            self.port.generation += 1;
+            self.ports[job.port].generation += 1;
         }
         for driver in gone.into_iter().chain(stranded) {
             self.let_go(driver);
@@ -351,9 +367,9 @@ impl World {
         self.drivers[driver].stage = Stage::Released;
     }
 
-    fn take_away(&mut self) {
-        self.port.gone = true;
-        for q in 0..self.lanes.len() {
+    fn take_away(&mut self, p: usize) {
+        self.ports[p].gone = true;
+        for q in self.lanes_of(p) {
             self.lanes[q].gone = true;
             while let Some((tag, _)) = self.lanes[q].slots.unhold() {
                 self.finish(q, tag, Err(()));
@@ -404,14 +420,15 @@ impl World {
     /// A transaction has come to another phase: what comes from outside then is on its way.
     pub(crate) fn phase_began(&mut self, a: usize) {
         let Some(phase) = self.phase(a) else { return };
+        let p = self.attempts[a].port;
         if phase > Phase::Connect {
-            self.failing_ops = false;
+            self.ports[p].failing_ops = false;
         }
         for i in 0..self.attempts[a].ask.faults.len() {
             let fault = self.attempts[a].ask.faults[i];
             let failing = fault.phase == Phase::Pending && matches!(fault.kind, Kind::Error | Kind::Panic);
             // Where nothing is waited for, an operation that fails meanwhile fails while the port is held.
-            self.failing_ops |= failing && matches!(phase, Phase::StartUpdate | Phase::Pending);
+            self.ports[p].failing_ops |= failing && matches!(phase, Phase::StartUpdate | Phase::Pending);
             if fault.phase != phase || self.attempts[a].used[i] {
                 continue;
             }
@@ -430,34 +447,37 @@ impl World {
         self.attempts[a].used[i] = true;
         self.hit(a, fault.phase, fault.kind);
         match fault.kind {
-            Kind::ClientLoss => self.lose_client(),
-            Kind::Second => self.second(Goal::Update),
-            Kind::Stop => self.second(Goal::Detach),
+            Kind::ClientLoss => self.lose_client(self.attempts[a].port),
+            Kind::Second => self.second(self.attempts[a].port, Goal::Update),
+            Kind::Stop => self.second(self.attempts[a].port, Goal::Detach),
             _ => self.give_up_early(a),
         }
     }
 
-    fn lose_client(&mut self) {
-        let c = self.rng.below(self.clients.len().max(1));
-        if let Some(client) = self.clients.get_mut(c) {
-            client.lost = true;
+    pub(crate) fn lose_client(&mut self, p: usize) {
+        let of_port = |c: &usize| self.clients[*c].port == p;
+        let all: Vec<usize> = (0..self.clients.len()).filter(of_port).collect();
+        if !all.is_empty() {
+            let c = self.rng.pick(&all);
+            self.clients[c].lost = true;
             self.say(|_| format!("client {c} is lost"));
         }
     }
 
     /// Something else is asked of the port meanwhile: it is refused as busy and changes nothing.
-    fn second(&mut self, goal: Goal) {
+    fn second(&mut self, p: usize, goal: Goal) {
         let mode = self.rng.pick(&crate::plan::MODES);
         let if_busy = steadfast_shell::update::IfBusy::Wait;
         let ask = Ask { mode, if_busy, deadline_ns: SECOND, faults: Vec::new(), delay_ns: 0 };
-        let before = (self.port.generation, self.port.serving, self.drivers.len());
-        let b = self.begin(goal, ask);
-        let after = (self.port.generation, self.port.serving, self.drivers.len());
+        let as_it_is = |w: &World| (w.ports[p].generation, w.ports[p].serving, w.drivers.len());
+        let before = as_it_is(self);
+        let b = self.begin(p, goal, ask);
+        let after = as_it_is(self);
         if self.attempts[b].outcome != Some(Outcome::Busy) || before != after {
             self.violate(format!("transaction {b} was let in while another one was under way"));
         }
         if goal == Goal::Detach {
-            self.stopping = true;
+            self.ports[p].stopping = true;
         }
     }
 
@@ -474,8 +494,9 @@ impl World {
         }
     }
 
-    pub(crate) fn fault_hit_failing_op(&mut self) {
-        let Some(a) = self.attempts.iter().rposition(|t| !t.concluded && t.job.is_some()) else { return };
+    pub(crate) fn fault_hit_failing_op(&mut self, p: usize) {
+        let under_way = |t: &Attempt| t.port == p && !t.concluded && t.job.is_some();
+        let Some(a) = self.attempts.iter().rposition(under_way) else { return };
         for kind in [Kind::Error, Kind::Panic] {
             let _ = self.attempt_fault(a, Phase::Pending, kind);
         }
@@ -487,7 +508,9 @@ impl World {
         let attempt = &self.attempts[a];
         let order = attempt.phases.windows(2).all(|w| w[0].phase < w[1].phase);
         let outcome = attempt.outcome;
-        let grown = self.port.generation - attempt.generation;
+        let port = &self.ports[attempt.port];
+        let grown = port.generation - attempt.generation;
+        let serving = port.serving;
         let (done, new, old) = (outcome == Some(Outcome::Done), attempt.new, attempt.old);
         let (answered, stuck) = (attempt.answered, !attempt.answered);
         let without_reason = !done && attempt.reason.is_empty();
@@ -507,7 +530,6 @@ impl World {
         if grown != expected {
             return self.violate(format!("generation grew by {grown} in transaction {a}: {outcome:?}"));
         }
-        let serving = self.port.serving;
         let right = match outcome {
             Some(Outcome::Done) => serving == new,
             Some(Outcome::Stranded) => stuck || serving.is_none(),
@@ -532,7 +554,9 @@ impl World {
         let suits = attempt.old.is_some()
             || attempt.ask.mode == Mode::Adopt
             || attempt.outcome != Some(Outcome::Refused);
-        if none && patient && suits && attempt.outcome != Some(Outcome::Done) {
+        // A queue belongs to all its ports: a call that hangs keeps the others waiting.
+        let alone = !self.is_kept_by_others(attempt.port);
+        if none && alone && patient && suits && attempt.outcome != Some(Outcome::Done) {
             let (outcome, reason) = (attempt.outcome, attempt.reason.clone());
             self.violate(format!("transaction {a} ended {outcome:?} without a fault: {reason}"));
         }

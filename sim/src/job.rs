@@ -3,8 +3,9 @@
 
 use crate::driver::{Stage, State};
 use crate::lane::Pdu;
+use crate::mutation::Mutation;
 use crate::plan::{Fault, Kind, MS, SECOND, US};
-use crate::world::{Event, Mutation, World};
+use crate::world::{Event, World};
 use steadfast_shell::receipt::{Mode, Phase};
 use steadfast_shell::rendezvous::{Next, Rendezvous, Verdict, drains, hands_back};
 use steadfast_shell::slots::Tag;
@@ -20,6 +21,7 @@ const CALLS: u64 = MS;
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) attempt: usize,
+    pub(crate) port: usize,
     pub(crate) old: Option<usize>,
     /// `None`: the port is taken away.
     pub(crate) new: Option<usize>,
@@ -39,7 +41,7 @@ pub(crate) struct Job {
 
 impl Job {
     pub(crate) fn new(
-        attempt: usize,
+        (attempt, port): (usize, usize),
         (old, new): (Option<usize>, Option<usize>),
         (mode, convert): (Mode, bool),
         meeting: Rendezvous,
@@ -48,6 +50,7 @@ impl Job {
         let (saved, connected, finished) = (Vec::new(), false, false);
         Job {
             attempt,
+            port,
             old,
             new,
             mode,
@@ -106,7 +109,9 @@ impl World {
 
     pub(crate) fn go_inside(&mut self, q: usize, low: u64, high: u64, event: Event) {
         self.hung |= low > MS;
-        self.threads[q].inside = true;
+        let thread = &mut self.threads[self.lanes[q].thread];
+        thread.hung_by |= u8::from(low > MS) << self.lanes[q].port;
+        thread.inside = true;
         self.after(low, high, event);
     }
 
@@ -114,7 +119,7 @@ impl World {
         if self.mutation == Some(Mutation::ForgetWake) {
             return;
         }
-        for q in (0..self.lanes.len()).filter(|q| *q != me) {
+        for q in self.lanes_beside(me) {
             self.after(1, 40 * US, Event::Poll(q));
         }
     }
@@ -125,7 +130,7 @@ impl World {
         if self.jobs[j].meeting.verdict() == Verdict::Undecided && !self.lanes[q].sealed {
             self.settle(q, j);
         }
-        if self.threads[q].inside || self.jobs[j].meeting.verdict() == Verdict::Undecided {
+        if self.is_inside(q) || self.jobs[j].meeting.verdict() == Verdict::Undecided {
             return false;
         }
         self.lanes[q].job = None;
@@ -152,10 +157,13 @@ impl World {
         }
         self.say(|_| format!("queue {q} has arrived"));
         if let Some(next) = self.jobs[j].meeting.arrive(now) {
-            if let Some(q) = self.lanes.iter().position(|l| !l.sealed || l.gate.is_open()) {
+            let p = self.jobs[j].port;
+            if let Some(q) =
+                self.lanes_of(p).find(|q| !self.lanes[*q].sealed || self.lanes[*q].gate.is_open())
+            {
                 self.violate(format!("drivers are exchanged although queue {q} has not arrived"));
             }
-            self.exchanging = true;
+            self.ports[p].exchanging = true;
             self.go_on_with(q, j, next);
         }
     }
@@ -207,7 +215,8 @@ impl World {
                     _ => {}
                 }
                 self.say(|_| format!("the verdict: {verdict:?}"));
-                self.exchanging = false;
+                let p = self.jobs[j].port;
+                self.ports[p].exchanging = false;
                 self.jobs[j].meeting.decide(verdict);
                 self.wake_others(q);
                 let hangs = verdict == Verdict::New && self.fault(j, Phase::FinishUpdate, Kind::Hang);
@@ -216,7 +225,8 @@ impl World {
                 } else if self.rng.chance(40) {
                     self.go_inside(q, 1, 20 * US, Event::Awake(q));
                 } else {
-                    self.threads[q].inside = false;
+                    let thread = self.lanes[q].thread;
+                    self.threads[thread].inside = false;
                 }
             }
         }
@@ -241,20 +251,21 @@ impl World {
         let now = self.now;
         let next = self.jobs[j].meeting.step(result, now);
         self.go_on_with(q, j, next);
-        if !self.threads[q].inside {
+        if !self.is_inside(q) {
             self.awake(q);
         }
     }
 
     fn disconnect(&mut self, j: usize) -> Result<(), String> {
         let Some(old) = self.jobs[j].old else { return Ok(()) };
-        self.port.state = None;
+        let p = self.jobs[j].port;
+        self.ports[p].state = None;
         self.failing(j, Phase::Disconnect)?;
         let driver = &mut self.drivers[old];
         driver.stage = Stage::Disconnected;
-        self.port.state = Some(State { schemas: driver.spec.states, served: driver.served });
+        self.ports[p].state = Some(State { schemas: driver.spec.states, served: driver.served });
         if self.mutation == Some(Mutation::LoseState) && self.rng.chance(20) {
-            self.port.state = None;
+            self.ports[p].state = None;
         }
         Ok(())
     }
@@ -262,7 +273,9 @@ impl World {
     /// The state that the new driver reads must be there before it is let in.
     fn transfer(&mut self, j: usize) -> Result<(), String> {
         self.failing(j, Phase::Transfer)?;
-        let (Some(new), Some(state)) = (self.jobs[j].new, self.port.state) else { return Ok(()) };
+        let (Some(new), Some(state)) = (self.jobs[j].new, self.ports[self.jobs[j].port].state) else {
+            return Ok(());
+        };
         if self.drivers[new].spec.states & state.schemas == 0 {
             return Err("no schema in common".to_owned());
         }
@@ -277,12 +290,14 @@ impl World {
         if connects && self.rng.chance(50) {
             return Err("connect fails".to_owned());
         }
-        self.connected_once(new);
+        self.connected_once(j, new);
         self.drivers[new].stage = Stage::Connected;
-        self.drivers[new].served = self.port.state.map_or(0, |s| s.served);
-        if self.port.state.is_none() {
+        let p = self.jobs[j].port;
+        self.drivers[new].served = self.ports[p].state.map_or(0, |s| s.served);
+        if self.ports[p].state.is_none() {
             // Nobody left a state: the count begins again.
-            self.served = if self.mutation == Some(Mutation::LoseState) { self.served } else { 0 };
+            let known = self.ports[p].served;
+            self.ports[p].served = if self.mutation == Some(Mutation::LoseState) { known } else { 0 };
         }
         self.jobs[j].connected = true;
         if self.jobs[j].convert {
@@ -297,7 +312,7 @@ impl World {
             }
             self.jobs[j].saved = saved;
         }
-        self.driver_take_over(new);
+        self.driver_take_over(new, self.lanes_of(p));
         if connects {
             return Err("its devices do not suit".to_owned());
         }
@@ -335,14 +350,16 @@ impl World {
         if self.mutation == Some(Mutation::ForgetReconnect) {
             return Ok(());
         }
-        self.connected_once(old);
+        self.connected_once(j, old);
         self.drivers[old].stage = Stage::Connected;
         Ok(())
     }
 
     /// Nobody else may be connected when a driver comes to be.
-    fn connected_once(&mut self, driver: usize) {
-        let other = (0..self.drivers.len()).find(|d| *d != driver && self.drivers[*d].is_connected());
+    fn connected_once(&mut self, j: usize, driver: usize) {
+        let p = self.jobs[j].port;
+        let other = (0..self.drivers.len())
+            .find(|d| *d != driver && self.drivers[*d].port == p && self.drivers[*d].is_connected());
         if let Some(other) = other {
             self.violate(format!("driver {driver} is connected beside driver {other}"));
         }
@@ -367,19 +384,21 @@ impl World {
         if late && job.old.is_some() && job.new.is_some() {
             self.violate("the new driver serves although it was connected too late".to_owned());
         }
-        self.port.serving = self.jobs[j].new;
-        self.port.left = None;
+        let port = &mut self.ports[self.jobs[j].port];
+        port.serving = self.jobs[j].new;
+        port.left = None;
         let last = self.jobs[j].new.or(self.jobs[j].old);
-        self.port.last = last.map(|d| self.drivers[d].spec);
+        port.last = last.map(|d| self.drivers[d].spec);
         if self.jobs[j].new.is_some() {
-            self.port.generation += 1;
+            port.generation += 1;
         }
     }
 
     fn strand(&mut self, j: usize) {
-        self.port.serving = None;
+        let port = &mut self.ports[self.jobs[j].port];
+        port.serving = None;
         if let Some(old) = self.jobs[j].old {
-            self.port.left = Some(self.drivers[old].spec);
+            port.left = Some(self.drivers[old].spec);
         }
     }
 

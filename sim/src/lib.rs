@@ -29,12 +29,14 @@ mod driver;
 mod job;
 mod lane;
 mod manifests;
+mod mutation;
 mod plan;
+mod ports;
 mod rng;
 mod run;
 mod world;
 
 pub use coverage::Coverage;
+pub use mutation::Mutation;
 pub use plan::{Kind, MODES, PHASES, can_happen};
 pub use run::{Failure, Report, run};
-pub use world::Mutation;
