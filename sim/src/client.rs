@@ -58,7 +58,10 @@ impl World {
             }
             let q = client.queue;
             let Some((what, block)) = self.choose(c) else { return };
-            let Some(tag) = self.lanes[q].slots.reserve() else {
+            let slots = u32::from(self.ports[self.clients[c].port].values.slots);
+            let room = self.lanes[q].slots.used() < slots;
+            let lane = &mut self.lanes[q];
+            let Some(tag) = room.then(|| lane.slots.reserve()).flatten() else {
                 if !self.clients[c].waits {
                     self.clients[c].waits = true;
                     self.lanes[q].waiting.push(c);
@@ -76,6 +79,7 @@ impl World {
             };
             let port = &mut self.ports[self.clients[c].port];
             let acknowledged = port.acknowledged;
+            (port.made, port.moved_ns) = (port.made + 1, self.now);
             if version > 0 {
                 port.newest[usize::from(block)] = version;
                 port.writes[usize::from(block)] += 1;
@@ -121,6 +125,8 @@ impl World {
         let Request { client, what, block, version, acknowledged, .. } = *request;
         self.say(|_| format!("client {client}: request {number}: {what:?} answered: {result:?}"));
         let p = self.clients[client].port;
+        self.ports[p].moved_ns = self.now;
+        self.ports[p].ended += 1;
         if version > 0 {
             self.ports[p].writes[usize::from(block)] -= 1;
         }

@@ -6,10 +6,16 @@ use crate::job::{Job, phase_of};
 use crate::manifests;
 use crate::mutation::Mutation;
 use crate::plan::{Ask, Fault, Kind, MS, SECOND, Spec, US};
+use crate::ports::Holder;
+use crate::values::Values;
+use crate::wish::Upset;
 use crate::world::{Event, World};
+use steadfast_shell::activation::Step;
 use steadfast_shell::check;
+use steadfast_shell::properties::Properties;
 use steadfast_shell::receipt::{Mode, Outcome, Phase, PhaseTime};
 use steadfast_shell::rendezvous::{Rendezvous, Verdict};
+use steadfast_shell::slots::Tag;
 use steadfast_shell::update::{Action, Input, Plan, Update};
 
 /// How long past its deadline a transaction may take before its queues are called stuck.
@@ -23,6 +29,8 @@ pub(crate) enum Goal {
     Update,
     /// The port is taken away.
     Detach,
+    /// The middle of an activation: the same driver, with other properties.
+    Reinit(usize),
 }
 
 /// One transaction, from the moment it is asked for.
@@ -35,7 +43,7 @@ pub(crate) struct Attempt {
     pub(crate) mode: Mode,
     pub(crate) old: Option<usize>,
     pub(crate) new: Option<usize>,
-    spec: Spec,
+    pub(crate) spec: Spec,
     /// Until it goes to the queues.
     update: Option<Update>,
     pub(crate) job: Option<usize>,
@@ -45,16 +53,37 @@ pub(crate) struct Attempt {
     pub(crate) outcome: Option<Outcome>,
     pub(crate) reason: String,
     phases: Vec<PhaseTime>,
-    /// It was given the turn; otherwise it was refused as busy.
-    has_turn: bool,
+    /// What is in force from the moment on in which the new driver serves.
+    pub(crate) commit: Option<(Properties, Values)>,
 }
 
 impl World {
     /// Asks for a transaction. It is refused when another one is under way.
     pub(crate) fn begin(&mut self, p: usize, goal: Goal, ask: Ask) -> usize {
+        let a = self.add_attempt(p, goal, ask, self.plan.ports[p].first);
+        let gone = self.ports[p].gone;
+        let let_in = !gone && self.take_turn(a);
+        self.check_turned_away(p, let_in);
+        if !let_in {
+            let attempt = &mut self.attempts[a];
+            attempt.outcome = Some(if gone { Outcome::Refused } else { Outcome::Busy });
+            attempt.concluded = true;
+            self.say(|_| format!("transaction {a}: turned away"));
+            return a;
+        }
+        self.attempts[a].old = self.ports[p].serving;
+        match goal {
+            Goal::Detach => self.run(a, None),
+            Goal::Attach | Goal::Update | Goal::Reinit(_) => self.get_ready(a),
+        }
+        a
+    }
+
+    pub(crate) fn add_attempt(&mut self, p: usize, goal: Goal, ask: Ask, spec: Spec) -> usize {
         let a = self.attempts.len();
         let used = vec![false; ask.faults.len()];
         let (mode, generation) = (ask.mode, self.ports[p].generation);
+        self.say(|_| format!("transaction {a}: port {p}: {goal:?} {}", mode.name()));
         self.attempts.push(Attempt {
             port: p,
             goal,
@@ -63,7 +92,7 @@ impl World {
             used,
             old: None,
             new: None,
-            spec: self.plan.ports[p].first,
+            spec,
             update: None,
             job: None,
             concluded: false,
@@ -72,37 +101,16 @@ impl World {
             outcome: None,
             reason: String::new(),
             phases: Vec::new(),
-            has_turn: false,
+            commit: None,
         });
-        self.say(|_| format!("transaction {a}: port {p}: {goal:?} {}", mode.name()));
-        if !self.take_turn(a) {
-            let attempt = &mut self.attempts[a];
-            attempt.outcome = Some(Outcome::Busy);
-            attempt.concluded = true;
-            self.say(|_| format!("transaction {a}: refused as busy"));
-            return a;
-        }
-        self.attempts[a].has_turn = true;
-        self.attempts[a].old = self.ports[p].serving;
-        match goal {
-            Goal::Detach => self.run(a, None),
-            Goal::Attach | Goal::Update => self.get_ready(a),
-        }
         a
     }
 
     /// The right to change the port.
     fn take_turn(&mut self, a: usize) -> bool {
         let p = self.attempts[a].port;
-        if let Some(job) = self.ports[p].unfinished
-            && self.jobs[job].meeting.is_over()
-        {
-            self.ports[p].unfinished = None;
-            self.end(job);
-        }
-        let free = !self.ports[p].turn && self.ports[p].unfinished.is_none();
-        if free || self.mutation == Some(Mutation::LetSecondIn) && a > 1 {
-            self.ports[p].turn = true;
+        if self.turn_is_free(p) || self.mutation == Some(Mutation::LetSecondIn) && a > 1 {
+            self.ports[p].turn = Some(Holder::Attempt(a));
             return true;
         }
         false
@@ -177,7 +185,7 @@ impl World {
         }
         if action == Action::Prepare {
             let p = self.attempts[a].port;
-            let driver = Driver::new(p, self.attempts[a].spec, self.lanes_of(p).len());
+            let driver = Driver::new(p, self.attempts[a].spec, self.lanes_of(p).len(), self.ports[p].values);
             self.attempts[a].new = Some(self.drivers.len());
             self.drivers.push(driver);
         }
@@ -212,7 +220,7 @@ impl World {
     }
 
     /// The pause: the queues take part.
-    fn run(&mut self, a: usize, new: Option<usize>) {
+    pub(crate) fn run(&mut self, a: usize, new: Option<usize>) {
         let plan = self.plan_of(a);
         let update = self.attempts[a].update.take();
         let update = update.unwrap_or_else(|| Update::prepared(plan, self.now));
@@ -315,12 +323,16 @@ impl World {
 
     fn release_turn(&mut self, a: usize) {
         let p = self.attempts[a].port;
-        self.ports[p].turn = false;
+        if !matches!(self.attempts[a].goal, Goal::Reinit(_)) {
+            self.ports[p].turn = None;
+        }
         let attempt = &self.attempts[a];
         let (outcome, reason, goal) = (attempt.outcome, &attempt.reason, attempt.goal);
         self.say(|_| format!("transaction {a}: {outcome:?} {reason}"));
-        if goal == Goal::Update {
-            self.schedule_next(p);
+        match goal {
+            Goal::Update => self.schedule_next(p),
+            Goal::Reinit(k) => self.reinit_over(k, a),
+            Goal::Attach | Goal::Detach => {}
         }
     }
 
@@ -371,6 +383,14 @@ impl World {
         self.ports[p].gone = true;
         for q in self.lanes_of(p) {
             self.lanes[q].gone = true;
+            self.lanes[q].deferred.clear();
+            // What a driver left behind that could not be connected again.
+            let left: Vec<Tag> = self.lanes[q].slots.issued_tags().collect();
+            for tag in left {
+                if self.lanes[q].users[tag.0 as usize].ops == 0 {
+                    self.finish(q, tag, Err(()));
+                }
+            }
             while let Some((tag, _)) = self.lanes[q].slots.unhold() {
                 self.finish(q, tag, Err(()));
             }
@@ -385,7 +405,7 @@ impl World {
         self.attempt_fault(self.jobs[j].attempt, phase, kind)
     }
 
-    fn attempt_fault(&mut self, a: usize, phase: Phase, kind: Kind) -> bool {
+    pub(crate) fn attempt_fault(&mut self, a: usize, phase: Phase, kind: Kind) -> bool {
         let attempt = &mut self.attempts[a];
         let wanted = Fault { phase, kind };
         let Some(i) = attempt.ask.faults.iter().position(|f| *f == wanted) else { return false };
@@ -401,6 +421,9 @@ impl World {
         let (mode, has_old) = (attempt.mode, attempt.old.is_some());
         self.say(|_| format!("FAULT: {} in {}", kind.name(), phase.name()));
         self.hits.push((phase, mode, kind, has_old));
+        if let Goal::Reinit(k) = self.attempts[a].goal {
+            self.step_hit(k, Step::Reinit, upset_of(kind));
+        }
     }
 
     /// The phase that a transaction is in.
@@ -465,7 +488,7 @@ impl World {
     }
 
     /// Something else is asked of the port meanwhile: it is refused as busy and changes nothing.
-    fn second(&mut self, p: usize, goal: Goal) {
+    pub(crate) fn second(&mut self, p: usize, goal: Goal) {
         let mode = self.rng.pick(&crate::plan::MODES);
         let if_busy = steadfast_shell::update::IfBusy::Wait;
         let ask = Ask { mode, if_busy, deadline_ns: SECOND, faults: Vec::new(), delay_ns: 0 };
@@ -551,15 +574,30 @@ impl World {
         let none = attempt.ask.faults.is_empty() && attempt.ask.deadline_ns >= SECOND;
         let patient = attempt.ask.if_busy == steadfast_shell::update::IfBusy::Wait;
         // Requests that nobody serves can only be adopted; a candidate that cannot is refused.
+        let sound = attempt.new.is_none_or(|d| !self.drivers[d].values.is_broken());
         let suits = attempt.old.is_some()
             || attempt.ask.mode == Mode::Adopt
             || attempt.outcome != Some(Outcome::Refused);
         // A queue belongs to all its ports: a call that hangs keeps the others waiting.
         let alone = !self.is_kept_by_others(attempt.port);
-        if none && alone && patient && suits && attempt.outcome != Some(Outcome::Done) {
+        if none && sound && alone && patient && suits && attempt.outcome != Some(Outcome::Done) {
             let (outcome, reason) = (attempt.outcome, attempt.reason.clone());
             self.violate(format!("transaction {a} ended {outcome:?} without a fault: {reason}"));
         }
+    }
+}
+
+/// What a fault of the transaction is to the activation.
+fn upset_of(kind: Kind) -> Upset {
+    match kind {
+        Kind::Nothing | Kind::Error => Upset::Error,
+        Kind::Panic => Upset::Panic,
+        Kind::Hang => Upset::Late,
+        Kind::Deadline => Upset::Deadline,
+        Kind::ClientLoss => Upset::ClientLoss,
+        Kind::Second => Upset::Update,
+        Kind::Stop => Upset::Removal,
+        Kind::Abandon => Upset::Stop,
     }
 }
 

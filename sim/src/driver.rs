@@ -5,6 +5,7 @@ use crate::device::OpCode;
 use crate::lane::{Completion, OpError, Pdu};
 use crate::mutation::Mutation;
 use crate::plan::Spec;
+use crate::values::Values;
 use crate::world::{Request, What, World};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -35,6 +36,7 @@ pub(crate) struct Driver {
     pub(crate) port: usize,
     pub(crate) spec: Spec,
     pub(crate) stage: Stage,
+    pub(crate) values: Values,
     pub(crate) served: u32,
     /// By queue: requests that were not begun, in the order they came.
     backlog: Vec<VecDeque<Tag>>,
@@ -49,11 +51,12 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(port: usize, spec: Spec, queues: usize) -> Driver {
+    pub(crate) fn new(port: usize, spec: Spec, queues: usize, values: Values) -> Driver {
         Driver {
             port,
             spec,
             stage: Stage::Prepared,
+            values,
             served: 0,
             backlog: vec![VecDeque::new(); queues],
             begun: vec![0; queues],
@@ -103,7 +106,8 @@ impl World {
     /// Begins what there is room for.
     pub(crate) fn driver_run(&mut self, d: usize, q: usize) {
         let i = self.lanes[q].place;
-        while self.drivers[d].begun[i] < self.drivers[d].spec.depth {
+        let depth = self.drivers[d].spec.depth.min(self.drivers[d].values.depth);
+        while self.drivers[d].begun[i] < depth {
             let Some(tag) = self.drivers[d].backlog[i].pop_front() else { return };
             self.drivers[d].begun[i] += 1;
             self.go_on(d, q, tag, 1);

@@ -1,11 +1,14 @@
 //! A transaction on the queues' threads, as `crates/runtime/src/job.rs` carries it out: the real
 //! rendezvous and state machine, modelled calls.
 
+use crate::control::Goal;
 use crate::driver::{Stage, State};
 use crate::lane::Pdu;
 use crate::mutation::Mutation;
 use crate::plan::{Fault, Kind, MS, SECOND, US};
+use crate::wish::Upset;
 use crate::world::{Event, World};
+use steadfast_shell::activation::Step;
 use steadfast_shell::receipt::{Mode, Phase};
 use steadfast_shell::rendezvous::{Next, Rendezvous, Verdict, drains, hands_back};
 use steadfast_shell::slots::Tag;
@@ -173,7 +176,10 @@ impl World {
         if self.jobs[j].mode == Mode::Adopt {
             self.violate(format!("queue {q} waits for {busy} requests that are to be adopted"));
         }
-        if self.jobs[j].meeting.busy(busy, now) {
+        let meeting = &self.jobs[j].meeting;
+        let requests = self.lanes[q].slots.issued() > 0;
+        let over = if requests { meeting.busy(busy, now) } else { meeting.ending(busy, now) };
+        if over {
             self.say(|_| format!("queue {q} has {busy} in flight, and that is too late"));
             self.phase_began(self.jobs[j].attempt);
             return self.wake_others(q);
@@ -286,6 +292,11 @@ impl World {
         let Some(new) = self.jobs[j].new else { return Ok(()) };
         let connects =
             self.fault(j, Phase::Connect, Kind::Error) || self.fault(j, Phase::Connect, Kind::Panic);
+        let broken = self.drivers[new].values.is_broken();
+        if broken && let Goal::Reinit(k) = self.attempts[self.jobs[j].attempt].goal {
+            self.step_hit(k, Step::Reinit, Upset::Error);
+        }
+        let connects = connects || broken;
         // In `connect` itself or `queue_start`, which undo what they did, or in what comes after.
         if connects && self.rng.chance(50) {
             return Err("connect fails".to_owned());
@@ -391,6 +402,21 @@ impl World {
         port.last = last.map(|d| self.drivers[d].spec);
         if self.jobs[j].new.is_some() {
             port.generation += 1;
+            // A wall clock long after 1970, wherever it was set to.
+            port.epoch_unix_ms = 1_700_000_000_000 + self.now / 1_000_000 - self.clock_back_ms;
+            if let Some((properties, values)) = self.attempts[self.jobs[j].attempt].commit.take() {
+                port.values = values;
+                port.revision += 1;
+                if self.mutation != Some(Mutation::ForgetSet) {
+                    port.properties = properties;
+                }
+            }
+            if let Goal::Reinit(k) = self.attempts[self.jobs[j].attempt].goal {
+                self.expect_set(k);
+            }
+            if self.mutation == Some(Mutation::WrongPort) && self.jobs[j].port > 0 {
+                self.ports[0].generation += 1;
+            }
         }
     }
 

@@ -203,6 +203,13 @@ impl World {
             Some(tag) => lane.users[tag.0 as usize].ops -= 1,
             None => lane.port_ops -= 1,
         }
+        if lane.gone {
+            let tag = op.tag.filter(|tag| lane.users[tag.0 as usize].ops == 0);
+            if let Some(tag) = tag {
+                self.finish(op.queue, tag, Err(()));
+            }
+            return;
+        }
         if lane.deferring && self.mutation != Some(Mutation::DeliverWhileHeld) {
             if self.mutation == Some(Mutation::LoseDeferred) && self.rng.chance(30) {
                 return;

@@ -21,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+mod activate;
 mod client;
 mod control;
 mod coverage;
@@ -28,15 +29,20 @@ mod device;
 mod driver;
 mod job;
 mod lane;
+mod manage;
 mod manifests;
 mod mutation;
 mod plan;
 mod ports;
+mod promise;
 mod rng;
 mod run;
+mod values;
+mod wish;
 mod world;
 
 pub use coverage::Coverage;
 pub use mutation::Mutation;
 pub use plan::{Kind, MODES, PHASES, can_happen};
 pub use run::{Failure, Report, run};
+pub use wish::{Upset, can_upset};

@@ -35,11 +35,37 @@ pub enum Mutation {
     ForgetWake,
     /// A second update is let in.
     LetSecondIn,
+    /// A new set is in force before the driver has attached with it.
+    CommitEarly,
+    /// A re-initialisation that goes back leaves the new set.
+    KeepNewSet,
+    /// The new set does not become the port's own when the driver has attached with it.
+    ForgetSet,
+    /// Load-time properties that are not defined any more show through.
+    KeepLoadTime,
+    /// The new instance attaches with the values of the old one.
+    OldValues,
+    /// Management requests are not let in again after a failure.
+    ForgetUnblock,
+    /// Management requests are let in while the driver attaches anew.
+    UnblockEarly,
+    /// An activation does not wait for those that are changing the port.
+    BlockNobody,
+    /// A live change that came after the set was put together is overwritten.
+    IgnoreLive,
+    /// The wall clock, not the generation, says whether the port was initialised anew.
+    TrustClock,
+    /// The generation is not read again when the port is blocked.
+    StaleStamp,
+    /// An activation that was to be done only when idle does not look.
+    IgnoreFlow,
+    /// Another port's generation grows, too.
+    WrongPort,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 16] = [
+    pub const ALL: [Mutation; 29] = [
         Mutation::ForgetHeld,
         Mutation::CompleteTwice,
         Mutation::SkipFlush,
@@ -56,5 +82,18 @@ impl Mutation {
         Mutation::IgnoreVerdict,
         Mutation::ForgetWake,
         Mutation::LetSecondIn,
+        Mutation::CommitEarly,
+        Mutation::KeepNewSet,
+        Mutation::ForgetSet,
+        Mutation::KeepLoadTime,
+        Mutation::OldValues,
+        Mutation::ForgetUnblock,
+        Mutation::UnblockEarly,
+        Mutation::BlockNobody,
+        Mutation::IgnoreLive,
+        Mutation::TrustClock,
+        Mutation::StaleStamp,
+        Mutation::IgnoreFlow,
+        Mutation::WrongPort,
     ];
 }

@@ -1,6 +1,8 @@
 //! What a run does: made from its seed, so that the seed is all that must be known to do it again.
 
 use crate::rng::Rng;
+use crate::values::Given;
+use crate::wish::Wish;
 use steadfast_shell::receipt::{Mode, Phase};
 use steadfast_shell::update::IfBusy;
 
@@ -210,6 +212,9 @@ pub(crate) struct PortPlan {
     /// Faults of the first update of a port that nobody serves.
     pub(crate) rescue: Vec<Fault>,
     pub(crate) asks: Vec<Ask>,
+    /// Its load-time properties.
+    pub(crate) load_time: Given,
+    pub(crate) wishes: Vec<Wish>,
     pub(crate) clients: usize,
     pub(crate) requests: usize,
     /// Slowest operation of its device.
@@ -250,6 +255,7 @@ impl PortPlan {
         if asks.first().is_some_and(|ask| ask.mode == Mode::Split) {
             first.hand_back = true;
         }
+        let wishes = if main { rng.pick(&[0, 1, 1, 2]) } else { rng.pick(&[0, 0, 1]) };
         let attach = if main && rng.chance(12) { without_old(rng) } else { Vec::new() };
         let latency_ns = rng.pick(&[20 * US, 200 * US, 2 * MS]);
         PortPlan {
@@ -260,6 +266,8 @@ impl PortPlan {
             attach,
             rescue: without_old(rng),
             asks,
+            load_time: crate::wish::set(rng),
+            wishes: (0..wishes).map(|_| Wish::random(rng)).collect(),
             clients: rng.range(1, if main { 3 } else { 2 }) as usize,
             requests: rng.range(3, if main { 14 } else { 6 }) as usize,
             latency_ns,

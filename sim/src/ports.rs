@@ -3,8 +3,21 @@
 use crate::device::{BLOCKS, Device, Image};
 use crate::driver::State;
 use crate::plan::Spec;
+use crate::values::{Given, Values};
 use crate::world::World;
 use std::ops::Range;
+use steadfast_shell::properties::{Definitions, Properties};
+
+/// Who is changing a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// A transaction, by its number.
+    Attempt(usize),
+    /// An activation, by its number.
+    Activation(usize),
+    /// A change of live parameters.
+    Live,
+}
 
 /// One port, with its device.
 #[derive(Debug, Default)]
@@ -13,12 +26,15 @@ pub(crate) struct Port {
     pub(crate) lanes: Range<usize>,
     pub(crate) serving: Option<usize>,
     pub(crate) generation: u64,
+    /// Wall clock of the last attach.
+    pub(crate) epoch_unix_ms: u64,
     /// What ran when the port was stranded.
     pub(crate) left: Option<Spec>,
     /// What served last.
     pub(crate) last: Option<Spec>,
     pub(crate) state: Option<State>,
-    pub(crate) turn: bool,
+    /// Who is changing it.
+    pub(crate) turn: Option<Holder>,
     pub(crate) unfinished: Option<usize>,
     pub(crate) gone: bool,
     pub(crate) device: Device,
@@ -40,6 +56,22 @@ pub(crate) struct Port {
     /// It is to be taken away in the end.
     pub(crate) stopping: bool,
     pub(crate) next_ask: usize,
+    pub(crate) properties: Properties,
+    /// How often they changed.
+    pub(crate) revision: u32,
+    /// What the lanes go by.
+    pub(crate) values: Values,
+    /// What must be in force, kept apart from the properties.
+    pub(crate) expected: Given,
+    pub(crate) load_time: Definitions,
+    /// Requests that clients made.
+    pub(crate) made: u32,
+    /// Those that were answered.
+    pub(crate) ended: u32,
+    /// When a live parameter was last changed.
+    pub(crate) live_ns: u64,
+    /// When a request last came or went.
+    pub(crate) moved_ns: u64,
 }
 
 impl World {

@@ -4,7 +4,9 @@ use crate::control::{Attempt, Goal};
 use crate::driver::Stage;
 use crate::mutation::Mutation;
 use crate::plan::{Ask, Fault, Kind, SECOND};
+use crate::wish::Upset;
 use crate::world::{Event, World};
+use steadfast_shell::activation::Step;
 use steadfast_shell::receipt::{Mode, Outcome, Phase};
 use steadfast_shell::update::IfBusy;
 
@@ -24,6 +26,12 @@ pub struct Report {
     pub hits: Vec<(Phase, Mode, Kind, bool)>,
     /// How transactions ended.
     pub outcomes: Vec<Outcome>,
+    /// What came in the steps of activations, and whether they were to be done only when idle.
+    pub upsets: Vec<(Step, Upset, bool)>,
+    /// How activations ended.
+    pub activations: Vec<Outcome>,
+    /// Activations that were done although the wall clock went back in between.
+    pub clock_went_back: u32,
     /// Requests that clients made.
     pub requests: u32,
     /// Things that happened.
@@ -47,6 +55,9 @@ pub fn run(seed: u64, mutation: Option<Mutation>, tracing: bool) -> Result<Repor
             events: world.events,
             power_lost: world.power_lost,
             hits: world.hits,
+            upsets: world.step_hits,
+            activations: world.activation_outcomes,
+            clock_went_back: world.clock_went_back,
         }),
     }
 }
@@ -66,6 +77,7 @@ impl World {
         }
         self.add_clients();
         (0..self.ports.len()).for_each(|p| self.schedule_next(p));
+        self.schedule_wishes();
         if let Some(time) = self.plan.power_ns {
             let time = self.now + time;
             self.at(time, Event::PowerLoss);
@@ -104,6 +116,15 @@ impl World {
         self.failure.is_none()
     }
 
+    fn schedule_wishes(&mut self) {
+        for p in 0..self.ports.len() {
+            for i in 0..self.plan.ports[p].wishes.len() {
+                let time = self.now + self.plan.ports[p].wishes[i].at_ns;
+                self.at(time, Event::Wish(p, i));
+            }
+        }
+    }
+
     /// The next update that the plan has.
     pub(crate) fn schedule_next(&mut self, p: usize) {
         if let Some(ask) = self.plan.ports[p].asks.get(self.ports[p].next_ask) {
@@ -113,7 +134,7 @@ impl World {
     }
 
     pub(crate) fn start(&mut self, p: usize) {
-        let ask = self.plan.ports[p].asks[self.ports[p].next_ask].clone();
+        let Some(ask) = self.plan.ports[p].asks.get(self.ports[p].next_ask).cloned() else { return };
         self.ports[p].next_ask += 1;
         let a = self.begin(p, Goal::Update, ask);
         if self.attempts[a].outcome == Some(Outcome::Busy) {
@@ -138,7 +159,7 @@ impl World {
     }
 
     fn stop(&mut self, p: usize) {
-        if self.failure.is_some() {
+        if self.failure.is_some() || self.ports[p].gone {
             return;
         }
         let fault = Fault {
@@ -163,8 +184,16 @@ impl World {
         if self.failure.is_none() && !self.ports[p].gone {
             self.violate("the port cannot be taken away".to_owned());
         }
+        self.check_gone(p);
+    }
+
+    /// Nothing is left of a port that was taken away, and nobody waits for it.
+    fn check_gone(&mut self, p: usize) {
         if let Some(driver) = self.drivers.iter().position(|d| d.port == p && d.stage != Stage::Released) {
-            self.violate(format!("driver {driver} is left after the port has gone"));
+            return self.violate(format!("driver {driver} is left after port {p} has gone"));
+        }
+        if self.requests.iter().any(|r| !r.completed && self.clients[r.client].port == p) {
+            self.violate(format!("a request is never answered after port {p} has gone"));
         }
     }
 
@@ -178,6 +207,12 @@ impl World {
                 return self.violate("a transaction does not end".to_owned());
             }
             self.end(job);
+        }
+        if let Some(k) = self.activations.iter().position(|doing| doing.outcome.is_none()) {
+            return self.violate(format!("activation {k} does not end"));
+        }
+        if self.ports[p].gone {
+            return self.check_gone(p);
         }
         let Some(serving) = self.ports[p].serving else {
             return self.violate(format!("nobody serves port {p}"));
@@ -199,6 +234,9 @@ impl World {
             if driver.stage != right {
                 return self.violate(format!("driver {d} is {:?} at the end, not {right:?}", driver.stage));
             }
+        }
+        if let Some(wrong) = self.wrong_values(p) {
+            return self.violate(wrong);
         }
         let brought = |t: &&Attempt| t.port == p && t.outcome == Some(Outcome::Done) && t.new.is_some();
         let attaches = self.attempts.iter().filter(brought).count() as u64;

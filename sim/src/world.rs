@@ -1,5 +1,6 @@
 //! One run: everything that there is, and the list of what happens when.
 
+use crate::activate::Doing;
 use crate::client::Client;
 use crate::control::Attempt;
 use crate::device::{Image, OpCode, Version};
@@ -10,10 +11,14 @@ use crate::mutation::Mutation;
 use crate::plan::{Kind, MS, Plan, US};
 use crate::ports::Port;
 use crate::rng::Rng;
+use crate::values::{define, judge};
+use crate::wish::Upset;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::VecDeque;
-use steadfast_shell::receipt::{Mode, Phase};
+use steadfast_shell::activation::Step;
+use steadfast_shell::properties::Properties;
+use steadfast_shell::receipt::{Mode, Outcome, Phase};
 use steadfast_shell::slots::Tag;
 use steadfast_shell::update::Action;
 
@@ -63,6 +68,16 @@ pub(crate) enum Event {
     Strike(usize, usize),
     /// The next transaction of a port is asked for.
     Start(usize),
+    /// An activation that the plan has is asked for: of a port, and which.
+    Wish(usize, usize),
+    /// A step of an activation is over.
+    Step(usize),
+    /// The instance that an activation is to bring in is ready.
+    Ready(usize, usize),
+    /// Something comes in between in a step of an activation.
+    Upset(usize, usize),
+    /// A live change of a port takes effect.
+    Managed(usize),
     PowerLoss,
 }
 
@@ -105,7 +120,15 @@ fn layout(plan: &Plan) -> (Vec<Port>, Vec<Lane>) {
         let first = lanes.len();
         let thread = |i: usize| (port.first_queue + i) % plan.queues;
         lanes.extend((0..port.queues).map(|i| Lane::new(p, i, thread(i), port.slots)));
-        ports.push(Port { lanes: first..lanes.len(), ..Port::default() });
+        let load_time = define(&port.load_time);
+        ports.push(Port {
+            lanes: first..lanes.len(),
+            properties: Properties::loaded(load_time.clone()),
+            values: judge(&port.load_time).unwrap_or_default(),
+            expected: port.load_time.clone(),
+            load_time,
+            ..Port::default()
+        });
     }
     (ports, lanes)
 }
@@ -126,6 +149,15 @@ pub(crate) struct World {
     pub(crate) next_version: Version,
     pub(crate) jobs: Vec<Job>,
     pub(crate) attempts: Vec<Attempt>,
+    pub(crate) activations: Vec<Doing>,
+    pub(crate) activation_outcomes: Vec<Outcome>,
+    pub(crate) step_hits: Vec<(Step, Upset, bool)>,
+    /// By how much the wall clock was set back.
+    pub(crate) clock_back_ms: u64,
+    /// Activations that were done although the clock went back in between.
+    pub(crate) clock_went_back: u32,
+    /// The daemon is to stop.
+    pub(crate) halting: bool,
     /// A call has taken longer than anybody waits for: pauses are not bounded any more.
     pub(crate) hung: bool,
     pub(crate) power_lost: bool,
@@ -161,6 +193,12 @@ impl World {
             next_version: 0,
             jobs: Vec::with_capacity(8),
             attempts: Vec::with_capacity(8),
+            activations: Vec::with_capacity(4),
+            activation_outcomes: Vec::new(),
+            step_hits: Vec::new(),
+            clock_back_ms: 0,
+            clock_went_back: 0,
+            halting: false,
             hung: false,
             power_lost: false,
             hits: Vec::new(),
@@ -251,6 +289,14 @@ impl World {
             Event::Conclude(a) => self.conclude(a),
             Event::Strike(a, f) => self.strike(a, f),
             Event::Start(p) => self.start(p),
+            Event::Wish(p, i) => {
+                let wish = self.plan.ports[p].wishes[i].clone();
+                self.begin_activation(p, wish);
+            }
+            Event::Step(k) => self.step_over(k),
+            Event::Ready(k, a) => self.reinit_ready(k, a),
+            Event::Upset(k, i) => self.upset_strikes(k, i),
+            Event::Managed(p) => self.managed(p),
             Event::PowerLoss => {
                 self.say(|_| "power is lost".to_owned());
                 self.power_lost = true;
