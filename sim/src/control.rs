@@ -5,12 +5,10 @@ use crate::driver::{Driver, Stage};
 use crate::job::{Job, phase_of};
 use crate::manifests;
 use crate::mutation::Mutation;
-use crate::plan::{Ask, Fault, Kind, MS, SECOND, Spec, US};
+use crate::plan::{Ask, Kind, MS, SECOND, Spec, US};
 use crate::ports::Holder;
 use crate::values::Values;
-use crate::wish::Upset;
 use crate::world::{Event, World};
-use steadfast_shell::activation::Step;
 use steadfast_shell::check;
 use steadfast_shell::properties::Properties;
 use steadfast_shell::receipt::{Mode, Outcome, Phase, PhaseTime};
@@ -45,14 +43,14 @@ pub(crate) struct Attempt {
     pub(crate) new: Option<usize>,
     pub(crate) spec: Spec,
     /// Until it goes to the queues.
-    update: Option<Update>,
+    pub(crate) update: Option<Update>,
     pub(crate) job: Option<usize>,
     pub(crate) concluded: bool,
-    answered: bool,
-    generation: u64,
+    pub(crate) answered: bool,
+    pub(crate) generation: u64,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) reason: String,
-    phases: Vec<PhaseTime>,
+    pub(crate) phases: Vec<PhaseTime>,
     /// What is in force from the moment on in which the new driver serves.
     pub(crate) commit: Option<(Properties, Values)>,
 }
@@ -264,7 +262,7 @@ impl World {
         }
     }
 
-    fn abandon(&mut self, j: usize) {
+    pub(crate) fn abandon(&mut self, j: usize) {
         self.say(|_| "the transaction is given up".to_owned());
         let now = self.now;
         if self.jobs[j].meeting.abandon("given up", now) {
@@ -337,7 +335,7 @@ impl World {
     }
 
     /// Refused before the pause: the module has gone again.
-    fn close_attempt(&mut self, a: usize) {
+    pub(crate) fn close_attempt(&mut self, a: usize) {
         if let Some(new) = self.attempts[a].new {
             self.let_go(new);
         }
@@ -396,217 +394,6 @@ impl World {
             }
             self.end_of_turn(q);
         }
-    }
-
-    // ---- what goes wrong ----
-
-    /// Whether `kind` is to happen in `phase` of the transaction; then it does, once.
-    pub(crate) fn fault(&mut self, j: usize, phase: Phase, kind: Kind) -> bool {
-        self.attempt_fault(self.jobs[j].attempt, phase, kind)
-    }
-
-    pub(crate) fn attempt_fault(&mut self, a: usize, phase: Phase, kind: Kind) -> bool {
-        let attempt = &mut self.attempts[a];
-        let wanted = Fault { phase, kind };
-        let Some(i) = attempt.ask.faults.iter().position(|f| *f == wanted) else { return false };
-        if std::mem::replace(&mut attempt.used[i], true) {
-            return false;
-        }
-        self.hit(a, phase, kind);
-        true
-    }
-
-    pub(crate) fn hit(&mut self, a: usize, phase: Phase, kind: Kind) {
-        let attempt = &self.attempts[a];
-        let (mode, has_old) = (attempt.mode, attempt.old.is_some());
-        self.say(|_| format!("FAULT: {} in {}", kind.name(), phase.name()));
-        self.hits.push((phase, mode, kind, has_old));
-        if let Goal::Reinit(k) = self.attempts[a].goal {
-            self.step_hit(k, Step::Reinit, upset_of(kind));
-        }
-    }
-
-    /// The phase that a transaction is in.
-    fn phase(&self, a: usize) -> Option<Phase> {
-        let attempt = &self.attempts[a];
-        if attempt.concluded {
-            return None;
-        }
-        let action = match (&attempt.update, attempt.job) {
-            (Some(update), _) => update.action(),
-            (None, Some(j)) => self.jobs[j].meeting.update().action(),
-            (None, None) => return None,
-        };
-        Some(phase_of(action))
-    }
-
-    /// A transaction has come to another phase: what comes from outside then is on its way.
-    pub(crate) fn phase_began(&mut self, a: usize) {
-        let Some(phase) = self.phase(a) else { return };
-        let p = self.attempts[a].port;
-        if phase > Phase::Connect {
-            self.ports[p].failing_ops = false;
-        }
-        for i in 0..self.attempts[a].ask.faults.len() {
-            let fault = self.attempts[a].ask.faults[i];
-            let failing = fault.phase == Phase::Pending && matches!(fault.kind, Kind::Error | Kind::Panic);
-            // Where nothing is waited for, an operation that fails meanwhile fails while the port is held.
-            self.ports[p].failing_ops |= failing && matches!(phase, Phase::StartUpdate | Phase::Pending);
-            if fault.phase != phase || self.attempts[a].used[i] {
-                continue;
-            }
-            if fault.kind.is_event() {
-                let high = self.rng.pick(&[1, 5 * US, 40 * US]);
-                self.after(0, high, Event::Strike(a, i));
-            }
-        }
-    }
-
-    pub(crate) fn strike(&mut self, a: usize, i: usize) {
-        let fault = self.attempts[a].ask.faults[i];
-        if self.attempts[a].used[i] || self.phase(a) != Some(fault.phase) {
-            return;
-        }
-        self.attempts[a].used[i] = true;
-        self.hit(a, fault.phase, fault.kind);
-        match fault.kind {
-            Kind::ClientLoss => self.lose_client(self.attempts[a].port),
-            Kind::Second => self.second(self.attempts[a].port, Goal::Update),
-            Kind::Stop => self.second(self.attempts[a].port, Goal::Detach),
-            _ => self.give_up_early(a),
-        }
-    }
-
-    pub(crate) fn lose_client(&mut self, p: usize) {
-        let of_port = |c: &usize| self.clients[*c].port == p;
-        let all: Vec<usize> = (0..self.clients.len()).filter(of_port).collect();
-        if !all.is_empty() {
-            let c = self.rng.pick(&all);
-            self.clients[c].lost = true;
-            self.say(|_| format!("client {c} is lost"));
-        }
-    }
-
-    /// Something else is asked of the port meanwhile: it is refused as busy and changes nothing.
-    pub(crate) fn second(&mut self, p: usize, goal: Goal) {
-        let mode = self.rng.pick(&crate::plan::MODES);
-        let if_busy = steadfast_shell::update::IfBusy::Wait;
-        let ask = Ask { mode, if_busy, deadline_ns: SECOND, faults: Vec::new(), delay_ns: 0 };
-        let as_it_is = |w: &World| (w.ports[p].generation, w.ports[p].serving, w.drivers.len());
-        let before = as_it_is(self);
-        let b = self.begin(p, goal, ask);
-        let after = as_it_is(self);
-        if self.attempts[b].outcome != Some(Outcome::Busy) || before != after {
-            self.violate(format!("transaction {b} was let in while another one was under way"));
-        }
-        if goal == Goal::Detach {
-            self.ports[p].stopping = true;
-        }
-    }
-
-    fn give_up_early(&mut self, a: usize) {
-        if let Some(j) = self.attempts[a].job {
-            return self.abandon(j);
-        }
-        let now = self.now;
-        let Some(update) = &mut self.attempts[a].update else { return };
-        match update.step(Input::Abandon("given up".to_owned()), now) {
-            Action::Done(_) => self.close_attempt(a),
-            // Its module is unmapped: the event that is on its way sees to that.
-            _ => self.phase_began(a),
-        }
-    }
-
-    pub(crate) fn fault_hit_failing_op(&mut self, p: usize) {
-        let under_way = |t: &Attempt| t.port == p && !t.concluded && t.job.is_some();
-        let Some(a) = self.attempts.iter().rposition(under_way) else { return };
-        for kind in [Kind::Error, Kind::Panic] {
-            let _ = self.attempt_fault(a, Phase::Pending, kind);
-        }
-    }
-
-    // ---- what must hold ----
-
-    fn check_receipt(&mut self, a: usize) {
-        let attempt = &self.attempts[a];
-        let order = attempt.phases.windows(2).all(|w| w[0].phase < w[1].phase);
-        let outcome = attempt.outcome;
-        let port = &self.ports[attempt.port];
-        let grown = port.generation - attempt.generation;
-        let serving = port.serving;
-        let (done, new, old) = (outcome == Some(Outcome::Done), attempt.new, attempt.old);
-        let (answered, stuck) = (attempt.answered, !attempt.answered);
-        let without_reason = !done && attempt.reason.is_empty();
-        if !order {
-            let phases: Vec<&str> = attempt.phases.iter().map(|p| p.phase.name()).collect();
-            return self.violate(format!("the receipt's phases are out of order: {}", phases.join(", ")));
-        }
-        if without_reason {
-            return self.violate(format!("transaction {a} did not succeed and says no reason"));
-        }
-        for phase in [Phase::Pending, Phase::Disconnect, Phase::Connect] {
-            if self.attempts[a].reason.starts_with(late_in(phase)) {
-                self.hit(a, phase, Kind::Deadline);
-            }
-        }
-        let expected = u64::from(done && new.is_some());
-        if grown != expected {
-            return self.violate(format!("generation grew by {grown} in transaction {a}: {outcome:?}"));
-        }
-        let right = match outcome {
-            Some(Outcome::Done) => serving == new,
-            Some(Outcome::Stranded) => stuck || serving.is_none(),
-            // There must be somebody to go back to.
-            Some(Outcome::RolledBack) => old.is_some() && serving == old,
-            _ => serving == old,
-        };
-        if !right {
-            self.violate(format!(
-                "transaction {a} ended {outcome:?}, and {serving:?} serves (answered: {answered})"
-            ));
-        }
-        self.check_hopeful(a);
-    }
-
-    /// Where nothing went wrong, it went well.
-    fn check_hopeful(&mut self, a: usize) {
-        let attempt = &self.attempts[a];
-        let none = attempt.ask.faults.is_empty() && attempt.ask.deadline_ns >= SECOND;
-        let patient = attempt.ask.if_busy == steadfast_shell::update::IfBusy::Wait;
-        // Requests that nobody serves can only be adopted; a candidate that cannot is refused.
-        let sound = attempt.new.is_none_or(|d| !self.drivers[d].values.is_broken());
-        let suits = attempt.old.is_some()
-            || attempt.ask.mode == Mode::Adopt
-            || attempt.outcome != Some(Outcome::Refused);
-        // A queue belongs to all its ports: a call that hangs keeps the others waiting.
-        let alone = !self.is_kept_by_others(attempt.port);
-        if none && sound && alone && patient && suits && attempt.outcome != Some(Outcome::Done) {
-            let (outcome, reason) = (attempt.outcome, attempt.reason.clone());
-            self.violate(format!("transaction {a} ended {outcome:?} without a fault: {reason}"));
-        }
-    }
-}
-
-/// What a fault of the transaction is to the activation.
-fn upset_of(kind: Kind) -> Upset {
-    match kind {
-        Kind::Nothing | Kind::Error => Upset::Error,
-        Kind::Panic => Upset::Panic,
-        Kind::Hang => Upset::Late,
-        Kind::Deadline => Upset::Deadline,
-        Kind::ClientLoss => Upset::ClientLoss,
-        Kind::Second => Upset::Update,
-        Kind::Stop => Upset::Removal,
-        Kind::Abandon => Upset::Stop,
-    }
-}
-
-/// How the reason begins when that phase was too late.
-fn late_in(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Disconnect => "disconnect returned after the deadline",
-        Phase::Connect => "connect returned after the deadline",
-        _ => "deadline of",
     }
 }
 
