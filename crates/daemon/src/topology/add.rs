@@ -110,9 +110,8 @@ impl App {
                 added.retain(|device| names.contains(&device.port.as_str()));
                 Ok(TopologyReport { receipts: done, devices: added, notes })
             }
-            Err((name, why)) => {
+            Err((mut receipt, why)) => {
                 self.take_back(&done, &adding);
-                let mut receipt = self.engine.begin_receipt(&name, Kind::Attach, &adding.by, &adding.source);
                 receipt.reason.clone_from(&why.message);
                 self.keep_topology(&receipt);
                 Err(why)
@@ -120,18 +119,19 @@ impl App {
         }
     }
 
-    /// What it could attach is in `done`; the notes, or which device it was that could not be, and why.
+    /// What it could attach is in `done`. The notes; or the receipt of the device that could not be, and why.
     fn try_add(
         &self,
         devices: &[DeviceConfig],
         adding: &Adding<'_>,
         done: &mut Vec<Receipt>,
-    ) -> Result<Vec<String>, (String, Problem)> {
-        let first = || devices.first().map(|device| device.name.clone()).unwrap_or_default();
+    ) -> Result<Vec<String>, (Receipt, Problem)> {
+        let receipt = |name: &str| self.engine.begin_receipt(name, Kind::Attach, &adding.by, &adding.source);
+        let first = || receipt(devices.first().map_or("", |device| device.name.as_str()));
         for device in devices {
             if self.engine.port(&device.name).is_some() {
                 let why = refused(format!("device {} exists already", device.name));
-                return Err((device.name.clone(), why.hint("`steadfast port list` shows what there is")));
+                return Err((receipt(&device.name), why.hint("`steadfast port list` shows what there is")));
             }
         }
         // Every mistake of every one is found before the first is attached.
@@ -139,11 +139,13 @@ impl App {
         let prepared = prepared.map_err(|e| (first(), refused(e.to_string())))?;
         for device in devices::from_below(prepared) {
             let name = device.config.name.clone();
-            let mut receipt = self.engine.begin_receipt(&name, Kind::Attach, &adding.by, &adding.source);
+            let mut receipt = receipt(&name);
             let attached = self.module(&device.staged).and_then(|module| {
                 devices::attach_one(&self.engine, &device, module, self.topology.once_per_start)
             });
-            attached.map_err(|why| (name.clone(), refused(why)))?;
+            if let Err(why) = attached {
+                return Err((receipt, refused(why)));
+            }
             if let Some(sample) = self.sample(&name) {
                 self.baselines.restart(&name, sample);
             }

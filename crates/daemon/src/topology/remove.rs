@@ -18,9 +18,10 @@ impl App {
         who: String,
     ) -> Result<TopologyReport, Problem> {
         // A port that is down has no device, and is taken away by the name that its device has.
-        let port = match self.engine.port(name) {
-            Some(port) => port,
-            None => self.port_of_device(name)?,
+        let port = match (self.engine.port(name), self.forget_absent(name)) {
+            (Some(port), _) => port,
+            (None, Some(report)) => return Ok(report),
+            (None, None) => self.port_of_device(name)?,
         };
         self.remove(vec![port], request.force, who, format!("device remove {name}"))
     }
@@ -32,7 +33,11 @@ impl App {
         request: &RemoveRequest,
         who: String,
     ) -> Result<TopologyReport, Problem> {
-        let port = self.engine.port(name).ok_or_else(|| self.no_port(name))?;
+        let port = match (self.engine.port(name), self.forget_absent(name)) {
+            (Some(port), _) => port,
+            (None, Some(report)) => return Ok(report),
+            (None, None) => return Err(self.no_port(name)),
+        };
         self.remove(vec![port], request.force, who, format!("port remove {name}"))
     }
 
@@ -47,6 +52,14 @@ impl App {
         let mut ports = self.engine.ports();
         ports.retain(|port| port.adapter == name);
         self.remove(ports, request.force, who, format!("adapter remove {name}"))
+    }
+
+    /// A device that was added and did not come up: it is only to be forgotten.
+    fn forget_absent(&self, name: &str) -> Option<TopologyReport> {
+        let absent = self.engine.port(name).is_none();
+        let saved = self.topology.defined(name).is_some_and(|d| d.by == By::Saved);
+        let notes: Vec<String> = (absent && saved).then(|| self.forget(name))?.into_iter().collect();
+        Some(TopologyReport { notes, ..TopologyReport::default() })
     }
 
     fn port_of_device(&self, name: &str) -> Result<PortInfo, Problem> {
@@ -128,7 +141,7 @@ impl App {
         self.probations
             .make_way(&port, Some("the device was taken away"))
             .map_err(|why| Problem::new(ProblemKind::Busy, why))?;
-        self.engine.detach(&port, force).map_err(|e| problem(&e))?;
+        self.engine.detach(&port, force).map_err(|e| problem(&e, force))?;
         receipt.outcome = Outcome::Done;
         self.keep_topology(&receipt);
         Ok(receipt)
@@ -168,7 +181,7 @@ fn gone(receipts: &[Receipt]) -> Option<String> {
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-fn problem(error: &EngineError) -> Problem {
+fn problem(error: &EngineError, force: bool) -> Problem {
     let kind = match error.kind() {
         ErrorKind::NotFound => ProblemKind::NotFound,
         ErrorKind::Busy => ProblemKind::Busy,
@@ -177,7 +190,7 @@ fn problem(error: &EngineError) -> Problem {
     };
     let problem = Problem::new(kind, error.to_string());
     match kind {
-        ProblemKind::Refused => problem.hint("--force takes it away whatever its driver says"),
+        ProblemKind::Refused if !force => problem.hint("--force takes it away whatever its driver says"),
         _ => problem,
     }
 }

@@ -5,8 +5,9 @@
 
 use super::{By, saved};
 use crate::app::App;
-use crate::config::{Config, DeviceConfig};
+use crate::config::{Config, DeviceConfig, Place};
 use crate::devices;
+use crate::probation::lock;
 use crate::updates::Work;
 use std::sync::Arc;
 use steadfast_api::{
@@ -67,6 +68,15 @@ impl App {
             }
             Err(e) => problems.push(e.to_string()),
         }
+        // What the command line defines is nowhere to be read again.
+        let defined = lock(&self.topology.defined);
+        let told = defined.values().filter(|d| d.by == By::Configuration);
+        let told: Vec<DeviceConfig> = told
+            .filter(|d| matches!(d.config.place, Place::Option(_)))
+            .filter(|d| !all.iter().any(|(own, _)| own.name == d.config.name))
+            .map(|d| d.config.clone())
+            .collect();
+        all.extend(told.into_iter().map(|d| (d, By::Configuration)));
         all
     }
 

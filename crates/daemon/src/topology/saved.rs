@@ -13,6 +13,7 @@ pub(super) const FILE: &str = "devices.toml";
 const HEAD: &str = "\
 # Devices that were added while the daemon ran, as `steadfast device add` and `steadfast adapter add` wrote
 # them. They come up with the daemon, after those of its own configuration. Comments are kept.
+
 ";
 
 pub(super) fn path(folder: &Path) -> PathBuf {
@@ -134,9 +135,7 @@ fn implicit() -> Item {
 fn open(path: &Path) -> Result<DocumentMut, String> {
     match fs::read_to_string(path) {
         Ok(text) => text.parse::<DocumentMut>().map_err(|e| e.to_string()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            HEAD.parse::<DocumentMut>().map_err(|e| e.to_string())
-        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(DocumentMut::new()),
         Err(e) => Err(e.to_string()),
     }
 }
@@ -153,8 +152,9 @@ fn edit(folder: &Path, change: impl FnOnce(&mut DocumentMut) -> Result<(), Strin
 fn replace(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    if let Ok(old) = fs::metadata(path) {
-        file.as_file().set_permissions(old.permissions())?;
+    match fs::metadata(path) {
+        Ok(old) => file.as_file().set_permissions(old.permissions())?,
+        Err(_) => file.write_all(HEAD.as_bytes())?,
     }
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
@@ -181,6 +181,11 @@ mod tests {
         let vol = parse_device("vol1=file@1.0:/d.img,direct=true,queues=2").expect("valid");
         let (a, b) = (port(0, "a:/a.img"), port(3, "b:/b.img,direct=true"));
         add(&dir, &[vol.clone(), a.clone(), b.clone()]).expect("written");
+        let text = fs::read_to_string(path(&dir)).expect("there");
+        assert!(
+            text.starts_with("# Devices that were added") && text.contains("\n\n[device.vol1]"),
+            "{text}"
+        );
         let devices = read(&dir).expect("read");
         let same = |found: &DeviceConfig, wanted: &DeviceConfig| {
             let key = |d: &DeviceConfig| {
