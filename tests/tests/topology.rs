@@ -99,7 +99,7 @@ fn devices_come_and_go_under_others_load_and_beside_an_update() -> Result {
     load.busy(&daemon, "san0-a")?;
     let steps = vec![
         (module("file-1.1")?, json!({ "mode": "adopt" })),
-        (module("file-1.0")?, json!({ "mode": "adopt", "allow_older": true })),
+        (module("file-1.0")?, json!({ "mode": "drain", "allow_older": true })),
     ];
     let swapper = Swapper::start(&daemon, "san0-b", steps)?;
     let others = ["san0-a", "san0-c", "san0-d", "keep"];

@@ -174,7 +174,7 @@ impl Reader<'_> {
         devices
     }
 
-    /// A device; `of` is the driver of the adapter that it is of.
+    /// A device; `of` is the driver of the adapter that it is of, which holds unless it names one itself.
     fn device(
         &mut self,
         name: &str,
@@ -183,10 +183,8 @@ impl Reader<'_> {
         table: &DeTable<'_>,
         of: Option<&str>,
     ) -> Option<DeviceConfig> {
-        let driver = match of {
-            Some(driver) => Some((driver.to_owned(), span.clone())),
-            None => self.string(table, "driver", &format!("{prefix}.driver")),
-        };
+        let own = self.string(table, "driver", &format!("{prefix}.driver"));
+        let driver = own.or_else(|| of.map(|driver| (driver.to_owned(), span.clone())));
         if of.is_none() && !table.contains_key("driver") {
             self.fail(
                 span.clone(),

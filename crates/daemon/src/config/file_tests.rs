@@ -115,6 +115,8 @@ fn an_adapter_has_ports_that_share_what_it_says() {
         queues = 1
         number = 0
         params = { direct = false }
+        [adapter.san0.port.c]
+        driver = "file@1.1"
         "#,
     )
     .expect("valid");
@@ -122,11 +124,18 @@ fn an_adapter_has_ports_that_share_what_it_says() {
         let adapter = d.adapter.as_ref().expect("an adapter");
         (d.name.as_str(), d.driver.as_str(), adapter.number, d.queues, d.params["direct"].as_str())
     });
-    let expected = [("san0-b", "file@1.0", 1, Some(2), "true"), ("san0-a", "file@1.0", 0, Some(1), "false")];
+    let expected = [
+        ("san0-b", "file@1.0", 1, Some(2), "true"),
+        ("san0-a", "file@1.0", 0, Some(1), "false"),
+        ("san0-c", "file@1.1", 2, Some(2), "true"),
+    ];
     assert_eq!(seen.collect::<Vec<_>>(), expected);
     for (text, says) in [
         ("[adapter.s.port.a]", "adapter.s: `driver` is missing"),
-        ("[adapter.s]\ndriver = 'x'\n[adapter.s.port.a]\ndriver = 'y'", "adapter.s.port.a.driver"),
+        (
+            "[adapter.s]\ndriver = 'x'\n[adapter.s.port.a]\ndrive = 'y'",
+            "unknown key `adapter.s.port.a.drive`",
+        ),
         (
             "[device.s-a]\ndriver = 'x'\n[adapter.s]\ndriver = 'x'\n[adapter.s.port.a]",
             "`s-a` is defined twice",

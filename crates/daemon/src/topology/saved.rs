@@ -47,15 +47,23 @@ pub(super) fn add(folder: &Path, devices: &[DeviceConfig]) -> Result<(), String>
     edit(folder, |document| {
         for device in devices {
             let entry = entry(document, device)?;
-            entry["driver"] = value(device.driver.as_str());
+            let driver = value(device.driver.as_str());
             let port = match &device.adapter {
                 Some(adapter) => {
+                    // What the adapter says holds for its other ports too.
+                    let all = entry["driver"].or_insert(driver.clone()).as_str().map(str::to_owned);
                     entry["port"].or_insert(implicit());
                     let port = entry["port"][port_of(&adapter.name, &device.name)].or_insert(table());
                     port["number"] = value(i64::from(adapter.number));
+                    if all.as_deref() != Some(device.driver.as_str()) {
+                        port["driver"] = driver;
+                    }
                     port
                 }
-                None => entry,
+                None => {
+                    entry["driver"] = driver;
+                    entry
+                }
             };
             if let Some(target) = &device.target {
                 port["target"] = value(target.as_str());
@@ -180,6 +188,7 @@ mod tests {
         assert_eq!(read(&dir).expect("no file").len(), 0);
         let vol = parse_device("vol1=file@1.0:/d.img,direct=true,queues=2").expect("valid");
         let (a, b) = (port(0, "a:/a.img"), port(3, "b:/b.img,direct=true"));
+        let b = DeviceConfig { driver: "file@1.1".into(), ..b };
         add(&dir, &[vol.clone(), a.clone(), b.clone()]).expect("written");
         let text = fs::read_to_string(path(&dir)).expect("there");
         assert!(

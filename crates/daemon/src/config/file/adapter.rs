@@ -62,8 +62,7 @@ impl Reader<'_> {
                 self.wrong(value, &prefix, "a table");
                 continue;
             };
-            let keys: Vec<&'static str> =
-                DEVICE.iter().copied().filter(|key| *key != "driver").chain(["number"]).collect();
+            let keys: Vec<&'static str> = DEVICE.iter().copied().chain(["number"]).collect();
             self.known_keys(inner, &format!("{prefix}."), &keys);
             let number = self.number(inner, "number", &format!("{prefix}.number"), 0..=MAX_NUMBER);
             if let Some(device) = self.device(&name, &prefix, port.span(), inner, Some(driver)) {
