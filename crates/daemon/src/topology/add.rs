@@ -110,7 +110,8 @@ impl App {
                 added.retain(|device| names.contains(&device.port.as_str()));
                 Ok(TopologyReport { receipts: done, devices: added, notes })
             }
-            Err((mut receipt, why)) => {
+            Err(failed) => {
+                let (mut receipt, why) = *failed;
                 self.take_back(&done, &adding);
                 receipt.reason.clone_from(&why.message);
                 self.keep_topology(&receipt);
@@ -125,18 +126,21 @@ impl App {
         devices: &[DeviceConfig],
         adding: &Adding<'_>,
         done: &mut Vec<Receipt>,
-    ) -> Result<Vec<String>, (Receipt, Problem)> {
+    ) -> Result<Vec<String>, Box<(Receipt, Problem)>> {
         let receipt = |name: &str| self.engine.begin_receipt(name, Kind::Attach, &adding.by, &adding.source);
         let first = || receipt(devices.first().map_or("", |device| device.name.as_str()));
         for device in devices {
             if self.engine.port(&device.name).is_some() {
                 let why = refused(format!("device {} exists already", device.name));
-                return Err((receipt(&device.name), why.hint("`steadfast port list` shows what there is")));
+                return Err(Box::new((
+                    receipt(&device.name),
+                    why.hint("`steadfast port list` shows what there is"),
+                )));
             }
         }
         // Every mistake of every one is found before the first is attached.
         let prepared = devices::prepare(devices, &self.modules, &self.store);
-        let prepared = prepared.map_err(|e| (first(), refused(e.to_string())))?;
+        let prepared = prepared.map_err(|e| Box::new((first(), refused(e.to_string()))))?;
         for device in devices::from_below(prepared) {
             let name = device.config.name.clone();
             let mut receipt = receipt(&name);
@@ -144,7 +148,7 @@ impl App {
                 devices::attach_one(&self.engine, &device, module, self.topology.once_per_start)
             });
             if let Err(why) = attached {
-                return Err((receipt, refused(why)));
+                return Err(Box::new((receipt, refused(why))));
             }
             if let Some(sample) = self.sample(&name) {
                 self.baselines.restart(&name, sample);
@@ -156,7 +160,7 @@ impl App {
             let by = if adding.temporary { By::Temporary } else { By::Saved };
             self.topology.define(whole(&device), by);
         }
-        let notes = self.save(devices, adding).map_err(|why| (first(), why))?;
+        let notes = self.save(devices, adding).map_err(|why| Box::new((first(), why)))?;
         done.iter().for_each(|receipt| self.keep_topology(receipt));
         Ok(notes)
     }

@@ -89,7 +89,7 @@ impl App {
             }
         }
         let mut report = TopologyReport::default();
-        for name in self.from_above(&ports) {
+        for name in self.top_down(&ports) {
             let receipt = self.engine.begin_receipt(&name, Kind::Detach, &by, &source);
             match self.take_away(receipt, force) {
                 Ok(receipt) => report.receipts.push(receipt),
@@ -125,7 +125,7 @@ impl App {
     }
 
     /// The ports' names, those that lie over others of them first.
-    fn from_above(&self, ports: &[PortInfo]) -> Vec<String> {
+    fn top_down(&self, ports: &[PortInfo]) -> Vec<String> {
         let mut left: Vec<String> = ports.iter().map(|port| port.name.clone()).collect();
         let mut order = Vec::new();
         while !left.is_empty() {

@@ -41,7 +41,7 @@ impl App {
                 report.ports.extend(self.attach_new(device, from, only.is_some(), &by));
             }
         }
-        for port in self.from_below() {
+        for port in self.bottom_up() {
             let known = report.ports.iter().any(|found| found.port == port.name);
             if !known && only.is_none_or(|name| name == port.name) {
                 report.ports.push(self.look_behind(&port, &by));
@@ -124,7 +124,7 @@ impl App {
     }
 
     /// All ports, each after those that it lies over: what is below grows first.
-    fn from_below(&self) -> Vec<PortInfo> {
+    fn bottom_up(&self) -> Vec<PortInfo> {
         let mut left = self.engine.ports();
         let mut order: Vec<PortInfo> = Vec::with_capacity(left.len());
         while !left.is_empty() {

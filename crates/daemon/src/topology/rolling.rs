@@ -175,7 +175,7 @@ impl Run<'_> {
         let ends = format!("an update of several ports ({}) was asked for", self.name);
         let work = Work {
             options: self.options(),
-            probation: self.terms.clone(),
+            probation: self.terms,
             ends_probation: self.request.update.end_probation.then_some(ends),
         };
         let receipt = self.app.update_stored(&port, &self.staged.hash, work);
