@@ -39,7 +39,7 @@ impl Engine {
             return Err(EngineError::new(ErrorKind::Exists, format!("port {name} exists already")));
         }
         let given = &spec.params;
-        let params = resolve(spec.module.manifest(), given)
+        let params = resolve(spec.module.manifest(), self.inner.config.shell_defaults(), given)
             .map_err(|e| EngineError::new(ErrorKind::Invalid, format!("port {name}: {e}")))?;
         let candidate = Side { manifest: spec.module.manifest(), hash: spec.module.hash() };
         let input = CheckInput {

@@ -24,6 +24,7 @@ use steadfast_loader::LoadedModule;
 use steadfast_shell::gate::Entry;
 use steadfast_shell::histogram::Histogram;
 use steadfast_shell::mailbox::Mailbox;
+use steadfast_shell::params::ShellDefaults;
 use steadfast_shell::properties::Properties;
 
 /// Work for a queue's thread.
@@ -68,6 +69,11 @@ impl Default for EngineConfig {
 }
 
 impl EngineConfig {
+    /// What the shell's own parameters are where nobody says it.
+    pub fn shell_defaults(&self) -> ShellDefaults {
+        ShellDefaults { io_slots: self.slots_per_port, max_transfer: self.max_transfer }
+    }
+
     fn check(&self) -> Result<(), EngineError> {
         let range = |name: &str, value: u64, min: u64, max: u64| {
             if (min..=max).contains(&value) {
@@ -328,6 +334,7 @@ impl Engine {
                 ..PortInner::default()
             }),
             turns: Turns::default(),
+            shell: config.shell_defaults(),
             shadow: None,
         }))
     }

@@ -77,7 +77,7 @@ pub enum PortState {
     Unresponsive,
 }
 
-/// A parameter of the driver that runs.
+/// A parameter of the port: of the driver that runs, or the shell's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParamInfo {
     /// Name.
@@ -177,7 +177,7 @@ pub struct PortInfo {
     pub properties: Definitions,
     /// The properties of when the driver attached at start.
     pub load_time: Definitions,
-    /// Every parameter of the driver that runs, in the order of its manifest.
+    /// Every parameter of the driver that runs, in the order of its manifest, and then the shell's own.
     pub parameters: Vec<ParamInfo>,
     /// Open handles.
     pub handles: Vec<HandleSummary>,

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex};
 use steadfast_abi as abi;
 use steadfast_abi::block_feature;
 use steadfast_shell::manifest::Manifest;
+use steadfast_shell::params::ShellDefaults;
 use steadfast_shell::properties::Properties;
 use steadfast_shell::receipt::{Receipt, Release};
 
@@ -220,6 +221,8 @@ pub(crate) struct Port {
     pub(crate) arenas: Arenas,
     /// Of the one transaction that a port can be in.
     pub(crate) turns: Turns,
+    /// What the shell's own parameters are where nobody says it.
+    pub(crate) shell: ShellDefaults,
     /// Set for the port of a candidate on trial.
     pub(crate) shadow: Option<Arc<Trial>>,
 }

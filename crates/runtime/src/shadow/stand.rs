@@ -72,6 +72,7 @@ impl Engine {
             next_queue: AtomicU64::new(0),
             inner: Mutex::new(inner),
             turns: Turns::default(),
+            shell: live.shell,
             shadow: Some(trial.clone()),
         }))
     }
