@@ -149,6 +149,13 @@ pub struct PortInfo {
     pub in_flight: u32,
     /// Requests that are held now.
     pub held: u32,
+    /// Requests that wait for their turn under `io_throttle` or `link_speed`.
+    #[serde(default)]
+    pub waiting: u32,
+    /// Requests that were answered without the driver, which has not completed them: their slots are out
+    /// of use.
+    #[serde(default)]
+    pub lost: u32,
     /// Requests completed since the port was attached.
     pub requests: u64,
     /// Of those, failed.

@@ -4,13 +4,14 @@
 //! taken back together with those before it, so that a set of changes is made whole or not at all. What
 //! is the shell's own comes last; without anything for the driver, the port is not held for it.
 
-use crate::ParamInfo;
-use crate::engine::Engine;
+use crate::engine::{ANSWER, Engine};
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::lock;
 use crate::instance::Instance;
 use crate::port::Port;
+use crate::reactor::Reactor;
 use crate::visit::visit;
+use crate::{LaneId, ParamInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,6 +74,7 @@ impl Changing {
         for name in self.change.changed.iter().filter(|name| is_shells(name)) {
             self.instance.set_param(name, self.change.values.get(name).cloned());
         }
+        self.port.limits.apply(&self.instance.shell_params());
     }
 
     fn wanted(&self, name: &str) -> String {
@@ -99,6 +101,14 @@ impl Instance {
             help: spec.help.clone(),
         };
         self.table().iter().map(info).collect()
+    }
+}
+
+/// Has every queue do something with its lane of a port; one that does not answer does so once it can.
+fn on_all(port: &Port, what: fn(&mut Reactor, LaneId)) {
+    let id = LaneId(port.id.0);
+    for remote in &port.remotes {
+        remote.ask(ANSWER, move |rt| what(rt, id));
     }
 }
 
@@ -148,9 +158,10 @@ impl Engine {
             Ok(())
         };
         if only_shells {
-            return make()
-                .map(|()| report(0))
-                .map_err(|why: String| EngineError::new(ErrorKind::Driver, why));
+            on_all(&port, Reactor::count_lane_in);
+            let made = make();
+            on_all(&port, Reactor::take_limits_over);
+            return made.map(|()| report(0)).map_err(|why: String| EngineError::new(ErrorKind::Driver, why));
         }
         visit(&port, "param_changed", make).map(report)
     }

@@ -7,6 +7,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, Handle, OpenSpec, Opened, lock, open_file};
 use crate::instance::{Instance, Made};
 use crate::job::Job;
+use crate::limits::Limits;
 use crate::memory::{Mapping, pages};
 use crate::rules::PortRules;
 use crate::shadow::Trial;
@@ -223,6 +224,7 @@ pub(crate) struct Port {
     pub(crate) turns: Turns,
     /// What the shell's own parameters are where nobody says it.
     pub(crate) shell: ShellDefaults,
+    pub(crate) limits: Limits,
     /// Set for the port of a candidate on trial.
     pub(crate) shadow: Option<Arc<Trial>>,
 }
