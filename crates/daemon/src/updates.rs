@@ -14,6 +14,7 @@ use steadfast_api::{
 };
 use steadfast_history::Filter;
 use steadfast_runtime::UpdateOptions;
+use steadfast_shell::params::is_shells;
 use steadfast_shell::probation::{Probation, Sample, Terms};
 use steadfast_shell::receipt::{Cause, Kind, Requester};
 use steadfast_shell::{auto, update};
@@ -168,7 +169,8 @@ impl App {
         options.source = format!("{} {}", to.driver, to.version);
         options.params = undo.into_iter().collect();
         let (Ok(staged), Some(info)) = (self.store.get(&to.hash), self.engine.port(port)) else { return };
-        let known = |name: &String| staged.manifest.params.iter().any(|spec| spec.name == *name);
+        let known =
+            |name: &String| is_shells(name) || staged.manifest.params.iter().any(|spec| spec.name == *name);
         for name in info.params.keys().filter(|name| !known(name)) {
             options.params.insert(name.clone(), None);
         }

@@ -208,7 +208,7 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
                 class: spec.class,
             })
         };
-        self.report.changes = serving.module.manifest().params.iter().filter_map(change).collect();
+        self.report.changes = serving.table().iter().filter_map(change).collect();
         let reload = self.report.changes.iter().find(|c| c.class == ActivationClass::Reload);
         match reload {
             Some(change) => Err(format!(
@@ -225,7 +225,7 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
     }
 
     fn judge(&self, serving: &Instance) -> Result<BTreeMap<String, Value>, String> {
-        resolve(serving.module.manifest(), &self.next.given())
+        resolve(serving.module.manifest(), self.port.shell, &self.next.given())
     }
 
     fn delay(&self) -> Result<String, String> {
