@@ -2,14 +2,17 @@
 
 use crate::config::{ConfigError, ConfigErrors, DeviceConfig};
 use crate::error::ServeError;
-use crate::modules::{ModulePath, target_param};
+use crate::modules::ModulePath;
+use crate::properties::{Parameters, saved_set};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use steadfast_loader::{LoadError, LoadedModule, ModuleStore, StagedModule};
 use steadfast_runtime::{Engine, PortRules, PortSpec};
+use steadfast_settings::{DriverFile, validate};
 use steadfast_shell::manifest::Manifest;
-use steadfast_shell::params::{ParamKind, ShellDefaults, resolve, table};
+use steadfast_shell::params::{ParamKind, table};
+use steadfast_shell::properties::{Definition, Definitions, values_of};
 
 /// A device whose module is in the store and whose parameters are right.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub(crate) struct Prepared {
     pub(crate) config: DeviceConfig,
     pub(crate) staged: StagedModule,
     pub(crate) params: BTreeMap<String, String>,
+    /// The same, with where each was said.
+    pub(crate) definitions: Definitions,
 }
 
 /// Prepares every device. Nothing runs yet; every error is reported at once.
@@ -24,13 +29,14 @@ pub(crate) fn prepare(
     devices: &[DeviceConfig],
     modules: &ModulePath,
     store: &ModuleStore,
+    parameters: &Parameters,
 ) -> Result<Vec<Prepared>, ConfigErrors> {
     let mut prepared = Vec::new();
     let mut errors = Vec::new();
     // Many devices, few modules: each is looked for and read once.
     let mut staged = BTreeMap::new();
     for config in devices {
-        match prepare_one(config, modules, store, &mut staged) {
+        match prepare_one(config, modules, store, parameters, &mut staged) {
             Ok(device) => prepared.push(device),
             Err(messages) => errors.extend(messages.into_iter().map(|message| {
                 ConfigError::new(config.place.clone(), format!("device `{}`: {message}", config.name))
@@ -44,6 +50,7 @@ fn prepare_one(
     config: &DeviceConfig,
     modules: &ModulePath,
     store: &ModuleStore,
+    parameters: &Parameters,
     known: &mut BTreeMap<(PathBuf, String), StagedModule>,
 ) -> Result<Prepared, Vec<String>> {
     let one = |e: LoadError| vec![e.to_string()];
@@ -60,29 +67,23 @@ fn prepare_one(
             staged
         }
     };
-    let params = params(config, &staged.manifest)?;
-    Ok(Prepared { config: config.clone(), staged, params })
+    let definitions = definitions(config, &staged.manifest, parameters)?;
+    let params = values_of(&definitions);
+    Ok(Prepared { config: config.clone(), staged, params, definitions })
 }
 
-/// The parameters as the driver is to see them: the target under its own name, paths absolute.
-fn params(config: &DeviceConfig, manifest: &Manifest) -> Result<BTreeMap<String, String>, Vec<String>> {
-    let mut params = config.params.clone();
-    if let Some(target) = &config.target {
-        let spec = target_param(manifest)
-            .ok_or_else(|| vec![format!("target `{target}`: driver {} has no parameters", manifest.name)])?;
-        if params.insert(spec.name.clone(), target.clone()).is_some() {
-            return Err(vec![format!("`{}` is given twice, as target and as parameter", spec.name)]);
-        }
-    }
-    for spec in manifest.params.iter().filter(|spec| spec.kind == ParamKind::Path) {
-        if let Some(path) = params.get_mut(&spec.name).filter(|path| !path.is_empty()) {
-            let absolute = config.base.join(path.as_str());
-            *path = absolute.into_os_string().into_string().unwrap_or_else(|_| path.clone());
-        }
-    }
-    match resolve(&table(&manifest.params, ShellDefaults::default()), &params) {
-        Ok(_) => Ok(params),
-        Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
+/// What is saved for the device, judged as a whole.
+fn definitions(
+    config: &DeviceConfig,
+    manifest: &Manifest,
+    parameters: &Parameters,
+) -> Result<Definitions, Vec<String>> {
+    let table = table(&manifest.params, parameters.defaults);
+    let file = DriverFile::load(&parameters.folder, &manifest.name).map_err(|e| vec![e.to_string()])?;
+    let definitions = saved_set(&file, config, &table)?.definitions();
+    match validate(&table, &definitions) {
+        Ok(_) => Ok(definitions),
+        Err(faults) => Err(faults.iter().map(ToString::to_string).collect()),
     }
 }
 
@@ -119,12 +120,13 @@ pub(crate) fn attach_one(
     module: Arc<LoadedModule>,
     once_per_start: bool,
 ) -> Result<(), String> {
-    let Prepared { config, params, .. } = device;
+    let Prepared { config, params, definitions, .. } = device;
+    let source = |(name, d): (&String, &Definition)| (name.clone(), d.source.clone());
     let rules = PortRules {
         hardware: config.hardware.clone(),
         once_per_start: config.once_per_start.unwrap_or(once_per_start),
         reserve: config.reserve,
-        sources: config.sources(),
+        sources: definitions.iter().map(source).collect(),
     };
     let spec = PortSpec {
         name: config.name.clone(),
@@ -163,7 +165,7 @@ pub(crate) fn from_below(devices: Vec<Prepared>) -> Vec<Prepared> {
 /// What each prepared device is, one line each.
 pub(crate) fn describe(devices: &[Prepared]) -> String {
     let mut text = String::new();
-    for Prepared { config, staged, params } in devices {
+    for Prepared { config, staged, params, .. } in devices {
         let release = staged.release();
         let params: Vec<String> = params.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let (name, driver, version) = (&config.name, release.driver, release.version);

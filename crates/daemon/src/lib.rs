@@ -16,6 +16,7 @@ mod modules;
 mod notify;
 mod params;
 mod probation;
+mod properties;
 mod receipts;
 mod serve;
 mod state;

@@ -45,7 +45,7 @@ fn changes(request: &ParamsRequest) -> Result<BTreeMap<String, Option<String>>, 
     Ok(changes)
 }
 
-fn problem(error: &EngineError) -> Problem {
+pub(crate) fn problem(error: &EngineError) -> Problem {
     let kind = match error.kind() {
         ErrorKind::NotFound => ProblemKind::NotFound,
         ErrorKind::Busy => ProblemKind::Busy,

@@ -113,6 +113,13 @@ fn on_all(port: &Port, what: fn(&mut Reactor, LaneId)) {
 }
 
 impl Engine {
+    /// Every parameter of a port under the driver that serves it, and the values in force; none where
+    /// nobody does.
+    pub fn parameters(&self, name: &str) -> Option<(Vec<ParamSpec>, BTreeMap<String, Value>)> {
+        let serving = lock(&self.find(name)?.inner).serving.clone()?;
+        Some((serving.table(), serving.values()))
+    }
+
     /// Changes live parameters of a port while it runs; `None` goes back to the default. All of the
     /// changes are made or none, between two requests of the driver; they stay through updates. `who` is
     /// the source that they have from then on.

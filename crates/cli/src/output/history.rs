@@ -52,7 +52,7 @@ fn show_as(receipt: &Receipt, look: Look) -> String {
     text
 }
 
-fn by(by: &Requester) -> String {
+pub(crate) fn by(by: &Requester) -> String {
     match (by.cause, by.who.as_str()) {
         (cause, "") => cause.name().to_owned(),
         (Cause::Operator, who) => who.to_owned(),

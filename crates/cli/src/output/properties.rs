@@ -58,7 +58,10 @@ pub(crate) fn explain(p: &Property) -> String {
     let said = |source: &Option<String>| source.clone().unwrap_or_else(|| "the default".to_owned());
     fact("current", format!("{} ({}: {})", or_undefined(p.current.as_ref()), p.layer, said(&p.source)));
     fact("saved", format!("{} ({})", or_undefined(p.saved.as_ref()), said(&p.saved_source)));
-    fact("pending", if p.pending { format!("yes: it waits for {}", waits(&p.class)) } else { "no".to_owned() });
+    fact(
+        "pending",
+        if p.pending { format!("yes: it waits for {}", waits(&p.class)) } else { "no".to_owned() },
+    );
     fact("load-time", p.load_time.clone().unwrap_or_default());
     fact("default", p.default.clone().unwrap_or_else(|| "none".to_owned()));
     fact("kind", p.kind.clone());
@@ -204,7 +207,7 @@ pub(crate) fn history(receipts: &[Receipt]) -> String {
     let mut table = Table::new(&[">ID", "STARTED", "KIND", "OUTCOME", "CHANGES", "BY"]);
     for receipt in receipts {
         let changes = receipt.properties.iter().flat_map(|report| &report.changes);
-        let change = |c: &steadfast_shell::receipt::ValueChange| {
+        let change = |c: &steadfast_api::ValueChange| {
             format!("{} {} -> {}", c.name, or_undefined(c.before.as_ref()), or_undefined(c.after.as_ref()))
         };
         let changes: Vec<String> = changes.map(change).collect();

@@ -4,7 +4,7 @@ use super::{By, refused, saved};
 use crate::app::App;
 use crate::config::{ConfigError, DeviceConfig, check_device_name, parse_device, parse_port};
 use crate::devices::{self, Prepared};
-use crate::modules::is_module_path;
+use crate::modules::{is_module_path, target_param};
 use crate::probation::lock;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use steadfast_api::{
 };
 use steadfast_loader::{LoadedModule, StagedModule};
 use steadfast_runtime::AdapterRef;
-use steadfast_shell::params::ParamKind;
+use steadfast_shell::params::{ParamKind, ParamSpec};
 use steadfast_shell::receipt::Kind;
 
 /// Who adds, and how.
@@ -139,7 +139,7 @@ impl App {
             }
         }
         // Every mistake of every one is found before the first is attached.
-        let prepared = devices::prepare(devices, &self.modules, &self.store);
+        let prepared = devices::prepare(devices, &self.modules, &self.store, &self.settings.parameters);
         let prepared = prepared.map_err(|e| Box::new((first(), refused(e.to_string()))))?;
         for device in devices::from_below(prepared) {
             let name = device.config.name.clone();
@@ -213,19 +213,21 @@ fn bad(error: ConfigError) -> Problem {
 
 /// The definition as it can be read from another folder: paths absolute.
 fn whole(device: &Prepared) -> DeviceConfig {
-    let Prepared { config, staged, params } = device;
+    let Prepared { config, staged, .. } = device;
     let mut whole = config.clone();
     if is_module_path(&whole.driver) {
         whole.driver = absolute(&config.base, &config.driver);
     }
-    let paths = staged.manifest.params.iter().filter(|spec| spec.kind == ParamKind::Path);
-    for spec in paths {
-        let Some(path) = params.get(&spec.name) else { continue };
-        match whole.params.get_mut(&spec.name) {
-            Some(value) => value.clone_from(path),
-            // It was said as the target.
-            None => whole.target = Some(path.clone()),
+    let specs = &staged.manifest.params;
+    let is_path = |spec: &&ParamSpec| spec.kind == ParamKind::Path;
+    for spec in specs.iter().filter(is_path) {
+        if let Some(path) = whole.params.get_mut(&spec.name).filter(|path| !path.is_empty()) {
+            *path = absolute(&config.base, path);
         }
+    }
+    if target_param(specs.iter()).filter(is_path).is_some() {
+        let target = whole.target.filter(|path| !path.is_empty());
+        whole.target = target.map(|path| absolute(&config.base, &path));
     }
     whole
 }

@@ -68,6 +68,11 @@ impl Topology {
         lock(&self.defined).insert(name, Defined { config, by, removed: false });
     }
 
+    /// What the daemon's configuration, or a command, says of a port.
+    pub(crate) fn config_of(&self, port: &str) -> Option<DeviceConfig> {
+        self.defined(port).map(|defined| defined.config)
+    }
+
     fn defined(&self, port: &str) -> Option<Defined> {
         lock(&self.defined).get(port).cloned()
     }

@@ -115,7 +115,12 @@ impl App {
     }
 
     fn attach_defined(&self, device: &DeviceConfig) -> Result<steadfast_api::Release, String> {
-        let prepared = devices::prepare(std::slice::from_ref(device), &self.modules, &self.store);
+        let prepared = devices::prepare(
+            std::slice::from_ref(device),
+            &self.modules,
+            &self.store,
+            &self.settings.parameters,
+        );
         let prepared = prepared.map_err(|e| e.to_string())?;
         let prepared = prepared.first().ok_or("it could not be prepared")?;
         let module = self.module(&prepared.staged)?;

@@ -5,8 +5,8 @@ use crate::config::{Config, DeviceConfig};
 use crate::devices::{self, Prepared};
 use crate::error::ServeError;
 use crate::modules::ModulePath;
+use crate::properties::Parameters;
 use crate::receipts::Receipts;
-use std::path::Path;
 use steadfast_api::{Cause, Requester};
 use steadfast_loader::ModuleStore;
 use steadfast_runtime::Engine;
@@ -28,17 +28,17 @@ pub(crate) struct Start {
 /// none of the others from coming up: nobody need be there when the daemon starts.
 pub(crate) fn start(
     config: &Config,
-    state: &Path,
+    parameters: &Parameters,
     modules: &ModulePath,
     store: &ModuleStore,
 ) -> Result<Start, ServeError> {
     let topology = Topology {
-        folder: config.parameters.clone().unwrap_or_else(|| state.join("parameters")),
+        folder: parameters.folder.clone(),
         config: config.source.clone(),
         once_per_start: config.once_per_start,
         ..Topology::default()
     };
-    let configured = devices::prepare(&config.devices, modules, store)?;
+    let configured = devices::prepare(&config.devices, modules, store, parameters)?;
     let (mut saved, mut failed) = (Vec::new(), Vec::new());
     for device in saved::read(&topology.folder)? {
         if let Some(own) = config.devices.iter().find(|own| own.name == device.name) {
@@ -46,7 +46,7 @@ pub(crate) fn start(
             tracing::warn!("{place}: device {name} is not taken from here: {} defines it too", own.place);
             continue;
         }
-        match devices::prepare(std::slice::from_ref(&device), modules, store) {
+        match devices::prepare(std::slice::from_ref(&device), modules, store, parameters) {
             Ok(prepared) => saved.extend(prepared),
             Err(e) => failed.push((device, e.to_string())),
         }
