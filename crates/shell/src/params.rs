@@ -17,13 +17,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use change::{Change, ChangeError, live_change};
-pub(crate) use error::shown;
-pub use error::{Fault, ParamError};
+pub use error::{Fault, ParamError, shown};
 pub use range::Range;
 pub use shell_table::{
     AdminState, IO_SLOTS, MAX_TRANSFER, ShellDefaults, ShellParams, is_shells, log_mask, shell_table, table,
 };
-pub(crate) use suggest::nearest;
+pub use suggest::nearest;
 pub use value::{Value, parse_size, show_size};
 
 /// Longest `str` value, bytes.

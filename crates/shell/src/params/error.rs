@@ -129,7 +129,7 @@ const SHOWN_CHARS: usize = 64;
 
 /// A value as a message repeats it: as it is when it is one plain word, else quoted, escaped and cut,
 /// so that a message stays one readable line whatever was given.
-pub(crate) fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     let plain = |c: char| {
         !c.is_whitespace() && !c.is_control() && !c.is_ascii_punctuation()
             || matches!(c, '/' | '.' | ':' | '-' | '_' | '+' | '@' | '=' | ',' | '*')

@@ -2,7 +2,7 @@
 const MAX_CHARS: usize = 64;
 
 /// The word of `known` that `word` was most likely meant to be: at most a third of its letters wrong.
-pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = normal(word).take(MAX_CHARS + 1).collect();
     if word.is_empty() || word.len() > MAX_CHARS {
         return None;

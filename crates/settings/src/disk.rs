@@ -1,0 +1,173 @@
+//! Reading files, and writing them whole or not at all.
+
+use crate::SettingsError;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{PermissionsExt, fchown};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Largest file that is read; far more than thousands of ports need.
+const MAX_BYTES: u64 = 16 << 20;
+/// Permissions of a file that was not there, before the umask.
+const NEW_FILE: u32 = 0o644;
+
+/// A file's text; none where there is no file.
+pub(crate) fn read(path: &Path) -> Result<Option<String>, SettingsError> {
+    let fail = |error| SettingsError::Read { path: path.to_owned(), error };
+    match read_text(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == ErrorKind::InvalidData => {
+            Err(fail(io::Error::new(ErrorKind::InvalidData, "it is not UTF-8 text")))
+        }
+        Err(e) => Err(fail(e)),
+    }
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut text = String::new();
+    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(io::Error::other(format!("it has more than {MAX_BYTES} bytes")));
+    }
+    Ok(text)
+}
+
+/// Puts `text` where `before` (none: nothing) was read from. The new contents are on the medium under
+/// another name before they get the file's own, so whatever happens either is there whole. Permissions
+/// and owner stay; a symbolic link stays one.
+pub(crate) fn replace(path: &Path, before: Option<&str>, text: &str) -> Result<(), SettingsError> {
+    let fail = |error| SettingsError::Write { path: path.to_owned(), error };
+    let target = target(path).map_err(fail)?;
+    let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(fail)?;
+    let new = written_beside(&target, folder, text).map_err(fail)?;
+    if read(path)?.as_deref() != before {
+        return Err(SettingsError::Changed { path: path.to_owned() });
+    }
+    match before {
+        Some(_) => new.persist(&target).map(drop).map_err(|e| fail(e.error))?,
+        // Two who both found nothing there: the second one is told.
+        None => match new.persist_noclobber(&target) {
+            Ok(_) => {}
+            Err(e) if e.error.kind() == ErrorKind::AlreadyExists => {
+                return Err(SettingsError::Changed { path: path.to_owned() });
+            }
+            Err(e) => return Err(fail(e.error)),
+        },
+    }
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)
+}
+
+fn written_beside(target: &Path, folder: &Path, text: &str) -> io::Result<tempfile::NamedTempFile> {
+    let old = match fs::metadata(target) {
+        Ok(metadata) => Some(metadata),
+        Err(e) if e.kind() == ErrorKind::NotFound => None,
+        Err(e) => return Err(e),
+    };
+    let mut new = tempfile::Builder::new()
+        .prefix(".")
+        .suffix(".new")
+        .permissions(fs::Permissions::from_mode(NEW_FILE))
+        .tempfile_in(folder)?;
+    new.write_all(text.as_bytes())?;
+    if let Some(old) = old {
+        let made = new.as_file().metadata()?;
+        if (made.uid(), made.gid()) != (old.uid(), old.gid()) {
+            // Who may not give a file away keeps it: the contents count.
+            let _ = fchown(new.as_file(), Some(old.uid()), Some(old.gid()));
+        }
+        new.as_file().set_permissions(old.permissions())?;
+    }
+    new.as_file().sync_all()?;
+    Ok(new)
+}
+
+/// The file that a path ends at, through symbolic links, whether it is there or not.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    let mut target = path.to_owned();
+    // As many as the kernel follows.
+    for _ in 0..40 {
+        match fs::read_link(&target) {
+            Ok(link) => target = target.parent().unwrap_or(Path::new("")).join(link),
+            Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound) => return Ok(target),
+            Err(e) => return Err(e),
+        }
+    }
+    Err(io::Error::other("too many symbolic links"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .expect("folder")
+            .map(|e| e.expect("entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_new_file_and_its_folder_are_made() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("parameters/file.toml");
+        assert_eq!(read(&path).expect("readable"), None);
+        replace(&path, None, "a = 1\n").expect("written");
+        assert_eq!(read(&path).expect("readable").as_deref(), Some("a = 1\n"));
+        assert_eq!(names(path.parent().expect("folder")), ["file.toml"], "nothing else is left");
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_is_not_written_over() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("file.toml");
+        replace(&path, None, "a").expect("written");
+        for before in [None, Some("b")] {
+            let refused = replace(&path, before, "c").expect_err("it is another one");
+            assert!(refused.to_string().contains("was changed by somebody else"), "{refused}");
+        }
+        fs::remove_file(&path).expect("removed");
+        assert!(matches!(replace(&path, Some("a"), "c"), Err(SettingsError::Changed { .. })));
+        assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn permissions_and_links_stay() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (real, link) = (folder.path().join("real.toml"), folder.path().join("file.toml"));
+        fs::write(&real, "a").expect("written");
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).expect("set");
+        symlink("real.toml", &link).expect("link");
+        replace(&link, Some("a"), "b").expect("written");
+        assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
+        assert_eq!(fs::read_to_string(&real).expect("there"), "b");
+        assert_eq!(fs::metadata(&real).expect("there").permissions().mode() & 0o777, 0o640);
+        let (empty, later) = (folder.path().join("later.toml"), folder.path().join("sub/later.toml"));
+        symlink("sub/later.toml", &empty).expect("link");
+        replace(&empty, None, "c").expect("written through the link");
+        assert_eq!(fs::read_to_string(&later).expect("there"), "c");
+    }
+
+    #[test]
+    fn a_failure_leaves_what_was_there() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("file.toml");
+        fs::create_dir(&path).expect("a folder in its place");
+        assert!(matches!(read(&path), Err(SettingsError::Read { .. })));
+        assert!(replace(&path, None, "a").is_err());
+        assert_eq!(names(folder.path()), ["file.toml"]);
+        let bytes = folder.path().join("bytes.toml");
+        fs::write(&bytes, [0xff, 0xfe]).expect("written");
+        let refused = read(&bytes).expect_err("no text").to_string();
+        assert!(refused.ends_with("cannot be read: it is not UTF-8 text"), "{refused}");
+    }
+}

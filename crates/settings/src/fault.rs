@@ -1,0 +1,167 @@
+//! What can be wrong with a file, and what can go wrong with one.
+
+use crate::names::{PARAM_NAME, PORT_NAME};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use steadfast_shell::params::shown;
+use thiserror::Error;
+
+/// One thing that is wrong in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The file.
+    pub path: PathBuf,
+    /// Line, from 1.
+    pub line: u32,
+    /// What.
+    pub kind: FaultKind,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.path.display(), self.line, self.kind)
+    }
+}
+
+/// What is wrong with a line.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum FaultKind {
+    /// It cannot be read at all.
+    #[error("{0}")]
+    Syntax(String),
+    /// A table or key that has no meaning there.
+    #[error("unknown: {} (allowed {allowed}{hint})", shown(.name))]
+    UnknownKey {
+        /// Its name.
+        name: String,
+        /// What there can be.
+        allowed: &'static str,
+        /// The nearest of it, as words; may be empty.
+        hint: String,
+    },
+    /// A value of a kind that cannot be taken.
+    #[error("{name}={} is not allowed ({allowed})", shown(.value))]
+    WrongType {
+        /// What it was given for.
+        name: String,
+        /// The value as it is written.
+        value: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// No name that a parameter can have.
+    #[error("{} is no parameter's name (allowed {PARAM_NAME})", shown(.name))]
+    ParamName {
+        /// The name.
+        name: String,
+    },
+    /// No name that a port can have.
+    #[error("{} is no port's name (allowed {PORT_NAME})", shown(.name))]
+    PortName {
+        /// The name.
+        name: String,
+    },
+    /// The same thing a second time.
+    #[error("{} is defined twice", shown(.name))]
+    Duplicate {
+        /// Its name.
+        name: String,
+    },
+    /// Both defined and undefined in one section.
+    #[error("{name} is both undefined here and defined at line {defined} (allowed one of the two)")]
+    Contradiction {
+        /// The parameter.
+        name: String,
+        /// Where it is defined.
+        defined: u32,
+    },
+}
+
+/// Everything that is wrong with a file, one line each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults(pub Vec<Fault>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, fault) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            fault.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// Why a file could not be read, changed or written.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// It is not as it must be; every fault is in it.
+    #[error(transparent)]
+    Faults(#[from] Faults),
+    /// The disk did not give it.
+    #[error("{} cannot be read: {error}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The disk did not take it. What was there is as it was.
+    #[error("{} cannot be written: {error}; it is as it was", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Somebody else wrote it meanwhile.
+    #[error(
+        "{} was changed by somebody else since it was read, and is left as it is; nothing was saved: \
+         look at it and try again",
+        .path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A name that cannot be written into a file.
+    #[error("{what} name {} is not allowed (allowed {allowed})", shown(.name))]
+    Name {
+        /// What it is the name of.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// A value that cannot be written into a file.
+    #[error("{name}={}: {fault}", shown(.value))]
+    Value {
+        /// The parameter.
+        name: String,
+        /// The value.
+        value: String,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
+    /// The entry is written in a form that cannot be changed without losing something.
+    #[error(
+        "{}:{line}: {name} cannot be changed in the form in which it is written there; write the \
+         section as [{section}] with one entry a line",
+        .path.display()
+    )]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// Line of the section, from 1.
+        line: u32,
+        /// The parameter.
+        name: String,
+        /// The section.
+        section: String,
+    },
+}

@@ -1,0 +1,28 @@
+//! The saved configuration of ports: what an administrator has written down, as opposed to what is in
+//! force.
+//!
+//! ```text
+//!  parameters/            the parameters folder
+//!    file.toml            one file per driver: [global], then [port.NAME]      DriverFile
+//!    instances.toml       which port has which number of its driver            Instances
+//! ```
+//! The *saved set* of a port is what `[global]`, the daemon's own configuration and `[port.NAME]` come to,
+//! the last word winning ([`Saved`]). Files are read with the line of every entry, so that each value and
+//! each error can say where it comes from. They are edited in place: comments, order and formatting stay.
+//! They are written whole or not at all, and never over what somebody else has written meanwhile.
+//!
+//! This crate touches files and nothing else: no ports, no daemon.
+
+#![forbid(unsafe_code)]
+
+mod disk;
+pub mod driver_file;
+mod fault;
+mod names;
+mod saved;
+mod text;
+
+pub use driver_file::{DriverFile, Entry, Section, Written};
+pub use fault::{Fault, FaultKind, Faults, SettingsError};
+pub use names::{check_param_name, check_port_name};
+pub use saved::{Layered, Origin, Saved, SetFault, validate};
