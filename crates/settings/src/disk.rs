@@ -3,8 +3,8 @@
 use crate::SettingsError;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{PermissionsExt, fchown};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 /// Largest file that is read; far more than thousands of ports need.

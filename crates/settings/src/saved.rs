@@ -262,7 +262,10 @@ link_speed = 40
         );
         let alone = faults("[port.a]\nfailover_delay = 3\n", &[], "a");
         assert!(alone[0].starts_with("parameters/file.toml:2: "), "{alone:?}");
-        assert!(alone[0].ends_with("fast_fail_delay is the default, failover_delay is from parameters/file.toml:2"));
+        assert!(
+            alone[0]
+                .ends_with("fast_fail_delay is the default, failover_delay is from parameters/file.toml:2")
+        );
         let larger = "[port.a]\nfast_fail_delay = 100\nfailover_delay = 200\n";
         assert!(faults(larger, &[], "a").is_empty());
         assert!(faults("[port.a]\nfailover_delay = 200\nfast_fail_delay = 100\n", &[], "a").is_empty());

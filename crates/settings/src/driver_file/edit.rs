@@ -174,7 +174,9 @@ impl DriverFile {
         }
         // Written as the last one is: as far in, and with the same prefix where keys are dotted.
         let (before, behind) = match keyed.last() {
-            Some((key, value)) => (self.text[line_start(&self.text, key.start)..key.start].to_owned(), value.end),
+            Some((key, value)) => {
+                (self.text[line_start(&self.text, key.start)..key.start].to_owned(), value.end)
+            }
             None => (String::new(), body.span.end),
         };
         let indent: String = before.chars().take_while(|c| c.is_whitespace()).collect();
@@ -190,7 +192,9 @@ impl DriverFile {
 
     /// Takes a name out of `undefine`, and the list itself when nothing is left of it.
     fn drop_undefined(&mut self, section: &Section, name: &str) {
-        let Some((body, list)) = self.body(section).and_then(|b| Some((b, b.undefine.clone()?))) else { return };
+        let Some((body, list)) = self.body(section).and_then(|b| Some((b, b.undefine.clone()?))) else {
+            return;
+        };
         let undefined = |e: &&super::Entry| e.value.is_none() && e.name == name;
         let Some(entry) = body.entries.iter().find(undefined) else { return };
         let Some(at) = list.items.iter().position(|item| *item == entry.span) else { return };

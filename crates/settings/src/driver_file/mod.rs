@@ -137,10 +137,10 @@ impl DriverFile {
     /// What a section says, as a layer of properties.
     pub fn said(&self, section: &Section) -> Vec<Said> {
         let said = |entry: &Entry| {
-            let definition = entry.value.as_ref().map(|value| Definition {
-                value: value.clone(),
-                source: self.source(entry.line),
-            });
+            let definition = entry
+                .value
+                .as_ref()
+                .map(|value| Definition { value: value.clone(), source: self.source(entry.line) });
             (entry.name.clone(), definition)
         };
         self.entries(section).iter().map(said).collect()

@@ -64,7 +64,11 @@ fn tables_may_be_written_in_any_form() {
         "port = { vol0 = { io_slots = 256 } }\n",
         "port = { vol0.io_slots = 256 }\n",
     ] {
-        assert_eq!(parse(text).entry(&vol0(), "io_slots").and_then(|e| e.value.as_deref()), Some("256"), "{text}");
+        assert_eq!(
+            parse(text).entry(&vol0(), "io_slots").and_then(|e| e.value.as_deref()),
+            Some("256"),
+            "{text}"
+        );
     }
 }
 
@@ -92,7 +96,7 @@ fn every_fault_is_reported_with_line_key_value_and_what_is_allowed() {
         ]
     );
     let twice = faults("[port.a]\nx = 1\n[port.a]\nx = 2\n");
-    assert_eq!(twice, ["p/file.toml:3: a is defined twice"]);
+    assert_eq!(twice, ["p/file.toml:3: a is defined twice", "p/file.toml:4: x is defined twice"]);
     let broken = faults("[global]\nx = = 1\n");
     assert!(broken[0].starts_with("p/file.toml:2: "), "{broken:?}");
     assert!(matches!(
@@ -133,13 +137,19 @@ admin_state = \"down\"
 fn undefining_and_defining_take_each_other_back() {
     let mut file = parse(TEXT);
     assert!(file.undefine(&vol0(), "io_throttle").expect("undefined"));
-    assert!(file.text().contains("undefine = [\"request_timeout\", \"drain_timeout\", \"io_throttle\"] # both"));
+    assert!(
+        file.text().contains("undefine = [\"request_timeout\", \"drain_timeout\", \"io_throttle\"] # both")
+    );
     assert!(!file.undefine(&vol0(), "io_throttle").expect("is already"));
     assert!(file.set(&vol0(), "request_timeout", "0", None).expect("set"));
     assert!(file.text().contains("undefine = [\"drain_timeout\", \"io_throttle\"] # both"));
     assert!(file.unset(&vol0(), "io_throttle").expect("unset"));
     assert!(file.unset(&vol0(), "drain_timeout").expect("unset"));
-    assert!(file.text().ends_with("# Until the firmware is fixed.\n# both\nrequest_timeout = 0\n"), "{}", file.text());
+    assert!(
+        file.text().ends_with("# Until the firmware is fixed.\n# both\nrequest_timeout = 0\n"),
+        "{}",
+        file.text()
+    );
     assert!(!file.unset(&vol0(), "drain_timeout").expect("nothing to do"));
     assert!(file.undefine(&Section::port("new"), "x").expect("undefined"));
     assert!(file.text().ends_with("\n[port.new]\nundefine = [\"x\"]\n"), "{}", file.text());
