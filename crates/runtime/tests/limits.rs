@@ -245,6 +245,8 @@ fn a_throttle_changes_under_load_and_over_swaps() {
             let receipt = bench.engine.update("vol0", &module, &opts);
             assert_eq!(receipt.outcome, Outcome::Done, "{receipt:?}");
             load.pass(60);
+            let wrong = load.shared.wrong.lock().expect("list").clone();
+            assert_eq!(wrong, Vec::<String>::new(), "at {limit}, {i}th, on {queues} queues");
         }
         assert_eq!(load.stop(), Vec::<String>::new());
         let port = info(&bench);
