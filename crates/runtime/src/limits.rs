@@ -6,6 +6,7 @@
 //! a request it looks at nothing but what is its own.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use steadfast_shell::pace::Pace;
 use steadfast_shell::params::ShellParams;
 use steadfast_shell::throttle::Throttle;
@@ -16,6 +17,7 @@ pub(crate) struct Limits {
     pub(crate) throttle: Throttle,
     pub(crate) pace: Pace,
     request_timeout_s: AtomicU32,
+    drain_timeout_s: AtomicU32,
     log_mask: AtomicU32,
 }
 
@@ -26,6 +28,7 @@ impl Limits {
             throttle: Throttle::new(queues),
             pace: Pace::default(),
             request_timeout_s: AtomicU32::new(0),
+            drain_timeout_s: AtomicU32::new(0),
             log_mask: AtomicU32::new(0),
         };
         limits.apply(params);
@@ -38,12 +41,18 @@ impl Limits {
         self.pace.set_byte_cost(params.byte_cost());
         let store = |place: &AtomicU32, value| place.store(value, Ordering::Release);
         store(&self.request_timeout_s, params.request_timeout_s);
+        store(&self.drain_timeout_s, params.drain_timeout_s);
         store(&self.log_mask, params.log_mask);
     }
 
     /// How long a request may take, nanoseconds; 0: for ever.
     pub(crate) fn request_timeout_ns(&self) -> u64 {
         u64::from(self.request_timeout_s.load(Ordering::Acquire)) * 1_000_000_000
+    }
+
+    /// How long requests in flight are waited for where nobody says it.
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        Duration::from_secs(self.drain_timeout_s.load(Ordering::Acquire).into())
     }
 
     /// Whether messages of a kind reach the log: a bit of
