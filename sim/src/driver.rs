@@ -183,6 +183,7 @@ impl World {
             back /= 2;
             self.ports[p].order_lost = true;
         }
+        self.lanes[q].slots.begin_giving_back();
         for i in 0..back {
             let Some(tag) = self.drivers[d].backlog[place].pop_front() else { break };
             if self.mutation == Some(Mutation::LoseHandedBack) && i == 1 {

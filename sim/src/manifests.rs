@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use steadfast_shell::check::{self, CheckInput, Limits, Policy, PortSide, Side};
 use steadfast_shell::manifest::Manifest;
+use steadfast_shell::params::ShellDefaults;
 use steadfast_shell::receipt::Mode;
 
 type Key = (u8, u8, bool, u8);
@@ -56,6 +57,7 @@ pub(crate) fn check(running: &Spec, candidate: &Spec) -> Result<(), String> {
         offered_features: 0,
         limits: Limits::NONE,
         properties: &properties,
+        shell: ShellDefaults::default(),
         hardware: None,
         port: PortSide::default(),
         signature: None,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use steadfast_loader::{LoadError, LoadedModule, ModuleStore, StagedModule};
 use steadfast_runtime::{Engine, PortRules, PortSpec};
 use steadfast_shell::manifest::Manifest;
-use steadfast_shell::params::{ParamKind, resolve};
+use steadfast_shell::params::{ParamKind, ShellDefaults, resolve, table};
 
 /// A device whose module is in the store and whose parameters are right.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ fn params(config: &DeviceConfig, manifest: &Manifest) -> Result<BTreeMap<String,
             *path = absolute.into_os_string().into_string().unwrap_or_else(|_| path.clone());
         }
     }
-    match resolve(&manifest.params, &params) {
+    match resolve(&table(&manifest.params, ShellDefaults::default()), &params) {
         Ok(_) => Ok(params),
         Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
     }

@@ -7,7 +7,7 @@ use steadfast_api::{CheckReport, Driver, DriverProblem, Drivers, Problem, Proble
 use steadfast_loader::{FoundModule, LoadError, LoadErrorKind, ModuleStore, StagedModule, Trust};
 use steadfast_shell::check::{CheckInput, Limits, Policy, PortSide, Side, check, passed};
 use steadfast_shell::manifest::Manifest;
-use steadfast_shell::params::ParamSpec;
+use steadfast_shell::params::{ParamSpec, ShellDefaults};
 
 /// Folders that are searched for modules, the first one first.
 #[derive(Clone, Debug)]
@@ -160,6 +160,7 @@ fn input<'a>(staged: &'a StagedModule, properties: &'a BTreeMap<String, String>)
         offered_features: 0,
         limits: Limits::NONE,
         properties,
+        shell: ShellDefaults::default(),
         hardware: None,
         port: PortSide::default(),
         signature: Some((&staged.signature, &staged.source)),

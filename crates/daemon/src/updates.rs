@@ -14,6 +14,7 @@ use steadfast_api::{
 };
 use steadfast_history::Filter;
 use steadfast_runtime::UpdateOptions;
+use steadfast_shell::params::is_shells;
 use steadfast_shell::probation::{Probation, Sample, Terms};
 use steadfast_shell::receipt::{Cause, Kind, Requester};
 use steadfast_shell::{auto, update};
@@ -85,7 +86,7 @@ impl App {
         let port = self.device_info(name)?.port;
         let mut options = UpdateOptions {
             mode: request.mode,
-            deadline: Duration::from_millis(request.deadline_ms),
+            deadline: request.deadline_ms.map(Duration::from_millis),
             if_busy: if_busy(request.if_busy),
             by: Requester { cause: Cause::Revert, who },
             ..UpdateOptions::default()
@@ -168,7 +169,8 @@ impl App {
         options.source = format!("{} {}", to.driver, to.version);
         options.params = undo.into_iter().collect();
         let (Ok(staged), Some(info)) = (self.store.get(&to.hash), self.engine.port(port)) else { return };
-        let known = |name: &String| staged.manifest.params.iter().any(|spec| spec.name == *name);
+        let known =
+            |name: &String| is_shells(name) || staged.manifest.params.iter().any(|spec| spec.name == *name);
         for name in info.params.keys().filter(|name| !known(name)) {
             options.params.insert(name.clone(), None);
         }
@@ -288,7 +290,7 @@ impl App {
 pub(crate) fn options(request: &UpdateRequest, by: Requester, source: String) -> UpdateOptions {
     UpdateOptions {
         mode: request.mode,
-        deadline: Duration::from_millis(request.deadline_ms),
+        deadline: request.deadline_ms.map(Duration::from_millis),
         if_busy: if_busy(request.if_busy),
         allow_older: request.allow_older,
         allow_other: request.allow_other,

@@ -16,7 +16,7 @@ use std::sync::{Arc, PoisonError, mpsc};
 use std::time::Duration;
 use steadfast_loader::LoadedModule;
 use steadfast_shell::check::{self, CheckInput, Side};
-use steadfast_shell::params::Value;
+use steadfast_shell::params::{ShellParams, Value};
 use steadfast_shell::receipt::Mode;
 use steadfast_shell::update::{IfBusy, Plan, Update};
 
@@ -39,7 +39,7 @@ impl Engine {
             return Err(EngineError::new(ErrorKind::Exists, format!("port {name} exists already")));
         }
         let given = &spec.params;
-        let params = resolve(spec.module.manifest(), given)
+        let params = resolve(spec.module.manifest(), self.inner.config.shell_defaults(), given)
             .map_err(|e| EngineError::new(ErrorKind::Invalid, format!("port {name}: {e}")))?;
         let candidate = Side { manifest: spec.module.manifest(), hash: spec.module.hash() };
         let input = CheckInput {
@@ -71,9 +71,10 @@ impl Engine {
         params: &BTreeMap<String, Value>,
         rules: &PortRules,
     ) -> Result<Arc<Port>, EngineError> {
+        let shell = ShellParams::from_values(params, self.inner.config.shell_defaults());
         let mut within: Vec<usize> = (0..self.queues()).collect();
         loop {
-            let port = self.make_port(spec, rules, &within)?;
+            let port = self.make_port(spec, rules, &shell, &within)?;
             let Err(e) = self.connect_first(&port, spec.module.clone(), params.clone()) else {
                 return Ok(port);
             };
@@ -150,7 +151,7 @@ impl Engine {
             let what = format!("port {name} is in use by {clients} clients{over}");
             return Err(EngineError::new(ErrorKind::Busy, what));
         }
-        let patience = Duration::from_secs(if force { 5 } else { 45 });
+        let patience = if force { Duration::from_secs(5) } else { port.limits.drain_timeout() };
         if force {
             self.end_trial(&port, "the device is taken away", patience);
         }

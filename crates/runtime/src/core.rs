@@ -44,6 +44,8 @@ pub(crate) mod kind {
     pub(crate) const OP: u64 = 1;
     pub(crate) const FRONTEND: u64 = 2;
     pub(crate) const IGNORE: u64 = 3;
+    pub(crate) const LANE: u64 = 4;
+    pub(crate) const TICK: u64 = 5;
 }
 
 /// Packs a kind and 56 bits.
@@ -57,6 +59,10 @@ pub(crate) struct Core {
     pub(crate) done: Vec<Done>,
     /// Lanes whose driver gathers requests and must be told that the batch is over.
     pub(crate) commits: Vec<NonNull<Lane>>,
+    /// Lanes whose lines may go on, or that have slots again.
+    pub(crate) due: Vec<NonNull<Lane>>,
+    /// There are requests that can become too old.
+    pub(crate) tick_wanted: bool,
     pub(crate) blocking: Sender<BlockingJob>,
     pub(crate) fileio: FileIo,
     /// What drivers have issued on other devices.
@@ -93,6 +99,8 @@ impl Core {
             ops: OpTable::new(),
             done: Vec::with_capacity(4096),
             commits: Vec::with_capacity(64),
+            due: Vec::new(),
+            tick_wanted: false,
             blocking,
             fileio: FileIo::new(remote),
             stacked: StackedList::default(),

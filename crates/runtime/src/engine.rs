@@ -8,6 +8,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, lock};
 use crate::info::{DeviceClaim, DeviceInfo, HandleSummary, PortInfo, PortState};
 use crate::lane::Lane;
+use crate::limits::Limits;
 use crate::port::{Port, PortInner, RegionMemory, SlotMemory};
 use crate::reactor::Reactor;
 use crate::rules::PortRules;
@@ -24,6 +25,7 @@ use steadfast_loader::LoadedModule;
 use steadfast_shell::gate::Entry;
 use steadfast_shell::histogram::Histogram;
 use steadfast_shell::mailbox::Mailbox;
+use steadfast_shell::params::{ShellDefaults, ShellParams};
 use steadfast_shell::properties::Properties;
 
 /// Work for a queue's thread.
@@ -68,6 +70,11 @@ impl Default for EngineConfig {
 }
 
 impl EngineConfig {
+    /// What the shell's own parameters are where nobody says it.
+    pub fn shell_defaults(&self) -> ShellDefaults {
+        ShellDefaults { io_slots: self.slots_per_port, max_transfer: self.max_transfer }
+    }
+
     fn check(&self) -> Result<(), EngineError> {
         let range = |name: &str, value: u64, min: u64, max: u64| {
             if (min..=max).contains(&value) {
@@ -274,11 +281,13 @@ impl Engine {
     }
 
     /// Makes a port with its memory, and lanes on its queues; no driver yet.
-    /// `within`: the queues that it can be on.
+    /// `params`: what the shell is to observe until the driver serves; `within`: the queues that it can be
+    /// on.
     pub(crate) fn make_port(
         &self,
         spec: &PortSpec,
         rules: &PortRules,
+        params: &ShellParams,
         within: &[usize],
     ) -> Result<Arc<Port>, EngineError> {
         Port::check_name(&spec.name)?;
@@ -328,6 +337,8 @@ impl Engine {
                 ..PortInner::default()
             }),
             turns: Turns::default(),
+            shell: config.shell_defaults(),
+            limits: Limits::new(count, params),
             shadow: None,
         }))
     }
@@ -475,6 +486,8 @@ impl Engine {
 struct LaneNumbers {
     in_flight: u32,
     held: u32,
+    waiting: u32,
+    lost: u32,
     open: bool,
     counters: crate::metrics::Counters,
     entered: [u64; Entry::ALL.len()],
@@ -485,7 +498,9 @@ struct LaneNumbers {
 fn read_lane(lane: &Lane) -> LaneNumbers {
     LaneNumbers {
         in_flight: lane.slots.issued(),
-        held: lane.slots.held(),
+        held: lane.held(),
+        waiting: lane.waiting_in_line(),
+        lost: lane.slots.lost(),
         open: lane.gate.is_open(),
         counters: lane.counters.clone(),
         entered: Entry::ALL.map(|e| lane.gate.entered(e)),
@@ -530,6 +545,8 @@ fn port_info(port: &Port) -> PortInfo {
         slots: port.memory.iter().map(|m| m.count).sum(),
         in_flight: known().map(|l| l.in_flight).sum(),
         held: known().map(|l| l.held).sum(),
+        waiting: known().map(|l| l.waiting).sum(),
+        lost: known().map(|l| l.lost).sum(),
         requests: known().map(|l| l.counters.total().requests).sum(),
         errors: known().map(|l| l.counters.total().errors).sum(),
         bytes_read: known().map(|l| l.counters.bytes(block_op::READ)).sum(),

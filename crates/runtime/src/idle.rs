@@ -50,6 +50,12 @@ impl Watcher {
         }
     }
 
+    /// Whether a request was submitted since the last sleep.
+    #[inline]
+    pub(crate) fn has_asked(&self) -> bool {
+        self.requests > 0
+    }
+
     /// A request was submitted.
     #[inline]
     pub(crate) fn request(&mut self) {

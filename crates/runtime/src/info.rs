@@ -77,7 +77,7 @@ pub enum PortState {
     Unresponsive,
 }
 
-/// A parameter of the driver that runs.
+/// A parameter of the port: of the driver that runs, or the shell's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParamInfo {
     /// Name.
@@ -149,6 +149,13 @@ pub struct PortInfo {
     pub in_flight: u32,
     /// Requests that are held now.
     pub held: u32,
+    /// Requests that wait for their turn under `io_throttle` or `link_speed`.
+    #[serde(default)]
+    pub waiting: u32,
+    /// Requests that were answered without the driver, which has not completed them: their slots are out
+    /// of use.
+    #[serde(default)]
+    pub lost: u32,
     /// Requests completed since the port was attached.
     pub requests: u64,
     /// Of those, failed.
@@ -177,7 +184,7 @@ pub struct PortInfo {
     pub properties: Definitions,
     /// The properties of when the driver attached at start.
     pub load_time: Definitions,
-    /// Every parameter of the driver that runs, in the order of its manifest.
+    /// Every parameter of the driver that runs, in the order of its manifest, and then the shell's own.
     pub parameters: Vec<ParamInfo>,
     /// Open handles.
     pub handles: Vec<HandleSummary>,

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::{fmt, io};
 use steadfast_abi as abi;
 use steadfast_loader::LoadedModule;
-use steadfast_shell::params::Value;
+use steadfast_shell::params::{ShellParams, Value};
 use steadfast_shell::receipt::Reduced;
 
 /// Where a driver is in its life on a port; decides which shell calls it may make.
@@ -63,7 +63,7 @@ pub(crate) struct Tables {
 pub(crate) struct Instance {
     pub(crate) port: Arc<Port>,
     pub(crate) module: Arc<LoadedModule>,
-    /// Changed only while the port is held.
+    /// Those of the driver change only while the port is held.
     params: Mutex<BTreeMap<String, Value>>,
     pub(crate) tables: OnceLock<Tables>,
     stage: AtomicU8,
@@ -232,6 +232,11 @@ impl Instance {
     /// The current value of a parameter.
     pub(crate) fn param(&self, name: &str) -> Option<Value> {
         lock(&self.params).get(name).cloned()
+    }
+
+    /// The values of the shell's own parameters.
+    pub(crate) fn shell_params(&self) -> ShellParams {
+        ShellParams::from_values(&lock(&self.params), self.port.shell)
     }
 
     /// Lets `f` look at the current value of a parameter. What it points to stays until the parameter

@@ -407,6 +407,9 @@ impl Job {
             } else {
                 inner.swaps += u64::from(self.old.is_some());
             }
+            if let Some(new) = &self.new {
+                self.port.limits.apply(&new.shell_params());
+            }
             self.port.generation.fetch_add(1, Ordering::AcqRel);
             self.port.epoch_unix_ms.store(unix_ms(), Ordering::Release);
         } else {

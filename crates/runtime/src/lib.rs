@@ -32,6 +32,7 @@ mod info;
 mod instance;
 mod job;
 mod lane;
+mod limits;
 mod live;
 mod memory;
 mod metrics;

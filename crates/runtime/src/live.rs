@@ -1,19 +1,21 @@
 //! Parameters that change while the port runs.
 //!
 //! The driver is told value by value while the port is held, see [`visit`]. A value that it refuses is
-//! taken back together with those before it, so that a set of changes is made whole or not at all.
+//! taken back together with those before it, so that a set of changes is made whole or not at all. What
+//! is the shell's own comes last; without anything for the driver, the port is not held for it.
 
-use crate::ParamInfo;
-use crate::engine::Engine;
+use crate::engine::{ANSWER, Engine};
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::lock;
 use crate::instance::Instance;
 use crate::port::Port;
+use crate::reactor::Reactor;
 use crate::visit::visit;
+use crate::{LaneId, ParamInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use steadfast_shell::params::{Change, ParamSpec, Value, live_change};
+use steadfast_shell::params::{Change, ParamSpec, Value, is_shells, live_change, table};
 
 /// One value that has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +51,7 @@ impl Changing {
     /// Gives every new value to the driver, or none.
     fn tell(&self) -> Result<(), String> {
         let mut told: Vec<(&str, Option<Value>)> = Vec::new();
-        for name in &self.change.changed {
+        for name in self.change.changed.iter().filter(|name| !is_shells(name)) {
             let before = self.instance.set_param(name, self.change.values.get(name).cloned());
             let result = self.instance.param_changed(name);
             told.push((name, before));
@@ -63,7 +65,16 @@ impl Changing {
             }
             return Err(why);
         }
+        self.carry_out();
         Ok(())
+    }
+
+    /// What is the shell's it carries out itself: there is nobody to refuse it.
+    fn carry_out(&self) {
+        for name in self.change.changed.iter().filter(|name| is_shells(name)) {
+            self.instance.set_param(name, self.change.values.get(name).cloned());
+        }
+        self.port.limits.apply(&self.instance.shell_params());
     }
 
     fn wanted(&self, name: &str) -> String {
@@ -72,7 +83,12 @@ impl Changing {
 }
 
 impl Instance {
-    /// Every parameter of the driver, as it is now.
+    /// Every parameter of the port under this driver.
+    pub(crate) fn table(&self) -> Vec<ParamSpec> {
+        table(&self.module.manifest().params, self.port.shell)
+    }
+
+    /// The same, as they are now.
     pub(crate) fn parameters(&self, given: &BTreeMap<String, String>) -> Vec<ParamInfo> {
         let info = |spec: &ParamSpec| ParamInfo {
             name: spec.name.clone(),
@@ -84,7 +100,15 @@ impl Instance {
             class: spec.class,
             help: spec.help.clone(),
         };
-        self.module.manifest().params.iter().map(info).collect()
+        self.table().iter().map(info).collect()
+    }
+}
+
+/// Has every queue do something with its lane of a port; one that does not answer does so once it can.
+fn on_all(port: &Port, what: fn(&mut Reactor, LaneId)) {
+    let id = LaneId(port.id.0);
+    for remote in &port.remotes {
+        remote.ask(ANSWER, move |rt| what(rt, id));
     }
 }
 
@@ -110,7 +134,7 @@ impl Engine {
             return Err(EngineError::new(ErrorKind::Busy, what));
         };
         let given = lock(&port.inner).properties.given();
-        let change = live_change(&instance.module.manifest().params, &given, changes).map_err(|faults| {
+        let change = live_change(&instance.table(), &given, changes).map_err(|faults| {
             let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
             EngineError::new(ErrorKind::Invalid, format!("port {name}: {}", all.join("; ")))
         })?;
@@ -127,11 +151,18 @@ impl Engine {
         }
         let (changes, who) = (changes.clone(), who.to_owned());
         let changing = Changing { port: port.clone(), instance, change };
-        let tell = move || {
+        let only_shells = changing.change.changed.iter().all(|name| is_shells(name));
+        let make = move || {
             changing.tell()?;
             crate::transact::change(&mut lock(&changing.port.inner).properties, &changes, &who);
             Ok(())
         };
-        visit(&port, "param_changed", tell).map(report)
+        if only_shells {
+            on_all(&port, Reactor::count_lane_in);
+            let made = make();
+            on_all(&port, Reactor::take_limits_over);
+            return made.map(|()| report(0)).map_err(|why: String| EngineError::new(ErrorKind::Driver, why));
+        }
+        visit(&port, "param_changed", make).map(report)
     }
 }

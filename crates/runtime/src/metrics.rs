@@ -97,6 +97,9 @@ pub struct PortMetrics {
     pub in_flight: u32,
     /// Requests that are held now.
     pub held: u32,
+    /// Requests that wait for their turn under `io_throttle` or `link_speed`.
+    #[serde(default)]
+    pub waiting: u32,
     /// Age of the oldest of those in flight and held, nanoseconds; 0 where there is none.
     pub oldest_ns: u64,
     /// Queues that did not answer, so that their part is missing: a driver may be stuck in them.
@@ -118,6 +121,7 @@ impl PortMetrics {
         self.latency.add(&lane.counters.latency);
         self.in_flight += lane.in_flight;
         self.held += lane.held;
+        self.waiting += lane.waiting;
         self.oldest_ns = self.oldest_ns.max(lane.oldest_ns);
     }
 
@@ -146,6 +150,7 @@ struct LaneMetrics {
     counters: Counters,
     in_flight: u32,
     held: u32,
+    waiting: u32,
     oldest_ns: u64,
 }
 
@@ -153,7 +158,8 @@ fn read_lane(lane: &Lane) -> LaneMetrics {
     LaneMetrics {
         counters: lane.counters.clone(),
         in_flight: lane.slots.issued(),
-        held: lane.slots.held(),
+        held: lane.held(),
+        waiting: lane.waiting_in_line(),
         oldest_ns: lane.oldest_ns(),
     }
 }
@@ -179,7 +185,8 @@ mod tests {
     use super::*;
 
     fn metrics(counters: &Counters) -> PortMetrics {
-        let lane = LaneMetrics { counters: counters.clone(), in_flight: 1, held: 0, oldest_ns: 9 };
+        let lane =
+            LaneMetrics { counters: counters.clone(), in_flight: 1, held: 0, waiting: 0, oldest_ns: 9 };
         let mut metrics = PortMetrics::default();
         metrics.add(&lane);
         metrics

@@ -7,6 +7,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, Handle, OpenSpec, Opened, lock, open_file};
 use crate::instance::{Instance, Made};
 use crate::job::Job;
+use crate::limits::Limits;
 use crate::memory::{Mapping, pages};
 use crate::rules::PortRules;
 use crate::shadow::Trial;
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex};
 use steadfast_abi as abi;
 use steadfast_abi::block_feature;
 use steadfast_shell::manifest::Manifest;
+use steadfast_shell::params::ShellDefaults;
 use steadfast_shell::properties::Properties;
 use steadfast_shell::receipt::{Receipt, Release};
 
@@ -220,6 +222,9 @@ pub(crate) struct Port {
     pub(crate) arenas: Arenas,
     /// Of the one transaction that a port can be in.
     pub(crate) turns: Turns,
+    /// What the shell's own parameters are where nobody says it.
+    pub(crate) shell: ShellDefaults,
+    pub(crate) limits: Limits,
     /// Set for the port of a candidate on trial.
     pub(crate) shadow: Option<Arc<Trial>>,
 }

@@ -65,6 +65,8 @@ pub struct Reactor {
     written: Vec<(u32, i64)>,
     stopping: bool,
     watcher: Watcher,
+    /// The clock that requests are measured by is running.
+    ticking: bool,
     /// Trials of candidates on this queue.
     pub(crate) mirrors: Vec<Mirror>,
 }
@@ -97,6 +99,7 @@ impl Reactor {
             written: Vec::new(),
             stopping: false,
             watcher: Watcher::default(),
+            ticking: false,
             mirrors: Vec::new(),
         })
     }
@@ -113,6 +116,11 @@ impl Reactor {
 
     pub(crate) fn lane_of(&self, lane: LaneId) -> Option<NonNull<Lane>> {
         self.lane_ptr(lane)
+    }
+
+    /// All lanes.
+    pub(crate) fn lanes(&self) -> Vec<NonNull<Lane>> {
+        self.lanes.iter().flatten().copied().collect()
     }
 
     fn lane_ref(&self, lane: LaneId) -> Option<&Lane> {
@@ -146,6 +154,10 @@ impl Reactor {
             self.watcher.learn();
             self.flush();
             self.core().fileio.submit();
+            if !self.ticking && (self.watcher.has_asked() || self.core().tick_wanted) {
+                self.ticking = true;
+                self.start_tick();
+            }
             let more = n == BATCH || self.has_work();
             let all = if more || busy_poll { self.core().submit_and_wait(Some(0)) } else { self.idle() };
             if all {
@@ -191,6 +203,7 @@ impl Reactor {
         let core = self.core();
         let done = !core.done.is_empty()
             || !core.commits.is_empty()
+            || !core.due.is_empty()
             || core.fileio.has_completed()
             || !core.stacked.is_empty();
         // Nothing more may arrive once the last port and frontend have gone: the loop must look again.
@@ -228,6 +241,11 @@ impl Reactor {
                     task(self);
                 }
                 self.take_file_io();
+            }
+            kind::LANE => self.line_timer(LaneId(data as u32)),
+            kind::TICK => {
+                self.ticking = false;
+                self.tick();
             }
             _ => {}
         }
@@ -271,7 +289,11 @@ impl Reactor {
                 self.take_file_io();
                 continue;
             }
-            let moved = self.poll_jobs() | self.feed_starved() | self.poll_leaving() | self.feed_stacks();
+            let moved = self.feed_due()
+                | self.poll_jobs()
+                | self.feed_starved()
+                | self.poll_leaving()
+                | self.feed_stacks();
             if none && !moved && self.core().done.is_empty() {
                 return;
             }
@@ -336,7 +358,7 @@ impl Reactor {
             while rounds > 0 {
                 rounds -= 1;
                 let Some(l) = self.lane_mut(lane) else { break };
-                if l.slots.used() == l.slots.len() {
+                if !l.slots.has_free() {
                     break;
                 }
                 let Some(who) = l.waiting.pop_front() else { break };
@@ -500,6 +522,7 @@ impl Reactor {
                 self.lanes[id.0 as usize] = None;
                 let core = self.core();
                 core.commits.retain(|l| *l != lane);
+                core.due.retain(|l| *l != lane);
                 // SAFETY: leaked by `add_lane`; no list and no operation knows it any more.
                 let lane = unsafe { Box::from_raw(lane.as_ptr()) };
                 core.shrink(lane.ops_room);
@@ -620,7 +643,15 @@ impl Reactor {
             debug_assert!(false, "free: {e}");
             return;
         }
-        if !l.waiting.is_empty() && !self.starved.contains(&lane) {
+        if !l.waiting.is_empty() {
+            self.notice_slots(lane);
+        }
+    }
+
+    /// Frontends that wait for slots of a lane are told, if it has any.
+    pub(crate) fn notice_slots(&mut self, lane: LaneId) {
+        let has = self.lane_ref(lane).is_some_and(|l| !l.waiting.is_empty() && l.slots.has_free());
+        if has && !self.starved.contains(&lane) {
             self.starved.push(lane);
         }
     }

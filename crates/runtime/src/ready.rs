@@ -19,7 +19,7 @@ use std::sync::Arc;
 use steadfast_loader::{LoadedModule, StagedModule};
 use steadfast_shell::check::{self, CheckInput, CheckRow, Limits, PendingSide, Policy, PortSide, Side};
 use steadfast_shell::manifest::Manifest;
-use steadfast_shell::params::{self, Value};
+use steadfast_shell::params::{self, ShellDefaults, Value};
 use steadfast_shell::receipt::{Mode, Receipt, Unload};
 use steadfast_shell::update::{Input, Update};
 
@@ -36,6 +36,7 @@ impl Engine {
             offered_features: 0,
             limits: Limits { pdu_bytes: PDU_STRIDE as u32, port_bytes: MOST, queue_bytes: MOST },
             properties,
+            shell: self.inner.config.shell_defaults(),
             hardware: None,
             port: PortSide::default(),
             signature: None,
@@ -184,7 +185,8 @@ impl Engine {
             return Err(refusals);
         }
         let candidate = &staged.manifest;
-        let params = resolve(candidate, &changed(&lock(&port.inner).properties.given(), &opts.params))?;
+        let given = changed(&lock(&port.inner).properties.given(), &opts.params);
+        let params = resolve(candidate, port.shell, &given)?;
         let handling = match old {
             Some(old) => {
                 let hands_back = old.module.driver().hand_back.is_some();
@@ -311,11 +313,13 @@ pub(crate) fn ops_room(manifest: &Manifest, memory: &crate::port::SlotMemory) ->
     manifest.ops.saturating_mul(memory.count) + manifest.port_ops + TIMER_ROOM
 }
 
+/// Values of every parameter of a port under a driver: the driver's own, and the shell's.
 pub(crate) fn resolve(
     manifest: &Manifest,
+    shell: ShellDefaults,
     given: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, Value>, String> {
-    params::resolve(&manifest.params, given).map_err(|errors| {
+    params::resolve(&params::table(&manifest.params, shell), given).map_err(|errors| {
         let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
         all.join("; ")
     })

@@ -15,7 +15,7 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 use steadfast_abi as abi;
 use steadfast_abi::{level, value_kind};
-use steadfast_shell::params::Value;
+use steadfast_shell::params::{Value, log_mask};
 use steadfast_shell::receipt::Reduced;
 
 /// Most schemas that a driver leaves its state in, and longest name of one.
@@ -409,16 +409,32 @@ unsafe extern "C" fn log(port: *mut abi::Port, severity: u32, message: abi::Str)
     let (instance, message) = unsafe { (instance(port), String::from_utf8_lossy(message.bytes())) };
     let name = instance.map_or("-", |i| i.port.name.as_str());
     let driver = instance.map_or("-", |i| i.module.manifest().name.as_str());
+    let wanted = instance.is_none_or(|i| i.port.limits.logs(bit(severity)));
     match severity {
         level::ERROR => {
             if let Some(instance) = instance {
                 instance.note_error(&message);
             }
+            if !wanted {
+                return;
+            }
             tracing::error!(port = name, driver, "{message}");
         }
+        _ if !wanted => {}
         level::WARN => tracing::warn!(port = name, driver, "{message}"),
         level::INFO => tracing::info!(port = name, driver, "{message}"),
         _ => tracing::debug!(port = name, driver, "{message}"),
+    }
+}
+
+/// The bit of `log_mask` for what a driver says.
+fn bit(severity: u32) -> u32 {
+    match severity {
+        level::ERROR => log_mask::DRIVER_ERROR,
+        level::WARN => log_mask::DRIVER_WARN,
+        level::INFO => log_mask::DRIVER_INFO,
+        level::DEBUG => log_mask::DRIVER_DEBUG,
+        _ => log_mask::DRIVER_TRACE,
     }
 }
 
@@ -429,7 +445,7 @@ unsafe extern "C" fn now() -> u64 {
 /// Records that a driver broke the rules.
 pub(crate) fn fault(instance: &Instance, what: &str) {
     let before = instance.faults.fetch_add(1, Ordering::Relaxed);
-    if before < 16 {
+    if before < 16 && instance.port.limits.logs(log_mask::FAULT) {
         let driver = instance.module.release();
         tracing::error!(
             port = instance.port.name,

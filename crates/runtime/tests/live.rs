@@ -150,7 +150,7 @@ fn a_driver_in_rust_takes_its_live_parameter_and_its_next_release_has_it() {
     let bench = Bench::new(1);
     bench.attach("vol0", "null", &[("size", "1M")], None);
     let fixed = set(&bench, &[("size", Some("2M"))]).expect_err("reinit");
-    assert!(fixed.to_string().contains("(live parameters: zeroes)"), "{fixed}");
+    assert!(fixed.to_string().contains("(live parameters: zeroes, io_throttle, "), "{fixed}");
     set(&bench, &[("zeroes", Some("false"))]).expect("changed");
     let updated = bench.engine.update("vol0", &bench.stage("null"), &UpdateOptions::default());
     assert_eq!(updated.outcome, Outcome::Done, "{updated:?}");

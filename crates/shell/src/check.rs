@@ -16,6 +16,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::Manifest;
+use crate::params::ShellDefaults;
 use crate::receipt::Mode;
 pub use mode::{choose_mode, common_state_schema};
 pub use signature::{Signature, Signed};
@@ -121,6 +122,8 @@ pub struct CheckInput<'a> {
     pub limits: Limits,
     /// The port's properties, as they were given.
     pub properties: &'a BTreeMap<String, String>,
+    /// Defaults of the parameters that the shell carries out under every driver.
+    pub shell: ShellDefaults,
     /// The hardware; none where the port has none that could be named yet.
     pub hardware: Option<Hardware<'a>>,
     /// The port; left at its default for a first driver.
@@ -164,7 +167,7 @@ pub fn check(input: &CheckInput<'_>) -> Vec<CheckRow> {
     rows.push(rows::pdu(candidate, input.limits.pdu_bytes));
     rows.push(rows::memory("memory.port", candidate.memory_port, input.limits.port_bytes));
     rows.push(rows::memory("memory.queue", candidate.memory_queue, input.limits.queue_bytes));
-    rows.push(rows::parameters(candidate, input.properties));
+    rows.push(rows::parameters(candidate, input.properties, input.shell));
     rows
 }
 

@@ -7,9 +7,23 @@
 //! ```
 //! *Reserved* and *Done* are the frontend's, *Held* is the shell's, *Issued* is the driver's.
 //!
+//! A request that takes too long leaves this way early:
+//! ```text
+//!  Held --end_held--> Done
+//!  Issued --abort--> Aborting --complete--> Done
+//!                        \--give_up--> GivenUp --release--> Lost --complete, reclaim--> Free
+//!                                          \------complete, reclaim------> Done
+//! ```
+//! *Aborting* is the driver's still. *GivenUp* was answered without the driver, which may complete it
+//! yet; *Lost* is the driver's alone: nobody else uses the slot before it has completed it, or is gone.
+//!
 //! Free slots are taken last in, first out, so that the memory in use stays small and warm. Held
-//! slots leave in the order they came. Both lists run through the table itself: nothing is allocated
-//! after [`Slots::new`], and a slot that was never used was never touched.
+//! slots leave in the order they came; what a driver hands back goes before all that never entered one.
+//! Both lists run through the table itself: nothing is allocated after [`Slots::new`] but by
+//! [`Slots::make_room`], and a slot that was never used was never touched.
+//!
+//! The table can become larger and smaller while it is used. Slots above a smaller count stay with their
+//! owners and retire when they are released.
 
 /// Number of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,8 +42,14 @@ pub enum Owner {
     Held,
     /// The driver.
     Issued,
+    /// The driver, which was asked to give it up.
+    Aborting,
     /// The frontend, which is answering from it.
     Done,
+    /// The frontend, which is answering an error, and the driver, which has not completed it.
+    GivenUp,
+    /// The driver, although the frontend has had its answer.
+    Lost,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,9 +68,12 @@ pub struct Slots {
     free: u32,
     held_first: u32,
     held_last: u32,
+    /// The request that was handed back last; others go behind it.
+    returned: u32,
     used: u32,
     held: u32,
     issued: u32,
+    lost: u32,
 }
 
 /// A transition that the slot's owner may not make.
@@ -69,7 +92,68 @@ impl Slots {
     /// A table of `count` free slots.
     pub fn new(count: u32) -> Slots {
         let slots = Vec::with_capacity(count as usize);
-        Slots { slots, count, free: NONE, held_first: NONE, held_last: NONE, used: 0, held: 0, issued: 0 }
+        Slots {
+            slots,
+            count,
+            free: NONE,
+            held_first: NONE,
+            held_last: NONE,
+            returned: NONE,
+            used: 0,
+            held: 0,
+            issued: 0,
+            lost: 0,
+        }
+    }
+
+    /// Sees to memory for `count` slots, so that [`resize`](Slots::resize) to as many allocates nothing.
+    pub fn make_room(&mut self, count: u32) {
+        self.slots.reserve_exact((count as usize).saturating_sub(self.slots.len()));
+    }
+
+    /// Makes it a table of `count` slots. Those in use stay as they are.
+    pub fn resize(&mut self, count: u32) {
+        let before = std::mem::replace(&mut self.count, count);
+        if count < before {
+            self.retire();
+        }
+        // What had retired is there again.
+        for tag in (before..count.min(self.slots.len() as u32)).rev() {
+            let slot = &mut self.slots[tag as usize];
+            if slot.owner == Owner::Free {
+                slot.next = self.free;
+                self.free = tag;
+            }
+        }
+    }
+
+    /// Takes free slots that are above the count from the list.
+    fn retire(&mut self) {
+        let (mut tag, mut last) = (std::mem::replace(&mut self.free, NONE), NONE);
+        while tag != NONE {
+            let next = self.slots[tag as usize].next;
+            if tag < self.count {
+                self.slots[tag as usize].next = NONE;
+                match last {
+                    NONE => self.free = tag,
+                    _ => self.slots[last as usize].next = tag,
+                }
+                last = tag;
+            }
+            tag = next;
+        }
+    }
+
+    /// One more than the highest tag that is in use or can come into use.
+    pub fn end(&self) -> u32 {
+        let used = self.slots.iter().rposition(|s| s.owner != Owner::Free);
+        used.map_or(0, |i| i as u32 + 1).max(self.count)
+    }
+
+    /// Whether [`reserve`](Slots::reserve) would find one.
+    #[inline]
+    pub fn has_free(&self) -> bool {
+        self.free != NONE || (self.slots.len() as u32) < self.count
     }
 
     /// Slots in all.
@@ -94,7 +178,12 @@ impl Slots {
         self.held
     }
 
-    /// Slots that the driver owns.
+    /// Slots that a driver has not completed although their frontends have had an answer.
+    pub fn lost(&self) -> u32 {
+        self.lost
+    }
+
+    /// Slots that the driver owns, those included that it was asked to give up.
     #[inline]
     pub fn issued(&self) -> u32 {
         self.issued
@@ -128,19 +217,30 @@ impl Slots {
         Some(Tag(tag))
     }
 
-    /// Gives a reserved or answered slot back.
+    /// Gives a reserved or answered slot back. One that was given up waits for the driver.
     #[inline]
     pub fn release(&mut self, tag: Tag) -> Result<(), WrongOwner> {
         let owner = self.owner(tag);
         if !matches!(owner, Owner::Reserved | Owner::Done) {
+            if owner == Owner::GivenUp {
+                self.slots[tag.0 as usize].owner = Owner::Lost;
+                return Ok(());
+            }
             return Err(WrongOwner { tag: tag.0, owner, expected: Owner::Done });
         }
+        self.set_free(tag);
+        Ok(())
+    }
+
+    #[inline]
+    fn set_free(&mut self, tag: Tag) {
         let slot = &mut self.slots[tag.0 as usize];
         slot.owner = Owner::Free;
-        slot.next = self.free;
-        self.free = tag.0;
         self.used -= 1;
-        Ok(())
+        if tag.0 < self.count {
+            slot.next = self.free;
+            self.free = tag.0;
+        }
     }
 
     /// Hands a reserved slot to the driver.
@@ -158,11 +258,62 @@ impl Slots {
         Ok(())
     }
 
-    /// Puts a slot that the driver has not begun at the end of the held queue.
+    /// A driver begins to hand back what it has not begun: the first goes to the front of the held queue.
+    pub fn begin_giving_back(&mut self) {
+        self.returned = NONE;
+    }
+
+    /// Puts a slot that the driver has not begun into the held queue, behind those that it has given back
+    /// since [`begin_giving_back`](Slots::begin_giving_back) and before all others.
     pub fn give_back(&mut self, tag: Tag, now_ns: u64) -> Result<(), WrongOwner> {
         self.change(tag, Owner::Issued, Owner::Held)?;
         self.issued -= 1;
-        self.append_held(tag, now_ns);
+        let before = std::mem::replace(&mut self.returned, tag.0);
+        let next = match before {
+            NONE => std::mem::replace(&mut self.held_first, tag.0),
+            _ => std::mem::replace(&mut self.slots[before as usize].next, tag.0),
+        };
+        let slot = &mut self.slots[tag.0 as usize];
+        (slot.held_ns, slot.next) = (now_ns, next);
+        if next == NONE {
+            self.held_last = tag.0;
+        }
+        self.held += 1;
+        Ok(())
+    }
+
+    /// Gives a reserved slot back to its frontend at once: no driver is to have it.
+    pub fn refuse(&mut self, tag: Tag) -> Result<(), WrongOwner> {
+        self.change(tag, Owner::Reserved, Owner::Done)
+    }
+
+    /// The request that has been held longest, and since when.
+    #[inline]
+    pub fn first_held(&self) -> Option<(Tag, u64)> {
+        self.slots.get(self.held_first as usize).map(|s| (Tag(self.held_first), s.held_ns))
+    }
+
+    /// Takes a request out of the held queue, wherever it is there, and gives it back to its frontend.
+    pub fn end_held(&mut self, tag: Tag) -> Result<(), WrongOwner> {
+        self.change(tag, Owner::Held, Owner::Done)?;
+        let next = self.slots[tag.0 as usize].next;
+        let mut before = NONE;
+        if self.held_first == tag.0 {
+            self.held_first = next;
+        } else {
+            before = self.held_first;
+            while self.slots[before as usize].next != tag.0 {
+                before = self.slots[before as usize].next;
+            }
+            self.slots[before as usize].next = next;
+        }
+        if self.held_last == tag.0 {
+            self.held_last = before;
+        }
+        if self.returned == tag.0 {
+            self.returned = NONE;
+        }
+        self.held -= 1;
         Ok(())
     }
 
@@ -202,17 +353,77 @@ impl Slots {
         Ok(())
     }
 
+    /// The driver is asked to give a request up. It stays its owner.
+    pub fn abort(&mut self, tag: Tag) -> Result<(), WrongOwner> {
+        self.change(tag, Owner::Issued, Owner::Aborting)
+    }
+
+    /// Ends the driver's ownership of a request that it was asked to give up. True: the frontend has not
+    /// had an answer and is to get one; false: it has had it.
+    ///
+    /// # Errors
+    /// The driver does not own it.
+    pub fn complete_aborted(&mut self, tag: Tag) -> Result<bool, WrongOwner> {
+        match self.owner(tag) {
+            Owner::Aborting => {
+                self.slots[tag.0 as usize].owner = Owner::Done;
+                self.issued -= 1;
+                Ok(true)
+            }
+            Owner::GivenUp => {
+                self.slots[tag.0 as usize].owner = Owner::Done;
+                self.lost -= 1;
+                Ok(false)
+            }
+            Owner::Lost => {
+                self.lost -= 1;
+                self.set_free(tag);
+                Ok(false)
+            }
+            owner => Err(WrongOwner { tag: tag.0, owner, expected: Owner::Aborting }),
+        }
+    }
+
+    /// The frontend gets an answer although the driver has not completed the request. The slot is not
+    /// used for another before it has.
+    pub fn give_up(&mut self, tag: Tag) -> Result<(), WrongOwner> {
+        self.change(tag, Owner::Aborting, Owner::GivenUp)?;
+        self.issued -= 1;
+        self.lost += 1;
+        Ok(())
+    }
+
+    /// The driver is gone: what it has not completed, and was answered without it, is its no more.
+    pub fn reclaim(&mut self) {
+        if self.lost == 0 {
+            return;
+        }
+        for tag in (0..self.slots.len() as u32).map(Tag) {
+            if matches!(self.owner(tag), Owner::GivenUp | Owner::Lost) {
+                let _ = self.complete_aborted(tag);
+            }
+        }
+    }
+
+    fn tags(&self, of: impl Fn(Owner) -> bool) -> impl Iterator<Item = Tag> {
+        let owned = move |(i, s): (usize, &Slot)| of(s.owner).then_some(Tag(i as u32));
+        self.slots.iter().enumerate().filter_map(owned)
+    }
+
     /// Tags that the driver owns, ascending.
     pub fn issued_tags(&self) -> impl Iterator<Item = Tag> + '_ {
-        let owned = |(i, s): (usize, &Slot)| (s.owner == Owner::Issued).then_some(Tag(i as u32));
-        self.slots.iter().enumerate().filter_map(owned)
+        self.tags(|owner| matches!(owner, Owner::Issued | Owner::Aborting))
     }
 
     /// Tags that the driver owns or the shell holds, ascending.
     pub fn pending_tags(&self) -> impl Iterator<Item = Tag> + '_ {
-        let pending =
-            |(i, s): (usize, &Slot)| matches!(s.owner, Owner::Issued | Owner::Held).then_some(Tag(i as u32));
-        self.slots.iter().enumerate().filter_map(pending)
+        self.tags(|owner| matches!(owner, Owner::Issued | Owner::Aborting | Owner::Held))
+    }
+
+    /// Tags that are in use for requests which may still carry data to a driver, ascending.
+    pub fn unanswered_tags(&self) -> impl Iterator<Item = Tag> + '_ {
+        let may = |owner| matches!(owner, Owner::Reserved | Owner::Held | Owner::Issued | Owner::Aborting);
+        self.tags(may)
     }
 
     #[inline]
@@ -231,94 +442,4 @@ impl Slots {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::VecDeque;
-
-    #[test]
-    fn held_requests_leave_in_the_order_they_came() {
-        let mut slots = Slots::new(4);
-        let tags: Vec<Tag> = (0..4).map(|_| slots.reserve().expect("free")).collect();
-        for (i, tag) in tags.iter().rev().enumerate() {
-            slots.hold(*tag, i as u64).expect("reserved");
-        }
-        let out: Vec<Tag> = std::iter::from_fn(|| slots.unhold().map(|(t, _)| t)).collect();
-        assert_eq!(out, tags.into_iter().rev().collect::<Vec<_>>());
-        assert_eq!((slots.held(), slots.issued(), slots.used()), (0, 4, 4));
-    }
-
-    #[test]
-    fn a_request_completes_exactly_once() {
-        let mut slots = Slots::new(1);
-        let tag = slots.reserve().expect("free");
-        assert!(slots.complete(tag).is_err(), "not the driver's yet");
-        slots.issue(tag).expect("reserved");
-        assert!(slots.release(tag).is_err(), "the driver's, not the frontend's");
-        slots.complete(tag).expect("issued");
-        let twice = slots.complete(tag).expect_err("a second completion");
-        assert_eq!(twice, WrongOwner { tag: 0, owner: Owner::Done, expected: Owner::Issued });
-        slots.release(tag).expect("done");
-        assert!(slots.complete(Tag(77)).is_err(), "no such slot");
-    }
-
-    /// Random walk against lists that are too simple to be wrong.
-    #[test]
-    fn agrees_with_a_naive_model() {
-        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut random = move |n: usize| {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            (seed % n as u64) as usize
-        };
-        let mut slots = Slots::new(8);
-        let (mut reserved, mut held, mut issued, mut done) = (vec![], VecDeque::new(), vec![], vec![]);
-        for step in 0..20_000 {
-            match random(7) {
-                0 => {
-                    let room = reserved.len() + held.len() + issued.len() + done.len() < 8;
-                    let tag = slots.reserve();
-                    assert_eq!(tag.is_some(), room, "step {step}");
-                    reserved.extend(tag);
-                }
-                1 if !reserved.is_empty() => {
-                    let tag = reserved.swap_remove(random(reserved.len()));
-                    slots.hold(tag, step).expect("reserved");
-                    held.push_back((tag, step));
-                }
-                2 if !reserved.is_empty() => {
-                    let tag = reserved.swap_remove(random(reserved.len()));
-                    slots.issue(tag).expect("reserved");
-                    issued.push(tag);
-                }
-                3 => {
-                    let out = slots.unhold();
-                    assert_eq!(out, held.pop_front(), "step {step}");
-                    issued.extend(out.map(|(tag, _)| tag));
-                }
-                4 if !issued.is_empty() => {
-                    let tag = issued.swap_remove(random(issued.len()));
-                    slots.complete(tag).expect("issued");
-                    done.push(tag);
-                }
-                6 if !issued.is_empty() => {
-                    let tag = issued.swap_remove(random(issued.len()));
-                    slots.give_back(tag, step).expect("issued");
-                    held.push_back((tag, step));
-                }
-                5 if !done.is_empty() => {
-                    let tag = done.swap_remove(random(done.len()));
-                    slots.release(tag).expect("done");
-                }
-                _ => {}
-            }
-            assert_eq!(slots.held() as usize, held.len());
-            assert_eq!(slots.issued() as usize, issued.len());
-            let mut tags: Vec<Tag> = slots.issued_tags().collect();
-            let mut expected = issued.clone();
-            tags.sort();
-            expected.sort();
-            assert_eq!(tags, expected);
-        }
-    }
-}
+mod tests;

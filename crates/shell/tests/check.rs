@@ -9,6 +9,7 @@ use steadfast_shell::check::{
     choose_mode, common_state_schema, passed, refusals,
 };
 use steadfast_shell::manifest::Manifest;
+use steadfast_shell::params::ShellDefaults;
 use steadfast_shell::receipt::Mode;
 
 fn manifest(name: &str, version: &str, more: &[&str]) -> Manifest {
@@ -73,6 +74,7 @@ impl Case {
             offered_features: self.offered,
             limits: self.limits,
             properties: &self.properties,
+            shell: ShellDefaults::default(),
             hardware: self.hardware.map(|(hwid, revision)| Hardware { hwid, revision }),
             port: PortSide {
                 swaps: self.swaps,

@@ -44,7 +44,14 @@ impl Lane {
         // SAFETY: rules 1 and 2.
         unsafe {
             Lane::commit(lane);
+            if (*lane).gate.is_open() {
+                (*lane).line.waited = (*lane).slots.held();
+                (*lane).line.closed_ns = crate::core::now_ns();
+            }
             (*lane).gate.close();
+            (*lane).count_in();
+            (*lane).limits().throttle.stop_waiting((*lane).index);
+            Lane::return_credit(lane);
             (*lane).sealed = false;
             (*lane).deferring = defer;
         }
@@ -60,6 +67,7 @@ impl Lane {
         unsafe {
             let Some(instance) = (*lane).instance.clone() else { return Ok(0) };
             let before = (*lane).slots.held();
+            (*lane).slots.begin_giving_back();
             (*lane).handing_back = true;
             let result = instance.hand_back((*lane).index);
             (*lane).handing_back = false;
@@ -83,6 +91,10 @@ impl Lane {
             let owner = (*lane).slots.owner(Tag(tag));
             let users = &mut (*lane).users;
             let Some(user) = users.get_mut(tag as usize) else { return -libc::EINVAL };
+            if owner == Owner::Aborting && user.late.is_none() {
+                // It is not begun, and so it can end here.
+                return if Lane::finish(lane, Tag(tag), -libc::ECANCELED) { 0 } else { -libc::EINVAL };
+            }
             if owner != Owner::Issued || user.late.is_some() {
                 return -libc::EINVAL;
             }
@@ -97,6 +109,9 @@ impl Lane {
                 return -libc::EINVAL;
             }
             (*lane).counters.held += 1;
+            if (*lane).line.counted {
+                Lane::token_back(lane);
+            }
             0
         }
     }
@@ -204,6 +219,8 @@ impl Lane {
 
     /// Puts a driver's entry points in place; `None` leaves the lane without a driver.
     pub(crate) fn install(&mut self, instance: Option<Arc<Instance>>) {
+        // The driver before is disconnected for good.
+        self.slots.reclaim();
         self.bound = instance.as_ref().and_then(|i| {
             let (table, block) = (i.module.driver(), i.module.block());
             Some(Bound {
@@ -211,6 +228,7 @@ impl Lane {
                 commit: block.commit,
                 event: table.event,
                 timer: table.timer,
+                abort: block.abort,
                 queue: i.queue(self.index),
             })
         });
@@ -218,14 +236,18 @@ impl Lane {
     }
 
     /// finish_update or cancel_update: opens the gate and lets in what waited, in order. Returns the
-    /// longest time that a held request waited, nanoseconds, and how many there were.
+    /// longest time that the port kept a request from entering, nanoseconds, and how many it held.
     ///
     /// # Safety
     /// As for `submit`.
     pub(crate) unsafe fn open(lane: *mut Lane, run: bool) -> (u64, u32) {
         // SAFETY: rules 1 and 2; entry points live as long as the bound instance.
         unsafe {
+            let (held, closed_ns) = ((*lane).held(), (*lane).line.closed_ns);
             (*lane).gate.open();
+            (*lane).forgive();
+            Lane::take_over(lane);
+            (*lane).direct = false;
             (*lane).may_issue = true;
             (*lane).deferring = false;
             if run {
@@ -245,14 +267,24 @@ impl Lane {
                 Lane::deliver(lane, d.entry, d.id, d.result);
             }
             (*lane).deferred.clear();
-            let (mut longest, mut count) = (0, 0);
-            while let Some((tag, since)) = (*lane).slots.unhold() {
-                longest = longest.max(crate::core::now_ns().saturating_sub(since));
-                count += 1;
+            let (mut longest, mut kept) = (0, held);
+            while let Some((tag, since)) = (*lane).slots.first_held() {
+                // Those that stood in line before are kept for as long as those that came first in the pause.
+                let ns = crate::core::now_ns().saturating_sub(since.max(closed_ns));
+                if !Lane::admit(lane, tag) {
+                    // From here on it is the line that keeps them.
+                    longest = longest.max(if kept > 0 { ns } else { 0 });
+                    break;
+                }
+                longest = longest.max(ns);
+                kept = kept.saturating_sub(1);
+                (*lane).slots.unhold();
                 let slot = (*lane).slot(tag);
                 Lane::enter(lane, tag, slot);
             }
-            (longest, count)
+            Lane::return_credit(lane);
+            (*lane).set_direct();
+            (longest, held)
         }
     }
 
@@ -263,8 +295,10 @@ impl Lane {
     pub(crate) unsafe fn fail_held(lane: *mut Lane, result: i32) {
         // SAFETY: rules 1 and 2.
         unsafe {
-            while let Some((tag, _)) = (*lane).slots.unhold() {
-                Lane::finish(lane, tag, result);
+            while let Some((tag, _)) = (*lane).slots.first_held() {
+                if (*lane).slots.end_held(tag).is_ok() {
+                    Lane::answer(lane, tag, result);
+                }
             }
         }
     }

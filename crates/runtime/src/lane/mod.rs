@@ -13,10 +13,12 @@
 #![allow(unsafe_code)] // see above
 
 mod exchange;
+mod expiry;
+mod line;
 mod operations;
 mod stacked;
 
-use crate::core::{Core, Done};
+use crate::core::Core;
 use crate::instance::Instance;
 use crate::job::Job;
 use crate::metrics::Counters;
@@ -25,6 +27,7 @@ use crate::port::{PDU_STRIDE, Port, SLOT_STRIDE};
 use crate::services::fault;
 use crate::shadow::Trial;
 use crate::{BlockRequest, FrontendId, LaneId, Tag};
+use line::Line;
 use std::collections::VecDeque;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -41,6 +44,7 @@ struct Bound {
     commit: Option<unsafe extern "C" fn(*mut abi::Queue)>,
     event: Option<unsafe extern "C" fn(*mut abi::Queue, *const abi::Event)>,
     timer: Option<unsafe extern "C" fn(*mut abi::Queue, u32)>,
+    abort: Option<unsafe extern "C" fn(*mut abi::Queue, *mut abi::Request) -> i32>,
     queue: *mut abi::Queue,
 }
 
@@ -78,7 +82,14 @@ pub(crate) struct Lane {
     data_base: *mut u8,
     data_stride: usize,
     pub(crate) gate: Gate,
+    /// Requests go straight into the driver: the port is open, and nothing limits them.
+    direct: bool,
     pub(crate) slots: Slots,
+    line: Line,
+    /// How long a request may take, nanoseconds; 0: for ever.
+    timeout_ns: u64,
+    /// Time before that does not count for it.
+    age_from_ns: u64,
     /// Grows to the highest tag in use; there is room for all.
     users: Vec<SlotUser>,
     bound: Option<Bound>,
@@ -130,7 +141,11 @@ impl Lane {
             data_base,
             data_stride,
             gate: Gate::default(),
+            direct: false,
             slots: Slots::new(count),
+            line: Line::default(),
+            timeout_ns: 0,
+            age_from_ns: 0,
             users: Vec::with_capacity(count as usize),
             bound: None,
             instance: None,
@@ -236,31 +251,12 @@ impl Lane {
             if let Some(trial) = &(*lane).trial {
                 trial.request_begins(&*slot);
             }
-            if (*lane).gate.is_open() {
+            if (*lane).direct {
                 if (*lane).slots.issue(tag).is_ok() {
                     Lane::enter(lane, tag, slot);
                 }
             } else {
                 Lane::hold(lane, tag);
-            }
-        }
-    }
-
-    /// # Safety
-    /// As for `submit`.
-    #[cold]
-    unsafe fn hold(lane: *mut Lane, tag: Tag) {
-        // SAFETY: as for `submit`.
-        unsafe {
-            if (*lane).gone {
-                if (*lane).slots.issue(tag).is_ok() {
-                    Lane::finish(lane, tag, -libc::ENODEV);
-                }
-                return;
-            }
-            let now = crate::core::now_ns();
-            if (*lane).slots.hold(tag, now).is_ok() {
-                (*lane).counters.held += 1;
             }
         }
     }
@@ -305,14 +301,12 @@ impl Lane {
                 _ => {}
             }
             if (*lane).slots.complete(tag).is_err() {
-                return false;
+                return Lane::finish_aborted(lane, tag, result);
             }
-            if let Some(trial) = &(*lane).trial {
-                trial.request_ended(&*(*lane).slot(tag));
+            if (*lane).line.counted {
+                Lane::token_back(lane);
             }
-            let user = (&(*lane).users)[tag.0 as usize];
-            let done = Done { frontend: user.frontend, lane: (*lane).id, tag, cookie: user.cookie, result };
-            (*(*lane).core.as_ptr()).done.push(done);
+            Lane::answer(lane, tag, result);
             true
         }
     }
@@ -358,7 +352,8 @@ impl Lane {
         // SAFETY: rules 1 and 2.
         unsafe {
             let user = &mut (&mut (*lane).users)[tag.0 as usize];
-            if user.late.is_some() || (*lane).slots.owner(tag) != Owner::Issued {
+            let owns = matches!((*lane).slots.owner(tag), Owner::Issued | Owner::Aborting);
+            if user.late.is_some() || !owns {
                 return false;
             }
             user.late = Some(result);

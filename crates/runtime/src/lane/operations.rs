@@ -245,7 +245,8 @@ impl Lane {
     /// `op.segs` points to `op.seg_count` segments, or is null.
     unsafe fn resolve(&self, op: &abi::Op, parts: &mut [libc::iovec; abi::MAX_SEGS]) -> Result<usize, i32> {
         if op.tag != abi::NO_TAG && self.slots.owner(Tag(op.tag)) != Owner::Issued {
-            return Err(libc::EINVAL);
+            let aborting = self.slots.owner(Tag(op.tag)) == Owner::Aborting;
+            return Err(if aborting { libc::ECANCELED } else { libc::EINVAL });
         }
         let count = op.seg_count as usize;
         if count > abi::MAX_SEGS || (count > 0 && op.segs.is_null()) {

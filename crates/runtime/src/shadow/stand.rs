@@ -6,6 +6,7 @@ use crate::core::now_ns;
 use crate::engine::{Engine, Remote};
 use crate::handle::lock;
 use crate::instance::Instance;
+use crate::limits::Limits;
 use crate::port::{Port, PortInner, RegionMemory, SlotMemory};
 use crate::ready::ops_room;
 use crate::transact::unload;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 use steadfast_loader::LoadedModule;
-use steadfast_shell::params::Value;
+use steadfast_shell::params::{ShellParams, Value};
 use steadfast_shell::receipt::Unload;
 use steadfast_shell::shadow::{ShadowReport, Tally};
 
@@ -42,6 +43,7 @@ impl Engine {
         let memory = |_| SlotMemory::new(&live.name, SLOTS, live.memory[0].data_size);
         let memory = (0..live.queues.len()).map(memory).collect::<Result<Vec<_>, _>>();
         let memory = memory.map_err(|e| format!("memory for the trial: {e}"))?;
+        let limits = unlimited(live);
         let inner = lock(&live.inner);
         let copy = |r: &Option<RegionMemory>| r.as_ref().map(RegionMemory::private_copy).transpose();
         let regions = inner.regions.iter().map(copy).collect::<Result<Vec<_>, _>>();
@@ -72,8 +74,22 @@ impl Engine {
             next_queue: AtomicU64::new(0),
             inner: Mutex::new(inner),
             turns: Turns::default(),
+            shell: live.shell,
+            limits: Limits::new(live.queues.len(), &limits),
             shadow: Some(trial.clone()),
         }))
+    }
+}
+
+/// A trial has a few slots, and the live device's clients wait for nothing in it.
+fn unlimited(live: &Port) -> ShellParams {
+    ShellParams {
+        io_throttle: 0,
+        io_slots: SLOTS * live.queues.len() as u32,
+        request_timeout_s: 0,
+        max_transfer: live.memory[0].data_size,
+        link_speed_gbps: 0,
+        ..lock(&live.inner).serving.as_ref().map(|i| i.shell_params()).unwrap_or_default()
     }
 }
 

@@ -5,7 +5,7 @@ use steadfast_abi::{ABI_MAJOR, ABI_MINOR};
 
 use super::{CheckRow, Hardware, Policy, Side, common_state_schema};
 use crate::manifest::{Manifest, Memory, Schema, feature_names};
-use crate::params::{resolve, show_size};
+use crate::params::{ShellDefaults, resolve, show_size, table};
 
 fn row(name: &str, ok: bool, detail: String) -> CheckRow {
     CheckRow { name: name.to_owned(), ok, detail }
@@ -184,8 +184,13 @@ pub(super) fn memory(name: &str, memory: Memory, available: u64) -> CheckRow {
     }
 }
 
-pub(super) fn parameters(candidate: &Manifest, properties: &BTreeMap<String, String>) -> CheckRow {
-    match resolve(&candidate.params, properties) {
+/// The driver's own parameters, and those that the shell carries out under it.
+pub(super) fn parameters(
+    candidate: &Manifest,
+    properties: &BTreeMap<String, String>,
+    shell: ShellDefaults,
+) -> CheckRow {
+    match resolve(&table(&candidate.params, shell), properties) {
         Ok(_) => row(
             "parameters",
             true,

@@ -1,0 +1,247 @@
+//! Requests that take longer than the port's `request_timeout`.
+//!
+//! A few times a second, as long as there are requests, each queue looks for those that are too old:
+//!
+//! 1. One that waits in line is answered; no driver has seen it.
+//! 2. One that the driver has is aborted: its operations are cancelled, no others are begun for it, and a
+//!    driver that has the entry point `abort` is called. Whatever error it completes with, the client gets
+//!    `ETIMEDOUT`; a success stays one.
+//! 3. If by the next look nothing is in flight for it and the driver has not completed it, the client gets
+//!    `ETIMEDOUT` without the driver. The slot is not used for another before the driver has completed it,
+//!    or is gone. As long as something is in flight nobody is answered: it may yet change the medium.
+//!
+//! The time that a port is held by an update or an activation does not count.
+
+#![allow(unsafe_code)] // the rules are in the module above
+
+use super::Lane;
+use crate::Tag;
+use crate::core::{kind, now_ns, user_data};
+use crate::ops::OpKind;
+use crate::reactor::Reactor;
+use io_uring::opcode;
+use std::ptr::NonNull;
+use steadfast_abi as abi;
+use steadfast_abi::block_op;
+use steadfast_shell::gate::Entry;
+use steadfast_shell::params::log_mask;
+use steadfast_shell::slots::Owner;
+
+/// How often a queue looks for requests that are too old.
+const TICK_NS: u64 = 500_000_000;
+/// What the client gets.
+const TIMED_OUT: i32 = -libc::ETIMEDOUT;
+
+impl Lane {
+    /// The port is open again: what it was closed for counts as nobody's time, if it was noticeable.
+    pub(super) fn forgive(&mut self) {
+        let now = now_ns();
+        if now.saturating_sub(self.line.closed_ns) >= TICK_NS {
+            self.age_from_ns = now;
+        }
+    }
+
+    /// Whether there can be anything to look for at the next tick.
+    fn can_expire(&self) -> bool {
+        self.timeout_ns > 0 && self.slots.issued() + self.slots.held() > 0
+    }
+
+    fn is_late(&self, tag: Tag, now: u64) -> bool {
+        // SAFETY: a slot of this lane, whose header its frontend has written before it submitted it.
+        let since = unsafe { (*self.slot(tag)).submitted_ns };
+        now.saturating_sub(since.max(self.age_from_ns)) >= self.timeout_ns
+    }
+
+    /// Looks for requests that are too old.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    unsafe fn expire(lane: *mut Lane, now: u64) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            if !(*lane).can_expire() || !(*lane).gate.is_open() {
+                return;
+            }
+            let tags: Vec<Tag> = (*lane).slots.pending_tags().collect();
+            let (mut late, mut given_up): (Vec<Tag>, u32) = (Vec::new(), 0);
+            let mut aborted = false;
+            for tag in tags {
+                let owner = (*lane).slots.owner(tag);
+                match owner {
+                    Owner::Aborting => given_up += u32::from(Lane::give_up(lane, tag)),
+                    Owner::Held if (*lane).is_late(tag, now) => {
+                        late.push(tag);
+                        if (*lane).slots.end_held(tag).is_ok() {
+                            Lane::answer(lane, tag, TIMED_OUT);
+                        }
+                    }
+                    Owner::Issued if (*lane).is_late(tag, now) => {
+                        late.push(tag);
+                        let _ = (*lane).slots.abort(tag);
+                    }
+                    _ => continue,
+                }
+                aborted |= (*lane).slots.owner(tag) == Owner::Aborting;
+            }
+            (*lane).report(&late, given_up);
+            for tag in &late {
+                Lane::call_abort(lane, *tag);
+            }
+            if aborted {
+                Lane::cancel_aborted(lane);
+            }
+            // Who waited behind those that are gone may be at the front now.
+            Lane::make_due(lane);
+        }
+    }
+
+    /// One line for each look: at three in the morning a thousand would say no more.
+    fn report(&self, late: &[Tag], given_up: u32) {
+        if !self.port.limits.logs(log_mask::TIMEOUT) {
+            return;
+        }
+        let seconds = self.timeout_ns / 1_000_000_000;
+        if let Some(first) = late.first() {
+            let request = self.request(*first);
+            let (what, offset, length) = (name(request.op), request.offset, request.length);
+            tracing::warn!(
+                port = self.port.name,
+                "{} requests aborted that took longer than request_timeout={seconds} s; one of them: {what} \
+                 at {offset}, {length} bytes",
+                late.len()
+            );
+        }
+        if given_up > 0 {
+            tracing::warn!(
+                port = self.port.name,
+                "{given_up} aborted requests answered without the driver, which does not complete them; \
+                 it keeps {} slots",
+                self.slots.lost()
+            );
+        }
+    }
+
+    /// # Safety
+    /// As for `submit`.
+    unsafe fn call_abort(lane: *mut Lane, tag: Tag) {
+        // SAFETY: rules 1 and 2; entry points and structures live as long as the bound instance.
+        unsafe {
+            let Some(bound) = (*lane).bound.clone() else { return };
+            let Some(abort) = bound.abort else { return };
+            if (*lane).slots.owner(tag) != Owner::Aborting {
+                return;
+            }
+            let slot = (*lane).slot(tag);
+            (*lane).gate.enter(Entry::Abort);
+            abort(bound.queue, slot);
+            (*lane).gate.leave(Entry::Abort);
+            if bound.commit.is_some() && !(*lane).commit_due {
+                (*lane).commit_due = true;
+                (*(*lane).core.as_ptr()).commits.push(NonNull::new_unchecked(lane));
+            }
+        }
+    }
+
+    /// Asks the operations of aborted requests to end.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    unsafe fn cancel_aborted(lane: *mut Lane) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            let core = (*lane).core.as_ptr();
+            let ids: Vec<u32> = (*core).ops.of_lane(NonNull::new_unchecked(lane)).collect();
+            for id in ids {
+                let of_aborted = (*core).ops.get(id).is_some_and(|op| {
+                    op.kind == OpKind::Driver
+                        && op.tag != abi::NO_TAG
+                        && (*lane).slots.owner(Tag(op.tag)) == Owner::Aborting
+                });
+                if of_aborted {
+                    Lane::cancel(lane, id);
+                }
+            }
+        }
+    }
+
+    /// Answers an aborted request without the driver, if nothing is in flight for it.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    unsafe fn give_up(lane: *mut Lane, tag: Tag) -> bool {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            let users = &(*lane).users;
+            let busy = users.get(tag.0 as usize).is_some_and(|user| user.ops > 0);
+            if busy || (*lane).slots.give_up(tag).is_err() {
+                return false;
+            }
+            if (*lane).line.counted {
+                Lane::token_back(lane);
+            }
+            Lane::answer(lane, tag, TIMED_OUT);
+            true
+        }
+    }
+
+    /// The driver completes a request that it may not own any more; true when it still does.
+    ///
+    /// # Safety
+    /// As for `finish`.
+    #[cold]
+    pub(super) unsafe fn finish_aborted(lane: *mut Lane, tag: Tag, result: i32) -> bool {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            match (*lane).slots.complete_aborted(tag) {
+                Err(_) => return false,
+                // The slot may be free again.
+                Ok(false) => Lane::make_due(lane),
+                Ok(true) => {
+                    if (*lane).line.counted {
+                        Lane::token_back(lane);
+                    }
+                    Lane::answer(lane, tag, if result < 0 { TIMED_OUT } else { result });
+                }
+            }
+            true
+        }
+    }
+}
+
+fn name(op: u16) -> &'static str {
+    match op {
+        block_op::READ => "read",
+        block_op::WRITE => "write",
+        block_op::FLUSH => "flush",
+        block_op::TRIM => "trim",
+        block_op::WRITE_ZEROES => "write-zeroes",
+        block_op::CACHE => "cache",
+        block_op::STATUS => "status",
+        _ => "request",
+    }
+}
+
+impl Reactor {
+    /// Starts the clock that requests are measured by.
+    pub(crate) fn start_tick(&mut self) {
+        let core = self.core();
+        core.tick_wanted = false;
+        let entry = opcode::Timeout::new(core.timespec(TICK_NS)).build();
+        // SAFETY: the time is valid until it is submitted.
+        unsafe { core.push(&entry.user_data(user_data(kind::TICK, 0))) };
+    }
+
+    /// Looks for requests that are too old, and whether to look again.
+    pub(crate) fn tick(&mut self) {
+        let now = now_ns();
+        let mut again = false;
+        for lane in self.lanes() {
+            // SAFETY: this thread's lane, and nobody is inside its driver.
+            unsafe {
+                Lane::expire(lane.as_ptr(), now);
+                again |= (*lane.as_ptr()).can_expire();
+            }
+        }
+        self.core().tick_wanted |= again;
+    }
+}

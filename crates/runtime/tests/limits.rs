@@ -1,0 +1,368 @@
+//! What the shell carries out under every driver: how many requests it has at a time, how fast they come,
+//! how long they may take.
+
+mod support;
+
+#[path = "support/ask.rs"]
+mod ask;
+
+use ask::{ask, request};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use steadfast_abi::block_op;
+use steadfast_loader::StagedModule;
+use steadfast_runtime::{
+    ActivateOptions, BlockRequest, DeviceClaim, Frontend, FrontendId, LaneId, PortInfo, PortSpec, Reactor,
+    Tag, UpdateOptions,
+};
+use steadfast_shell::receipt::{Mode, Outcome};
+use support::Bench;
+
+const SIZE: u64 = 4 << 20;
+/// The block that the driver can keep to itself.
+const LAST: u64 = SIZE - 4096;
+
+fn build(bench: &Bench) -> StagedModule {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = bench.dir.path().join("count.so");
+    let built = Command::new(std::env::var("CC").unwrap_or_else(|_| "cc".into()))
+        .args(["-shared", "-fPIC", "-O2", "-D_GNU_SOURCE", "-fvisibility=hidden", "-Werror", "-I"])
+        .arg(here.join("../abi/include"))
+        .arg(here.join("tests/count.c"))
+        .arg("-o")
+        .arg(&output)
+        .status();
+    assert!(built.expect("the C compiler").success());
+    bench.store.stage(&output).expect("staged")
+}
+
+fn attach(bench: &Bench, queues: usize, params: &[(&str, &str)]) -> StagedModule {
+    let staged = build(bench);
+    let params = params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let module = Arc::new(staged.load().expect("loaded"));
+    let spec = PortSpec { name: "vol0".into(), module, params, queues: Some(queues), adapter: None };
+    bench.engine.attach(spec).expect("attached");
+    staged
+}
+
+fn set(bench: &Bench, changes: &[(&str, &str)]) {
+    let changes: BTreeMap<String, Option<String>> =
+        changes.iter().map(|(k, v)| ((*k).to_owned(), Some((*v).to_owned()))).collect();
+    bench.engine.set_param("vol0", &changes, "a test").expect("changed");
+}
+
+fn info(bench: &Bench) -> PortInfo {
+    bench.engine.port("vol0").expect("port")
+}
+
+fn stop(bench: &Bench) {
+    bench.engine.stop(Duration::from_secs(10));
+}
+
+/// Waits until the port is as wanted.
+fn until(bench: &Bench, what: impl Fn(&PortInfo) -> bool) -> PortInfo {
+    for _ in 0..20_000 {
+        let port = info(bench);
+        if what(&port) {
+            return port;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("never: {:?}", info(bench));
+}
+
+/// Reads block after block, many at a time, and so shows whether they come to the driver in order.
+struct Walk {
+    stop: AtomicBool,
+    over: AtomicBool,
+    done: AtomicU64,
+    wrong: Mutex<Vec<i32>>,
+}
+
+impl Walk {
+    fn begin(bench: &Bench, depth: u32) -> Arc<Walk> {
+        let walk = Arc::new(Walk {
+            stop: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            done: AtomicU64::new(0),
+            wrong: Mutex::default(),
+        });
+        let claim = bench.engine.open_device("vol0").expect("device");
+        let (queue, shared) = (claim.queue, walk.clone());
+        let start = move |rt: &mut Reactor| {
+            let lane = rt.lane(claim.port).expect("lane");
+            let me = Walker { lane, claim: Some(claim), shared, depth, at: 0, in_flight: 0 };
+            let id = rt.add_frontend(Box::new(me));
+            rt.timeout(id, 0, Duration::ZERO);
+        };
+        bench.engine.post(queue, Box::new(start));
+        walk
+    }
+
+    fn pass(&self, n: u64) {
+        let until = self.done.load(Ordering::Acquire) + n;
+        for _ in 0..60_000 {
+            if self.done.load(Ordering::Acquire) >= until {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("no progress: {:?}", self.wrong.lock().expect("list"));
+    }
+
+    fn end(&self) -> Vec<i32> {
+        self.stop.store(true, Ordering::Release);
+        for _ in 0..60_000 {
+            if self.over.load(Ordering::Acquire) {
+                return std::mem::take(&mut *self.wrong.lock().expect("list"));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("requests never completed");
+    }
+}
+
+struct Walker {
+    lane: LaneId,
+    claim: Option<DeviceClaim>,
+    shared: Arc<Walk>,
+    depth: u32,
+    at: u64,
+    in_flight: u32,
+}
+
+impl Frontend for Walker {
+    fn ring(&mut self, rt: &mut Reactor, me: FrontendId, _: u32, _: i32, _: u32) {
+        self.flush(rt, me);
+    }
+
+    fn completed(&mut self, rt: &mut Reactor, me: FrontendId, lane: LaneId, tag: Tag, _: u64, result: i32) {
+        if result != 0 {
+            self.shared.wrong.lock().expect("list").push(result);
+        }
+        rt.free(lane, tag);
+        self.in_flight -= 1;
+        self.shared.done.fetch_add(1, Ordering::AcqRel);
+        rt.mark_dirty(me);
+    }
+
+    fn slots_available(&mut self, rt: &mut Reactor, me: FrontendId) {
+        self.flush(rt, me);
+    }
+
+    fn flush(&mut self, rt: &mut Reactor, me: FrontendId) {
+        while self.in_flight < self.depth && !self.shared.stop.load(Ordering::Acquire) {
+            let Some(tag) = rt.alloc(self.lane) else { return rt.wait_for_slots(self.lane, me) };
+            let req = BlockRequest { op: block_op::READ, flags: 0, device: 0, offset: self.at, length: 4096 };
+            self.at = (self.at + 4096) % SIZE;
+            self.in_flight += 1;
+            rt.submit(self.lane, tag, me, 0, req);
+        }
+        if self.in_flight == 0 && self.claim.take().is_some() {
+            rt.remove_frontend(me);
+            self.shared.over.store(true, Ordering::Release);
+        }
+    }
+
+    fn stop(&mut self, _: &mut Reactor, _: FrontendId) {
+        self.shared.stop.store(true, Ordering::Release);
+    }
+}
+
+#[test]
+fn the_shells_parameters_are_there_under_every_driver() {
+    let bench = Bench::new(1);
+    bench.attach("vol0", "ram", &[("io_throttle", "7"), ("log_mask", "0x0")], None);
+    let port = info(&bench);
+    let value = |name: &str| port.parameters.iter().find(|p| p.name == name).and_then(|p| p.value.clone());
+    assert_eq!((value("io_throttle"), value("log_mask")), (Some("7".into()), Some("0".into())));
+    assert_eq!(value("request_timeout").as_deref(), Some("30"));
+    // `ram` has no `param_changed`, and need not have it for what is the shell's.
+    set(&bench, &[("io_throttle", "0"), ("request_timeout", "1")]);
+    let changes = BTreeMap::from([("io_throttle".to_owned(), Some("9000".to_owned()))]);
+    let refused = bench.engine.set_param("vol0", &changes, "a test").expect_err("too many");
+    assert!(refused.to_string().contains("io_throttle=9000 (allowed 0..=8192)"), "{refused}");
+    stop(&bench);
+}
+
+#[test]
+fn the_driver_never_has_more_requests_than_the_throttle_says() {
+    for (queues, limit) in [(1, "1"), (1, "5"), (2, "1"), (2, "3"), (4, "1"), (4, "6")] {
+        let bench = Bench::new(queues);
+        attach(&bench, queues, &[("io_throttle", limit), ("most", limit)]);
+        let load = bench.load("vol0", queues * 2, 16);
+        load.pass(400);
+        let port = info(&bench);
+        assert!(port.waiting > 0 && port.held == 0 && port.held_total == 0, "{port:?}");
+        load.pass(400);
+        assert_eq!(load.stop(), Vec::<String>::new(), "{limit} on {queues} queues");
+        stop(&bench);
+    }
+}
+
+#[test]
+fn what_waits_for_its_turn_stays_in_order_through_swaps() {
+    let bench = Bench::new(1);
+    let module = attach(&bench, 1, &[("io_throttle", "3"), ("most", "20"), ("ordered", "true")]);
+    let walk = Walk::begin(&bench, 64);
+    walk.pass(200);
+    for (i, mode) in [Mode::Adopt, Mode::Drain].into_iter().cycle().take(12).enumerate() {
+        let opts = UpdateOptions { mode: Some(mode), ..UpdateOptions::default() };
+        let receipt = bench.engine.update("vol0", &module, &opts);
+        assert_eq!(receipt.outcome, Outcome::Done, "{receipt:?}");
+        let n = receipt.adopted + receipt.drained;
+        assert!(n <= 20, "{n} in flight: what stands in line is not the driver's: {receipt:?}");
+        assert!(receipt.held < 64, "nor is it held by the update: {receipt:?}");
+        set(&bench, &[("io_throttle", if i % 2 == 0 { "20" } else { "3" })]);
+        walk.pass(100);
+    }
+    assert_eq!(walk.end(), Vec::<i32>::new());
+    stop(&bench);
+}
+
+#[test]
+fn a_throttle_changes_under_load_and_over_swaps() {
+    for queues in [1, 3] {
+        let bench = Bench::new(queues);
+        let module = attach(&bench, queues, &[]);
+        let load = bench.load("vol0", queues * 2, 16);
+        load.pass(200);
+        for (i, limit) in ["2", "0", "1", "40", "3", "0", "7", "1", "0"].into_iter().enumerate() {
+            // Together with the driver's own, and so while the port is held; or alone.
+            if i % 3 == 2 {
+                set(&bench, &[("most", "0")]);
+                set(&bench, &[("io_throttle", limit)]);
+                set(&bench, &[("most", limit)]);
+            } else {
+                set(&bench, &[("io_throttle", limit), ("most", limit)]);
+            }
+            load.pass(60);
+            let mode = [Mode::Adopt, Mode::Drain][i % 2];
+            let opts = UpdateOptions { mode: Some(mode), ..UpdateOptions::default() };
+            let receipt = bench.engine.update("vol0", &module, &opts);
+            assert_eq!(receipt.outcome, Outcome::Done, "{receipt:?}");
+            load.pass(60);
+            let wrong = load.shared.wrong.lock().expect("list").clone();
+            assert_eq!(wrong, Vec::<String>::new(), "at {limit}, {i}th, on {queues} queues");
+        }
+        assert_eq!(load.stop(), Vec::<String>::new());
+        let port = info(&bench);
+        assert_eq!((port.in_flight, port.waiting, port.held), (0, 0, 0));
+        stop(&bench);
+    }
+}
+
+#[test]
+fn under_a_rate_limit_and_a_throttle_nothing_is_lost() {
+    let bench = Bench::new(2);
+    let params = [("link_speed", "1"), ("io_throttle", "8"), ("most", "8"), ("delay", "0")];
+    let module = attach(&bench, 2, &params);
+    let load = bench.load("vol0", 4, 32);
+    load.pass(3000);
+    let receipt = bench.engine.update("vol0", &module, &UpdateOptions::default());
+    assert_eq!(receipt.outcome, Outcome::Done, "{receipt:?}");
+    load.pass(3000);
+    set(&bench, &[("io_throttle", "0"), ("most", "0")]);
+    load.pass(3000);
+    assert_eq!(load.stop(), Vec::<String>::new());
+    stop(&bench);
+}
+
+#[test]
+fn requests_in_flight_are_waited_for_as_long_as_the_port_says_where_nobody_else_does() {
+    let bench = Bench::new(1);
+    let module = attach(&bench, 1, &[("drain_timeout", "0"), ("delay", "1000000000")]);
+    let walk = Walk::begin(&bench, 4);
+    until(&bench, |port| port.in_flight == 4);
+    let update = |deadline| {
+        let opts = UpdateOptions { mode: Some(Mode::Drain), deadline, ..UpdateOptions::default() };
+        bench.engine.update("vol0", &module, &opts)
+    };
+    let activate = |drain_timeout| {
+        let same = info(&bench).properties;
+        let opts = ActivateOptions { drain_timeout, ..ActivateOptions::default() };
+        bench.engine.activate("vol0", move || Ok(same), &opts)
+    };
+    let long = Some(Duration::from_secs(600));
+    for receipt in [update(None), activate(None)] {
+        assert_eq!(receipt.outcome, Outcome::RolledBack, "{receipt:?}");
+    }
+    for receipt in [update(long), activate(long)] {
+        assert_eq!(receipt.outcome, Outcome::Done, "what was asked for counts: {receipt:?}");
+    }
+    set(&bench, &[("drain_timeout", "600")]);
+    for receipt in [update(None), activate(None), update(long)] {
+        assert_eq!(receipt.outcome, Outcome::Done, "{receipt:?}");
+    }
+    let receipt = update(Some(Duration::ZERO));
+    assert_eq!(receipt.outcome, Outcome::RolledBack, "zero is a value: {receipt:?}");
+    assert_eq!(walk.end(), Vec::<i32>::new());
+    stop(&bench);
+}
+
+#[test]
+fn a_request_that_takes_too_long_ends_with_an_error_while_others_go_on() {
+    let bench = Bench::new(1);
+    attach(&bench, 1, &[("request_timeout", "1"), ("keep", "true")]);
+    let walk = Walk::begin(&bench, 4);
+    // The walk meets the last block too, again and again.
+    let (result, _) = ask(&bench.engine, "vol0", request(block_op::READ, 0, LAST, 4096), 0);
+    assert_eq!(result, -libc::ETIMEDOUT);
+    walk.pass(SIZE / 4096 * 2);
+    let port = until(&bench, |port| port.lost > 0);
+    assert_eq!(port.driver_faults, 0, "{port:?}");
+    let wrong = walk.end();
+    assert!(!wrong.is_empty() && wrong.iter().all(|result| *result == -libc::ETIMEDOUT), "{wrong:?}");
+    // What was lost comes back when the driver completes it, late.
+    set(&bench, &[("keep", "false")]);
+    assert_eq!(ask(&bench.engine, "vol0", request(block_op::READ, 0, 0, 4096), 0).0, 0);
+    let port = until(&bench, |port| port.lost == 0);
+    assert_eq!((port.in_flight, port.driver_faults), (0, 0), "{port:?}");
+    stop(&bench);
+}
+
+#[test]
+fn a_slot_that_a_driver_keeps_is_nobody_elses_until_it_is_replaced() {
+    let bench = Bench::new(1);
+    let module = attach(&bench, 1, &[("request_timeout", "1"), ("keep", "true"), ("delay", "0")]);
+    let (result, _) = ask(&bench.engine, "vol0", request(block_op::WRITE, 0, LAST, 4096), 7);
+    assert_eq!(result, -libc::ETIMEDOUT);
+    until(&bench, |port| port.lost == 1);
+    let load = bench.load("vol0", 1, 900);
+    load.pass(5000);
+    // The load's own requests for that block time out, and nothing else is wrong with any.
+    let receipt = bench.engine.update("vol0", &module, &UpdateOptions::default());
+    assert_eq!(receipt.outcome, Outcome::Done, "{receipt:?}");
+    until(&bench, |port| port.lost == 0);
+    set(&bench, &[("keep", "false")]);
+    load.pass(1000);
+    let wrong = load.stop();
+    let timed_out = |what: &String| what.contains("block 1023 ") && what.contains("result -110");
+    assert!(wrong.iter().all(timed_out), "{wrong:?}");
+    assert_eq!(info(&bench).driver_faults, 0);
+    stop(&bench);
+}
+
+#[test]
+fn an_operation_under_way_is_cancelled_and_what_stands_in_line_times_out_too() {
+    let bench = Bench::new(1);
+    let params = [("request_timeout", "1"), ("delay", "60000000000"), ("io_throttle", "1"), ("most", "1")];
+    attach(&bench, 1, &params);
+    let walk = Walk::begin(&bench, 8);
+    walk.pass(16);
+    set(&bench, &[("request_timeout", "0"), ("delay", "1000")]);
+    let wrong = {
+        // The one with the operation of a minute is still there.
+        set(&bench, &[("request_timeout", "1")]);
+        walk.pass(50);
+        walk.end()
+    };
+    assert!(wrong.len() >= 16 && wrong.iter().all(|result| *result == -libc::ETIMEDOUT), "{wrong:?}");
+    let port = info(&bench);
+    assert_eq!((port.lost, port.driver_faults, port.in_flight), (0, 0, 0), "{port:?}");
+    stop(&bench);
+}
