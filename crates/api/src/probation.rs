@@ -28,7 +28,7 @@ impl ProbationRequest {
 }
 
 /// Asks for the module that ran before the one that runs now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevertRequest {
     /// How requests in flight are treated; the least disruptive that both drivers can do when
@@ -36,22 +36,16 @@ pub struct RevertRequest {
     #[serde(default)]
     #[schema(value_type = Option<schema::Mode>)]
     pub mode: Option<Mode>,
-    /// How long the update may wait for requests in flight, milliseconds.
-    #[serde(default = "crate::update::default_deadline_ms")]
-    pub deadline_ms: u64,
+    /// How long the update may wait for requests in flight, milliseconds; as the port's `drain_timeout` says
+    /// when missing.
+    #[serde(default)]
+    pub deadline_ms: Option<u64>,
     /// What to do when requests are in flight that must be drained.
     #[serde(default)]
     pub if_busy: IfBusy,
     /// Watch the driver afterwards.
     #[serde(default)]
     pub probation: Option<ProbationRequest>,
-}
-
-impl Default for RevertRequest {
-    fn default() -> RevertRequest {
-        let deadline_ms = crate::update::default_deadline_ms();
-        RevertRequest { mode: None, deadline_ms, if_busy: IfBusy::default(), probation: None }
-    }
 }
 
 /// A probation that runs.

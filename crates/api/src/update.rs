@@ -14,9 +14,10 @@ pub struct UpdateRequest {
     #[serde(default)]
     #[schema(value_type = Option<schema::Mode>)]
     pub mode: Option<Mode>,
-    /// How long the update may wait for requests in flight, milliseconds.
-    #[serde(default = "default_deadline_ms")]
-    pub deadline_ms: u64,
+    /// How long the update may wait for requests in flight, milliseconds; as the port's `drain_timeout` says
+    /// when missing.
+    #[serde(default)]
+    pub deadline_ms: Option<u64>,
     /// What to do when requests are in flight that must be drained.
     #[serde(default)]
     pub if_busy: IfBusy,
@@ -53,18 +54,13 @@ pub struct UpdateRequest {
     pub watch: bool,
 }
 
-/// The deadline of an update that names none: 45 s.
-pub(crate) const fn default_deadline_ms() -> u64 {
-    45_000
-}
-
 impl UpdateRequest {
     /// An update to `module` with every choice left to the daemon.
     pub fn new(module: impl Into<String>) -> UpdateRequest {
         UpdateRequest {
             module: module.into(),
             mode: None,
-            deadline_ms: default_deadline_ms(),
+            deadline_ms: None,
             if_busy: IfBusy::default(),
             allow_older: false,
             allow_other: false,

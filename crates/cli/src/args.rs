@@ -381,9 +381,10 @@ pub(crate) struct Update {
     /// What to do with requests in flight (default: the least disruptive that both drivers can do)
     #[arg(long, value_enum)]
     pub(crate) mode: Option<ModeArg>,
-    /// How long requests in flight may be waited for; then the old driver goes on
-    #[arg(long, value_name = "TIME", default_value = "45s", value_parser = parse_duration)]
-    pub(crate) deadline: Duration,
+    /// How long requests in flight may be waited for; then the old driver goes on (default: as the port's
+    /// drain_timeout says)
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) deadline: Option<Duration>,
     /// What to do when requests in flight would have to be waited for
     #[arg(long, value_enum, default_value_t = IfBusyArg::Wait)]
     pub(crate) if_busy: IfBusyArg,
@@ -473,7 +474,7 @@ mod tests {
         let cli = Cli::try_parse_from(line).expect("valid");
         assert_eq!(cli.output, Output::Json);
         match cli.command {
-            Command::Update(update) => assert_eq!(update.deadline, Duration::from_millis(500)),
+            Command::Update(update) => assert_eq!(update.deadline, Some(Duration::from_millis(500))),
             other => panic!("{other:?}"),
         }
     }

@@ -1,6 +1,6 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use steadfast_api::{HistoryHealth, Outcome, ProbationOutcome, Receipt};
+use steadfast_api::{HistoryHealth, Kind, Outcome, ProbationOutcome, Receipt};
 use steadfast_history::{Filter, History};
 use tokio::sync::broadcast;
 
@@ -78,7 +78,8 @@ impl Receipts {
         let outcomes = [Outcome::Done, Outcome::Refused, Outcome::RolledBack, Outcome::Stranded];
         let mut all = Vec::new();
         for outcome in outcomes {
-            let filter = Filter { outcome: Some(outcome), limit: Some(limit), ..Filter::default() };
+            let kinds = vec![Kind::Update];
+            let filter = Filter { outcome: Some(outcome), kinds, limit: Some(limit), ..Filter::default() };
             all.extend(self.history.try_list(&filter)?);
         }
         all.sort_by_key(|receipt| receipt.id);

@@ -86,7 +86,7 @@ impl App {
         let port = self.device_info(name)?.port;
         let mut options = UpdateOptions {
             mode: request.mode,
-            deadline: Duration::from_millis(request.deadline_ms),
+            deadline: request.deadline_ms.map(Duration::from_millis),
             if_busy: if_busy(request.if_busy),
             by: Requester { cause: Cause::Revert, who },
             ..UpdateOptions::default()
@@ -97,6 +97,8 @@ impl App {
         let receipts = self.receipts.list(&Filter {
             port: Some(port.clone()),
             outcome: Some(Outcome::Done),
+            // What was done about its parameters says nothing of its drivers.
+            kinds: vec![Kind::Update, Kind::Attach, Kind::Detach],
             limit: Some(LOOK_BACK),
             ..Filter::default()
         });
@@ -290,7 +292,7 @@ impl App {
 pub(crate) fn options(request: &UpdateRequest, by: Requester, source: String) -> UpdateOptions {
     UpdateOptions {
         mode: request.mode,
-        deadline: Duration::from_millis(request.deadline_ms),
+        deadline: request.deadline_ms.map(Duration::from_millis),
         if_busy: if_busy(request.if_busy),
         allow_older: request.allow_older,
         allow_other: request.allow_other,

@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use steadfast_shell::receipt::{Outcome, Receipt};
+use steadfast_shell::receipt::{Kind, Outcome, Receipt};
 
 use memory::Memory;
 use worker::{Command, Worker};
@@ -53,6 +53,8 @@ pub struct Filter {
     pub port: Option<String>,
     /// Only those that ended so.
     pub outcome: Option<Outcome>,
+    /// Only those of these kinds; empty for all.
+    pub kinds: Vec<Kind>,
     /// Only those that began then or later, milliseconds since 1970.
     pub since_unix_ms: Option<u64>,
     /// At most so many, the newest.
@@ -63,6 +65,7 @@ impl Filter {
     fn takes(&self, receipt: &Receipt) -> bool {
         self.port.as_ref().is_none_or(|port| receipt.port == *port)
             && self.outcome.is_none_or(|outcome| receipt.outcome == outcome)
+            && (self.kinds.is_empty() || self.kinds.contains(&receipt.kind))
             && self.since_unix_ms.is_none_or(|since| receipt.started_unix_ms >= since)
     }
 }

@@ -40,8 +40,8 @@ pub struct ActivateOptions {
     pub idle_only: bool,
     /// Time to let pass first.
     pub delay: Duration,
-    /// Longest wait for requests in flight.
-    pub drain_timeout: Duration,
+    /// Longest wait for requests in flight; `None`: as the port's `drain_timeout` says.
+    pub drain_timeout: Option<Duration>,
     /// Longest wait for management requests that are inside to leave.
     pub patience: Duration,
     /// Who asks, for the receipt.
@@ -55,7 +55,7 @@ impl Default for ActivateOptions {
         ActivateOptions {
             idle_only: false,
             delay: Duration::ZERO,
-            drain_timeout: Duration::from_secs(45),
+            drain_timeout: None,
             patience: Duration::from_secs(5),
             by: Requester::default(),
             source: String::new(),
@@ -294,12 +294,13 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
             Err(why) => return (Came::Failed(why), String::new()),
         };
         let if_busy = if self.opts.idle_only { IfBusy::Fail } else { IfBusy::Wait };
-        let deadline_ns = u64::try_from(self.opts.drain_timeout.as_nanos()).unwrap_or(u64::MAX / 2);
+        let deadline = self.opts.drain_timeout.unwrap_or_else(|| self.port.limits.drain_timeout());
+        let deadline_ns = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX / 2);
         let plan = Plan { mode: Mode::Drain, if_busy, deadline_ns, has_old: true, has_new: true };
         let update = Update::prepared(plan, now_ns());
         let handling: Handling = (Mode::Drain, None);
         let next = Some(self.next.clone());
-        let done = run_with(self.port, Some(old), Some(new), handling, update, self.opts.drain_timeout, next);
+        let done = run_with(self.port, Some(old), Some(new), handling, update, deadline, next);
         self.receipt.mode = Some(Mode::Drain);
         conclude(self.port, done, self.receipt);
         let why = self.receipt.reason.clone();

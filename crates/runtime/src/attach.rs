@@ -151,7 +151,7 @@ impl Engine {
             let what = format!("port {name} is in use by {clients} clients{over}");
             return Err(EngineError::new(ErrorKind::Busy, what));
         }
-        let patience = Duration::from_secs(if force { 5 } else { 45 });
+        let patience = if force { Duration::from_secs(5) } else { port.limits.drain_timeout() };
         if force {
             self.end_trial(&port, "the device is taken away", patience);
         }

@@ -30,8 +30,8 @@ const LET_GO: Duration = Duration::from_secs(2);
 pub struct UpdateOptions {
     /// Adopt, split or drain; `None`: the first of these that both drivers can do.
     pub mode: Option<Mode>,
-    /// Longest wait for requests in flight.
-    pub deadline: Duration,
+    /// Longest wait for requests in flight; `None`: as the port's `drain_timeout` says.
+    pub deadline: Option<Duration>,
     /// Wait for requests that must be drained, or answer *busy*.
     pub if_busy: IfBusy,
     /// Allow a version older than the running one.
@@ -57,7 +57,7 @@ impl Default for UpdateOptions {
     fn default() -> UpdateOptions {
         UpdateOptions {
             mode: None,
-            deadline: Duration::from_secs(45),
+            deadline: None,
             if_busy: IfBusy::Wait,
             allow_older: false,
             allow_other: false,
@@ -206,10 +206,11 @@ impl Engine {
         } else if let Some(left) = &lock(&port.inner).left {
             receipt.from = left.release.clone();
         }
+        let deadline = opts.deadline.unwrap_or_else(|| port.limits.drain_timeout());
         let plan = Plan {
             mode: Mode::Drain,
             if_busy: opts.if_busy,
-            deadline_ns: u64::try_from(opts.deadline.as_nanos()).unwrap_or(u64::MAX / 2),
+            deadline_ns: u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX / 2),
             has_old: old.is_some(),
             has_new: true,
         };
@@ -222,7 +223,7 @@ impl Engine {
         };
         match self.get_ready(port, &mut update, stage, opts, old.as_deref(), receipt) {
             Some((instance, mode)) => {
-                let done = run(port, old, Some(instance), mode, update, opts.deadline);
+                let done = run(port, old, Some(instance), mode, update, deadline);
                 // The transaction is this thread's: nobody has changed them since they were checked.
                 if done.job.verdict() == Verdict::New {
                     receipt.reduced =

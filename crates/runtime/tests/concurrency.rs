@@ -215,7 +215,7 @@ fn a_stop_does_not_wait_for_ever_and_the_update_that_comes_too_late_ends() {
     let load = bench.load("vol0", 1, 8);
     load.pass(10);
     shut(&bench.gate("vol0"));
-    let opts = UpdateOptions { deadline: Duration::ZERO, ..UpdateOptions::default() };
+    let opts = UpdateOptions { deadline: Some(Duration::ZERO), ..UpdateOptions::default() };
     let update = begin(&bench.engine, "vol0", &bench.trouble(&["HANG_PREPARE"]), opts);
     bench.engine.stop(Duration::from_millis(300));
     assert_eq!(load.stop(), Vec::<String>::new());

@@ -16,7 +16,8 @@ use std::time::Duration;
 use steadfast_abi::block_op;
 use steadfast_loader::StagedModule;
 use steadfast_runtime::{
-    BlockRequest, DeviceClaim, Frontend, FrontendId, LaneId, PortInfo, PortSpec, Reactor, Tag, UpdateOptions,
+    ActivateOptions, BlockRequest, DeviceClaim, Frontend, FrontendId, LaneId, PortInfo, PortSpec, Reactor,
+    Tag, UpdateOptions,
 };
 use steadfast_shell::receipt::{Mode, Outcome};
 use support::Bench;
@@ -245,6 +246,8 @@ fn a_throttle_changes_under_load_and_over_swaps() {
             let receipt = bench.engine.update("vol0", &module, &opts);
             assert_eq!(receipt.outcome, Outcome::Done, "{receipt:?}");
             load.pass(60);
+            let wrong = load.shared.wrong.lock().expect("list").clone();
+            assert_eq!(wrong, Vec::<String>::new(), "at {limit}, {i}th, on {queues} queues");
         }
         assert_eq!(load.stop(), Vec::<String>::new());
         let port = info(&bench);
@@ -266,6 +269,38 @@ fn under_a_rate_limit_and_a_throttle_nothing_is_lost() {
     set(&bench, &[("io_throttle", "0"), ("most", "0")]);
     load.pass(3000);
     assert_eq!(load.stop(), Vec::<String>::new());
+    stop(&bench);
+}
+
+#[test]
+fn requests_in_flight_are_waited_for_as_long_as_the_port_says_where_nobody_else_does() {
+    let bench = Bench::new(1);
+    let module = attach(&bench, 1, &[("drain_timeout", "0"), ("delay", "1000000000")]);
+    let walk = Walk::begin(&bench, 4);
+    until(&bench, |port| port.in_flight == 4);
+    let update = |deadline| {
+        let opts = UpdateOptions { mode: Some(Mode::Drain), deadline, ..UpdateOptions::default() };
+        bench.engine.update("vol0", &module, &opts)
+    };
+    let activate = |drain_timeout| {
+        let same = info(&bench).properties;
+        let opts = ActivateOptions { drain_timeout, ..ActivateOptions::default() };
+        bench.engine.activate("vol0", move || Ok(same), &opts)
+    };
+    let long = Some(Duration::from_secs(600));
+    for receipt in [update(None), activate(None)] {
+        assert_eq!(receipt.outcome, Outcome::RolledBack, "{receipt:?}");
+    }
+    for receipt in [update(long), activate(long)] {
+        assert_eq!(receipt.outcome, Outcome::Done, "what was asked for counts: {receipt:?}");
+    }
+    set(&bench, &[("drain_timeout", "600")]);
+    for receipt in [update(None), activate(None), update(long)] {
+        assert_eq!(receipt.outcome, Outcome::Done, "{receipt:?}");
+    }
+    let receipt = update(Some(Duration::ZERO));
+    assert_eq!(receipt.outcome, Outcome::RolledBack, "zero is a value: {receipt:?}");
+    assert_eq!(walk.end(), Vec::<i32>::new());
     stop(&bench);
 }
 

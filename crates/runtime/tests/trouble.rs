@@ -87,7 +87,7 @@ fn a_driver_that_does_not_return_from_connect_stops_its_own_port_only() {
     let (load, beside) = (bench.load("vol0", 1, 8), bench.load("beside", 1, 8));
     let gate = bench.gate("vol0");
     std::fs::write(&gate, "").expect("gate");
-    let opts = UpdateOptions { deadline: Duration::ZERO, ..in_mode(Mode::Adopt) };
+    let opts = UpdateOptions { deadline: Some(Duration::ZERO), ..in_mode(Mode::Adopt) };
     let (hanging, good) = (build(&bench, &["HANG"]), build(&bench, &[]));
     assert_eq!(outcome(&bench, &hanging, &opts).0, Outcome::Stranded);
     beside.pass(100);
@@ -135,7 +135,7 @@ fn a_timer_that_ran_out_while_the_port_was_held_takes_nothing_along() {
         assert_eq!(outcome(&bench, &ticking, &in_mode(Mode::Adopt)), done());
     }
     // An operation whose event was lost would be waited for.
-    let drain = UpdateOptions { deadline: Duration::from_secs(5), ..in_mode(Mode::Drain) };
+    let drain = UpdateOptions { deadline: Some(Duration::from_secs(5)), ..in_mode(Mode::Drain) };
     assert_eq!(outcome(&bench, &ticking, &drain), done());
     bench.engine.stop(Duration::from_secs(10));
 }
@@ -155,7 +155,7 @@ fn a_queue_that_answers_after_the_update_was_given_up_goes_on_with_the_old_drive
             std::thread::sleep(close);
             std::fs::write(path, "").expect("gate");
         });
-        let opts = UpdateOptions { deadline: Duration::ZERO, ..in_mode(mode) };
+        let opts = UpdateOptions { deadline: Some(Duration::ZERO), ..in_mode(mode) };
         assert_eq!(outcome(&bench, &good, &opts).0, Outcome::RolledBack);
         closing.join().expect("closed");
         assert_eq!(outcome(&bench, &good, &opts).0, Outcome::Busy);

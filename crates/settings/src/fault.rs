@@ -4,7 +4,7 @@ use crate::names::{PARAM_NAME, PORT_NAME};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use steadfast_shell::params::shown;
+use steadfast_shell::params::{ParamError, shown};
 use thiserror::Error;
 
 /// One thing that is wrong in a file.
@@ -76,6 +76,47 @@ pub enum FaultKind {
         /// Where it is defined.
         defined: u32,
     },
+    /// Something else stands where this should.
+    #[error("expected {expected}, found {}", found_text(.found))]
+    Expected {
+        /// What should stand there.
+        expected: &'static str,
+        /// What does; empty: the end of the file.
+        found: String,
+    },
+    /// A parameter that is not there, or a value that it does not take.
+    #[error(transparent)]
+    Param(#[from] ParamError),
+    /// A number that other readers of the form take as an octal one.
+    #[error("{name}={value} is octal in this form (allowed the number without the 0 in front)")]
+    Octal {
+        /// The parameter.
+        name: String,
+        /// The number.
+        value: String,
+    },
+    /// A number of the driver that no port has.
+    #[error("{name}: no port of the driver has number {instance}{hint}")]
+    NoInstance {
+        /// The name as it was given.
+        name: String,
+        /// The number.
+        instance: u32,
+        /// The numbers that there are, as words; may be empty.
+        hint: String,
+    },
+    /// It was said before; this counts.
+    #[error("{name} was given before, at line {before}: this value counts")]
+    Again {
+        /// The name as it was given.
+        name: String,
+        /// Where it was said before.
+        before: u32,
+    },
+}
+
+fn found_text(found: &str) -> String {
+    if found.is_empty() { "the end of the file".to_owned() } else { shown(found) }
 }
 
 /// Everything that is wrong with a file, one line each.

@@ -15,14 +15,17 @@
 
 #![forbid(unsafe_code)]
 
+pub mod classic;
 mod disk;
 pub mod driver_file;
 mod fault;
+mod instances;
 mod names;
 mod saved;
 mod text;
 
 pub use driver_file::{DriverFile, Entry, Section, Written};
 pub use fault::{Fault, FaultKind, Faults, SettingsError};
+pub use instances::{INSTANCES, Instances};
 pub use names::{check_param_name, check_port_name};
 pub use saved::{Layered, Origin, Saved, SetFault, validate};

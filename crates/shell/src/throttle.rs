@@ -49,6 +49,13 @@ impl Throttle {
         self.out.load(Ordering::SeqCst)
     }
 
+    /// Whether no more tokens are out than the limit says: else one that was handed over before the limit
+    /// became lower must be brought back.
+    pub fn is_within(&self) -> bool {
+        let limit = self.limit();
+        limit == 0 || self.out() <= limit
+    }
+
     /// A queue whose driver has `issued` requests goes under the throttle.
     pub fn join(&self, issued: u32) {
         self.out.fetch_add(issued, Ordering::SeqCst);
@@ -177,6 +184,20 @@ mod tests {
         assert_eq!((throttle.give_back(), throttle.out()), (Some(0), 2), "below the limit at last");
         throttle.leave(0, 2);
         assert_eq!(throttle.out(), 0);
+    }
+
+    #[test]
+    fn a_token_from_under_a_higher_limit_is_not_good_under_a_lower_one() {
+        let throttle = Throttle::new(2);
+        throttle.set_limit(2);
+        throttle.join(2);
+        assert!(!throttle.take_or_wait(1));
+        assert_eq!(throttle.give_back(), Some(1));
+        throttle.set_limit(1);
+        assert!(!throttle.is_within());
+        assert_eq!((throttle.give_back(), throttle.is_within()), (None, true));
+        assert!(!throttle.take_or_wait(1));
+        assert_eq!(throttle.give_back(), Some(1), "the next one is its own");
     }
 
     #[test]

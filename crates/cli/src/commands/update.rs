@@ -26,7 +26,7 @@ pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exi
         Some(module) => {
             let request = UpdateRequest {
                 mode: update.mode.map(mode),
-                deadline_ms: update.deadline.as_millis() as u64,
+                deadline_ms: update.deadline.map(|deadline| deadline.as_millis() as u64),
                 if_busy: if_busy(update),
                 allow_older: update.allow.allow_older,
                 allow_other: update.allow.allow_other,
@@ -47,7 +47,7 @@ pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exi
         None => {
             let request = RevertRequest {
                 mode: update.mode.map(mode),
-                deadline_ms: update.deadline.as_millis() as u64,
+                deadline_ms: update.deadline.map(|deadline| deadline.as_millis() as u64),
                 if_busy: if_busy(update),
                 probation: probation::request(update),
             };

@@ -92,7 +92,7 @@ impl Watcher<'_> {
         };
         let request = UpdateRequest {
             mode: self.watch.mode.map(mode),
-            deadline_ms: u64::try_from(self.watch.deadline.as_millis()).unwrap_or(u64::MAX),
+            deadline_ms: Some(u64::try_from(self.watch.deadline.as_millis()).unwrap_or(u64::MAX)),
             // A developer goes back and forth, and does not change the version for every build.
             allow_older: true,
             allow_again: true,

@@ -1,6 +1,6 @@
 use super::{Table, shadow, units};
 use crate::shadow::passed_alone;
-use steadfast_api::{Outcome, Receipt, Release, Unload};
+use steadfast_api::{Kind, Outcome, Receipt, Release, Unload};
 
 /// A receipt in full: what was done, in a sentence, then everything that was measured.
 pub(crate) fn text(device: &str, receipt: &Receipt) -> String {
@@ -52,6 +52,9 @@ pub(crate) fn facts(device: &str, receipt: &Receipt) -> String {
 
 /// What was actually done, in one line.
 pub(crate) fn sentence(device: &str, receipt: &Receipt) -> String {
+    if matches!(receipt.kind, Kind::Activation | Kind::Live) {
+        return super::properties::sentence(receipt);
+    }
     if let Some(sentence) = super::topology::sentence(receipt) {
         return sentence;
     }

@@ -156,16 +156,12 @@ impl App {
 
     /// What was done about the parameters of a port, the newest last.
     pub(crate) fn history_of(&self, port: &str, limit: usize) -> Vec<Receipt> {
-        let all = self.receipts.list(&Filter {
+        self.receipts.list(&Filter {
             port: Some(port.to_owned()),
-            limit: Some(LOOK_BACK),
+            kinds: vec![Kind::Activation, Kind::Live],
+            limit: Some(limit),
             ..Filter::default()
-        });
-        let of_properties = |r: &Receipt| matches!(r.kind, Kind::Activation | Kind::Live);
-        let mut found: Vec<Receipt> = all.into_iter().filter(of_properties).collect();
-        let more = found.len().saturating_sub(limit);
-        found.drain(..more);
-        found
+        })
     }
 
     /// Keeps the receipt of a change of properties.
@@ -202,7 +198,7 @@ pub(super) fn options(
         ..ActivateOptions::default()
     };
     if let Some(ms) = drain_timeout_ms {
-        opts.drain_timeout = Duration::from_millis(ms);
+        opts.drain_timeout = Some(Duration::from_millis(ms));
     }
     opts
 }

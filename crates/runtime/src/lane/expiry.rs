@@ -171,7 +171,8 @@ impl Lane {
     unsafe fn give_up(lane: *mut Lane, tag: Tag) -> bool {
         // SAFETY: rules 1 and 2.
         unsafe {
-            let busy = (&(*lane).users).get(tag.0 as usize).is_some_and(|user| user.ops > 0);
+            let users = &(*lane).users;
+            let busy = users.get(tag.0 as usize).is_some_and(|user| user.ops > 0);
             if busy || (*lane).slots.give_up(tag).is_err() {
                 return false;
             }

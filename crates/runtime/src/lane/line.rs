@@ -137,9 +137,16 @@ impl Lane {
                 return false;
             }
             if (*lane).line.counted {
-                if (*lane).line.credit > 0 {
+                let credit = (*lane).line.credit > 0;
+                if credit {
                     (*lane).line.credit -= 1;
-                } else if !limits.throttle.take_or_wait((*lane).index) {
+                }
+                let good = credit && limits.throttle.is_within();
+                if credit && !good {
+                    // It was handed over under a limit that was higher.
+                    Lane::token_back(lane);
+                }
+                if !good && !limits.throttle.take_or_wait((*lane).index) {
                     return false;
                 }
             }

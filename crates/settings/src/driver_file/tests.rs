@@ -96,7 +96,7 @@ fn every_fault_is_reported_with_line_key_value_and_what_is_allowed() {
         ]
     );
     let twice = faults("[port.a]\nx = 1\n[port.a]\nx = 2\n");
-    assert_eq!(twice, ["p/file.toml:3: a is defined twice"]);
+    assert_eq!(twice, ["p/file.toml:3: a is defined twice", "p/file.toml:4: x is defined twice"]);
     let broken = faults("[global]\nx = = 1\n");
     assert!(broken[0].starts_with("p/file.toml:2: "), "{broken:?}");
     assert!(matches!(
