@@ -131,6 +131,17 @@ fn once_per_start_is_once_and_can_be_overridden() -> Result {
 }
 
 #[test]
+fn a_release_that_does_not_say_what_it_updates_from_is_refused_where_policy_says_so() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = Setup::device("vol0=ram:1M").arg("--require-min-from").start(&dir)?;
+    let receipt = daemon.api()?.update("vol0", &module("ram")?, json!({}))?;
+    assert_eq!(receipt["outcome"], "refused");
+    let reason = receipt["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("does not say from which version it updates, which policy requires"), "{reason}");
+    Ok(())
+}
+
+#[test]
 fn a_devices_own_rules_win_over_the_daemons() -> Result {
     let dir = TempDir::new()?;
     let text = "once_per_start = true\n[device.vol0]\ndriver = \"ram\"\ntarget = \"1M\"\nonce_per_start = false\n\

@@ -1,6 +1,6 @@
 //! From what is configured to what the engine attaches: modules found, parameters checked.
 
-use crate::config::{ConfigError, ConfigErrors, DeviceConfig};
+use crate::config::{Config, ConfigError, ConfigErrors, DeviceConfig};
 use crate::error::ServeError;
 use crate::modules::{ModulePath, target_param};
 use std::collections::BTreeMap;
@@ -90,7 +90,7 @@ fn params(config: &DeviceConfig, manifest: &Manifest) -> Result<BTreeMap<String,
 pub(crate) fn attach(
     engine: &Engine,
     devices: Vec<Prepared>,
-    once_per_start: bool,
+    daemon: &Config,
 ) -> Result<(), ServeError> {
     let mut loaded: BTreeMap<String, Arc<LoadedModule>> = BTreeMap::new();
     for device in from_below(devices) {
@@ -110,7 +110,8 @@ pub(crate) fn attach(
         };
         let rules = PortRules {
             hardware: config.hardware.clone(),
-            once_per_start: config.once_per_start.unwrap_or(once_per_start),
+            once_per_start: config.once_per_start.unwrap_or(daemon.once_per_start),
+            require_min_from: daemon.require_min_from,
             reserve: config.reserve,
             sources: config.sources(),
         };

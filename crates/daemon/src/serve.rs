@@ -111,7 +111,7 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
     receipts.end_probations();
     engine_config.last_receipt = receipts.last_id();
     let engine = Engine::start(engine_config).map_err(ServeError::Engine)?;
-    devices::attach(&engine, prepared, config.once_per_start)?;
+    devices::attach(&engine, prepared, config)?;
     let mut listen = config.nbd.clone();
     if listen.is_empty() {
         listen.push(ListenAddr::Unix(socket.with_file_name("nbd.sock")));

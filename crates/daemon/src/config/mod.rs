@@ -42,6 +42,8 @@ pub struct Config {
     pub require_signed: bool,
     /// The driver of a port may be replaced once per start, where the device does not say otherwise.
     pub once_per_start: bool,
+    /// A later release must say the oldest version that it can update from.
+    pub require_min_from: bool,
     /// Folders searched for modules, before the built-in ones.
     pub modules: Vec<PathBuf>,
     /// Queues.
