@@ -5,7 +5,7 @@ mod watch;
 
 use super::{
     Config, ConfigError, ConfigErrors, DeviceConfig, HISTORY, MAX_QUEUES, MAX_TRANSFER, Place, SLOTS,
-    check_device_name,
+    check_device_name, check_hardware,
 };
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use steadfast_api::suggest;
 use steadfast_nbd::ListenAddr;
 use steadfast_runtime::HardwareId;
-use steadfast_shell::manifest::HwId;
 use steadfast_shell::params::parse_size;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -37,7 +36,7 @@ const TOP: &[&str] = &[
     "device",
 ];
 /// Most memory that is kept ready for the drivers of a device, per port and per queue.
-const MAX_RESERVE: u64 = 1 << 30;
+pub(super) const MAX_RESERVE: u64 = 1 << 30;
 
 const CONTROL: &[&str] = &["socket", "mode", "admins"];
 const NBD: &[&str] = &["listen"];
@@ -226,9 +225,8 @@ impl Reader<'_> {
             }
             return None;
         };
-        let plain = !hwid.contains(['*', '@']) && hwid.parse::<HwId>().is_ok();
-        if !plain {
-            self.fail(span, format!("{name}: `{hwid}` is not allowed (BUS:ID, such as pci:1af4:1042)"));
+        if let Err(e) = check_hardware(&hwid) {
+            self.fail(span, format!("{name}: {e}"));
         }
         Some(HardwareId { hwid, revision: revision.unwrap_or(0) as u32 })
     }

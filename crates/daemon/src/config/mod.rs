@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use steadfast_nbd::ListenAddr;
 use steadfast_runtime::HardwareId;
 use steadfast_shell::auto::AutoUpdate;
+use steadfast_shell::manifest::HwId;
 use steadfast_shell::properties::Source;
 
 /// Largest number of queues that makes sense: each is a thread.
@@ -151,6 +152,13 @@ impl Config {
         self.devices.push(device);
         Ok(())
     }
+}
+
+/// One piece of hardware as `BUS:ID`, and so without wildcards.
+pub(crate) fn check_hardware(hwid: &str) -> Result<String, String> {
+    let plain = !hwid.contains(['*', '@']) && hwid.parse::<HwId>().is_ok();
+    let wrong = || format!("`{hwid}` is not allowed (BUS:ID, such as pci:1af4:1042)");
+    if plain { Ok(hwid.to_owned()) } else { Err(wrong()) }
 }
 
 /// Checks a device name: 1 to 64 letters, digits, `_`, `-`, the first a letter or digit. A dot is kept
