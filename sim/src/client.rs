@@ -2,11 +2,15 @@
 //! acknowledged and flushed is on the medium.
 
 use crate::device::{BLOCKS, Image, Version};
+use crate::plan::PortPlan;
 use crate::world::{Event, Request, What, World};
 
 /// A client with its connection.
 #[derive(Debug)]
 pub(crate) struct Client {
+    pub(crate) port: usize,
+    /// Its place among the port's clients: each writes blocks of its own.
+    number: usize,
     /// The queue that serves its connection.
     pub(crate) queue: usize,
     /// Requests in flight at a time.
@@ -20,13 +24,28 @@ pub(crate) struct Client {
 
 impl World {
     pub(crate) fn add_clients(&mut self) {
-        for c in 0..self.plan.clients {
-            let queue = self.rng.below(self.lanes.len());
+        for (p, number) in self.places_of_clients() {
+            let lanes = self.lanes_of(p);
+            let (c, queue) = (self.clients.len(), lanes.start + self.rng.below(lanes.len()));
             let depth = self.rng.range(1, 4) as usize;
-            let left = self.plan.requests;
-            self.clients.push(Client { queue, depth, in_flight: 0, left, lost: false, waits: false });
+            let left = self.plan.ports[p].requests;
+            self.clients.push(Client {
+                port: p,
+                number,
+                queue,
+                depth,
+                in_flight: 0,
+                left,
+                lost: false,
+                waits: false,
+            });
             self.after(1, 200_000, Event::Client(c));
         }
+    }
+
+    fn places_of_clients(&self) -> Vec<(usize, usize)> {
+        let of = |(p, port): (usize, &PortPlan)| (0..port.clients).map(move |number| (p, number));
+        self.plan.ports.iter().enumerate().flat_map(of).collect()
     }
 
     /// A client makes requests until it has as many in flight as it likes.
@@ -39,7 +58,10 @@ impl World {
             }
             let q = client.queue;
             let Some((what, block)) = self.choose(c) else { return };
-            let Some(tag) = self.lanes[q].slots.reserve() else {
+            let slots = u32::from(self.ports[self.clients[c].port].values.slots);
+            let room = self.lanes[q].slots.used() < slots;
+            let lane = &mut self.lanes[q];
+            let Some(tag) = room.then(|| lane.slots.reserve()).flatten() else {
                 if !self.clients[c].waits {
                     self.clients[c].waits = true;
                     self.lanes[q].waiting.push(c);
@@ -55,7 +77,13 @@ impl World {
             } else {
                 0
             };
-            let acknowledged = self.acknowledged;
+            let port = &mut self.ports[self.clients[c].port];
+            let acknowledged = port.acknowledged;
+            (port.made, port.moved_ns) = (port.made + 1, self.now);
+            if version > 0 {
+                port.newest[usize::from(block)] = version;
+                port.writes[usize::from(block)] += 1;
+            }
             self.requests.push(Request {
                 client: c,
                 what,
@@ -82,11 +110,9 @@ impl World {
             return Some((what, 0));
         }
         let per = BLOCKS / 3;
-        let block = (c * per + self.rng.below(per)) as u8;
-        let busy = self
-            .requests
-            .iter()
-            .any(|r| !r.completed && r.block == block && matches!(r.what, What::Write | What::WriteFua));
+        let (p, number) = (self.clients[c].port, self.clients[c].number);
+        let block = (number * per + self.rng.below(per)) as u8;
+        let busy = self.ports[p].writes[usize::from(block)] > 0;
         if busy && what != What::Read { Some((What::Read, block)) } else { Some((what, block)) }
     }
 
@@ -98,46 +124,55 @@ impl World {
         }
         let Request { client, what, block, version, acknowledged, .. } = *request;
         self.say(|_| format!("client {client}: request {number}: {what:?} answered: {result:?}"));
+        let p = self.clients[client].port;
+        self.ports[p].moved_ns = self.now;
+        self.ports[p].ended += 1;
+        if version > 0 {
+            self.ports[p].writes[usize::from(block)] -= 1;
+        }
         if self.clients[client].lost {
             return;
         }
         let at = usize::from(block);
         match (what, result) {
             (_, Err(())) => {
-                if !self.requests[number].may_fail && !self.port.gone {
+                if !self.requests[number].may_fail && !self.ports[p].gone {
                     self.violate(format!("request {number} fails, and nothing of it did"));
                 }
             }
             (What::Read, Ok(found)) => {
-                let newest = self.requests.iter().filter(|r| r.block == block).map(|r| r.version).max();
-                if found < acknowledged[at] || found > newest.unwrap_or(0) {
+                if found < acknowledged[at] || found > self.ports[p].newest[at] {
                     let known = acknowledged[at];
                     self.violate(format!(
                         "request {number} read version {found} of block {block}, of which {known} was known"
                     ));
                 }
             }
-            (What::Write, Ok(_)) => self.acknowledged[at] = self.acknowledged[at].max(version),
+            (What::Write, Ok(_)) => {
+                let known = &mut self.ports[p].acknowledged[at];
+                *known = (*known).max(version);
+            }
             (What::WriteFua, Ok(_)) => {
-                self.acknowledged[at] = self.acknowledged[at].max(version);
-                self.durable[at] = self.durable[at].max(version);
+                let port = &mut self.ports[p];
+                port.acknowledged[at] = port.acknowledged[at].max(version);
+                port.durable[at] = port.durable[at].max(version);
             }
             (What::Flush, Ok(_)) => {
-                for (durable, known) in self.durable.iter_mut().zip(acknowledged) {
+                for (durable, known) in self.ports[p].durable.iter_mut().zip(acknowledged) {
                     *durable = (*durable).max(known);
                 }
             }
         }
-        self.check_medium();
+        self.check_medium(p);
     }
 
     /// What was acknowledged and flushed survives a loss of power now.
-    pub(crate) fn check_medium(&mut self) {
-        let (medium, durable): (Image, Image) = (self.device.medium, self.durable);
+    pub(crate) fn check_medium(&mut self, p: usize) {
+        let (medium, durable): (Image, Image) = (self.ports[p].device.medium, self.ports[p].durable);
         for block in 0..BLOCKS {
             if medium[block] < durable[block] {
                 return self.violate(format!(
-                    "block {block} has version {} on the medium, and {} was acknowledged and flushed",
+                    "block {block} of port {p} has version {} on the medium, and {} was acknowledged and flushed",
                     medium[block], durable[block]
                 ));
             }

@@ -4,11 +4,16 @@
 use crate::driver::{Driver, Stage};
 use crate::job::{Job, phase_of};
 use crate::manifests;
-use crate::plan::{Ask, Fault, Kind, MS, SECOND, Spec, US};
-use crate::world::{Event, Mutation, World};
+use crate::mutation::Mutation;
+use crate::plan::{Ask, Kind, MS, SECOND, Spec, US};
+use crate::ports::Holder;
+use crate::values::Values;
+use crate::world::{Event, World};
 use steadfast_shell::check;
+use steadfast_shell::properties::Properties;
 use steadfast_shell::receipt::{Mode, Outcome, Phase, PhaseTime};
 use steadfast_shell::rendezvous::{Rendezvous, Verdict};
+use steadfast_shell::slots::Tag;
 use steadfast_shell::update::{Action, Input, Plan, Update};
 
 /// How long past its deadline a transaction may take before its queues are called stuck.
@@ -22,45 +27,70 @@ pub(crate) enum Goal {
     Update,
     /// The port is taken away.
     Detach,
+    /// The middle of an activation: the same driver, with other properties.
+    Reinit(usize),
 }
 
 /// One transaction, from the moment it is asked for.
 #[derive(Debug)]
 pub(crate) struct Attempt {
+    pub(crate) port: usize,
     pub(crate) goal: Goal,
     pub(crate) ask: Ask,
     pub(crate) used: Vec<bool>,
     pub(crate) mode: Mode,
     pub(crate) old: Option<usize>,
     pub(crate) new: Option<usize>,
-    spec: Spec,
+    pub(crate) spec: Spec,
     /// Until it goes to the queues.
-    update: Option<Update>,
+    pub(crate) update: Option<Update>,
     pub(crate) job: Option<usize>,
     pub(crate) concluded: bool,
-    answered: bool,
-    generation: u64,
+    pub(crate) answered: bool,
+    pub(crate) generation: u64,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) reason: String,
-    phases: Vec<PhaseTime>,
-    /// It was given the turn; otherwise it was refused as busy.
-    has_turn: bool,
+    pub(crate) phases: Vec<PhaseTime>,
+    /// What is in force from the moment on in which the new driver serves.
+    pub(crate) commit: Option<(Properties, Values)>,
 }
 
 impl World {
     /// Asks for a transaction. It is refused when another one is under way.
-    pub(crate) fn begin(&mut self, goal: Goal, ask: Ask) -> usize {
+    pub(crate) fn begin(&mut self, p: usize, goal: Goal, ask: Ask) -> usize {
+        let a = self.add_attempt(p, goal, ask, self.plan.ports[p].first);
+        let gone = self.ports[p].gone;
+        let let_in = !gone && self.take_turn(a);
+        self.check_turned_away(p, let_in);
+        if !let_in {
+            let attempt = &mut self.attempts[a];
+            attempt.outcome = Some(if gone { Outcome::Refused } else { Outcome::Busy });
+            attempt.concluded = true;
+            self.say(|_| format!("transaction {a}: turned away"));
+            return a;
+        }
+        self.attempts[a].old = self.ports[p].serving;
+        match goal {
+            Goal::Detach => self.run(a, None),
+            Goal::Attach | Goal::Update | Goal::Reinit(_) => self.get_ready(a),
+        }
+        a
+    }
+
+    pub(crate) fn add_attempt(&mut self, p: usize, goal: Goal, ask: Ask, spec: Spec) -> usize {
         let a = self.attempts.len();
         let used = vec![false; ask.faults.len()];
-        let (mode, generation) = (ask.mode, self.port.generation);
+        let (mode, generation) = (ask.mode, self.ports[p].generation);
+        self.say(|_| format!("transaction {a}: port {p}: {goal:?} {}", mode.name()));
         self.attempts.push(Attempt {
+            port: p,
             goal,
             mode,
             ask,
             used,
             old: None,
             new: None,
-            spec: self.plan.first,
+            spec,
             update: None,
             job: None,
             concluded: false,
@@ -69,36 +99,16 @@ impl World {
             outcome: None,
             reason: String::new(),
             phases: Vec::new(),
-            has_turn: false,
+            commit: None,
         });
-        self.say(|_| format!("transaction {a}: {goal:?} {}", mode.name()));
-        if !self.take_turn(a) {
-            let attempt = &mut self.attempts[a];
-            attempt.outcome = Some(Outcome::Busy);
-            attempt.concluded = true;
-            self.say(|_| format!("transaction {a}: refused as busy"));
-            return a;
-        }
-        self.attempts[a].has_turn = true;
-        self.attempts[a].old = self.port.serving;
-        match goal {
-            Goal::Detach => self.run(a, None),
-            Goal::Attach | Goal::Update => self.get_ready(a),
-        }
         a
     }
 
     /// The right to change the port.
     fn take_turn(&mut self, a: usize) -> bool {
-        if let Some(job) = self.port.unfinished
-            && self.jobs[job].meeting.is_over()
-        {
-            self.port.unfinished = None;
-            self.end(job);
-        }
-        let free = !self.port.turn && self.port.unfinished.is_none();
-        if free || self.mutation == Some(Mutation::LetSecondIn) && a > 1 {
-            self.port.turn = true;
+        let p = self.attempts[a].port;
+        if self.turn_is_free(p) || self.mutation == Some(Mutation::LetSecondIn) && a > 1 {
+            self.ports[p].turn = Some(Holder::Attempt(a));
             return true;
         }
         false
@@ -106,14 +116,15 @@ impl World {
 
     /// The phases before the pause: a module that suits what runs, or is to fail the check.
     fn get_ready(&mut self, a: usize) {
-        let running = match self.port.serving {
+        let port = &self.ports[self.attempts[a].port];
+        let running = match port.serving {
             Some(old) => Some(self.drivers[old].spec),
-            None => self.port.left.or(self.port.last),
+            None => port.left.or(port.last),
         };
         let wanted = self.attempts[a].mode;
         let spec = match running {
             Some(old) => Spec::after(&mut self.rng, &old, wanted),
-            None => self.plan.first,
+            None => self.plan.ports[self.attempts[a].port].first,
         };
         self.attempts[a].spec = spec;
         let plan = self.plan_of(a);
@@ -171,7 +182,8 @@ impl World {
             return Err(format!("a panic in {}", phase.name()));
         }
         if action == Action::Prepare {
-            let driver = Driver::new(self.attempts[a].spec, self.lanes.len());
+            let p = self.attempts[a].port;
+            let driver = Driver::new(p, self.attempts[a].spec, self.lanes_of(p).len(), self.ports[p].values);
             self.attempts[a].new = Some(self.drivers.len());
             self.drivers.push(driver);
         }
@@ -189,10 +201,11 @@ impl World {
         }
         let spec = self.attempts[a].spec;
         let wanted = self.attempts[a].ask.mode;
-        let mode = match (running, self.port.left) {
+        let p = self.attempts[a].port;
+        let mode = match (running, self.ports[p].left) {
             (Some(running), _) => manifests::choose(&running, &spec, Some(wanted))
                 .or_else(|_| manifests::choose(&running, &spec, None))?,
-            (None, Some(left)) if self.lanes.iter().any(|l| l.slots.issued() > 0) => {
+            (None, Some(left)) if self.lanes_of(p).any(|q| self.lanes[q].slots.issued() > 0) => {
                 manifests::choose(&left, &spec, Some(Mode::Adopt))?
             }
             _ => Mode::Drain,
@@ -205,25 +218,32 @@ impl World {
     }
 
     /// The pause: the queues take part.
-    fn run(&mut self, a: usize, new: Option<usize>) {
+    pub(crate) fn run(&mut self, a: usize, new: Option<usize>) {
         let plan = self.plan_of(a);
         let update = self.attempts[a].update.take();
         let update = update.unwrap_or_else(|| Update::prepared(plan, self.now));
         let old = self.attempts[a].old;
-        let before = old.map(|d| self.drivers[d].spec).or(self.port.left);
+        let p = self.attempts[a].port;
+        let before = old.map(|d| self.drivers[d].spec).or(self.ports[p].left);
         let convert = match (before, new) {
             (Some(before), Some(new)) => before.pdu != self.drivers[new].spec.pdu,
             _ => false,
         };
-        let meeting = Rendezvous::new(update, self.lanes.len() as u32);
+        let meeting = Rendezvous::new(update, self.lanes_of(p).len() as u32);
         let j = self.jobs.len();
         let mode = self.attempts[a].mode;
-        self.jobs.push(Job::new(a, (old, new), (mode, convert && mode == Mode::Adopt), meeting, self.now));
+        self.jobs.push(Job::new(
+            (a, p),
+            (old, new),
+            (mode, convert && mode == Mode::Adopt),
+            meeting,
+            self.now,
+        ));
         self.attempts[a].job = Some(j);
         self.phase_began(a);
-        for q in 0..self.lanes.len() {
+        for (i, q) in self.lanes_of(p).enumerate() {
             // The old driver keeps this queue's thread inside when it should take part.
-            if q == 0 && !self.threads[q].inside && self.fault(j, Phase::StartUpdate, Kind::Hang) {
+            if i == 0 && !self.is_inside(q) && self.fault(j, Phase::StartUpdate, Kind::Hang) {
                 self.say(|_| format!("queue {q} hangs in the old driver"));
                 self.go_inside(q, 60 * MS, 70 * SECOND, Event::Awake(q));
             }
@@ -242,12 +262,12 @@ impl World {
         }
     }
 
-    fn abandon(&mut self, j: usize) {
+    pub(crate) fn abandon(&mut self, j: usize) {
         self.say(|_| "the transaction is given up".to_owned());
         let now = self.now;
         if self.jobs[j].meeting.abandon("given up", now) {
             self.phase_began(self.jobs[j].attempt);
-            for q in 0..self.lanes.len() {
+            for q in self.lanes_of(self.jobs[j].port) {
                 self.after(1, 40 * US, Event::Poll(q));
             }
         }
@@ -265,10 +285,11 @@ impl World {
         if self.attempts[a].answered || self.mutation == Some(Mutation::ReleaseEarly) {
             self.end(j);
             if self.attempts[a].goal == Goal::Detach && self.jobs[j].meeting.verdict() == Verdict::New {
-                self.take_away();
+                self.take_away(self.attempts[a].port);
             }
         } else {
-            self.port.unfinished = Some(j);
+            let p = self.attempts[a].port;
+            self.ports[p].unfinished = Some(j);
         }
         if decided {
             self.phase_began(a);
@@ -299,17 +320,22 @@ impl World {
     }
 
     fn release_turn(&mut self, a: usize) {
-        self.port.turn = false;
+        let p = self.attempts[a].port;
+        if !matches!(self.attempts[a].goal, Goal::Reinit(_)) {
+            self.ports[p].turn = None;
+        }
         let attempt = &self.attempts[a];
         let (outcome, reason, goal) = (attempt.outcome, &attempt.reason, attempt.goal);
         self.say(|_| format!("transaction {a}: {outcome:?} {reason}"));
-        if goal == Goal::Update {
-            self.schedule_next();
+        match goal {
+            Goal::Update => self.schedule_next(p),
+            Goal::Reinit(k) => self.reinit_over(k, a),
+            Goal::Attach | Goal::Detach => {}
         }
     }
 
     /// Refused before the pause: the module has gone again.
-    fn close_attempt(&mut self, a: usize) {
+    pub(crate) fn close_attempt(&mut self, a: usize) {
         if let Some(new) = self.attempts[a].new {
             self.let_go(new);
         }
@@ -333,7 +359,7 @@ impl World {
         let gone = if verdict == Verdict::New { job.old } else { job.new };
         let stranded = job.old.filter(|_| verdict == Verdict::Nobody);
         if verdict != Verdict::New && self.mutation == Some(Mutation::CountFailures) {
-            self.port.generation += 1;
+            self.ports[job.port].generation += 1;
         }
         for driver in gone.into_iter().chain(stranded) {
             self.let_go(driver);
@@ -351,200 +377,23 @@ impl World {
         self.drivers[driver].stage = Stage::Released;
     }
 
-    fn take_away(&mut self) {
-        self.port.gone = true;
-        for q in 0..self.lanes.len() {
+    fn take_away(&mut self, p: usize) {
+        self.ports[p].gone = true;
+        for q in self.lanes_of(p) {
             self.lanes[q].gone = true;
+            self.lanes[q].deferred.clear();
+            // What a driver left behind that could not be connected again.
+            let left: Vec<Tag> = self.lanes[q].slots.issued_tags().collect();
+            for tag in left {
+                if self.lanes[q].users[tag.0 as usize].ops == 0 {
+                    self.finish(q, tag, Err(()));
+                }
+            }
             while let Some((tag, _)) = self.lanes[q].slots.unhold() {
                 self.finish(q, tag, Err(()));
             }
             self.end_of_turn(q);
         }
-    }
-
-    // ---- what goes wrong ----
-
-    /// Whether `kind` is to happen in `phase` of the transaction; then it does, once.
-    pub(crate) fn fault(&mut self, j: usize, phase: Phase, kind: Kind) -> bool {
-        self.attempt_fault(self.jobs[j].attempt, phase, kind)
-    }
-
-    fn attempt_fault(&mut self, a: usize, phase: Phase, kind: Kind) -> bool {
-        let attempt = &mut self.attempts[a];
-        let wanted = Fault { phase, kind };
-        let Some(i) = attempt.ask.faults.iter().position(|f| *f == wanted) else { return false };
-        if std::mem::replace(&mut attempt.used[i], true) {
-            return false;
-        }
-        self.hit(a, phase, kind);
-        true
-    }
-
-    pub(crate) fn hit(&mut self, a: usize, phase: Phase, kind: Kind) {
-        let attempt = &self.attempts[a];
-        let (mode, has_old) = (attempt.mode, attempt.old.is_some());
-        self.say(|_| format!("FAULT: {} in {}", kind.name(), phase.name()));
-        self.hits.push((phase, mode, kind, has_old));
-    }
-
-    /// The phase that a transaction is in.
-    fn phase(&self, a: usize) -> Option<Phase> {
-        let attempt = &self.attempts[a];
-        if attempt.concluded {
-            return None;
-        }
-        let action = match (&attempt.update, attempt.job) {
-            (Some(update), _) => update.action(),
-            (None, Some(j)) => self.jobs[j].meeting.update().action(),
-            (None, None) => return None,
-        };
-        Some(phase_of(action))
-    }
-
-    /// A transaction has come to another phase: what comes from outside then is on its way.
-    pub(crate) fn phase_began(&mut self, a: usize) {
-        let Some(phase) = self.phase(a) else { return };
-        if phase > Phase::Connect {
-            self.failing_ops = false;
-        }
-        for i in 0..self.attempts[a].ask.faults.len() {
-            let fault = self.attempts[a].ask.faults[i];
-            let failing = fault.phase == Phase::Pending && matches!(fault.kind, Kind::Error | Kind::Panic);
-            // Where nothing is waited for, an operation that fails meanwhile fails while the port is held.
-            self.failing_ops |= failing && matches!(phase, Phase::StartUpdate | Phase::Pending);
-            if fault.phase != phase || self.attempts[a].used[i] {
-                continue;
-            }
-            if fault.kind.is_event() {
-                let high = self.rng.pick(&[1, 5 * US, 40 * US]);
-                self.after(0, high, Event::Strike(a, i));
-            }
-        }
-    }
-
-    pub(crate) fn strike(&mut self, a: usize, i: usize) {
-        let fault = self.attempts[a].ask.faults[i];
-        if self.attempts[a].used[i] || self.phase(a) != Some(fault.phase) {
-            return;
-        }
-        self.attempts[a].used[i] = true;
-        self.hit(a, fault.phase, fault.kind);
-        match fault.kind {
-            Kind::ClientLoss => self.lose_client(),
-            Kind::Second => self.second(Goal::Update),
-            Kind::Stop => self.second(Goal::Detach),
-            _ => self.give_up_early(a),
-        }
-    }
-
-    fn lose_client(&mut self) {
-        let c = self.rng.below(self.clients.len().max(1));
-        if let Some(client) = self.clients.get_mut(c) {
-            client.lost = true;
-            self.say(|_| format!("client {c} is lost"));
-        }
-    }
-
-    /// Something else is asked of the port meanwhile: it is refused as busy and changes nothing.
-    fn second(&mut self, goal: Goal) {
-        let mode = self.rng.pick(&crate::plan::MODES);
-        let if_busy = steadfast_shell::update::IfBusy::Wait;
-        let ask = Ask { mode, if_busy, deadline_ns: SECOND, faults: Vec::new(), delay_ns: 0 };
-        let before = (self.port.generation, self.port.serving, self.drivers.len());
-        let b = self.begin(goal, ask);
-        let after = (self.port.generation, self.port.serving, self.drivers.len());
-        if self.attempts[b].outcome != Some(Outcome::Busy) || before != after {
-            self.violate(format!("transaction {b} was let in while another one was under way"));
-        }
-        if goal == Goal::Detach {
-            self.stopping = true;
-        }
-    }
-
-    fn give_up_early(&mut self, a: usize) {
-        if let Some(j) = self.attempts[a].job {
-            return self.abandon(j);
-        }
-        let now = self.now;
-        let Some(update) = &mut self.attempts[a].update else { return };
-        match update.step(Input::Abandon("given up".to_owned()), now) {
-            Action::Done(_) => self.close_attempt(a),
-            // Its module is unmapped: the event that is on its way sees to that.
-            _ => self.phase_began(a),
-        }
-    }
-
-    pub(crate) fn fault_hit_failing_op(&mut self) {
-        let Some(a) = self.attempts.iter().rposition(|t| !t.concluded && t.job.is_some()) else { return };
-        for kind in [Kind::Error, Kind::Panic] {
-            let _ = self.attempt_fault(a, Phase::Pending, kind);
-        }
-    }
-
-    // ---- what must hold ----
-
-    fn check_receipt(&mut self, a: usize) {
-        let attempt = &self.attempts[a];
-        let order = attempt.phases.windows(2).all(|w| w[0].phase < w[1].phase);
-        let outcome = attempt.outcome;
-        let grown = self.port.generation - attempt.generation;
-        let (done, new, old) = (outcome == Some(Outcome::Done), attempt.new, attempt.old);
-        let (answered, stuck) = (attempt.answered, !attempt.answered);
-        let without_reason = !done && attempt.reason.is_empty();
-        if !order {
-            let phases: Vec<&str> = attempt.phases.iter().map(|p| p.phase.name()).collect();
-            return self.violate(format!("the receipt's phases are out of order: {}", phases.join(", ")));
-        }
-        if without_reason {
-            return self.violate(format!("transaction {a} did not succeed and says no reason"));
-        }
-        for phase in [Phase::Pending, Phase::Disconnect, Phase::Connect] {
-            if self.attempts[a].reason.starts_with(late_in(phase)) {
-                self.hit(a, phase, Kind::Deadline);
-            }
-        }
-        let expected = u64::from(done && new.is_some());
-        if grown != expected {
-            return self.violate(format!("generation grew by {grown} in transaction {a}: {outcome:?}"));
-        }
-        let serving = self.port.serving;
-        let right = match outcome {
-            Some(Outcome::Done) => serving == new,
-            Some(Outcome::Stranded) => stuck || serving.is_none(),
-            // There must be somebody to go back to.
-            Some(Outcome::RolledBack) => old.is_some() && serving == old,
-            _ => serving == old,
-        };
-        if !right {
-            self.violate(format!(
-                "transaction {a} ended {outcome:?}, and {serving:?} serves (answered: {answered})"
-            ));
-        }
-        self.check_hopeful(a);
-    }
-
-    /// Where nothing went wrong, it went well.
-    fn check_hopeful(&mut self, a: usize) {
-        let attempt = &self.attempts[a];
-        let none = attempt.ask.faults.is_empty() && attempt.ask.deadline_ns >= SECOND;
-        let patient = attempt.ask.if_busy == steadfast_shell::update::IfBusy::Wait;
-        // Requests that nobody serves can only be adopted; a candidate that cannot is refused.
-        let suits = attempt.old.is_some()
-            || attempt.ask.mode == Mode::Adopt
-            || attempt.outcome != Some(Outcome::Refused);
-        if none && patient && suits && attempt.outcome != Some(Outcome::Done) {
-            let (outcome, reason) = (attempt.outcome, attempt.reason.clone());
-            self.violate(format!("transaction {a} ended {outcome:?} without a fault: {reason}"));
-        }
-    }
-}
-
-/// How the reason begins when that phase was too late.
-fn late_in(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Disconnect => "disconnect returned after the deadline",
-        Phase::Connect => "connect returned after the deadline",
-        _ => "deadline of",
     }
 }
 

@@ -1,11 +1,18 @@
-//! What happened in many runs: how often each fault took place in each phase and mode.
+//! What happened in many runs: how often each fault took place in each phase and mode of an update, and
+//! what came in each step of an activation.
 
 use crate::plan::{Kind, MODES, PHASES, can_happen};
 use crate::run::Report;
+use crate::wish::{Upset, can_upset};
 use std::fmt;
+use steadfast_shell::activation::Step;
 use steadfast_shell::receipt::{Mode, Outcome, Phase};
 
 const KINDS: usize = Kind::ALL.len();
+const UPSETS: usize = Upset::ALL.len();
+/// In the order of their numbers.
+const OUTCOMES: [Outcome; 5] =
+    [Outcome::Done, Outcome::Refused, Outcome::Busy, Outcome::RolledBack, Outcome::Stranded];
 
 /// Counts over many runs.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +28,9 @@ pub struct Coverage {
     cells: [[[u64; KINDS]; MODES.len()]; PHASES.len()],
     first: [[u64; KINDS]; PHASES.len()],
     outcomes: [u64; 5],
+    steps: [[[u64; 2]; UPSETS]; Step::ALL.len()],
+    activations: [u64; 5],
+    clock_went_back: u64,
 }
 
 impl Coverage {
@@ -41,6 +51,28 @@ impl Coverage {
         for outcome in &report.outcomes {
             self.outcomes[*outcome as usize] += 1;
         }
+        for (step, upset, idle_only) in &report.upsets {
+            self.steps[*step as usize][*upset as usize][usize::from(*idle_only)] += 1;
+        }
+        for outcome in &report.activations {
+            self.activations[*outcome as usize] += 1;
+        }
+        self.clock_went_back += u64::from(report.clock_went_back);
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn absorb(&mut self, other: &Coverage) {
+        self.runs += other.runs;
+        self.requests += other.requests;
+        self.events += other.events;
+        self.power_losses += other.power_losses;
+        self.clock_went_back += other.clock_went_back;
+        let add = |mine: &mut [u64], other: &[u64]| mine.iter_mut().zip(other).for_each(|(m, o)| *m += o);
+        add(self.cells.as_flattened_mut().as_flattened_mut(), other.cells.as_flattened().as_flattened());
+        add(self.first.as_flattened_mut(), other.first.as_flattened());
+        add(self.steps.as_flattened_mut().as_flattened_mut(), other.steps.as_flattened().as_flattened());
+        add(&mut self.outcomes, &other.outcomes);
+        add(&mut self.activations, &other.activations);
     }
 
     /// What can happen and did not, by name.
@@ -60,7 +92,66 @@ impl Coverage {
                 }
             }
         }
+        self.missing_steps(&mut missing);
         missing
+    }
+
+    fn missing_steps(&self, missing: &mut Vec<String>) {
+        for step in Step::ALL {
+            for upset in Upset::ALL {
+                for idle_only in [false, true] {
+                    let count = self.steps[step as usize][upset as usize][usize::from(idle_only)];
+                    if can_upset(step, upset, idle_only) && count == 0 {
+                        let how = if idle_only { "only when idle" } else { "holding" };
+                        missing.push(format!("{} in {} of an activation ({how})", upset.name(), step.name()));
+                    }
+                }
+            }
+        }
+        for (outcome, count) in OUTCOMES.into_iter().zip(self.activations) {
+            if count == 0 {
+                missing.push(format!("an activation that ends {outcome:?}"));
+            }
+        }
+        if self.clock_went_back == 0 {
+            missing.push("an activation that is done although the clock went back".to_owned());
+        }
+    }
+
+    fn table_of_steps(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "activations: {}", outcomes(&self.activations))?;
+        writeln!(f, "{} of them were done although the wall clock went back", self.clock_went_back)?;
+        writeln!(f, "what came by step, where I/O is held and where only an idle port will do:")?;
+        write!(f, "{:<9}", "")?;
+        for upset in Upset::ALL {
+            write!(f, " {:>11}", upset.name())?;
+        }
+        writeln!(f)?;
+        for step in Step::ALL {
+            write!(f, "{:<9}", step.name())?;
+            for upset in Upset::ALL {
+                let cell = |idle_only: bool| {
+                    let count = self.steps[step as usize][upset as usize][usize::from(idle_only)];
+                    number(count, can_upset(step, upset, idle_only))
+                };
+                write!(f, " {:>11}", format!("{}/{}", cell(false), cell(true)))?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+fn outcomes(counts: &[u64; 5]) -> String {
+    let count = |(outcome, n): (Outcome, &u64)| format!("{n} {outcome:?}");
+    OUTCOMES.into_iter().zip(counts).map(count).collect::<Vec<_>>().join(", ")
+}
+
+fn number(count: u64, can_be: bool) -> String {
+    match count {
+        0 if !can_be => "-".to_owned(),
+        10_000.. => format!("{}k", count / 1000),
+        _ => count.to_string(),
     }
 }
 
@@ -79,11 +170,7 @@ impl fmt::Display for Coverage {
             "{} runs: {} events, {} requests, {} losses of power",
             self.runs, self.events, self.requests, self.power_losses
         )?;
-        let outcomes =
-            [Outcome::Done, Outcome::Refused, Outcome::Busy, Outcome::RolledBack, Outcome::Stranded];
-        let counts: Vec<String> =
-            outcomes.iter().map(|o| format!("{} {o:?}", self.outcomes[*o as usize])).collect();
-        writeln!(f, "transactions: {}", counts.join(", "))?;
+        writeln!(f, "transactions: {}", outcomes(&self.outcomes))?;
         writeln!(f, "faults by phase, in the modes adopt/split/drain, and without an old driver:")?;
         write!(f, "{:<14}", "")?;
         for kind in &Kind::ALL[1..] {
@@ -93,17 +180,13 @@ impl fmt::Display for Coverage {
         for (p, phase) in PHASES.into_iter().enumerate() {
             write!(f, "{:<14}", phase.name())?;
             for kind in &Kind::ALL[1..] {
-                let cell = |mode: Mode, has_old: bool, n: u64| match n {
-                    0 if !can_happen(phase, mode, *kind, has_old) => "-".to_owned(),
-                    10_000.. => format!("{}k", n / 1000),
-                    _ => n.to_string(),
-                };
+                let cell = |mode, has_old, n| number(n, can_happen(phase, mode, *kind, has_old));
                 let modes = MODES.map(|m| cell(m, true, self.cells[p][mode_place(m)][*kind as usize]));
                 let first = cell(Mode::Drain, false, self.first[p][*kind as usize]);
                 write!(f, " {:>20}", format!("{}/{first}", modes.join("/")))?;
             }
             writeln!(f)?;
         }
-        Ok(())
+        self.table_of_steps(f)
     }
 }

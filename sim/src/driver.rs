@@ -3,9 +3,12 @@
 
 use crate::device::OpCode;
 use crate::lane::{Completion, OpError, Pdu};
+use crate::mutation::Mutation;
 use crate::plan::Spec;
-use crate::world::{Mutation, Request, What, World};
+use crate::values::Values;
+use crate::world::{Request, What, World};
 use std::collections::VecDeque;
+use std::ops::Range;
 use steadfast_shell::slots::Tag;
 
 /// Where a driver is in its life on the port.
@@ -29,8 +32,11 @@ pub(crate) struct State {
 /// One driver attached to the port.
 #[derive(Clone, Debug)]
 pub(crate) struct Driver {
+    /// The port that it is made for.
+    pub(crate) port: usize,
     pub(crate) spec: Spec,
     pub(crate) stage: Stage,
+    pub(crate) values: Values,
     pub(crate) served: u32,
     /// By queue: requests that were not begun, in the order they came.
     backlog: Vec<VecDeque<Tag>>,
@@ -45,10 +51,12 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(spec: Spec, queues: usize) -> Driver {
+    pub(crate) fn new(port: usize, spec: Spec, queues: usize, values: Values) -> Driver {
         Driver {
+            port,
             spec,
             stage: Stage::Prepared,
+            values,
             served: 0,
             backlog: vec![VecDeque::new(); queues],
             begun: vec![0; queues],
@@ -85,8 +93,9 @@ impl Driver {
 
 impl World {
     pub(crate) fn driver_submit(&mut self, d: usize, q: usize, tag: Tag) {
+        let i = self.lanes[q].place;
         let driver = &mut self.drivers[d];
-        driver.backlog[q].push_back(tag);
+        driver.backlog[i].push_back(tag);
         if driver.spec.gathers {
             self.lanes[q].commit_due = true;
         } else {
@@ -96,9 +105,11 @@ impl World {
 
     /// Begins what there is room for.
     pub(crate) fn driver_run(&mut self, d: usize, q: usize) {
-        while self.drivers[d].begun[q] < self.drivers[d].spec.depth {
-            let Some(tag) = self.drivers[d].backlog[q].pop_front() else { return };
-            self.drivers[d].begun[q] += 1;
+        let i = self.lanes[q].place;
+        let depth = self.drivers[d].spec.depth.min(self.drivers[d].values.depth);
+        while self.drivers[d].begun[i] < depth {
+            let Some(tag) = self.drivers[d].backlog[i].pop_front() else { return };
+            self.drivers[d].begun[i] += 1;
             self.go_on(d, q, tag, 1);
         }
     }
@@ -126,8 +137,9 @@ impl World {
     pub(crate) fn driver_event(&mut self, d: usize, completion: Completion) {
         let q = completion.op.queue;
         let Some(tag) = completion.op.tag else {
-            self.drivers[d].polling[q] = false;
-            if !self.drivers[d].resting[q] {
+            let i = self.lanes[q].place;
+            self.drivers[d].polling[i] = false;
+            if !self.drivers[d].resting[i] {
                 self.poll(d, q);
             }
             return;
@@ -155,23 +167,24 @@ impl World {
     }
 
     fn answer(&mut self, d: usize, q: usize, tag: Tag, result: Result<u16, ()>) {
-        self.drivers[d].begun[q] = self.drivers[d].begun[q].saturating_sub(1);
+        let (p, i) = (self.lanes[q].port, self.lanes[q].place);
+        self.drivers[d].begun[i] = self.drivers[d].begun[i].saturating_sub(1);
         self.drivers[d].served += 1;
-        self.served += 1;
+        self.ports[p].served += 1;
         self.finish(q, tag, result);
     }
 
     /// Returns what it has not begun; with `panics`, only the first half of it.
     pub(crate) fn driver_hand_back(&mut self, d: usize, q: usize, panics: bool) -> u32 {
-        let now = self.now;
-        let mut back = self.drivers[d].backlog[q].len();
+        let (now, p, place) = (self.now, self.lanes[q].port, self.lanes[q].place);
+        let mut back = self.drivers[d].backlog[place].len();
         if panics {
             // What it gives back comes again behind what it keeps.
             back /= 2;
-            self.order_lost = true;
+            self.ports[p].order_lost = true;
         }
         for i in 0..back {
-            let Some(tag) = self.drivers[d].backlog[q].pop_front() else { break };
+            let Some(tag) = self.drivers[d].backlog[place].pop_front() else { break };
             if self.mutation == Some(Mutation::LoseHandedBack) && i == 1 {
                 continue;
             }
@@ -184,8 +197,9 @@ impl World {
 
     /// Starts what belongs to the port, and what was adopted without being begun.
     pub(crate) fn driver_queue_run(&mut self, d: usize, q: usize) {
-        self.drivers[d].resting[q] = false;
-        if self.drivers[d].spec.poll && !self.drivers[d].polling[q] {
+        let i = self.lanes[q].place;
+        self.drivers[d].resting[i] = false;
+        if self.drivers[d].spec.poll && !self.drivers[d].polling[i] {
             self.poll(d, q);
         }
         self.driver_run(d, q);
@@ -195,33 +209,34 @@ impl World {
         let driver = &mut self.drivers[d];
         if driver.spec.poll && driver.polls > 0 {
             driver.polls -= 1;
-            driver.polling[q] = true;
+            driver.polling[self.lanes[q].place] = true;
             self.issue(q, None, OpCode::Read { block: 0 });
         }
     }
 
     /// Its operations of no request are asked to end.
     pub(crate) fn driver_rest(&mut self, d: usize, q: usize) {
-        self.drivers[d].resting[q] = true;
+        self.drivers[d].resting[self.lanes[q].place] = true;
     }
 
     /// `connect`'s part on each queue: finds the requests that the driver before had in flight.
-    pub(crate) fn driver_take_over(&mut self, d: usize) {
-        for q in 0..self.lanes.len() {
+    pub(crate) fn driver_take_over(&mut self, d: usize, lanes: Range<usize>) {
+        for q in lanes {
+            let i = self.lanes[q].place;
             let tags: Vec<Tag> = self.lanes[q].slots.issued_tags().collect();
-            self.drivers[d].backlog[q].clear();
-            self.drivers[d].begun[q] = 0;
-            self.drivers[d].polling[q] =
+            self.drivers[d].backlog[i].clear();
+            self.drivers[d].begun[i] = 0;
+            self.drivers[d].polling[i] =
                 self.lanes[q].port_ops > 0 || self.lanes[q].deferred.iter().any(|c| c.op.tag.is_none());
             for tag in tags {
                 if self.lanes[q].pdus[tag.0 as usize].raw == 0 {
-                    self.drivers[d].backlog[q].push_back(tag);
+                    self.drivers[d].backlog[i].push_back(tag);
                 } else {
-                    self.drivers[d].begun[q] += 1;
+                    self.drivers[d].begun[i] += 1;
                 }
             }
             let request = |tag: &Tag| self.lanes[q].users[tag.0 as usize].request;
-            self.drivers[d].backlog[q].make_contiguous().sort_by_key(request);
+            self.drivers[d].backlog[i].make_contiguous().sort_by_key(request);
         }
     }
 }

@@ -1,10 +1,14 @@
 //! A transaction on the queues' threads, as `crates/runtime/src/job.rs` carries it out: the real
 //! rendezvous and state machine, modelled calls.
 
+use crate::control::Goal;
 use crate::driver::{Stage, State};
 use crate::lane::Pdu;
+use crate::mutation::Mutation;
 use crate::plan::{Fault, Kind, MS, SECOND, US};
-use crate::world::{Event, Mutation, World};
+use crate::wish::Upset;
+use crate::world::{Event, World};
+use steadfast_shell::activation::Step;
 use steadfast_shell::receipt::{Mode, Phase};
 use steadfast_shell::rendezvous::{Next, Rendezvous, Verdict, drains, hands_back};
 use steadfast_shell::slots::Tag;
@@ -20,6 +24,7 @@ const CALLS: u64 = MS;
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) attempt: usize,
+    pub(crate) port: usize,
     pub(crate) old: Option<usize>,
     /// `None`: the port is taken away.
     pub(crate) new: Option<usize>,
@@ -39,7 +44,7 @@ pub(crate) struct Job {
 
 impl Job {
     pub(crate) fn new(
-        attempt: usize,
+        (attempt, port): (usize, usize),
         (old, new): (Option<usize>, Option<usize>),
         (mode, convert): (Mode, bool),
         meeting: Rendezvous,
@@ -48,6 +53,7 @@ impl Job {
         let (saved, connected, finished) = (Vec::new(), false, false);
         Job {
             attempt,
+            port,
             old,
             new,
             mode,
@@ -106,7 +112,9 @@ impl World {
 
     pub(crate) fn go_inside(&mut self, q: usize, low: u64, high: u64, event: Event) {
         self.hung |= low > MS;
-        self.threads[q].inside = true;
+        let thread = &mut self.threads[self.lanes[q].thread];
+        thread.hung_by |= u8::from(low > MS) << self.lanes[q].port;
+        thread.inside = true;
         self.after(low, high, event);
     }
 
@@ -114,7 +122,7 @@ impl World {
         if self.mutation == Some(Mutation::ForgetWake) {
             return;
         }
-        for q in (0..self.lanes.len()).filter(|q| *q != me) {
+        for q in self.lanes_beside(me) {
             self.after(1, 40 * US, Event::Poll(q));
         }
     }
@@ -125,7 +133,7 @@ impl World {
         if self.jobs[j].meeting.verdict() == Verdict::Undecided && !self.lanes[q].sealed {
             self.settle(q, j);
         }
-        if self.threads[q].inside || self.jobs[j].meeting.verdict() == Verdict::Undecided {
+        if self.is_inside(q) || self.jobs[j].meeting.verdict() == Verdict::Undecided {
             return false;
         }
         self.lanes[q].job = None;
@@ -152,10 +160,13 @@ impl World {
         }
         self.say(|_| format!("queue {q} has arrived"));
         if let Some(next) = self.jobs[j].meeting.arrive(now) {
-            if let Some(q) = self.lanes.iter().position(|l| !l.sealed || l.gate.is_open()) {
+            let p = self.jobs[j].port;
+            if let Some(q) =
+                self.lanes_of(p).find(|q| !self.lanes[*q].sealed || self.lanes[*q].gate.is_open())
+            {
                 self.violate(format!("drivers are exchanged although queue {q} has not arrived"));
             }
-            self.exchanging = true;
+            self.ports[p].exchanging = true;
             self.go_on_with(q, j, next);
         }
     }
@@ -165,7 +176,10 @@ impl World {
         if self.jobs[j].mode == Mode::Adopt {
             self.violate(format!("queue {q} waits for {busy} requests that are to be adopted"));
         }
-        if self.jobs[j].meeting.busy(busy, now) {
+        let meeting = &self.jobs[j].meeting;
+        let requests = self.lanes[q].slots.issued() > 0;
+        let over = if requests { meeting.busy(busy, now) } else { meeting.ending(busy, now) };
+        if over {
             self.say(|_| format!("queue {q} has {busy} in flight, and that is too late"));
             self.phase_began(self.jobs[j].attempt);
             return self.wake_others(q);
@@ -207,7 +221,8 @@ impl World {
                     _ => {}
                 }
                 self.say(|_| format!("the verdict: {verdict:?}"));
-                self.exchanging = false;
+                let p = self.jobs[j].port;
+                self.ports[p].exchanging = false;
                 self.jobs[j].meeting.decide(verdict);
                 self.wake_others(q);
                 let hangs = verdict == Verdict::New && self.fault(j, Phase::FinishUpdate, Kind::Hang);
@@ -216,7 +231,8 @@ impl World {
                 } else if self.rng.chance(40) {
                     self.go_inside(q, 1, 20 * US, Event::Awake(q));
                 } else {
-                    self.threads[q].inside = false;
+                    let thread = self.lanes[q].thread;
+                    self.threads[thread].inside = false;
                 }
             }
         }
@@ -241,20 +257,21 @@ impl World {
         let now = self.now;
         let next = self.jobs[j].meeting.step(result, now);
         self.go_on_with(q, j, next);
-        if !self.threads[q].inside {
+        if !self.is_inside(q) {
             self.awake(q);
         }
     }
 
     fn disconnect(&mut self, j: usize) -> Result<(), String> {
         let Some(old) = self.jobs[j].old else { return Ok(()) };
-        self.port.state = None;
+        let p = self.jobs[j].port;
+        self.ports[p].state = None;
         self.failing(j, Phase::Disconnect)?;
         let driver = &mut self.drivers[old];
         driver.stage = Stage::Disconnected;
-        self.port.state = Some(State { schemas: driver.spec.states, served: driver.served });
+        self.ports[p].state = Some(State { schemas: driver.spec.states, served: driver.served });
         if self.mutation == Some(Mutation::LoseState) && self.rng.chance(20) {
-            self.port.state = None;
+            self.ports[p].state = None;
         }
         Ok(())
     }
@@ -262,7 +279,9 @@ impl World {
     /// The state that the new driver reads must be there before it is let in.
     fn transfer(&mut self, j: usize) -> Result<(), String> {
         self.failing(j, Phase::Transfer)?;
-        let (Some(new), Some(state)) = (self.jobs[j].new, self.port.state) else { return Ok(()) };
+        let (Some(new), Some(state)) = (self.jobs[j].new, self.ports[self.jobs[j].port].state) else {
+            return Ok(());
+        };
         if self.drivers[new].spec.states & state.schemas == 0 {
             return Err("no schema in common".to_owned());
         }
@@ -273,16 +292,23 @@ impl World {
         let Some(new) = self.jobs[j].new else { return Ok(()) };
         let connects =
             self.fault(j, Phase::Connect, Kind::Error) || self.fault(j, Phase::Connect, Kind::Panic);
+        let broken = self.drivers[new].values.is_broken();
+        if broken && let Goal::Reinit(k) = self.attempts[self.jobs[j].attempt].goal {
+            self.step_hit(k, Step::Reinit, Upset::Error);
+        }
+        let connects = connects || broken;
         // In `connect` itself or `queue_start`, which undo what they did, or in what comes after.
         if connects && self.rng.chance(50) {
             return Err("connect fails".to_owned());
         }
-        self.connected_once(new);
+        self.connected_once(j, new);
         self.drivers[new].stage = Stage::Connected;
-        self.drivers[new].served = self.port.state.map_or(0, |s| s.served);
-        if self.port.state.is_none() {
+        let p = self.jobs[j].port;
+        self.drivers[new].served = self.ports[p].state.map_or(0, |s| s.served);
+        if self.ports[p].state.is_none() {
             // Nobody left a state: the count begins again.
-            self.served = if self.mutation == Some(Mutation::LoseState) { self.served } else { 0 };
+            let known = self.ports[p].served;
+            self.ports[p].served = if self.mutation == Some(Mutation::LoseState) { known } else { 0 };
         }
         self.jobs[j].connected = true;
         if self.jobs[j].convert {
@@ -297,7 +323,7 @@ impl World {
             }
             self.jobs[j].saved = saved;
         }
-        self.driver_take_over(new);
+        self.driver_take_over(new, self.lanes_of(p));
         if connects {
             return Err("its devices do not suit".to_owned());
         }
@@ -335,14 +361,16 @@ impl World {
         if self.mutation == Some(Mutation::ForgetReconnect) {
             return Ok(());
         }
-        self.connected_once(old);
+        self.connected_once(j, old);
         self.drivers[old].stage = Stage::Connected;
         Ok(())
     }
 
     /// Nobody else may be connected when a driver comes to be.
-    fn connected_once(&mut self, driver: usize) {
-        let other = (0..self.drivers.len()).find(|d| *d != driver && self.drivers[*d].is_connected());
+    fn connected_once(&mut self, j: usize, driver: usize) {
+        let p = self.jobs[j].port;
+        let other = (0..self.drivers.len())
+            .find(|d| *d != driver && self.drivers[*d].port == p && self.drivers[*d].is_connected());
         if let Some(other) = other {
             self.violate(format!("driver {driver} is connected beside driver {other}"));
         }
@@ -367,19 +395,36 @@ impl World {
         if late && job.old.is_some() && job.new.is_some() {
             self.violate("the new driver serves although it was connected too late".to_owned());
         }
-        self.port.serving = self.jobs[j].new;
-        self.port.left = None;
+        let port = &mut self.ports[self.jobs[j].port];
+        port.serving = self.jobs[j].new;
+        port.left = None;
         let last = self.jobs[j].new.or(self.jobs[j].old);
-        self.port.last = last.map(|d| self.drivers[d].spec);
+        port.last = last.map(|d| self.drivers[d].spec);
         if self.jobs[j].new.is_some() {
-            self.port.generation += 1;
+            port.generation += 1;
+            // A wall clock long after 1970, wherever it was set to.
+            port.epoch_unix_ms = 1_700_000_000_000 + self.now / 1_000_000 - self.clock_back_ms;
+            if let Some((properties, values)) = self.attempts[self.jobs[j].attempt].commit.take() {
+                port.values = values;
+                port.revision += 1;
+                if self.mutation != Some(Mutation::ForgetSet) {
+                    port.properties = properties;
+                }
+            }
+            if let Goal::Reinit(k) = self.attempts[self.jobs[j].attempt].goal {
+                self.expect_set(k);
+            }
+            if self.mutation == Some(Mutation::WrongPort) && self.jobs[j].port > 0 {
+                self.ports[0].generation += 1;
+            }
         }
     }
 
     fn strand(&mut self, j: usize) {
-        self.port.serving = None;
+        let port = &mut self.ports[self.jobs[j].port];
+        port.serving = None;
         if let Some(old) = self.jobs[j].old {
-            self.port.left = Some(self.drivers[old].spec);
+            port.left = Some(self.drivers[old].spec);
         }
     }
 

@@ -1,7 +1,8 @@
 //! A port on one queue, as `crates/runtime/src/lane` has it: the real gate and slots, modelled entries.
 
 use crate::device::{Image, OpCode, Version};
-use crate::world::{Mutation, World};
+use crate::mutation::Mutation;
+use crate::world::World;
 use steadfast_shell::gate::{Entry, Gate};
 use steadfast_shell::slots::{Slots, Tag};
 
@@ -46,6 +47,12 @@ pub(crate) enum OpError {
 
 #[derive(Debug)]
 pub(crate) struct Lane {
+    /// The port that it is of.
+    pub(crate) port: usize,
+    /// Its place among the port's lanes.
+    pub(crate) place: usize,
+    /// The queue, with its thread, that it is on.
+    pub(crate) thread: usize,
     pub(crate) gate: Gate,
     pub(crate) slots: Slots,
     pub(crate) users: Vec<User>,
@@ -67,8 +74,11 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(slots: u32) -> Lane {
+    pub(crate) fn new(port: usize, place: usize, thread: usize, slots: u32) -> Lane {
         Lane {
+            port,
+            place,
+            thread,
             gate: Gate::default(),
             slots: Slots::new(slots),
             users: vec![User::default(); slots as usize],
@@ -134,7 +144,7 @@ impl World {
             self.violate(format!("{} on queue {q} without a driver", entry.name()));
             return None;
         };
-        let held = self.exchanging || lane.sealed && !lane.gate.is_open();
+        let held = self.ports[lane.port].exchanging || lane.sealed && !lane.gate.is_open();
         if held {
             self.violate(format!(
                 "{} enters driver {driver} on queue {q} while the port is held",
@@ -181,7 +191,7 @@ impl World {
             Some(tag) => lane.users[tag.0 as usize].ops += 1,
             None => lane.port_ops += 1,
         }
-        let covered = self.device.begin(code);
+        let covered = self.ports[lane.port].device.begin(code);
         self.start_op(Op { queue: q, tag, code, covered });
     }
 
@@ -192,6 +202,13 @@ impl World {
         match op.tag {
             Some(tag) => lane.users[tag.0 as usize].ops -= 1,
             None => lane.port_ops -= 1,
+        }
+        if lane.gone {
+            let tag = op.tag.filter(|tag| lane.users[tag.0 as usize].ops == 0);
+            if let Some(tag) = tag {
+                self.finish(op.queue, tag, Err(()));
+            }
+            return;
         }
         if lane.deferring && self.mutation != Some(Mutation::DeliverWhileHeld) {
             if self.mutation == Some(Mutation::LoseDeferred) && self.rng.chance(30) {
@@ -255,7 +272,7 @@ impl World {
         while let Some((tag, _)) = self.lanes[q].slots.unhold() {
             count += 1;
             let number = self.lanes[q].users[tag.0 as usize].request;
-            if last.is_some_and(|last| last > number) && !self.order_lost {
+            if last.is_some_and(|last| last > number) && !self.ports[self.lanes[q].port].order_lost {
                 self.violate(format!("request {number} is released after a younger one on queue {q}"));
             }
             last = Some(number);

@@ -1,6 +1,8 @@
 //! What a run does: made from its seed, so that the seed is all that must be known to do it again.
 
 use crate::rng::Rng;
+use crate::values::Given;
+use crate::wish::Wish;
 use steadfast_shell::receipt::{Mode, Phase};
 use steadfast_shell::update::IfBusy;
 
@@ -197,10 +199,12 @@ pub(crate) struct Ask {
     pub(crate) delay_ns: u64,
 }
 
-/// What a run does.
+/// What is done with one port.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct PortPlan {
+    /// Its lanes lie on so many of the queues, from that one on.
     pub(crate) queues: usize,
+    pub(crate) first_queue: usize,
     pub(crate) slots: u32,
     pub(crate) first: Spec,
     /// Faults of the first attach.
@@ -208,10 +212,21 @@ pub(crate) struct Plan {
     /// Faults of the first update of a port that nobody serves.
     pub(crate) rescue: Vec<Fault>,
     pub(crate) asks: Vec<Ask>,
+    /// Its load-time properties.
+    pub(crate) load_time: Given,
+    pub(crate) wishes: Vec<Wish>,
     pub(crate) clients: usize,
     pub(crate) requests: usize,
-    /// Slowest operation of the device.
+    /// Slowest operation of its device.
     pub(crate) latency_ns: u64,
+}
+
+/// What a run does.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Queues, each a thread; ports share them.
+    pub(crate) queues: usize,
+    pub(crate) ports: Vec<PortPlan>,
     /// When power is lost, if it is.
     pub(crate) power_ns: Option<u64>,
 }
@@ -223,26 +238,39 @@ pub(crate) const SECOND: u64 = 1_000_000_000;
 impl Plan {
     pub(crate) fn new(rng: &mut Rng) -> Plan {
         let queues = rng.pick(&[1, 1, 2, 2, 3, 4]);
+        let count = rng.pick(&[2, 2, 2, 3, 4]);
+        let ports = (0..count).map(|p| PortPlan::new(rng, queues, p == 0)).collect();
+        Plan { queues, ports, power_ns: rng.chance(15).then(|| rng.range(100 * US, 6 * MS)) }
+    }
+}
+
+impl PortPlan {
+    /// The first port has the most to do; the others see to it that they are left alone.
+    fn new(rng: &mut Rng, threads: usize, main: bool) -> PortPlan {
+        let queues = rng.range(1, threads as u64) as usize;
         let mut first = Spec::random(rng, 0);
-        let count = rng.pick(&[1, 1, 2, 3]);
+        let count = if main { rng.pick(&[1, 1, 2, 3]) } else { rng.pick(&[0, 0, 1]) };
         let asks: Vec<Ask> = (0..count).map(|_| ask(rng)).collect();
         // The first driver can do what the first update asks of it.
-        if asks[0].mode == Mode::Split {
+        if asks.first().is_some_and(|ask| ask.mode == Mode::Split) {
             first.hand_back = true;
         }
-        let attach = if rng.chance(12) { without_old(rng) } else { Vec::new() };
+        let wishes = if main { rng.pick(&[0, 1, 1, 2]) } else { rng.pick(&[0, 0, 1]) };
+        let attach = if main && rng.chance(12) { without_old(rng) } else { Vec::new() };
         let latency_ns = rng.pick(&[20 * US, 200 * US, 2 * MS]);
-        Plan {
+        PortPlan {
             queues,
+            first_queue: rng.below(threads),
             slots: rng.range(2, 6) as u32,
             first,
             attach,
             rescue: without_old(rng),
             asks,
-            clients: rng.range(1, 3) as usize,
-            requests: rng.range(3, 14) as usize,
+            load_time: crate::wish::set(rng),
+            wishes: (0..wishes).map(|_| Wish::random(rng)).collect(),
+            clients: rng.range(1, if main { 3 } else { 2 }) as usize,
+            requests: rng.range(3, if main { 14 } else { 6 }) as usize,
             latency_ns,
-            power_ns: rng.chance(15).then(|| rng.range(100 * US, 6 * MS)),
         }
     }
 }

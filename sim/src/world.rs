@@ -1,78 +1,26 @@
 //! One run: everything that there is, and the list of what happens when.
 
+use crate::activate::Doing;
 use crate::client::Client;
 use crate::control::Attempt;
-use crate::device::{Device, Image, OpCode, Version};
-use crate::driver::{Driver, State};
+use crate::device::{Image, OpCode, Version};
+use crate::driver::Driver;
 use crate::job::Job;
 use crate::lane::{Completion, Lane, Op, OpError};
-use crate::plan::{Kind, MS, Plan, Spec, US};
+use crate::mutation::Mutation;
+use crate::plan::{Kind, MS, Plan, US};
+use crate::ports::Port;
 use crate::rng::Rng;
+use crate::values::{define, judge};
+use crate::wish::Upset;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::VecDeque;
-use steadfast_shell::receipt::{Mode, Phase};
+use steadfast_shell::activation::Step;
+use steadfast_shell::properties::Properties;
+use steadfast_shell::receipt::{Mode, Outcome, Phase};
 use steadfast_shell::slots::Tag;
 use steadfast_shell::update::Action;
-
-/// A fault put into the simulator's own runtime, to show that it would be found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutation {
-    /// Held requests are not released.
-    ForgetHeld,
-    /// A completion is delivered twice.
-    CompleteTwice,
-    /// The device says that it flushed, and did not.
-    SkipFlush,
-    /// A driver forgets the flush after a write with FUA.
-    ForgetFua,
-    /// Completions go to a driver while the port is held.
-    DeliverWhileHeld,
-    /// A completion that waits for the next driver is lost.
-    LoseDeferred,
-    /// Private bytes are not restored when a candidate that converted them fails.
-    KeepConverted,
-    /// The generation grows when an update goes back, too.
-    CountFailures,
-    /// The old driver is not connected again after a failure.
-    ForgetReconnect,
-    /// A failed candidate is not disconnected.
-    ForgetDisconnect,
-    /// A request that was handed back is lost.
-    LoseHandedBack,
-    /// A driver that does not serve is let go before the queues have let go of it.
-    ReleaseEarly,
-    /// State is not handed on.
-    LoseState,
-    /// A queue takes the new driver whatever the verdict is.
-    IgnoreVerdict,
-    /// Nobody wakes the other queues when the verdict is there.
-    ForgetWake,
-    /// A second update is let in.
-    LetSecondIn,
-}
-
-impl Mutation {
-    /// All of them.
-    pub const ALL: [Mutation; 16] = [
-        Mutation::ForgetHeld,
-        Mutation::CompleteTwice,
-        Mutation::SkipFlush,
-        Mutation::ForgetFua,
-        Mutation::DeliverWhileHeld,
-        Mutation::LoseDeferred,
-        Mutation::KeepConverted,
-        Mutation::CountFailures,
-        Mutation::ForgetReconnect,
-        Mutation::ForgetDisconnect,
-        Mutation::LoseHandedBack,
-        Mutation::ReleaseEarly,
-        Mutation::LoseState,
-        Mutation::IgnoreVerdict,
-        Mutation::ForgetWake,
-        Mutation::LetSecondIn,
-    ];
-}
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +66,18 @@ pub(crate) enum Event {
     Conclude(usize),
     /// Something that comes from outside.
     Strike(usize, usize),
-    Start,
+    /// The next transaction of a port is asked for.
+    Start(usize),
+    /// An activation that the plan has is asked for: of a port, and which.
+    Wish(usize, usize),
+    /// A step of an activation is over.
+    Step(usize),
+    /// The instance that an activation is to bring in is ready.
+    Ready(usize, usize),
+    /// Something comes in between in a step of an activation.
+    Upset(usize, usize),
+    /// A live change of a port takes effect.
+    Managed(usize),
     PowerLoss,
 }
 
@@ -147,23 +106,31 @@ impl Ord for Item {
 pub(crate) struct Thread {
     /// It is inside a call that has not returned.
     pub(crate) inside: bool,
+    /// Ports whose drivers have kept it for longer than anybody waits, a bit each.
+    pub(crate) hung_by: u8,
     /// What it will see then.
     pub(crate) later: VecDeque<Event>,
 }
 
-/// What the port knows of itself.
-#[derive(Debug, Default)]
-pub(crate) struct PortState {
-    pub(crate) serving: Option<usize>,
-    pub(crate) generation: u64,
-    /// What ran when the port was stranded.
-    pub(crate) left: Option<Spec>,
-    /// What served last.
-    pub(crate) last: Option<Spec>,
-    pub(crate) state: Option<State>,
-    pub(crate) turn: bool,
-    pub(crate) unfinished: Option<usize>,
-    pub(crate) gone: bool,
+/// The ports with their lanes, which share the queues.
+fn layout(plan: &Plan) -> (Vec<Port>, Vec<Lane>) {
+    let mut lanes = Vec::with_capacity(plan.ports.iter().map(|p| p.queues).sum());
+    let mut ports = Vec::with_capacity(plan.ports.len());
+    for (p, port) in plan.ports.iter().enumerate() {
+        let first = lanes.len();
+        let thread = |i: usize| (port.first_queue + i) % plan.queues;
+        lanes.extend((0..port.queues).map(|i| Lane::new(p, i, thread(i), port.slots)));
+        let load_time = define(&port.load_time);
+        ports.push(Port {
+            lanes: first..lanes.len(),
+            properties: Properties::loaded(load_time.clone()),
+            values: judge(&port.load_time).unwrap_or_default(),
+            expected: port.load_time.clone(),
+            load_time,
+            ..Port::default()
+        });
+    }
+    (ports, lanes)
 }
 
 /// One run.
@@ -176,29 +143,24 @@ pub(crate) struct World {
     pub(crate) lanes: Vec<Lane>,
     pub(crate) threads: Vec<Thread>,
     pub(crate) drivers: Vec<Driver>,
-    pub(crate) device: Device,
+    pub(crate) ports: Vec<Port>,
     pub(crate) clients: Vec<Client>,
     pub(crate) requests: Vec<Request>,
-    /// Newest version that a client was told is written, by block.
-    pub(crate) acknowledged: Image,
-    /// What must be on the medium.
-    pub(crate) durable: Image,
     pub(crate) next_version: Version,
-    /// Requests that drivers answered.
-    pub(crate) served: u32,
-    pub(crate) port: PortState,
     pub(crate) jobs: Vec<Job>,
     pub(crate) attempts: Vec<Attempt>,
-    /// The port is between its drivers: every queue has arrived, and there is no verdict.
-    pub(crate) exchanging: bool,
-    pub(crate) failing_ops: bool,
+    pub(crate) activations: Vec<Doing>,
+    pub(crate) activation_outcomes: Vec<Outcome>,
+    pub(crate) step_hits: Vec<(Step, Upset, bool)>,
+    /// By how much the wall clock was set back.
+    pub(crate) clock_back_ms: u64,
+    /// Activations that were done although the clock went back in between.
+    pub(crate) clock_went_back: u32,
+    /// The daemon is to stop.
+    pub(crate) halting: bool,
     /// A call has taken longer than anybody waits for: pauses are not bounded any more.
     pub(crate) hung: bool,
-    /// A driver kept requests that are older than some that it gave back.
-    pub(crate) order_lost: bool,
     pub(crate) power_lost: bool,
-    pub(crate) stopping: bool,
-    pub(crate) next_ask: usize,
     pub(crate) hits: Vec<(Phase, Mode, Kind, bool)>,
     pub(crate) failure: Option<String>,
     pub(crate) events: u32,
@@ -216,7 +178,7 @@ impl World {
     pub(crate) fn new(seed: u64, mutation: Option<Mutation>, tracing: bool) -> World {
         let mut rng = Rng::new(seed);
         let plan = Plan::new(&mut rng);
-        let lanes = (0..plan.queues).map(|_| Lane::new(plan.slots)).collect();
+        let (ports, lanes) = layout(&plan);
         let threads = (0..plan.queues).map(|_| Thread::default()).collect();
         World {
             mutation,
@@ -225,23 +187,20 @@ impl World {
             lanes,
             threads,
             drivers: Vec::with_capacity(8),
-            device: Device::default(),
+            ports,
             clients: Vec::with_capacity(4),
             requests: Vec::with_capacity(64),
-            acknowledged: Image::default(),
-            durable: Image::default(),
             next_version: 0,
-            served: 0,
-            port: PortState::default(),
             jobs: Vec::with_capacity(8),
             attempts: Vec::with_capacity(8),
-            exchanging: false,
-            failing_ops: false,
+            activations: Vec::with_capacity(4),
+            activation_outcomes: Vec::new(),
+            step_hits: Vec::new(),
+            clock_back_ms: 0,
+            clock_went_back: 0,
+            halting: false,
             hung: false,
-            order_lost: false,
             power_lost: false,
-            stopping: false,
-            next_ask: 0,
             hits: Vec::new(),
             failure: None,
             events: 0,
@@ -305,9 +264,10 @@ impl World {
             _ => None,
         };
         if let Some(q) = queue
-            && self.threads[q].inside
+            && self.is_inside(q)
         {
-            self.threads[q].later.push_back(event);
+            let thread = self.lanes[q].thread;
+            self.threads[thread].later.push_back(event);
             return;
         }
         self.act(event);
@@ -328,7 +288,15 @@ impl World {
             Event::GiveUp(a) => self.give_up(a),
             Event::Conclude(a) => self.conclude(a),
             Event::Strike(a, f) => self.strike(a, f),
-            Event::Start => self.start(),
+            Event::Start(p) => self.start(p),
+            Event::Wish(p, i) => {
+                let wish = self.plan.ports[p].wishes[i].clone();
+                self.begin_activation(p, wish);
+            }
+            Event::Step(k) => self.step_over(k),
+            Event::Ready(k, a) => self.reinit_ready(k, a),
+            Event::Upset(k, i) => self.upset_strikes(k, i),
+            Event::Managed(p) => self.managed(p),
             Event::PowerLoss => {
                 self.say(|_| "power is lost".to_owned());
                 self.power_lost = true;
@@ -338,10 +306,11 @@ impl World {
 
     /// A queue's thread comes out of a call and sees what has come in the meantime.
     pub(crate) fn awake(&mut self, q: usize) {
-        self.threads[q].inside = false;
+        let thread = self.lanes[q].thread;
+        self.threads[thread].inside = false;
         self.end_of_turn(q);
-        while !self.threads[q].inside && self.failure.is_none() {
-            let Some(event) = self.threads[q].later.pop_front() else { return };
+        while !self.threads[thread].inside && self.failure.is_none() {
+            let Some(event) = self.threads[thread].later.pop_front() else { return };
             self.happen(event);
         }
     }
@@ -356,7 +325,7 @@ impl World {
             }
             let commits = self.lanes[q].commit_due;
             self.commit(q);
-            let moved = !self.threads[q].inside && self.poll_job(q);
+            let moved = !self.is_inside(q) && self.poll_job(q);
             if !some && !commits && !moved && self.lanes[q].done.is_empty() {
                 return;
             }
@@ -377,23 +346,25 @@ impl World {
             }
         };
         // Operations of no request wait for something that does not come.
-        let (low, high) = if op.tag.is_none() { (5 * MS, 60 * MS) } else { (US, self.plan.latency_ns) };
+        let latency_ns = self.plan.ports[self.lanes[op.queue].port].latency_ns;
+        let (low, high) = if op.tag.is_none() { (5 * MS, 60 * MS) } else { (US, latency_ns) };
         self.after(low, high, Event::Op(id));
     }
 
     fn op_done(&mut self, id: usize) {
         let Some(op) = self.ops[id].take() else { return };
+        let p = self.lanes[op.queue].port;
         // An operation that was cancelled has a second event coming: its number is not used again.
         if op.tag.is_some() {
             self.free_ops.push(id);
         }
         if self.rng.chance(10) {
             let block = self.rng.below(crate::device::BLOCKS);
-            self.device.write_back(block);
+            self.ports[p].device.write_back(block);
         }
-        let fails = self.failing_ops && op.tag.is_some() && self.rng.chance(50);
+        let fails = self.ports[p].failing_ops && op.tag.is_some() && self.rng.chance(50);
         let result = if fails {
-            self.fault_hit_failing_op();
+            self.fault_hit_failing_op(p);
             if let Some(tag) = op.tag {
                 let number = self.lanes[op.queue].users[tag.0 as usize].request;
                 self.requests[number].may_fail = true;
@@ -404,7 +375,7 @@ impl World {
         } else if op.code == OpCode::Flush && self.mutation == Some(Mutation::SkipFlush) {
             Ok(0)
         } else {
-            Ok(self.device.complete(op.code, &op.covered))
+            Ok(self.ports[p].device.complete(op.code, &op.covered))
         };
         self.op_completed(Completion { op, result });
     }

@@ -1,4 +1,4 @@
-use crate::{Mode, Release, schema};
+use crate::{LoadedDriver, Mode, Release, schema};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -9,6 +9,9 @@ pub struct Drivers {
     pub search_path: Vec<String>,
     /// Modules found, by name and version.
     pub drivers: Vec<Driver>,
+    /// Modules that are in memory, by name and version.
+    #[serde(default)]
+    pub loaded: Vec<LoadedDriver>,
     /// Files that look like modules and are not.
     pub problems: Vec<DriverProblem>,
 }

@@ -14,6 +14,13 @@
 //! | `GET /v1/receipts/{id}` | [`Receipt`] |
 //! | `GET /v1/drivers` | list of [`Driver`] |
 //! | `POST /v1/drivers/check` with a [`CheckRequest`] | [`CheckReport`] |
+//! | `GET /v1/adapters`, `GET /v1/adapters/{name}` | list of [`Adapter`], [`Adapter`] |
+//! | `GET /v1/ports`, `GET /v1/ports/{name}` | list of [`Port`], [`Port`] |
+//! | `POST /v1/devices` with a [`DeviceAddRequest`], `POST /v1/adapters` with an [`AdapterAddRequest`], `POST /v1/adapters/{name}/ports` with a [`PortAddRequest`] | [`TopologyReport`] |
+//! | `POST /v1/devices/{name}/remove`, `POST /v1/ports/{name}/remove`, `POST /v1/adapters/{name}/remove` with a [`RemoveRequest`] | [`TopologyReport`] |
+//! | `POST /v1/rescan` with a [`RescanRequest`] | [`RescanReport`] |
+//! | `POST /v1/update` with a [`RollingRequest`] | [`RollingReport`] |
+//! | `POST /v1/drivers/load` with a [`LoadRequest`], `POST /v1/drivers/unload` with an [`UnloadRequest`] | [`Receipt`] |
 //! | `GET /openapi.json` | this API as an OpenAPI document |
 //!
 //! Whatever fails is answered with a [`Problem`]. Within version 1 fields are only ever added: a
@@ -28,10 +35,12 @@ mod driver;
 mod health;
 mod probation;
 mod problem;
+mod rolling;
 pub mod schema;
 mod socket;
 mod state;
 pub mod suggest;
+mod topology;
 mod trial;
 mod update;
 
@@ -43,14 +52,19 @@ pub use driver::{CheckReport, CheckRequest, CheckRow, Driver, DriverProblem, Dri
 pub use health::{Health, HistoryHealth};
 pub use probation::{Probation, ProbationRequest, RevertRequest};
 pub use problem::{Problem, ProblemKind};
+pub use rolling::{PortFate, RolledPort, RollingOutcome, RollingReport, RollingRequest};
 pub use socket::default_socket;
 pub use state::{DeviceState, SchemaState};
 pub use steadfast_shell::auto::AutoUpdate;
 pub use steadfast_shell::probation::{Limits, Observed, ProbationOutcome, ProbationReport};
 pub use steadfast_shell::receipt::{
-    Cause, Mode, Outcome, Phase, PhaseTime, Receipt, Reduced, Release, Requester, Unload,
+    Cause, Kind, Mode, Outcome, Phase, PhaseTime, Receipt, Reduced, Release, Requester, Unload,
 };
 pub use steadfast_shell::shadow::{Difference, ShadowReport};
+pub use topology::{
+    Adapter, AdapterAddRequest, DeviceAddRequest, Found, LoadRequest, LoadedDriver, Port, PortAddRequest,
+    RemoveRequest, RescanReport, RescanRequest, Rescanned, TopologyReport, UnloadRequest,
+};
 pub use trial::{Shadow, ShadowRequest};
 pub use update::{IfBusy, UpdateRequest};
 

@@ -2,6 +2,7 @@
 
 use crate::develop::{DriverNew, DriverWatch};
 use crate::shadow::ShadowArgs;
+use crate::topology::{AdapterCommand, DeviceAdd, Force, PortCommand, Several};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -45,7 +46,18 @@ pub(crate) enum Command {
     /// Look at devices, and change their parameters
     #[command(subcommand)]
     Device(DeviceCommand),
-    /// Look at drivers
+    /// Adapters: a driver bound to one piece of hardware, with its ports
+    #[command(subcommand)]
+    Adapter(AdapterCommand),
+    /// Ports: driver instances, what is updated and taken away
+    #[command(subcommand)]
+    Port(PortCommand),
+    /// Read the configuration again and attach what is new; announce what has grown
+    Rescan {
+        /// Only this port
+        port: Option<String>,
+    },
+    /// Look at drivers, load and unload them
     #[command(subcommand)]
     Driver(DriverCommand),
     /// What was done to devices: every update, also those that were refused
@@ -140,6 +152,15 @@ pub(crate) enum DeviceCommand {
         #[arg(long, value_name = "NAME")]
         unset: Vec<String>,
     },
+    /// Add a device while the daemon runs
+    Add(DeviceAdd),
+    /// Take a device away while the daemon runs
+    Remove {
+        /// The device
+        device: String,
+        #[command(flatten)]
+        force: Force,
+    },
     /// The state that a device's driver would leave for its successor now
     State {
         /// The device
@@ -227,6 +248,16 @@ pub(crate) enum DriverCommand {
     /// Check a module as the replacement of a device's driver, or by itself; nothing is changed. Exits
     /// with 6 when something speaks against it
     Check(DriverCheck),
+    /// Map a driver module, which then stays in memory without a port
+    Load {
+        /// Path of a module, or a driver name such as file or file@1.1.0
+        module: String,
+    },
+    /// Let a driver module go that no port uses, and say whether it left memory
+    Unload {
+        /// A driver name, NAME@VERSION, or 8 digits of the module's hash
+        driver: String,
+    },
     /// Put a module through the conformance suite; exits with 6 when it does not pass
     Test(DriverTest),
     /// Begin a driver: writes a small, complete project that builds
@@ -306,10 +337,10 @@ fn parse_param(text: &str) -> Result<(String, String), String> {
 /// `steadfast update`
 #[derive(Args, Debug)]
 pub(crate) struct Update {
-    /// The device
+    /// The device; several with commas between them
     pub(crate) device: String,
     /// Path of a module, or a driver name such as file or file@1.1.0
-    #[arg(required_unless_present = "revert")]
+    #[arg(required_unless_present_any = ["revert", "adapter", "all_of"])]
     pub(crate) module: Option<String>,
     /// Go back to the module that ran before; asked for once more, it goes forward again
     #[arg(long, conflicts_with_all = ["module", "allow_older", "allow_other", "allow_skip", "allow_again", "set", "unset", "end_probation"])]
@@ -347,6 +378,8 @@ pub(crate) struct Update {
     pub(crate) unset: Vec<String>,
     #[command(flatten)]
     pub(crate) shadow: ShadowArgs,
+    #[command(flatten)]
+    pub(crate) several: Several,
 }
 
 /// What to do with requests in flight.

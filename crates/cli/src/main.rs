@@ -8,6 +8,7 @@ mod develop;
 mod failure;
 mod output;
 mod shadow;
+mod topology;
 
 use args::{Cli, Command, DeviceCommand, DriverCommand, Output, ReceiptCommand};
 use clap::{CommandFactory, Parser};
@@ -51,6 +52,19 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         }
         Command::Device(DeviceCommand::Watch { device, interval }) => {
             commands::watch(&client()?, device.as_deref(), interval, json)
+        }
+        Command::Device(DeviceCommand::Add(add)) => commands::topology::add_device(&client()?, add, json),
+        Command::Device(DeviceCommand::Remove { device, force }) => {
+            commands::topology::remove_device(&client()?, &device, force, json)
+        }
+        Command::Adapter(command) => commands::topology::adapter(&client()?, command, json),
+        Command::Port(command) => commands::topology::port(&client()?, command, json),
+        Command::Rescan { port } => commands::topology::rescan(&client()?, port, json),
+        Command::Driver(DriverCommand::Load { module }) => {
+            commands::topology::load(&client()?, &module, json)
+        }
+        Command::Driver(DriverCommand::Unload { driver }) => {
+            commands::topology::unload(&client()?, driver, json)
         }
         Command::Driver(DriverCommand::List { modules }) => commands::driver::list(client, modules, json),
         Command::Driver(DriverCommand::Check(check)) => commands::driver::check(client, check, json),

@@ -5,6 +5,7 @@ use crate::modules::{self, ModulePath};
 use crate::params;
 use crate::probation::{Baselines, Probations};
 use crate::receipts::Receipts;
+use crate::topology::Topology;
 use crate::{trial, uri};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,6 +28,7 @@ pub(crate) struct App {
     pub(crate) probations: Probations,
     pub(crate) baselines: Baselines,
     pub(crate) folder: Folder,
+    pub(crate) topology: Topology,
     /// Updates in progress.
     pub(crate) updates: AtomicUsize,
     pub(crate) started_unix_ms: u64,
@@ -142,6 +144,7 @@ impl App {
                 driver.ports.push(port.name);
             }
         }
+        drivers.loaded = self.loaded();
         drivers
     }
 
@@ -152,6 +155,14 @@ impl App {
             return Err(Problem::new(ProblemKind::BadRequest, message));
         }
         self.modules.locate(module).map_err(|e| modules::load_problem(&e))
+    }
+
+    /// Does something that the daemon waits for when it stops, as for an update.
+    pub(crate) fn counting<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.updates.fetch_add(1, Ordering::Relaxed);
+        let done = work();
+        self.updates.fetch_sub(1, Ordering::Relaxed);
+        done
     }
 
     /// Whether an update is in progress.
@@ -183,7 +194,7 @@ impl App {
     }
 }
 
-fn state(port: &PortInfo) -> PortState {
+pub(crate) fn state(port: &PortInfo) -> PortState {
     match port.state {
         steadfast_runtime::PortState::Running => PortState::Running,
         steadfast_runtime::PortState::Held => PortState::Held,

@@ -14,9 +14,22 @@ use steadfast_shell::params::{ParamKind, resolve};
 /// A device whose module is in the store and whose parameters are right.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    config: DeviceConfig,
-    staged: StagedModule,
-    params: BTreeMap<String, String>,
+    pub(crate) config: DeviceConfig,
+    pub(crate) staged: StagedModule,
+    pub(crate) params: BTreeMap<String, String>,
+}
+
+/// What holds for every device that does not say otherwise.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Policy {
+    once_per_start: bool,
+    require_min_from: bool,
+}
+
+impl From<&Config> for Policy {
+    fn from(config: &Config) -> Policy {
+        Policy { once_per_start: config.once_per_start, require_min_from: config.require_min_from }
+    }
 }
 
 /// Prepares every device. Nothing runs yet; every error is reported at once.
@@ -86,45 +99,60 @@ fn params(config: &DeviceConfig, manifest: &Manifest) -> Result<BTreeMap<String,
     }
 }
 
-/// Loads the modules and attaches the ports. Ports of one module share one load of it.
+/// Attaches the ports, and loads their modules. What fails is given to `failed`, which says whether to go
+/// on without it.
 pub(crate) fn attach(
     engine: &Engine,
     devices: Vec<Prepared>,
-    daemon: &Config,
+    policy: Policy,
+    mut failed: impl FnMut(Prepared, String) -> Result<(), ServeError>,
 ) -> Result<(), ServeError> {
-    let mut loaded: BTreeMap<String, Arc<LoadedModule>> = BTreeMap::new();
     for device in from_below(devices) {
-        let Prepared { config, staged, params } = device;
-        let failed = |error: String| ServeError::Device {
-            name: config.name.clone(),
-            place: config.place.clone(),
-            error,
-        };
-        let module = match loaded.get(&staged.hash) {
-            Some(module) => Arc::clone(module),
-            None => {
-                let module = Arc::new(staged.load().map_err(|e| failed(e.to_string()))?);
-                loaded.insert(staged.hash.clone(), Arc::clone(&module));
-                module
-            }
-        };
-        let rules = PortRules {
-            hardware: config.hardware.clone(),
-            once_per_start: config.once_per_start.unwrap_or(daemon.once_per_start),
-            require_min_from: daemon.require_min_from,
-            reserve: config.reserve,
-            sources: config.sources(),
-        };
-        let spec =
-            PortSpec { name: config.name.clone(), module, params, queues: config.queues, adapter: None };
-        engine.attach_under(spec, rules).map_err(|e| failed(e.to_string()))?;
+        let attached = module(engine, &device.staged)
+            .and_then(|module| attach_one(engine, &device, module, policy));
+        if let Err(why) = attached {
+            failed(device, why)?;
+        }
     }
     Ok(())
 }
 
+/// The module, mapped: ports of one module share one load of it.
+pub(crate) fn module(engine: &Engine, staged: &StagedModule) -> Result<Arc<LoadedModule>, String> {
+    match engine.running_module(&staged.hash) {
+        Some(module) => Ok(module),
+        None => staged.load().map(Arc::new).map_err(|e| e.to_string()),
+    }
+}
+
+/// Attaches one port.
+pub(crate) fn attach_one(
+    engine: &Engine,
+    device: &Prepared,
+    module: Arc<LoadedModule>,
+    policy: Policy,
+) -> Result<(), String> {
+    let Prepared { config, params, .. } = device;
+    let rules = PortRules {
+        hardware: config.hardware.clone(),
+        once_per_start: config.once_per_start.unwrap_or(policy.once_per_start),
+        require_min_from: policy.require_min_from,
+        reserve: config.reserve,
+        sources: config.sources(),
+    };
+    let spec = PortSpec {
+        name: config.name.clone(),
+        module,
+        params: params.clone(),
+        queues: config.queues,
+        adapter: config.adapter.clone(),
+    };
+    engine.attach_under(spec, rules).map_err(|e| e.to_string())
+}
+
 /// Devices that others may lie over before these: a device comes after every one whose name is the
 /// value of a text parameter of it. Otherwise the order stays.
-fn from_below(devices: Vec<Prepared>) -> Vec<Prepared> {
+pub(crate) fn from_below(devices: Vec<Prepared>) -> Vec<Prepared> {
     let names = |device: &Prepared| -> Vec<String> {
         let text = |name: &String| {
             device.staged.manifest.params.iter().any(|p| p.name == *name && p.kind == ParamKind::Str)

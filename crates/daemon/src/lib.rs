@@ -19,6 +19,7 @@ mod probation;
 mod receipts;
 mod serve;
 mod state;
+mod topology;
 mod trial;
 mod updates;
 mod uri;

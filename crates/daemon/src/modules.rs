@@ -46,6 +46,7 @@ impl ModulePath {
         let found = steadfast_loader::find_modules(&self.folders);
         Drivers {
             search_path: self.folders.iter().map(|f| f.display().to_string()).collect(),
+            loaded: Vec::new(),
             drivers: found.modules.iter().map(describe).collect(),
             // Build folders hold other shared objects too; one that is no driver at all is no problem.
             problems: found

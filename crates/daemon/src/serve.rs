@@ -11,7 +11,7 @@ use crate::modules::ModulePath;
 use crate::notify::notify;
 use crate::probation::{Baselines, Probations};
 use crate::receipts::Receipts;
-use crate::{effective_uid, uri};
+use crate::{effective_uid, topology, uri};
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
@@ -34,9 +34,6 @@ const HEAPS: libc::c_int = 4;
 /// Runs the daemon: returns when SIGTERM or SIGINT has come and every request in flight has finished.
 /// A second signal ends the process at once.
 pub fn serve(config: &Config) -> Result<(), ServeError> {
-    if config.devices.is_empty() {
-        return Err(ServeError::NoDevice);
-    }
     let socket = config.control.socket.clone();
     let socket = socket.unwrap_or_else(|| steadfast_api::default_socket(effective_uid()));
     // First, so that a second daemon finds out before it opens anything that belongs to the first.
@@ -100,7 +97,7 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
     let store = ModuleStore::open(&store).map_err(ServeError::Store)?.trusting(trust(config)?);
     let state = config.state.clone().unwrap_or_else(|| store.dir().join("state"));
     let modules = ModulePath::standard(&config.modules);
-    let prepared = devices::prepare(&config.devices, &modules, &store)?;
+    let prepared = topology::start(config, &state, &modules, &store)?;
     let mut engine_config = EngineConfig::default();
     engine_config.queues = config.queues.unwrap_or(engine_config.queues);
     engine_config.slots_per_port = config.slots.unwrap_or(engine_config.slots_per_port);
@@ -111,7 +108,7 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
     receipts.end_probations();
     engine_config.last_receipt = receipts.last_id();
     let engine = Engine::start(engine_config).map_err(ServeError::Engine)?;
-    devices::attach(&engine, prepared, config)?;
+    let topology = prepared.attach(&engine, &receipts)?;
     let mut listen = config.nbd.clone();
     if listen.is_empty() {
         listen.push(ListenAddr::Unix(socket.with_file_name("nbd.sock")));
@@ -126,6 +123,7 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
         receipts,
         probations: Probations::default(),
         baselines: Baselines::default(),
+        topology,
         folder: Folder::new(config.watch.clone(), policies(config)),
         updates: AtomicUsize::new(0),
         started_unix_ms: now.as_millis() as u64,

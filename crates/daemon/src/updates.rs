@@ -15,7 +15,7 @@ use steadfast_api::{
 use steadfast_history::Filter;
 use steadfast_runtime::UpdateOptions;
 use steadfast_shell::probation::{Probation, Sample, Terms};
-use steadfast_shell::receipt::{Cause, Requester};
+use steadfast_shell::receipt::{Cause, Kind, Requester};
 use steadfast_shell::{auto, update};
 
 /// Receipts that are looked through for the module that ran before.
@@ -46,19 +46,7 @@ impl App {
     ) -> Result<Receipt, Problem> {
         let device = self.device_info(name)?;
         let cause = if request.watch { Cause::Watch } else { Cause::Operator };
-        let options = UpdateOptions {
-            mode: request.mode,
-            deadline: Duration::from_millis(request.deadline_ms),
-            if_busy: if_busy(request.if_busy),
-            allow_older: request.allow_older,
-            allow_other: request.allow_other,
-            allow_skip: request.allow_skip,
-            allow_again: request.allow_again,
-            by: Requester { cause, who },
-            params: request.params.clone(),
-            source: request.module.clone(),
-            shadow: request.shadow.as_ref().map(trial::asked),
-        };
+        let options = options(request, Requester { cause, who }, request.module.clone());
         let asked = || -> Result<_, Problem> {
             let path = self.locate(&request.module)?;
             let probation = request.probation.as_ref().map(probation::terms).transpose()?;
@@ -114,6 +102,9 @@ impl App {
         let running = self.engine.port(&port).and_then(|port| port.driver);
         let nothing = || Release { driver: String::new(), version: String::new(), hash: String::new() };
         let running = running.unwrap_or_else(nothing);
+        // A name may have had another life: what ran there is nothing to go back to.
+        let came = receipts.iter().rposition(|receipt| receipt.kind == Kind::Attach);
+        let receipts = &receipts[came.map_or(0, |at| at + 1)..];
         let newest_first: Vec<&Receipt> = receipts.iter().rev().collect();
         let before = match auto::back(&newest_first, &running) {
             Ok(before) => before.clone(),
@@ -122,7 +113,7 @@ impl App {
                 return Ok(self.turn_away(&port, Outcome::Refused, why, &options));
             }
         };
-        let undo = undo(&receipts, &running.hash);
+        let undo = undo(receipts, &running.hash);
         self.allow_back(&port, &before, undo, &mut options);
         let ends = Some("somebody went back".to_owned());
         let work = Work { options, probation, ends_probation: ends };
@@ -137,6 +128,22 @@ impl App {
         let report = ProbationReport { of_receipt: Some(watch.receipt), ..report.clone() };
         let module = Module::Stored(&watch.before.hash);
         self.counted(&watch.port, &module, &options, |receipt| receipt.probation = Some(report))
+    }
+
+    /// Puts a port's driver back to what ran before an update that is taken back with others.
+    pub(crate) fn go_back(
+        self: &Arc<App>,
+        port: &str,
+        to: &Release,
+        undo: Vec<(String, Option<String>)>,
+        by: Requester,
+        with: &str,
+    ) -> Receipt {
+        let mut options = UpdateOptions { by, ..UpdateOptions::default() };
+        self.allow_back(port, to, undo, &mut options);
+        options.source.push_str(&format!(" ({with}, back)"));
+        let ends_probation = Some(format!("{with} goes back"));
+        self.carry_out(port, &Module::Stored(&to.hash), Work { options, probation: None, ends_probation })
     }
 
     /// An update to a module of the store.
@@ -229,7 +236,13 @@ impl App {
     }
 
     /// The receipt of an update that does not even begin.
-    fn turn_away(&self, port: &str, outcome: Outcome, why: String, options: &UpdateOptions) -> Receipt {
+    pub(crate) fn turn_away(
+        &self,
+        port: &str,
+        outcome: Outcome,
+        why: String,
+        options: &UpdateOptions,
+    ) -> Receipt {
         let receipt = self.engine.turn_away(port, outcome, why, options);
         self.keep(&receipt);
         receipt
@@ -268,6 +281,23 @@ impl App {
             oldest_ns: metrics.oldest_ns,
             responsive: metrics.silent_queues == 0,
         })
+    }
+}
+
+/// What a request asks for, as the engine takes it.
+pub(crate) fn options(request: &UpdateRequest, by: Requester, source: String) -> UpdateOptions {
+    UpdateOptions {
+        mode: request.mode,
+        deadline: Duration::from_millis(request.deadline_ms),
+        if_busy: if_busy(request.if_busy),
+        allow_older: request.allow_older,
+        allow_other: request.allow_other,
+        allow_skip: request.allow_skip,
+        allow_again: request.allow_again,
+        by,
+        params: request.params.clone(),
+        source,
+        shadow: request.shadow.as_ref().map(trial::asked),
     }
 }
 

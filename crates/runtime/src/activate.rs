@@ -69,6 +69,8 @@ struct Work<'a, P> {
     port: &'a Arc<Port>,
     opts: &'a ActivateOptions,
     parse: Option<P>,
+    /// The port's properties as they were just before the configuration was read.
+    found: Properties,
     /// What the configuration says.
     set: Definitions,
     /// The port's properties as they are to be.
@@ -115,6 +117,7 @@ impl Engine {
             port: &port,
             opts,
             parse: Some(parse),
+            found: Properties::default(),
             set: Definitions::new(),
             next: Properties::default(),
             values: BTreeMap::new(),
@@ -184,6 +187,7 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
 
     fn parse(&mut self) -> Result<String, String> {
         let parse = self.parse.take().ok_or("it was parsed already")?;
+        self.found = lock(&self.port.inner).properties.clone();
         self.set = parse()?;
         self.report.after = self.set.clone();
         Ok(names("defined", &self.set))
@@ -257,10 +261,25 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
         match self.engine.turn_within(self.port, &what, self.opts.patience) {
             Ok(turn) => {
                 self.turn = Some(turn);
-                (Came::Ok, String::new())
+                self.alone()
             }
             Err(e) => (Came::Busy(e.to_string()), String::new()),
         }
+    }
+
+    /// Nobody else changes the port any more. What was said since the configuration was read is younger
+    /// than it and must not be overwritten; of the generation counts what grows from here on.
+    fn alone(&mut self) -> (Came, String) {
+        if lock(&self.port.inner).properties != self.found {
+            self.turn = None;
+            let name = &self.port.name;
+            let why = format!(
+                "the properties of port {name} were changed after its configuration was read; activate it again"
+            );
+            return (Came::Failed(why), String::new());
+        }
+        let stamp = self.port.stamp();
+        (Came::Stamp(stamp), format!("generation {}", stamp.generation))
     }
 
     fn reinit(&mut self) -> (Came, String) {

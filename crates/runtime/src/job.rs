@@ -174,13 +174,17 @@ impl Job {
     /// As for `hold`.
     pub(crate) unsafe fn settle(&self, lane: *mut Lane) -> bool {
         // SAFETY: as promised.
-        let busy = unsafe {
+        let (requests, busy) = unsafe {
             // The driver is not entered after the seal, and so not for what it has gathered either.
             Lane::commit(lane);
-            if self.drains() { (*lane).busy() } else { 0 }
+            if self.drains() { ((*lane).slots.issued(), (*lane).busy()) } else { (0, 0) }
         };
         if busy > 0 {
-            if self.meeting.busy(busy, now_ns()) {
+            let now = now_ns();
+            // A timer of the driver's does not make the port busy.
+            let over =
+                if requests > 0 { self.meeting.busy(busy, now) } else { self.meeting.ending(busy, now) };
+            if over {
                 self.wake_others();
             }
             return false;

@@ -398,6 +398,10 @@ impl Port {
         if lost != 0 {
             return busy(format!("features that clients rely on are missing: {}", feature_names(lost)));
         }
+        if !now.wwid.is_empty() && d.wwid != now.wwid {
+            let (new, old) = (&d.wwid, &now.wwid);
+            return busy(format!("it is another device ({new:?}) than the one that clients use ({old:?})"));
+        }
         if d.features & block_feature::READ_ONLY & !now.features != 0 {
             return busy("it would become read-only under its clients".to_owned());
         }

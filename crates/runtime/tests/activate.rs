@@ -169,6 +169,24 @@ fn a_driver_that_cannot_attach_with_the_new_set_serves_with_the_previous_one() {
 }
 
 #[test]
+fn what_is_said_after_the_configuration_was_read_is_not_overwritten() {
+    let bench = Bench::new(1);
+    attach(&bench, &["vol0"], 1, &[]);
+    let read_and_then_changed = || {
+        let read = set(&[("fixed", "true"), ("delay", "7000")]);
+        let change = BTreeMap::from([("delay".to_owned(), Some("5000".to_owned()))]);
+        bench.engine.set_param("vol0", &change, "somebody else").expect("live");
+        read
+    };
+    let receipt = bench.engine.activate("vol0", read_and_then_changed, &ActivateOptions::default());
+    assert_eq!(receipt.outcome, Outcome::Refused, "{receipt:#?}");
+    assert!(receipt.reason.contains("port vol0 were changed after"), "{}", receipt.reason);
+    assert_eq!((receipt.generation_after, value(&bench, "delay")), (1, Some("5000".into())));
+    let again = activate(&bench, &[("fixed", "true"), ("delay", "5000")], false);
+    assert_eq!((again.outcome, again.generation_after), (Outcome::Done, 2), "{again:#?}");
+}
+
+#[test]
 fn a_port_that_goes_away_during_the_delay_ends_it() {
     let bench = Bench::new(1);
     attach(&bench, &["vol0"], 1, &[]);

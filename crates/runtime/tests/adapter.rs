@@ -109,3 +109,20 @@ fn by_force_a_port_goes_whatever_its_driver_does_and_its_neighbour_notices_nothi
         bench.engine.stop(Duration::from_secs(10));
     }
 }
+
+#[test]
+fn a_device_does_not_become_another_one_under_its_clients() {
+    let bench = Bench::new(1);
+    let one = bench.trouble(&["TELLS_PLACE"]);
+    let another = bench.trouble(&["VERSION=\"1.1.0\""]);
+    attach(&bench, "vol0", &one, None).expect("attached");
+    let claim = bench.engine.open_device("vol0").expect("it is there");
+    let receipt = bench.engine.update("vol0", &another, &UpdateOptions::default());
+    assert_eq!(receipt.outcome, Outcome::RolledBack, "{receipt:?}");
+    assert!(receipt.reason.contains("it is another device"), "{}", receipt.reason);
+    assert_eq!(place(&bench, "vol0"), "adapter 0 port 0");
+    drop(claim);
+    let receipt = bench.engine.update("vol0", &another, &UpdateOptions::default());
+    assert_eq!(receipt.outcome, Outcome::Done, "nobody uses it: {receipt:?}");
+    bench.engine.stop(Duration::from_secs(10));
+}

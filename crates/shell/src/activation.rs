@@ -127,7 +127,8 @@ impl Stamp {
 pub enum Came {
     /// Done.
     Ok,
-    /// `Stamp` and `Compare`: what was read.
+    /// `Stamp`, `Block` and `Compare`: what was read. The one of `Block` takes the place of the one before:
+    /// an update that came in between has made the port's generation grow, and proves nothing.
     Stamp(Stamp),
     /// The port is in use, and was left as it is.
     Busy(String),
@@ -252,6 +253,10 @@ impl Activation {
     }
 
     fn failed(&mut self, step: Step, outcome: Outcome, why: String) -> Next {
+        if step == Step::Unblock && self.outcome == Outcome::Done {
+            // The new set is in force all the same; the step says what was wrong.
+            return self.succeeded(step);
+        }
         if self.reason.is_empty() {
             self.reason = why;
         } else {
@@ -360,6 +365,23 @@ mod tests {
         let (a, outcome, steps) = run(false, None, stamp(4, 99_999));
         assert_eq!(outcome, Outcome::RolledBack, "a later clock proves nothing");
         assert!(a.reason().contains("still 4") && steps.contains(&Step::Restore), "{}", a.reason());
+    }
+
+    #[test]
+    fn what_came_before_the_block_proves_nothing() {
+        // An update in the delay; then the port was not initialised anew, whatever was said of it.
+        let (a, outcome, _) = run(false, Some((Step::Block, Came::Stamp(stamp(5, 2000)))), stamp(5, 2000));
+        assert_eq!((outcome, a.stamps().0.generation), (Outcome::RolledBack, 5));
+        let (_, outcome, _) = run(false, Some((Step::Block, Came::Stamp(stamp(5, 2000)))), stamp(6, 2001));
+        assert_eq!(outcome, Outcome::Done);
+    }
+
+    #[test]
+    fn what_is_done_has_no_reason_though_the_last_step_was_not() {
+        let (a, outcome, steps) =
+            run(false, Some((Step::Unblock, Came::Failed("no".into()))), stamp(5, 1001));
+        assert_eq!((outcome, a.reason()), (Outcome::Done, ""));
+        assert_eq!((steps.last(), a.steps()[10].detail.as_str()), (Some(&Step::Unblock), "no"));
     }
 
     #[test]

@@ -169,10 +169,17 @@ impl Rendezvous {
     /// A queue that holds has requests or operations that the old driver must finish first. True when
     /// that ends the transaction: the old driver goes on, and the other queues should look.
     pub fn busy(&self, in_flight: u32, now_ns: u64) -> bool {
+        self.wait(Input::InFlight(in_flight), now_ns)
+    }
+
+    /// The same for a queue that has no requests in flight, only operations of none, which end soon.
+    pub fn ending(&self, operations: u32, now_ns: u64) -> bool {
+        self.wait(Input::Ending(operations), now_ns)
+    }
+
+    fn wait(&self, input: Input, now_ns: u64) -> bool {
         let mut update = self.update();
-        if update.action() != Action::Settle
-            || update.step(Input::InFlight(in_flight), now_ns) != Action::Cancel
-        {
+        if update.action() != Action::Settle || update.step(input, now_ns) != Action::Cancel {
             return false;
         }
         // Before the lock goes: nobody may find the machine cancelled and no verdict.

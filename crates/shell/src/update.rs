@@ -67,6 +67,9 @@ pub enum Input {
     /// Answer to `Settle`: requests and operations that the old driver must finish first. With mode
     /// `adopt` there are none by definition.
     InFlight(u32),
+    /// Answer to `Settle`: no request is in flight, only operations of none, which were asked to end.
+    /// They are waited for in any case: a port is not busy because its driver keeps a timer.
+    Ending(u32),
     /// The port or the daemon is going away, or an operator changed his mind.
     Abandon(String),
 }
@@ -185,10 +188,11 @@ impl Update {
             (Done(outcome), _) => Done(outcome),
             (Settle, Input::InFlight(0)) => self.after_settle(),
             (Settle, Input::InFlight(n)) => self.wait(n, now_ns),
+            (Settle, Input::Ending(n)) if n > 0 => self.wait_longer(n, now_ns),
             (action @ (StartUpdate | Disconnect | Connect), Input::Ok) if self.late(now_ns) => {
                 self.failed(action, self.too_late(action))
             }
-            (action, Input::Ok | Input::InFlight(_)) => self.succeeded(action),
+            (action, Input::Ok | Input::InFlight(_) | Input::Ending(_)) => self.succeeded(action),
             (action, Input::Failed(why) | Input::Abandon(why)) => self.failed(action, why),
         }
     }
@@ -268,6 +272,10 @@ impl Update {
             self.reason = format!("busy: {in_flight} in flight");
             return Action::Cancel;
         }
+        self.wait_longer(in_flight, now_ns)
+    }
+
+    fn wait_longer(&mut self, in_flight: u32, now_ns: u64) -> Action {
         if now_ns >= self.deadline_ns() {
             self.outcome = Outcome::RolledBack;
             let seconds = self.plan.deadline_ns as f64 / 1e9;

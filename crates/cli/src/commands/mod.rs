@@ -4,8 +4,10 @@ pub(crate) mod device;
 pub(crate) mod driver;
 mod probation;
 pub(crate) mod receipt;
+mod rolling;
 mod serve;
 mod test;
+pub(crate) mod topology;
 mod update;
 mod watch;
 

@@ -1,4 +1,4 @@
-use super::{module_argument, probation};
+use super::{module_argument, probation, rolling};
 use crate::args::{IfBusyArg, ModeArg, Update};
 use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
@@ -19,8 +19,10 @@ pub(super) fn mode(mode: ModeArg) -> Mode {
 /// `steadfast update`: asks for it, prints the receipt, and says by its exit code how it went.
 pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exit, Failure> {
     let device = &update.device;
+    let several = rolling::is_several(update);
+    let module = if several { Some(rolling::module(update)?) } else { update.module.as_deref() };
     let path = |verb: &str| format!("/devices/{}/{verb}", segment(device));
-    match &update.module {
+    match module {
         Some(module) => {
             let request = UpdateRequest {
                 mode: update.mode.map(mode),
@@ -36,6 +38,9 @@ pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exi
                 end_probation: update.end_probation,
                 ..UpdateRequest::new(module_argument(module)?)
             };
+            if several {
+                return rolling::update(client, update, request, json);
+            }
             ask(client, device, &path("update"), &request, json)
         }
         // The command line has one or the other.

@@ -1,4 +1,4 @@
-use super::Table;
+use super::{Table, topology};
 use steadfast_api::{CheckReport, Drivers};
 
 /// Drivers, one line each, then what is wrong with files that are none.
@@ -21,6 +21,9 @@ pub(crate) fn list(drivers: &Drivers) -> String {
             ]);
         }
         text.push_str(&table.to_string());
+    }
+    if !drivers.loaded.is_empty() {
+        text.push_str(&format!("\n{}", topology::loaded(&drivers.loaded)));
     }
     for problem in &drivers.problems {
         text.push_str(&format!("not usable: {}\n", problem.reason));

@@ -2,7 +2,7 @@
 
 use super::terminal::Look;
 use super::{Table, receipt, timeline, units};
-use steadfast_api::{Cause, Outcome, Receipt, Requester};
+use steadfast_api::{Cause, Kind, Outcome, Receipt, Requester};
 
 /// Receipts, one line each.
 pub(crate) fn list(receipts: &[Receipt]) -> String {
@@ -14,7 +14,7 @@ pub(crate) fn list(receipts: &[Receipt]) -> String {
         table.row([
             receipt.id.to_string(),
             clock(receipt.started_unix_ms, false),
-            receipt.port.clone(),
+            if receipt.port.is_empty() { "-".to_owned() } else { receipt.port.clone() },
             outcome(receipt.outcome).to_owned(),
             change(receipt),
             receipt.mode.map_or("-", |mode| mode.name()).to_owned(),
@@ -78,12 +78,13 @@ fn change(receipt: &Receipt) -> String {
     match &receipt.to {
         Some(to) if to.driver == from.driver => format!("{old} -> {}", to.version),
         Some(to) => format!("{old} -> {} {}", to.driver, to.version),
+        None if receipt.kind == Kind::Detach => format!("{old} -> -"),
         None => format!("{old} -> ?"),
     }
 }
 
 /// Wall clock in the user's time zone.
-fn clock(unix_ms: u64, zone: bool) -> String {
+pub(super) fn clock(unix_ms: u64, zone: bool) -> String {
     let seconds = libc::time_t::try_from(unix_ms / 1000).unwrap_or(libc::time_t::MAX);
     let form = if zone { c"%Y-%m-%d %H:%M:%S %z" } else { c"%Y-%m-%d %H:%M:%S" };
     let mut text = [0_u8; 64];

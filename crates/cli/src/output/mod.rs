@@ -5,11 +5,13 @@ pub(crate) mod driver;
 pub(crate) mod history;
 pub(crate) mod probation;
 pub(crate) mod receipt;
+pub(crate) mod rolling;
 pub(crate) mod shadow;
 pub(crate) mod state;
 mod table;
 mod terminal;
 mod timeline;
+pub(crate) mod topology;
 pub(crate) mod units;
 
 pub(crate) use table::Table;

@@ -52,6 +52,9 @@ pub(crate) fn facts(device: &str, receipt: &Receipt) -> String {
 
 /// What was actually done, in one line.
 pub(crate) fn sentence(device: &str, receipt: &Receipt) -> String {
+    if let Some(sentence) = super::topology::sentence(receipt) {
+        return sentence;
+    }
     let old = release(&receipt.from);
     let new = receipt.to.as_ref().map_or_else(|| "the module".to_owned(), release);
     match receipt.outcome {

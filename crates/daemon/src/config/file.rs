@@ -1,6 +1,7 @@
 //! The TOML form. The document is walked by hand, so that every error can name the line, the value
 //! and what is allowed, and so that all of them are reported at once.
 
+mod adapter;
 mod watch;
 
 use super::{
@@ -22,6 +23,7 @@ const TOP: &[&str] = &[
     "modules",
     "state",
     "history",
+    "parameters",
     "trusted_keys",
     "require_signed",
     "once_per_start",
@@ -33,6 +35,7 @@ const TOP: &[&str] = &[
     "control",
     "nbd",
     "watch",
+    "adapter",
     "device",
 ];
 /// Most memory that is kept ready for the drivers of a device, per port and per queue.
@@ -85,6 +88,8 @@ impl Reader<'_> {
         let mut config = Config {
             store: self.path(table, "store", "store"),
             state: self.path(table, "state", "state"),
+            parameters: self.path(table, "parameters", "parameters"),
+            source: Some(self.path.to_owned()),
             history: self.number(table, "history", "history", HISTORY).map(|n| n as u32),
             trusted_keys: self.path(table, "trusted_keys", "trusted_keys"),
             require_signed: self.flag(table, "require_signed", "require_signed"),
@@ -114,9 +119,15 @@ impl Reader<'_> {
         if let Some(watch) = self.table(table, "watch", "watch") {
             config.watch = self.watch(watch);
         }
-        if let Some(devices) = self.table(table, "device", "device") {
-            config.devices = self.devices(devices);
+        let mut devices = match self.table(table, "device", "device") {
+            Some(devices) => self.devices(devices),
+            None => Vec::new(),
+        };
+        if let Some(adapters) = self.table(table, "adapter", "adapter") {
+            self.adapters(adapters, &mut devices);
         }
+        devices.sort_by_key(|(start, _)| *start);
+        config.devices = devices.into_iter().map(|(_, device)| device).collect();
         config
     }
 
@@ -143,7 +154,8 @@ impl Reader<'_> {
         }
     }
 
-    fn devices(&mut self, table: &DeTable<'_>) -> Vec<DeviceConfig> {
+    /// Devices, each with where it begins.
+    fn devices(&mut self, table: &DeTable<'_>) -> Vec<(usize, DeviceConfig)> {
         let mut devices = Vec::new();
         for (name, value) in table.iter() {
             if let Err(message) = check_device_name(name.get_ref()) {
@@ -152,21 +164,29 @@ impl Reader<'_> {
             }
             match value.get_ref() {
                 DeValue::Table(inner) => {
-                    let device = self.device(name.get_ref(), name.span(), inner);
+                    let prefix = format!("device.{}", name.get_ref());
+                    self.known_keys(inner, &format!("{prefix}."), DEVICE);
+                    let device = self.device(name.get_ref(), &prefix, name.span(), inner, None);
                     devices.extend(device.map(|d| (name.span().start, d)));
                 }
                 _ => self.wrong(value, &format!("device.{}", name.get_ref()), "a table"),
             }
         }
-        devices.sort_by_key(|(start, _)| *start);
-        devices.into_iter().map(|(_, device)| device).collect()
+        devices
     }
 
-    fn device(&mut self, name: &str, span: Range<usize>, table: &DeTable<'_>) -> Option<DeviceConfig> {
-        let prefix = format!("device.{name}");
-        self.known_keys(table, &format!("{prefix}."), DEVICE);
-        let driver = self.string(table, "driver", &format!("{prefix}.driver"));
-        if !table.contains_key("driver") {
+    /// A device; `of` is the driver of the adapter that it is of, which holds unless it names one itself.
+    fn device(
+        &mut self,
+        name: &str,
+        prefix: &str,
+        span: Range<usize>,
+        table: &DeTable<'_>,
+        of: Option<&str>,
+    ) -> Option<DeviceConfig> {
+        let own = self.string(table, "driver", &format!("{prefix}.driver"));
+        let driver = own.or_else(|| of.map(|driver| (driver.to_owned(), span.clone())));
+        if of.is_none() && !table.contains_key("driver") {
             self.fail(
                 span.clone(),
                 format!(
@@ -176,21 +196,9 @@ impl Reader<'_> {
         }
         let target = self.string(table, "target", &format!("{prefix}.target"));
         let queues = self.number(table, "queues", &format!("{prefix}.queues"), 1..=MAX_QUEUES as u64);
-        let mut params = BTreeMap::new();
-        if let Some(inner) = self.table(table, "params", &format!("{prefix}.params")) {
-            for (key, value) in inner.iter() {
-                match scalar(value) {
-                    Some(text) => drop(params.insert(key.get_ref().to_string(), text)),
-                    None => self.wrong(
-                        value,
-                        &format!("{prefix}.params.{}", key.get_ref()),
-                        "a string, a number, true or false",
-                    ),
-                }
-            }
-        }
+        let params = self.params(table, prefix);
         let auto_update = self.auto_update(table, &format!("{prefix}.auto_update"), None);
-        let hardware = self.hardware(table, &prefix);
+        let hardware = self.hardware(table, prefix);
         let once = format!("{prefix}.once_per_start");
         let once_per_start =
             table.contains_key("once_per_start").then(|| self.flag(table, "once_per_start", &once));
@@ -210,9 +218,26 @@ impl Reader<'_> {
             hardware,
             once_per_start,
             reserve,
+            adapter: None,
             place: self.place(&span),
             base: self.base.clone(),
         })
+    }
+
+    fn params(&mut self, table: &DeTable<'_>, prefix: &str) -> BTreeMap<String, String> {
+        let mut params = BTreeMap::new();
+        let Some(inner) = self.table(table, "params", &format!("{prefix}.params")) else { return params };
+        for (key, value) in inner.iter() {
+            match scalar(value) {
+                Some(text) => drop(params.insert(key.get_ref().to_string(), text)),
+                None => self.wrong(
+                    value,
+                    &format!("{prefix}.params.{}", key.get_ref()),
+                    "a string, a number, true or false",
+                ),
+            }
+        }
+        params
     }
 
     /// The hardware that is said to be behind a device: one piece of it, so without wildcards.

@@ -99,3 +99,50 @@ fn a_bad_listen_address_is_named() {
     assert!(text.starts_with("/etc/sf.toml:2:11: nbd.listen:"), "{text}");
     assert!(text.contains("udp:1"), "{text}");
 }
+
+#[test]
+fn an_adapter_has_ports_that_share_what_it_says() {
+    let config = read(
+        r#"
+        [adapter.san0]
+        driver = "file@1.0"
+        queues = 2
+        params = { direct = true }
+        [adapter.san0.port.b]
+        target = "b.img"
+        [adapter.san0.port.a]
+        target = "a.img"
+        queues = 1
+        number = 0
+        params = { direct = false }
+        [adapter.san0.port.c]
+        driver = "file@1.1"
+        "#,
+    )
+    .expect("valid");
+    let seen = config.devices.iter().map(|d| {
+        let adapter = d.adapter.as_ref().expect("an adapter");
+        (d.name.as_str(), d.driver.as_str(), adapter.number, d.queues, d.params["direct"].as_str())
+    });
+    let expected = [
+        ("san0-b", "file@1.0", 1, Some(2), "true"),
+        ("san0-a", "file@1.0", 0, Some(1), "false"),
+        ("san0-c", "file@1.1", 2, Some(2), "true"),
+    ];
+    assert_eq!(seen.collect::<Vec<_>>(), expected);
+    for (text, says) in [
+        ("[adapter.s.port.a]", "adapter.s: `driver` is missing"),
+        (
+            "[adapter.s]\ndriver = 'x'\n[adapter.s.port.a]\ndrive = 'y'",
+            "unknown key `adapter.s.port.a.drive`",
+        ),
+        (
+            "[device.s-a]\ndriver = 'x'\n[adapter.s]\ndriver = 'x'\n[adapter.s.port.a]",
+            "`s-a` is defined twice",
+        ),
+        ("[adapter.s]\ndriver = 'x'\n[adapter.s.port.'a b']", "`s-a b` is not allowed"),
+    ] {
+        let error = error(text);
+        assert!(error.contains(says) && error.contains("/etc/sf.toml:"), "{error}");
+    }
+}

@@ -8,13 +8,14 @@ mod watch;
 
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use quick::parse_device;
+pub(crate) use quick::parse_port;
 pub use units::parse_duration;
 pub use watch::{AutoConfig, WatchConfig, parse_latency_bound, parse_share};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use steadfast_nbd::ListenAddr;
-use steadfast_runtime::HardwareId;
+use steadfast_runtime::{AdapterRef, HardwareId};
 use steadfast_shell::auto::AutoUpdate;
 use steadfast_shell::manifest::HwId;
 use steadfast_shell::properties::Source;
@@ -35,6 +36,11 @@ pub struct Config {
     pub store: Option<PathBuf>,
     /// Folder of the history; within the store when missing.
     pub state: Option<PathBuf>,
+    /// Folder of the ports' saved parameters, and of the devices that were added while the daemon ran;
+    /// `parameters` within the folder of the history when missing.
+    pub parameters: Option<PathBuf>,
+    /// The file that this was read from.
+    pub source: Option<PathBuf>,
     /// Receipts that are kept.
     pub history: Option<u32>,
     /// Folder of keys whose modules are trusted.
@@ -97,6 +103,8 @@ pub struct DeviceConfig {
     pub once_per_start: Option<bool>,
     /// Memory that is kept ready for later drivers, bytes, for the port and for each of its queues.
     pub reserve: Option<u64>,
+    /// The adapter that it is a port of; one of its own when missing.
+    pub adapter: Option<AdapterRef>,
     /// Where this was said.
     pub place: Place,
     /// Folder that relative paths start from.

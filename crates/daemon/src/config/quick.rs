@@ -33,6 +33,7 @@ pub fn parse_device(text: &str) -> Result<DeviceConfig, ConfigError> {
         hardware: None,
         once_per_start: None,
         reserve: None,
+        adapter: None,
         place: place(),
         base: env::current_dir().unwrap_or_default(),
     };
@@ -63,6 +64,20 @@ pub fn parse_device(text: &str) -> Result<DeviceConfig, ConfigError> {
         (_, None) => {}
     }
     Ok(device)
+}
+
+/// Reads the short form of one port of an adapter: `PORT[:TARGET][,KEY=VALUE...]`.
+pub(crate) fn parse_port(adapter: &str, driver: &str, text: &str) -> Result<DeviceConfig, ConfigError> {
+    let place = Place::Option(format!("port {text}"));
+    let (port, rest) = text.split_at(text.find([':', ',']).unwrap_or(text.len()));
+    if port.is_empty() {
+        let message = "it has no name (PORT[:TARGET][,KEY=VALUE...], such as a:disk.img)";
+        return Err(ConfigError::new(place, message));
+    }
+    // The driver's own name may have colons and commas, so it is put in afterwards.
+    let device = parse_device(&format!("{adapter}-{port}=driver{rest}"));
+    let device = device.map_err(|e| ConfigError::new(place.clone(), e.message))?;
+    Ok(DeviceConfig { driver: driver.to_owned(), place, ..device })
 }
 
 fn parse_queues(value: &str) -> Result<usize, String> {
@@ -149,6 +164,15 @@ mod tests {
     fn a_driver_without_target() {
         let device = parse_device("n=null,size=1G").expect("valid");
         assert_eq!((device.driver.as_str(), device.target), ("null", None));
+    }
+
+    #[test]
+    fn a_port_of_an_adapter() {
+        let port = parse_port("san0", "/a,b/x:y.so", "a:disk.img,direct=true").expect("valid");
+        assert_eq!((port.name.as_str(), port.driver.as_str()), ("san0-a", "/a,b/x:y.so"));
+        assert_eq!((port.target.as_deref(), port.params["direct"].as_str()), (Some("disk.img"), "true"));
+        assert_eq!(parse_port("san0", "null", "b").expect("valid").target, None);
+        assert!(parse_port("san0", "null", ":x").expect_err("no name").message.contains("no name"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod receipts;
 mod reply;
 mod revert;
 mod routes;
+mod topology;
 
 use crate::app::App;
 use axum::Router;

@@ -4,7 +4,7 @@
 
 use super::peer::Admin;
 use super::reply::{Failed, blocking, update_status};
-use super::{Control, events, receipts, revert};
+use super::{Control, events, receipts, revert, topology};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -43,6 +43,7 @@ pub(super) fn router() -> Router<Control> {
         .routes(routes!(check))
         .routes(routes!(events::all))
         .routes(routes!(events::one))
+        .merge(topology::router())
         .split_for_parts();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     router.route("/openapi.json", axum::routing::get(|| async { Json(document) })).fallback(unknown)
@@ -119,7 +120,7 @@ async fn update(
 }
 
 /// A request may not ask for what would be ignored.
-fn sound(request: &UpdateRequest) -> Result<(), Problem> {
+pub(super) fn sound(request: &UpdateRequest) -> Result<(), Problem> {
     if request.shadow.as_ref().is_some_and(|shadow| shadow.only) {
         let given = [(request.probation.is_some(), "probation"), (request.end_probation, "end_probation")];
         if let Some((_, name)) = given.iter().find(|(given, _)| *given) {

@@ -95,6 +95,11 @@ impl Probations {
         }
     }
 
+    /// The daemon stops.
+    pub(crate) fn are_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
     /// The daemon stops: the probations are over, and their receipts say why.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);

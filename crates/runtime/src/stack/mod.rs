@@ -63,6 +63,14 @@ impl DeviceHandle {
         engine.find(&self.lower().name).is_none_or(|port| port.id != self.lower().id)
     }
 
+    /// Bytes that the driver above was told last, and bytes that the device has now.
+    pub(crate) fn sizes(&self) -> (u64, u64) {
+        let told = self.size.load(Ordering::Relaxed);
+        let inner = lock(&self.lower().inner);
+        let now = inner.devices.iter().find(|d| d.number == self.claim.info.number);
+        (told, now.map_or(told, |d| d.size))
+    }
+
     fn offers(&self, feature: u64) -> bool {
         self.claim.info.features & feature != 0
     }

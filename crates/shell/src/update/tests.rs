@@ -116,6 +116,18 @@ fn if_busy_fail_answers_busy_at_once() {
 }
 
 #[test]
+fn a_port_is_not_busy_because_its_driver_keeps_a_timer() {
+    let mut update = Update::prepared(Plan { if_busy: IfBusy::Fail, ..PLAN }, 0);
+    update.step(Input::Ok, 10);
+    assert_eq!(update.step(Input::Ending(1), 11), Action::Settle);
+    assert_eq!(update.step(Input::Ending(0), 12), Action::Disconnect);
+    let mut update = Update::prepared(Plan { if_busy: IfBusy::Fail, ..PLAN }, 0);
+    update.step(Input::Ok, 10);
+    assert_eq!(update.step(Input::Ending(1), 110), Action::Cancel, "but not for ever");
+    assert!(update.reason().starts_with("deadline of"), "{}", update.reason());
+}
+
+#[test]
 fn a_phase_that_returns_after_the_deadline_goes_back() {
     for (late, tail) in [
         (Action::StartUpdate, vec![Action::Cancel, Action::UnloadNew]),

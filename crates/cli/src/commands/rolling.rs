@@ -1,0 +1,100 @@
+//! `steadfast update` of several ports.
+
+use crate::args::Update;
+use crate::client::Client;
+use crate::failure::{Exit, Failure};
+use crate::output;
+use steadfast_api::{RollingOutcome, RollingReport, RollingRequest, UpdateRequest};
+
+/// Whether several ports are meant.
+pub(crate) fn is_several(update: &Update) -> bool {
+    let several = &update.several;
+    several.adapter.is_some() || several.all_of.is_some() || several.rolling || update.device.contains(',')
+}
+
+/// The module of the update: with `--adapter` or `--all-of` it is the only word.
+pub(crate) fn module(update: &Update) -> Result<&str, Failure> {
+    let by_name = update.several.adapter.is_none() && update.several.all_of.is_none();
+    match (&update.module, by_name) {
+        (Some(module), true) => Ok(module),
+        (None, false) => Ok(&update.device),
+        (None, true) => Err(Failure::new("no module is given").hint("steadfast update vol0,vol1 MODULE")),
+        (Some(_), false) => Err(Failure::new(format!(
+            "devices ({}) and --adapter or --all-of: one of them says which ports are meant",
+            update.device
+        ))),
+    }
+}
+
+/// Updates them, prints what was done to each, and says by its exit code how it went.
+pub(crate) fn update(
+    client: &Client,
+    update: &Update,
+    request: UpdateRequest,
+    json: bool,
+) -> Result<Exit, Failure> {
+    if request.shadow.as_ref().is_some_and(|shadow| shadow.only) {
+        return Err(Failure::new("--shadow-only replaces nothing, so there is no order to do it in"));
+    }
+    let by_name = update.several.adapter.is_none() && update.several.all_of.is_none();
+    let names = update.device.split(',').map(str::trim).filter(|name| by_name && !name.is_empty());
+    let request = RollingRequest {
+        devices: names.map(str::to_owned).collect(),
+        adapter: update.several.adapter.clone(),
+        all_of: update.several.all_of.clone(),
+        rolling: update.several.rolling,
+        update: request,
+    };
+    let report: RollingReport = client.post("/update", &request)?;
+    if json {
+        output::json(&report)?;
+    } else {
+        output::print(&output::rolling::report(&report))?;
+    }
+    let exit = match report.outcome {
+        RollingOutcome::Done => return Ok(Exit::Done),
+        RollingOutcome::Busy => Exit::Busy,
+        RollingOutcome::RolledBack => Exit::RolledBack,
+        RollingOutcome::Refused | RollingOutcome::Stopped | RollingOutcome::Mixed => Exit::Error,
+    };
+    Err(Failure { exit, message: output::rolling::sentence(&report), hint: hint(report.outcome) })
+}
+
+fn hint(outcome: RollingOutcome) -> String {
+    match outcome {
+        RollingOutcome::Stopped => {
+            "with --rolling those already updated would have gone back; `steadfast update --revert` takes one back"
+        }
+        RollingOutcome::Mixed => "`steadfast port list` shows what each port runs now",
+        RollingOutcome::Busy => "nothing was touched: try again",
+        _ => "",
+    }
+    .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Command};
+    use clap::Parser;
+
+    fn parsed(line: &[&str]) -> Update {
+        let line = [&["steadfast", "update"], line].concat();
+        match Cli::try_parse_from(line).expect("it parses").command {
+            Command::Update(update) => update,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn which_word_is_the_module() {
+        let one = parsed(&["vol0", "file"]);
+        assert!(!is_several(&one) && module(&one).expect("given") == "file");
+        let list = parsed(&["vol0,vol1", "file", "--rolling"]);
+        assert!(is_several(&list) && module(&list).expect("given") == "file");
+        let adapter = parsed(&["--adapter", "san0", "file"]);
+        assert!(is_several(&adapter) && module(&adapter).expect("given") == "file");
+        let both = parsed(&["vol0", "file", "--adapter", "san0"]);
+        assert!(module(&both).expect_err("both").message.contains("which ports are meant"));
+    }
+}

@@ -1,0 +1,65 @@
+//! How updates of several ports look.
+
+use super::{Table, units};
+use steadfast_api::{PortFate, RolledPort, RollingOutcome, RollingReport};
+
+/// What was done to each port, then how it ended.
+pub(crate) fn report(report: &RollingReport) -> String {
+    let mut table = Table::new(&["PORT", "FATE", "GENERATION", ">PAUSE", ">RECEIPT", ">BACK"]);
+    for port in &report.ports {
+        let RolledPort { port: name, fate, receipt, back } = port;
+        let id = |receipt: &Option<steadfast_api::Receipt>| {
+            receipt.as_ref().map_or("-".to_owned(), |receipt| receipt.id.to_string())
+        };
+        let generation = receipt.as_ref().map_or("-".to_owned(), |receipt| {
+            let last = back.as_ref().unwrap_or(receipt).generation_after;
+            format!("{} -> {last}", receipt.generation_before)
+        });
+        let pause = receipt.as_ref().map_or("-".to_owned(), |receipt| units::time(receipt.pause_ns));
+        table.row([name.clone(), fate.name().to_owned(), generation, pause, id(receipt), id(back)]);
+    }
+    format!("{table}{}\n", sentence(report))
+}
+
+/// How it ended, in one line.
+pub(crate) fn sentence(report: &RollingReport) -> String {
+    let count = |fate| report.ports.iter().filter(|port| port.fate == fate).count();
+    let (all, updated) = (report.ports.len(), count(PortFate::Updated));
+    let (name, why) = (&report.name, &report.reason);
+    match report.outcome {
+        RollingOutcome::Done => format!("{name}: done, {all} ports were updated"),
+        RollingOutcome::Refused => format!("{name}: refused: {why}"),
+        RollingOutcome::Busy => format!("{name}: busy: {why}"),
+        RollingOutcome::RolledBack => {
+            let back = count(PortFate::TakenBack);
+            format!("{name}: rolled back, every port runs what it ran before ({back} went back): {why}")
+        }
+        RollingOutcome::Stopped => {
+            format!("{name}: stopped, {updated} of {all} ports were updated and stay so: {why}")
+        }
+        RollingOutcome::Mixed => {
+            format!("{name}: NOT EVERY PORT RUNS WHAT IT RAN BEFORE, the table says which: {why}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_port_has_a_line_and_the_end_says_what_holds() {
+        let port = |name: &str, fate| RolledPort { port: name.into(), fate, receipt: None, back: None };
+        let mut rolled = RollingReport {
+            outcome: RollingOutcome::RolledBack,
+            reason: "c: connect: Input/output error".into(),
+            name: "rolling-7".into(),
+            ports: vec![port("a", PortFate::TakenBack), port("c", PortFate::Failed)],
+        };
+        let text = report(&rolled);
+        assert!(text.contains("a     taken back"), "{text}");
+        assert!(text.ends_with("runs what it ran before (1 went back): c: connect: Input/output error\n"));
+        rolled.outcome = RollingOutcome::Mixed;
+        assert!(sentence(&rolled).contains("NOT EVERY PORT"));
+    }
+}

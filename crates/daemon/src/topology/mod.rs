@@ -1,0 +1,92 @@
+//! Adapters, ports and devices come and go while the daemon runs.
+//!
+//! What is added is kept in `devices.toml` in the folder of the parameters, in the form of the daemon's
+//! own configuration, which is never written to. Each port knows where it is defined, so that whoever
+//! takes one away is told whether it comes back.
+
+mod add;
+mod modules;
+mod remove;
+mod rescan;
+mod rolling;
+mod saved;
+mod show;
+mod start;
+
+use crate::app::App;
+use crate::config::DeviceConfig;
+use crate::devices::Policy;
+use crate::probation::lock;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use steadfast_api::{Outcome, Problem, ProblemKind, Receipt};
+use steadfast_loader::LoadedModule;
+
+pub(crate) use start::start;
+
+/// What is known of ports beside what the engine knows.
+#[derive(Debug, Default)]
+pub(crate) struct Topology {
+    /// Folder of `devices.toml`.
+    folder: PathBuf,
+    /// The daemon's own configuration, if it was in a file.
+    config: Option<PathBuf>,
+    /// What holds for a port that does not say otherwise.
+    policy: Policy,
+    defined: Mutex<BTreeMap<String, Defined>>,
+    /// Held while `devices.toml` is read and written.
+    saving: Mutex<()>,
+    /// Modules that stay in memory without a port, by hash.
+    kept: Mutex<BTreeMap<String, Arc<LoadedModule>>>,
+    /// Held during an update of several ports.
+    rolling: Mutex<()>,
+}
+
+/// How a port is defined.
+#[derive(Clone, Debug)]
+struct Defined {
+    config: DeviceConfig,
+    by: By,
+    /// It was taken away while the daemon ran, and is defined all the same.
+    removed: bool,
+}
+
+/// What defines a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// The daemon's configuration, or its command line.
+    Configuration,
+    /// `devices.toml`.
+    Saved,
+    /// A command, until the daemon ends.
+    Temporary,
+}
+
+impl Topology {
+    fn define(&self, config: DeviceConfig, by: By) {
+        let name = config.name.clone();
+        lock(&self.defined).insert(name, Defined { config, by, removed: false });
+    }
+
+    fn defined(&self, port: &str) -> Option<Defined> {
+        lock(&self.defined).get(port).cloned()
+    }
+}
+
+impl App {
+    /// Keeps the receipt of something that was done to a port beside an update.
+    fn keep_topology(&self, receipt: &Receipt) {
+        let (port, by, reason) = (&receipt.port, &receipt.by.who, &receipt.reason);
+        let what = receipt.kind.name();
+        match receipt.outcome {
+            Outcome::Done => tracing::info!(port, by, source = receipt.source, "{what}: done"),
+            _ => tracing::warn!(port, by, source = receipt.source, reason, "{what}: refused"),
+        }
+        self.receipts.add(receipt.clone());
+    }
+}
+
+fn refused(message: impl Into<String>) -> Problem {
+    Problem::new(ProblemKind::Refused, message)
+}

@@ -1,0 +1,185 @@
+//! The configuration is read again, and what is behind the ports is looked at.
+//!
+//! What is new is attached; a file or block device that has grown is announced anew, by initialising its
+//! port anew with the module that it runs. Nothing else is changed: what is not defined any more stays.
+
+use super::{By, saved};
+use crate::app::App;
+use crate::config::{Config, DeviceConfig, Place};
+use crate::devices;
+use crate::probation::lock;
+use crate::updates::Work;
+use std::sync::Arc;
+use steadfast_api::{
+    Cause, Found, Outcome, Problem, Receipt, Requester, RescanReport, RescanRequest, Rescanned,
+};
+use steadfast_runtime::{Behind, PortInfo, UpdateOptions};
+use steadfast_shell::receipt::Kind;
+
+/// Receipts of a rescan say so.
+const SOURCE: &str = "rescan";
+
+impl App {
+    /// `rescan`.
+    pub(crate) fn rescan(
+        self: &Arc<App>,
+        request: &RescanRequest,
+        who: String,
+    ) -> Result<RescanReport, Problem> {
+        let by = Requester { cause: Cause::Operator, who };
+        let only = request.port.as_deref();
+        let mut report = RescanReport::default();
+        let defined = self.read_again(&mut report.problems);
+        if let Some(name) = only
+            && self.engine.port(name).is_none()
+            && !defined.iter().any(|(device, _)| device.name == name)
+        {
+            return Err(self.no_port(name));
+        }
+        for (device, from) in defined {
+            if only.is_none_or(|name| name == device.name) {
+                report.ports.extend(self.attach_new(device, from, only.is_some(), &by));
+            }
+        }
+        for port in self.bottom_up() {
+            let known = report.ports.iter().any(|found| found.port == port.name);
+            if !known && only.is_none_or(|name| name == port.name) {
+                report.ports.push(self.look_behind(&port, &by));
+            }
+        }
+        report.ports.sort_by(|a, b| a.port.cmp(&b.port));
+        Ok(report)
+    }
+
+    /// Everything that is defined now; what cannot be read is a problem, and the rest is taken.
+    fn read_again(&self, problems: &mut Vec<String>) -> Vec<(DeviceConfig, By)> {
+        let mut all = Vec::new();
+        if let Some(path) = &self.topology.config {
+            match Config::read(path) {
+                Ok(config) => all.extend(config.devices.into_iter().map(|d| (d, By::Configuration))),
+                Err(e) => problems.push(e.to_string()),
+            }
+        }
+        match saved::read(&self.topology.folder) {
+            Ok(devices) => {
+                let new = |d: &DeviceConfig| !all.iter().any(|(own, _)| own.name == d.name);
+                let devices: Vec<DeviceConfig> = devices.into_iter().filter(new).collect();
+                all.extend(devices.into_iter().map(|d| (d, By::Saved)));
+            }
+            Err(e) => problems.push(e.to_string()),
+        }
+        // What the command line defines is nowhere to be read again.
+        let defined = lock(&self.topology.defined);
+        let told = defined.values().filter(|d| d.by == By::Configuration);
+        let told: Vec<DeviceConfig> = told
+            .filter(|d| matches!(d.config.place, Place::Option(_)))
+            .filter(|d| !all.iter().any(|(own, _)| own.name == d.config.name))
+            .map(|d| d.config.clone())
+            .collect();
+        all.extend(told.into_iter().map(|d| (d, By::Configuration)));
+        all
+    }
+
+    /// Attaches a device that is defined and not there. `meant`: it was asked for by name, so it comes
+    /// also when somebody has taken it away.
+    fn attach_new(&self, device: DeviceConfig, by: By, meant: bool, who: &Requester) -> Option<Rescanned> {
+        let name = device.name.clone();
+        if self.engine.port(&name).is_some() {
+            return None;
+        }
+        let place = device.place.clone();
+        if self.topology.defined(&name).is_some_and(|d| d.removed) && !meant {
+            let detail = format!("taken away; defined at {place}: `steadfast rescan {name}` brings it back");
+            return Some(Rescanned { port: name, found: Found::Unchanged, detail, receipt: None });
+        }
+        let source = format!("{SOURCE}, {place}");
+        let mut receipt = self.engine.begin_receipt(&name, Kind::Attach, who, &source);
+        let attached = self.attach_defined(&device);
+        if attached.is_ok() || self.topology.defined(&name).is_none() {
+            self.topology.define(device, by);
+        }
+        let (found, detail) = match attached {
+            Ok(release) => {
+                receipt.to = Some(release);
+                receipt.outcome = Outcome::Done;
+                receipt.generation_after = self.engine.generation_of(&name);
+                (Found::Attached, format!("defined at {place}"))
+            }
+            Err(why) => {
+                receipt.reason.clone_from(&why);
+                (Found::Failed, why)
+            }
+        };
+        self.keep_topology(&receipt);
+        Some(Rescanned { port: name, found, detail, receipt: Some(receipt) })
+    }
+
+    fn attach_defined(&self, device: &DeviceConfig) -> Result<steadfast_api::Release, String> {
+        let prepared = devices::prepare(std::slice::from_ref(device), &self.modules, &self.store);
+        let prepared = prepared.map_err(|e| e.to_string())?;
+        let prepared = prepared.first().ok_or("it could not be prepared")?;
+        let module = self.module(&prepared.staged)?;
+        devices::attach_one(&self.engine, prepared, module, self.topology.policy)?;
+        Ok(prepared.staged.release())
+    }
+
+    /// All ports, each after those that it lies over: what is below grows first.
+    fn bottom_up(&self) -> Vec<PortInfo> {
+        let mut left = self.engine.ports();
+        let mut order: Vec<PortInfo> = Vec::with_capacity(left.len());
+        while !left.is_empty() {
+            let waits = |port: &PortInfo| {
+                let below = |name: &String| left.iter().any(|p| p.devices.iter().any(|d| d.name == *name));
+                port.over.iter().any(below)
+            };
+            let next = left.iter().position(|port| !waits(port)).unwrap_or(0);
+            order.push(left.remove(next));
+        }
+        order
+    }
+
+    fn look_behind(self: &Arc<App>, port: &PortInfo, by: &Requester) -> Rescanned {
+        let name = port.name.clone();
+        let found = |found, detail: String, receipt| Rescanned { port: name.clone(), found, detail, receipt };
+        let behind = match self.engine.look_behind(&name) {
+            Ok(behind) => behind,
+            Err(e) => return found(Found::Failed, e.to_string(), None),
+        };
+        if behind.is_empty() {
+            return found(Found::Unchanged, String::new(), None);
+        }
+        let detail = behind.iter().map(describe).collect::<Vec<_>>().join("; ");
+        if behind.iter().any(|behind| behind.now < behind.known) {
+            let detail = format!("{detail}; the device stays as it is, and what lies beyond the end fails");
+            return found(Found::Shrunk, detail, None);
+        }
+        let Some(driver) = &port.driver else {
+            return found(Found::Failed, format!("{detail}; no driver serves it"), None);
+        };
+        if let Err(e) = self.engine.note_growth(&name) {
+            return found(Found::Failed, format!("{detail}; {e}"), None);
+        }
+        let receipt = self.announce_anew(&name, &driver.hash, by, &detail);
+        match receipt.outcome {
+            Outcome::Done => found(Found::Grown, detail, Some(receipt)),
+            _ => found(Found::Failed, format!("{detail}; {}", receipt.reason), Some(receipt)),
+        }
+    }
+
+    /// Initialises a port anew with the module that it runs, so that the driver finds what has grown.
+    fn announce_anew(self: &Arc<App>, port: &str, hash: &str, by: &Requester, why: &str) -> Receipt {
+        let options = UpdateOptions {
+            // It is the same driver: policy about changes of driver is not about this.
+            allow_again: true,
+            by: by.clone(),
+            source: format!("{SOURCE}, {why}"),
+            ..UpdateOptions::default()
+        };
+        self.update_stored(port, hash, Work { options, probation: None, ends_probation: None })
+    }
+}
+
+fn describe(behind: &Behind) -> String {
+    let how = if behind.now > behind.known { "has grown" } else { "has shrunk" };
+    format!("{} {how} from {} to {} bytes", behind.target, behind.known, behind.now)
+}

@@ -1,0 +1,92 @@
+//! What comes up with the daemon.
+
+use super::{By, Topology, saved};
+use crate::config::{Config, DeviceConfig};
+use crate::devices::{self, Policy, Prepared};
+use crate::error::ServeError;
+use crate::modules::ModulePath;
+use crate::receipts::Receipts;
+use std::path::Path;
+use steadfast_api::{Cause, Requester};
+use steadfast_loader::ModuleStore;
+use steadfast_runtime::Engine;
+use steadfast_shell::receipt::Kind;
+
+/// What is to come up, prepared: nothing of it runs.
+pub(crate) struct Start {
+    topology: Topology,
+    configured: Vec<Prepared>,
+    saved: Vec<Prepared>,
+    /// Of those that were added, the ones that cannot be.
+    failed: Vec<(DeviceConfig, String)>,
+}
+
+/// Prepares what is configured, and what was added before the daemon ended.
+///
+/// # Errors
+/// Everything that is wrong with the configuration. A device that was added and cannot be any more keeps
+/// none of the others from coming up: nobody need be there when the daemon starts.
+pub(crate) fn start(
+    config: &Config,
+    state: &Path,
+    modules: &ModulePath,
+    store: &ModuleStore,
+) -> Result<Start, ServeError> {
+    let topology = Topology {
+        folder: config.parameters.clone().unwrap_or_else(|| state.join("parameters")),
+        config: config.source.clone(),
+        policy: Policy::from(config),
+        ..Topology::default()
+    };
+    let configured = devices::prepare(&config.devices, modules, store)?;
+    let (mut saved, mut failed) = (Vec::new(), Vec::new());
+    for device in saved::read(&topology.folder)? {
+        if let Some(own) = config.devices.iter().find(|own| own.name == device.name) {
+            let (name, place) = (&device.name, &device.place);
+            tracing::warn!("{place}: device {name} is not taken from here: {} defines it too", own.place);
+            continue;
+        }
+        match devices::prepare(std::slice::from_ref(&device), modules, store) {
+            Ok(prepared) => saved.extend(prepared),
+            Err(e) => failed.push((device, e.to_string())),
+        }
+    }
+    if configured.is_empty() && saved.is_empty() {
+        return Err(ServeError::NoDevice);
+    }
+    Ok(Start { topology, configured, saved, failed })
+}
+
+impl Start {
+    /// Attaches it.
+    ///
+    /// # Errors
+    /// A device of the configuration does not come up.
+    pub(crate) fn attach(self, engine: &Engine, receipts: &Receipts) -> Result<Topology, ServeError> {
+        let Start { topology, configured, saved, mut failed } = self;
+        for device in &configured {
+            topology.define(device.config.clone(), By::Configuration);
+        }
+        for config in saved.iter().map(|d| &d.config).chain(failed.iter().map(|(config, _)| config)) {
+            topology.define(config.clone(), By::Saved);
+        }
+        let all = configured.into_iter().chain(saved).collect();
+        devices::attach(engine, all, topology.policy, |device, error| {
+            let Prepared { config, .. } = device;
+            if topology.defined(&config.name).is_some_and(|d| d.by == By::Saved) {
+                failed.push((config, error));
+                return Ok(());
+            }
+            Err(ServeError::Device { name: config.name, place: config.place, error })
+        })?;
+        let by = Requester { cause: Cause::Operator, who: String::new() };
+        for (config, why) in failed {
+            tracing::error!("{}: device {} does not come up: {why}", config.place, config.name);
+            let source = config.place.to_string();
+            let mut receipt = engine.begin_receipt(&config.name, Kind::Attach, &by, &source);
+            receipt.reason = why;
+            receipts.add(receipt);
+        }
+        Ok(topology)
+    }
+}

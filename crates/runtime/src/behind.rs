@@ -1,0 +1,79 @@
+//! What has become of what is behind a port: its file or block device may have grown.
+//!
+//! A driver learns a size when it prepares. So what has grown is first noted with the handle, and shown
+//! to clients once the port has been initialised anew; a driver is not told behind its back.
+
+#![allow(unsafe_code)] // the size of a block device
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::handle::{Handle, lock};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use steadfast_abi::handle_kind;
+
+/// What is behind one handle of a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// The file, block device or device of the daemon.
+    pub target: String,
+    /// Bytes that the driver knows of.
+    pub known: u64,
+    /// Bytes that there are.
+    pub now: u64,
+}
+
+impl Engine {
+    /// What is behind a port and is not as large as its driver knows it; nothing is changed.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn look_behind(&self, name: &str) -> Result<Vec<Behind>, EngineError> {
+        let port = self.find(name).ok_or_else(|| self.not_found(name))?;
+        let handles = lock(&port.inner).handles.clone();
+        let other = handles.iter().flatten().filter_map(|handle| {
+            let (known, now) = sizes(handle)?;
+            (known != now).then(|| Behind { target: handle.spec.target.clone(), known, now })
+        });
+        Ok(other.collect())
+    }
+
+    /// Notes what has grown behind a port, for the next driver that prepares on it to find. What has
+    /// shrunk stays as it was known.
+    ///
+    /// # Errors
+    /// `NotFound`; `Busy`: a transaction is under way.
+    pub fn note_growth(&self, name: &str) -> Result<(), EngineError> {
+        let port = self.find(name).ok_or_else(|| self.not_found(name))?;
+        let _turn = self.turn(&port, "a look at what is behind it")?;
+        let mut inner = lock(&port.inner);
+        for handle in inner.handles.iter_mut().flatten().filter(|handle| handle.device.is_none()) {
+            if let Some((known, now)) = sizes(handle)
+                && now > known
+            {
+                handle.info.size = now;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that the handle's driver knows of, and bytes that there are.
+fn sizes(handle: &Handle) -> Option<(u64, u64)> {
+    if let Some(device) = &handle.device {
+        return Some(device.sizes());
+    }
+    let file = File::from(handle.file.as_ref()?.try_clone().ok()?);
+    let now =
+        if handle.info.kind == handle_kind::BLOCK { block_size(&file)? } else { file.metadata().ok()?.len() };
+    Some((handle.info.size, now))
+}
+
+fn block_size(file: &File) -> Option<u64> {
+    // From linux/fs.h.
+    const BLKGETSIZE64: libc::c_ulong = 0x8008_1272;
+    let mut size = 0_u64;
+    // SAFETY: the ioctl writes one number of the type that its argument points to.
+    let done = unsafe { libc::ioctl(file.as_raw_fd(), BLKGETSIZE64 as _, &mut size) } == 0;
+    done.then_some(size)
+}
