@@ -108,8 +108,8 @@ pub(crate) fn attach(
     mut failed: impl FnMut(Prepared, String) -> Result<(), ServeError>,
 ) -> Result<(), ServeError> {
     for device in from_below(devices) {
-        let attached = module(engine, &device.staged)
-            .and_then(|module| attach_one(engine, &device, module, policy));
+        let attached =
+            module(engine, &device.staged).and_then(|module| attach_one(engine, &device, module, policy));
         if let Err(why) = attached {
             failed(device, why)?;
         }
