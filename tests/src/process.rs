@@ -26,8 +26,7 @@ pub struct Growth {
     pub files: usize,
     /// Memory mappings of files, modules and shared memory.
     pub mappings: usize,
-    /// Bytes of anonymous memory that no new thread explains: its heap may be one that no other has used yet, in
-    /// which it has read a module.
+    /// Bytes of anonymous memory.
     pub anonymous: u64,
     /// Threads. The control plane starts one when two of its tasks meet, whenever that is.
     pub threads: usize,
@@ -49,12 +48,11 @@ impl Footprint {
 
     /// What is there more than `before`, zero where it is less.
     pub fn growth(self, before: Footprint) -> Growth {
-        let threads = self.threads.saturating_sub(before.threads);
         Growth {
             files: self.files.saturating_sub(before.files),
             mappings: self.mappings.saturating_sub(before.mappings),
-            anonymous: self.anonymous.saturating_sub(before.anonymous + threads as u64 * (2 << 20)),
-            threads,
+            anonymous: self.anonymous.saturating_sub(before.anonymous),
+            threads: self.threads.saturating_sub(before.threads),
         }
     }
 }

@@ -44,9 +44,9 @@ fn a_thousand_swaps_leave_no_trace() -> Result {
     println!("{SWAPS} swaps under {requests} writes\nbefore {before:?}\nafter  {after:?}");
     let more = after.growth(before);
     assert_eq!(more.files, 0, "open files: {more:?}");
-    // One mapping lost per swap would be a thousand, one page 4 MiB. A thread that was there, but had not read a
-    // module yet, may bring a mebibyte or two.
+    // One mapping lost per swap would be a thousand. More threads of the control plane than before may be at work, each
+    // with some memory of its own; ten kilobytes lost per swap would be more than that.
     assert!(more.threads <= 8 && more.mappings <= 8, "{more:?}");
-    assert!(more.anonymous <= 3 << 20, "{more:?}");
+    assert!(more.anonymous <= 8 << 20, "{more:?}");
     Ok(())
 }
