@@ -111,8 +111,11 @@ fn a_history_that_cannot_be_written_harms_no_update() -> Result {
     let receipt = daemon.update("vol0", &module("ram")?)?;
     let list = receipts(&daemon, "")?;
     assert_eq!(ids(&list), [receipt["id"].as_u64().expect("a number")]);
+    let (_, back) = daemon.api()?.post("/v1/devices/vol0/revert", &json!({}))?;
+    let why = back["reason"].as_str().expect("a reason");
+    assert!(why.contains("the history does not answer"), "not that there is nothing: {back:#}");
     let (_, health) = daemon.api()?.get("/v1/health")?;
-    assert_eq!((&health["healthy"], &health["history"]["unsaved"]), (&json!(true), &json!(1)));
+    assert_eq!((&health["healthy"], &health["history"]["unsaved"]), (&json!(true), &json!(2)));
     let error = health["history"]["error"].as_str().expect("an error");
     assert!(error.contains("not a database"), "{error}");
     assert!(std::fs::read_to_string(dir.join("state/history.sqlite"))?.contains("treasure"));

@@ -93,7 +93,7 @@ impl App {
         let probation = request.probation.as_ref().map(probation::terms).transpose();
         let probation = probation.inspect_err(|problem| self.remember(&port, problem, &options))?;
         // Of those alone, so that no number of attempts that came to nothing hides what ran.
-        let receipts = self.receipts.list(&Filter {
+        let (receipts, all) = self.receipts.known(&Filter {
             port: Some(port.clone()),
             outcome: Some(Outcome::Done),
             limit: Some(LOOK_BACK),
@@ -106,7 +106,7 @@ impl App {
         let came = receipts.iter().rposition(|receipt| receipt.kind == Kind::Attach);
         let receipts = &receipts[came.map_or(0, |at| at + 1)..];
         let newest_first: Vec<&Receipt> = receipts.iter().rev().collect();
-        let before = match auto::back(&newest_first, &running) {
+        let before = match auto::back(&newest_first, &running, all) {
             Ok(before) => before.clone(),
             Err(why) => {
                 let why = format!("port {port}: {why}");
