@@ -1,6 +1,7 @@
 //! Updates, whoever asks for them: a person, a probation, a watched folder.
 
 use crate::app::App;
+use crate::builds::was_build;
 use crate::modules::load_problem;
 use crate::probation::{self, Begin, Probations, Watch};
 use crate::trial;
@@ -60,7 +61,11 @@ impl App {
             asked().inspect_err(|problem| self.remember(&device.port, problem, &options))?;
         let ends = || format!("an update to {} was asked for", request.module);
         let work = Work { options, probation, ends_probation: request.end_probation.then(ends) };
-        Ok(self.carry_out(&device.port, &module, work))
+        let receipt = self.carry_out(&device.port, &module, work);
+        if was_build(&receipt) {
+            self.forget_builds();
+        }
+        Ok(receipt)
     }
 
     /// The module in a file, if it is the one that was meant and nobody has written to it since.

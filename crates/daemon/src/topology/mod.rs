@@ -43,6 +43,13 @@ pub(crate) struct Topology {
     rolling: Mutex<()>,
 }
 
+impl Topology {
+    /// The modules that stay in memory without a port.
+    pub(crate) fn kept_hashes(&self) -> Vec<String> {
+        lock(&self.kept).keys().cloned().collect()
+    }
+}
+
 /// How a port is defined.
 #[derive(Clone, Debug)]
 struct Defined {
