@@ -133,6 +133,9 @@ pub(crate) struct Serve {
     /// A port's driver may be replaced once until the daemon starts again (see --allow-again)
     #[arg(long)]
     pub(crate) once_per_start: bool,
+    /// Take only releases that say the oldest version that they can update from
+    #[arg(long)]
+    pub(crate) require_min_from: bool,
     /// Folder to search for driver modules first; repeatable
     #[arg(long, value_name = "DIR")]
     pub(crate) modules: Vec<PathBuf>,

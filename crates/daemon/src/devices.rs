@@ -1,6 +1,6 @@
 //! From what is configured to what the engine attaches: modules found, parameters checked.
 
-use crate::config::{ConfigError, ConfigErrors, DeviceConfig};
+use crate::config::{Config, ConfigError, ConfigErrors, DeviceConfig};
 use crate::error::ServeError;
 use crate::modules::ModulePath;
 use crate::properties::{Parameters, saved_set};
@@ -22,6 +22,19 @@ pub(crate) struct Prepared {
     pub(crate) params: BTreeMap<String, String>,
     /// The same, with where each was said.
     pub(crate) definitions: Definitions,
+}
+
+/// What holds for every device that does not say otherwise.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Policy {
+    once_per_start: bool,
+    require_min_from: bool,
+}
+
+impl From<&Config> for Policy {
+    fn from(config: &Config) -> Policy {
+        Policy { once_per_start: config.once_per_start, require_min_from: config.require_min_from }
+    }
 }
 
 /// Prepares every device. Nothing runs yet; every error is reported at once.
@@ -92,12 +105,12 @@ fn definitions(
 pub(crate) fn attach(
     engine: &Engine,
     devices: Vec<Prepared>,
-    once_per_start: bool,
+    policy: Policy,
     mut failed: impl FnMut(Prepared, String) -> Result<(), ServeError>,
 ) -> Result<(), ServeError> {
     for device in from_below(devices) {
-        let attached = module(engine, &device.staged)
-            .and_then(|module| attach_one(engine, &device, module, once_per_start));
+        let attached =
+            module(engine, &device.staged).and_then(|module| attach_one(engine, &device, module, policy));
         if let Err(why) = attached {
             failed(device, why)?;
         }
@@ -118,13 +131,14 @@ pub(crate) fn attach_one(
     engine: &Engine,
     device: &Prepared,
     module: Arc<LoadedModule>,
-    once_per_start: bool,
+    policy: Policy,
 ) -> Result<(), String> {
     let Prepared { config, params, definitions, .. } = device;
     let source = |(name, d): (&String, &Definition)| (name.clone(), d.source.clone());
     let rules = PortRules {
         hardware: config.hardware.clone(),
-        once_per_start: config.once_per_start.unwrap_or(once_per_start),
+        once_per_start: config.once_per_start.unwrap_or(policy.once_per_start),
+        require_min_from: policy.require_min_from,
         reserve: config.reserve,
         sources: definitions.iter().map(source).collect(),
     };

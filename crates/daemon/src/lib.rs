@@ -6,6 +6,7 @@
 //! through here.
 
 mod app;
+mod builds;
 mod config;
 mod control;
 mod control_socket;

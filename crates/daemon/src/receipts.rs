@@ -71,6 +71,11 @@ impl Receipts {
         self.history.list(filter)
     }
 
+    /// The same, and whether these are all: when the disk does not answer there may be older ones.
+    pub(crate) fn known(&self, filter: &Filter) -> (Vec<Receipt>, bool) {
+        self.history.known(filter)
+    }
+
     /// The newest receipts of updates that were tried, `limit` of each outcome, the newest last. Of each
     /// by itself, so that no number of refusals hides what was done; and none of what was busy, of which
     /// there may be any number. `None` when the disk does not answer, so that there may be more.

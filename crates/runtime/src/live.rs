@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use steadfast_shell::params::{Change, ParamSpec, Value, is_shells, live_change, table};
+use steadfast_shell::properties::Definitions;
 
 /// One value that has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,10 @@ pub struct ParamReport {
     pub changed: Vec<ParamChange>,
     /// How long requests were held, nanoseconds.
     pub pause_ns: u64,
+    /// Everything that was defined before.
+    pub defined_before: Definitions,
+    /// Everything that is since.
+    pub defined: Definitions,
 }
 
 /// A set of changes for one driver.
@@ -151,7 +156,11 @@ impl Engine {
             after: change.values.get(name).map(ToString::to_string),
         });
         let changed: Vec<ParamChange> = changed.collect();
-        let report = |pause_ns| ParamReport { port: name.to_owned(), changed, pause_ns };
+        let defined_before = lock(&port.inner).properties.in_force();
+        let report = |pause_ns| {
+            let defined = lock(&port.inner).properties.in_force();
+            ParamReport { port: name.to_owned(), changed, pause_ns, defined_before, defined }
+        };
         if change.changed.is_empty() {
             crate::transact::change(&mut lock(&port.inner).properties, changes, who);
             return Ok(report(0));

@@ -5,13 +5,10 @@ use super::show::values;
 use crate::app::App;
 use crate::probation::lock;
 use std::collections::{BTreeMap, BTreeSet};
-use steadfast_api::{Cause, Kind, Outcome, Problem, ProblemKind, Requester, SaveReport, SaveRequest, Saved};
-use steadfast_runtime::ErrorKind;
+use steadfast_api::{Problem, ProblemKind, SaveReport, SaveRequest, Saved};
 use steadfast_settings::{DriverFile, Section};
-use steadfast_shell::activation::Stamp;
 use steadfast_shell::params::{ActivationClass, ParamKind, ParamSpec, Value};
 use steadfast_shell::properties::Definitions;
-use steadfast_shell::receipt::{PropertiesReport, ValueChange};
 
 impl App {
     /// Changes saved values of a port, or of all ports of its driver: all of those named, or none. Live
@@ -93,36 +90,7 @@ impl App {
         if changes.is_empty() {
             return Ok(());
         }
-        let port = &view.info.name;
-        let by = Requester { cause: Cause::Operator, who: who.to_owned() };
-        let mut receipt = self.engine.begin_receipt(port, Kind::Live, &by, "param set");
-        let result = self.engine.set_param(port, &changes, who);
-        let now = self.engine.port(port);
-        let stamp = Stamp { generation: view.info.generation, epoch_unix_ms: view.info.epoch_unix_ms };
-        let value = |name: &String| ValueChange {
-            name: name.clone(),
-            before: view.values.get(name).map(ToString::to_string),
-            after: judged.get(name).map(ToString::to_string),
-            class: ActivationClass::Live,
-        };
-        receipt.properties = Some(PropertiesReport {
-            changes: changes.keys().map(value).collect(),
-            before: view.info.properties.clone(),
-            after: now.map(|now| now.properties).unwrap_or_default(),
-            stamp_before: stamp,
-            stamp_after: stamp,
-            ..PropertiesReport::default()
-        });
-        (receipt.outcome, receipt.reason) = match &result {
-            Ok(report) => {
-                receipt.pause_ns = report.pause_ns;
-                (Outcome::Done, String::new())
-            }
-            Err(e) if e.kind() == ErrorKind::Busy => (Outcome::Busy, e.to_string()),
-            Err(e) => (Outcome::Refused, e.to_string()),
-        };
-        self.keep_properties(receipt);
-        result.map(drop).map_err(|e| crate::params::problem(&e))
+        self.change_live(&view.info.name, &changes, who).map(drop)
     }
 }
 

@@ -144,9 +144,9 @@ impl App {
         for device in devices::from_below(prepared) {
             let name = device.config.name.clone();
             let mut receipt = receipt(&name);
-            let attached = self.module(&device.staged).and_then(|module| {
-                devices::attach_one(&self.engine, &device, module, self.topology.once_per_start)
-            });
+            let attached = self
+                .module(&device.staged)
+                .and_then(|module| devices::attach_one(&self.engine, &device, module, self.topology.policy));
             if let Err(why) = attached {
                 return Err(Box::new((receipt, refused(why))));
             }

@@ -15,6 +15,7 @@ mod start;
 
 use crate::app::App;
 use crate::config::DeviceConfig;
+use crate::devices::Policy;
 use crate::probation::lock;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,8 +32,8 @@ pub(crate) struct Topology {
     folder: PathBuf,
     /// The daemon's own configuration, if it was in a file.
     config: Option<PathBuf>,
-    /// What holds for a port that does not say how often its driver may be replaced.
-    once_per_start: bool,
+    /// What holds for a port that does not say otherwise.
+    policy: Policy,
     defined: Mutex<BTreeMap<String, Defined>>,
     /// Held while `devices.toml` is read and written.
     saving: Mutex<()>,
@@ -40,6 +41,13 @@ pub(crate) struct Topology {
     kept: Mutex<BTreeMap<String, Arc<LoadedModule>>>,
     /// Held during an update of several ports.
     rolling: Mutex<()>,
+}
+
+impl Topology {
+    /// The modules that stay in memory without a port.
+    pub(crate) fn kept_hashes(&self) -> Vec<String> {
+        lock(&self.kept).keys().cloned().collect()
+    }
 }
 
 /// How a port is defined.

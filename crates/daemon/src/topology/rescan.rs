@@ -124,7 +124,7 @@ impl App {
         let prepared = prepared.map_err(|e| e.to_string())?;
         let prepared = prepared.first().ok_or("it could not be prepared")?;
         let module = self.module(&prepared.staged)?;
-        devices::attach_one(&self.engine, prepared, module, self.topology.once_per_start)?;
+        devices::attach_one(&self.engine, prepared, module, self.topology.policy)?;
         Ok(prepared.staged.release())
     }
 

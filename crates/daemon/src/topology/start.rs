@@ -2,7 +2,7 @@
 
 use super::{By, Topology, saved};
 use crate::config::{Config, DeviceConfig};
-use crate::devices::{self, Prepared};
+use crate::devices::{self, Policy, Prepared};
 use crate::error::ServeError;
 use crate::modules::ModulePath;
 use crate::properties::Parameters;
@@ -35,7 +35,7 @@ pub(crate) fn start(
     let topology = Topology {
         folder: parameters.folder.clone(),
         config: config.source.clone(),
-        once_per_start: config.once_per_start,
+        policy: Policy::from(config),
         ..Topology::default()
     };
     let configured = devices::prepare(&config.devices, modules, store, parameters)?;
@@ -71,7 +71,7 @@ impl Start {
             topology.define(config.clone(), By::Saved);
         }
         let all = configured.into_iter().chain(saved).collect();
-        devices::attach(engine, all, topology.once_per_start, |device, error| {
+        devices::attach(engine, all, topology.policy, |device, error| {
             let Prepared { config, .. } = device;
             if topology.defined(&config.name).is_some_and(|d| d.by == By::Saved) {
                 failed.push((config, error));
