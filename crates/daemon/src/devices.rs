@@ -2,21 +2,26 @@
 
 use crate::config::{ConfigError, ConfigErrors, DeviceConfig};
 use crate::error::ServeError;
-use crate::modules::{ModulePath, target_param};
+use crate::modules::ModulePath;
+use crate::settings::Settings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use steadfast_loader::{LoadError, LoadedModule, ModuleStore, StagedModule};
 use steadfast_runtime::{Engine, PortRules, PortSpec};
-use steadfast_shell::manifest::Manifest;
-use steadfast_shell::params::{ParamKind, ShellDefaults, resolve, table};
+use steadfast_settings::DriverFile;
+use steadfast_shell::params::ParamKind;
+use steadfast_shell::properties::{Source, values_of};
 
 /// A device whose module is in the store and whose parameters are right.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) config: DeviceConfig,
     pub(crate) staged: StagedModule,
+    /// What is saved for it: target and paths as the driver is to see them.
     pub(crate) params: BTreeMap<String, String>,
+    /// Where each of them was said.
+    pub(crate) sources: BTreeMap<String, Source>,
 }
 
 /// Prepares every device. Nothing runs yet; every error is reported at once.
@@ -24,66 +29,71 @@ pub(crate) fn prepare(
     devices: &[DeviceConfig],
     modules: &ModulePath,
     store: &ModuleStore,
+    settings: &Settings,
 ) -> Result<Vec<Prepared>, ConfigErrors> {
     let mut prepared = Vec::new();
     let mut errors = Vec::new();
-    // Many devices, few modules: each is looked for and read once.
-    let mut staged = BTreeMap::new();
+    let mut known = Known::default();
     for config in devices {
-        match prepare_one(config, modules, store, &mut staged) {
+        match prepare_one(config, modules, store, settings, &mut known) {
             Ok(device) => prepared.push(device),
-            Err(messages) => errors.extend(messages.into_iter().map(|message| {
-                ConfigError::new(config.place.clone(), format!("device `{}`: {message}", config.name))
+            Err(found) => errors.extend(found.into_iter().map(|error| {
+                ConfigError::new(error.place, format!("device `{}`: {}", config.name, error.message))
             })),
         }
     }
+    errors.extend(known.faults);
     if errors.is_empty() { Ok(prepared) } else { Err(ConfigErrors(errors)) }
+}
+
+/// What many devices have in common: each module and each driver's file is looked for and read once.
+#[derive(Default)]
+struct Known {
+    staged: BTreeMap<(PathBuf, String), StagedModule>,
+    /// By driver; none where the file will not do.
+    files: BTreeMap<String, Option<DriverFile>>,
+    /// What is wrong with those.
+    faults: Vec<ConfigError>,
+}
+
+impl Known {
+    fn file(&mut self, driver: &str, settings: &Settings) -> Option<DriverFile> {
+        if let Some(known) = self.files.get(driver) {
+            return known.clone();
+        }
+        let file = settings.file(driver).map_err(|errors| self.faults.extend(errors.0)).ok();
+        self.files.insert(driver.to_owned(), file.clone());
+        file
+    }
 }
 
 fn prepare_one(
     config: &DeviceConfig,
     modules: &ModulePath,
     store: &ModuleStore,
-    known: &mut BTreeMap<(PathBuf, String), StagedModule>,
-) -> Result<Prepared, Vec<String>> {
-    let one = |e: LoadError| vec![e.to_string()];
+    settings: &Settings,
+    known: &mut Known,
+) -> Result<Prepared, Vec<ConfigError>> {
+    let fail = |message: String| vec![ConfigError::new(config.place.clone(), message)];
+    let one = |e: LoadError| fail(e.to_string());
     let key = (config.base.clone(), config.driver.clone());
-    let staged = match known.get(&key) {
+    let staged = match known.staged.get(&key) {
         Some(staged) => staged.clone(),
         None => {
             let path = modules.locate(&config.driver).map_err(one)?;
             let staged = store.stage(config.base.join(path)).map_err(one)?;
             if !staged.signature.allows() {
-                return Err(vec![format!("signature: {}", staged.signature.detail(&staged.source))]);
+                return Err(fail(format!("signature: {}", staged.signature.detail(&staged.source))));
             }
-            known.insert(key, staged.clone());
+            known.staged.insert(key, staged.clone());
             staged
         }
     };
-    let params = params(config, &staged.manifest)?;
-    Ok(Prepared { config: config.clone(), staged, params })
-}
-
-/// The parameters as the driver is to see them: the target under its own name, paths absolute.
-fn params(config: &DeviceConfig, manifest: &Manifest) -> Result<BTreeMap<String, String>, Vec<String>> {
-    let mut params = config.params.clone();
-    if let Some(target) = &config.target {
-        let spec = target_param(manifest)
-            .ok_or_else(|| vec![format!("target `{target}`: driver {} has no parameters", manifest.name)])?;
-        if params.insert(spec.name.clone(), target.clone()).is_some() {
-            return Err(vec![format!("`{}` is given twice, as target and as parameter", spec.name)]);
-        }
-    }
-    for spec in manifest.params.iter().filter(|spec| spec.kind == ParamKind::Path) {
-        if let Some(path) = params.get_mut(&spec.name).filter(|path| !path.is_empty()) {
-            let absolute = config.base.join(path.as_str());
-            *path = absolute.into_os_string().into_string().unwrap_or_else(|_| path.clone());
-        }
-    }
-    match resolve(&table(&manifest.params, ShellDefaults::default()), &params) {
-        Ok(_) => Ok(params),
-        Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
-    }
+    // What is wrong with the file is said once, for all of its devices.
+    let Some(file) = known.file(&staged.manifest.name, settings) else { return Err(Vec::new()) };
+    let definitions = settings.definitions(config, &staged.manifest, &file)?;
+    let sources = definitions.iter().map(|(name, d)| (name.clone(), d.source.clone())).collect();
+    Ok(Prepared { config: config.clone(), staged, params: values_of(&definitions), sources })
 }
 
 /// Attaches the ports, and loads their modules. What fails is given to `failed`, which says whether to go
@@ -119,12 +129,12 @@ pub(crate) fn attach_one(
     module: Arc<LoadedModule>,
     once_per_start: bool,
 ) -> Result<(), String> {
-    let Prepared { config, params, .. } = device;
+    let Prepared { config, params, sources, .. } = device;
     let rules = PortRules {
         hardware: config.hardware.clone(),
         once_per_start: config.once_per_start.unwrap_or(once_per_start),
         reserve: config.reserve,
-        sources: config.sources(),
+        sources: sources.clone(),
     };
     let spec = PortSpec {
         name: config.name.clone(),
@@ -163,7 +173,7 @@ pub(crate) fn from_below(devices: Vec<Prepared>) -> Vec<Prepared> {
 /// What each prepared device is, one line each.
 pub(crate) fn describe(devices: &[Prepared]) -> String {
     let mut text = String::new();
-    for Prepared { config, staged, params } in devices {
+    for Prepared { config, staged, params, .. } in devices {
         let release = staged.release();
         let params: Vec<String> = params.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let (name, driver, version) = (&config.name, release.driver, release.version);

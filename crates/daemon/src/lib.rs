@@ -18,6 +18,7 @@ mod params;
 mod probation;
 mod receipts;
 mod serve;
+mod settings;
 mod state;
 mod topology;
 mod trial;

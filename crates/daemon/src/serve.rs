@@ -11,6 +11,7 @@ use crate::modules::ModulePath;
 use crate::notify::notify;
 use crate::probation::{Baselines, Probations};
 use crate::receipts::Receipts;
+use crate::settings::Settings;
 use crate::{effective_uid, topology, uri};
 use std::collections::BTreeMap;
 use std::env;
@@ -84,7 +85,9 @@ fn share_heaps() {
 pub fn check(config: &Config) -> Result<String, ServeError> {
     let folder = tempfile::tempdir().map_err(|error| ServeError::Io { what: "temporary folder", error })?;
     let store = ModuleStore::open(folder.path()).map_err(ServeError::Store)?.trusting(trust(config)?);
-    let devices = devices::prepare(&config.devices, &ModulePath::standard(&config.modules), &store)?;
+    let settings = Settings::of(config, &state(config));
+    let modules = ModulePath::standard(&config.modules);
+    let devices = devices::prepare(&config.devices, &modules, &store, &settings)?;
     let nothing = config.watches_nothing();
     if !nothing.is_empty() {
         return Err(ServeError::Config(ConfigErrors(nothing)));
@@ -95,7 +98,7 @@ pub fn check(config: &Config) -> Result<String, ServeError> {
 fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
     let store = config.store.clone().unwrap_or_else(default_store);
     let store = ModuleStore::open(&store).map_err(ServeError::Store)?.trusting(trust(config)?);
-    let state = config.state.clone().unwrap_or_else(|| store.dir().join("state"));
+    let state = state(config);
     let modules = ModulePath::standard(&config.modules);
     let prepared = topology::start(config, &state, &modules, &store)?;
     let mut engine_config = EngineConfig::default();
@@ -130,6 +133,12 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
         started: Instant::now(),
         admins: config.control.admins.clone(),
     })
+}
+
+/// Folder of the history.
+fn state(config: &Config) -> PathBuf {
+    let within = || config.store.clone().unwrap_or_else(default_store).join("state");
+    config.state.clone().unwrap_or_else(within)
 }
 
 /// Whose modules are taken.

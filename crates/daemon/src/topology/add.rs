@@ -4,7 +4,7 @@ use super::{By, refused, saved};
 use crate::app::App;
 use crate::config::{ConfigError, DeviceConfig, check_device_name, parse_device, parse_port};
 use crate::devices::{self, Prepared};
-use crate::modules::is_module_path;
+use crate::modules::{is_module_path, target_param};
 use crate::probation::lock;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -139,7 +139,7 @@ impl App {
             }
         }
         // Every mistake of every one is found before the first is attached.
-        let prepared = devices::prepare(devices, &self.modules, &self.store);
+        let prepared = devices::prepare(devices, &self.modules, &self.store, &self.topology.settings);
         let prepared = prepared.map_err(|e| Box::new((first(), refused(e.to_string()))))?;
         for device in devices::from_below(prepared) {
             let name = device.config.name.clone();
@@ -171,7 +171,7 @@ impl App {
         }
         let whole: Vec<DeviceConfig> =
             devices.iter().filter_map(|d| Some(self.topology.defined(&d.name)?.config)).collect();
-        let folder = &self.topology.folder;
+        let folder = &self.topology.settings.folder;
         let _saving = lock(&self.topology.saving);
         saved::add(folder, &whole).map_err(|why| {
             refused(format!("it would not come back when the daemon starts again: {why}"))
@@ -213,18 +213,19 @@ fn bad(error: ConfigError) -> Problem {
 
 /// The definition as it can be read from another folder: paths absolute.
 fn whole(device: &Prepared) -> DeviceConfig {
-    let Prepared { config, staged, params } = device;
+    let Prepared { config, staged, .. } = device;
     let mut whole = config.clone();
     if is_module_path(&whole.driver) {
         whole.driver = absolute(&config.base, &config.driver);
     }
+    let target = target_param(&staged.manifest).map(|spec| &spec.name);
     let paths = staged.manifest.params.iter().filter(|spec| spec.kind == ParamKind::Path);
     for spec in paths {
-        let Some(path) = params.get(&spec.name) else { continue };
-        match whole.params.get_mut(&spec.name) {
-            Some(value) => value.clone_from(path),
-            // It was said as the target.
-            None => whole.target = Some(path.clone()),
+        if let Some(path) = whole.params.get_mut(&spec.name).filter(|path| !path.is_empty()) {
+            *path = absolute(&config.base, path);
+        }
+        if target.is_some_and(|name| *name == spec.name) {
+            whole.target = whole.target.map(|path| absolute(&config.base, &path));
         }
     }
     whole

@@ -6,6 +6,7 @@ use crate::devices::{self, Prepared};
 use crate::error::ServeError;
 use crate::modules::ModulePath;
 use crate::receipts::Receipts;
+use crate::settings::Settings;
 use std::path::Path;
 use steadfast_api::{Cause, Requester};
 use steadfast_loader::ModuleStore;
@@ -33,20 +34,20 @@ pub(crate) fn start(
     store: &ModuleStore,
 ) -> Result<Start, ServeError> {
     let topology = Topology {
-        folder: config.parameters.clone().unwrap_or_else(|| state.join("parameters")),
+        settings: Settings::of(config, state),
         config: config.source.clone(),
         once_per_start: config.once_per_start,
         ..Topology::default()
     };
-    let configured = devices::prepare(&config.devices, modules, store)?;
+    let configured = devices::prepare(&config.devices, modules, store, &topology.settings)?;
     let (mut saved, mut failed) = (Vec::new(), Vec::new());
-    for device in saved::read(&topology.folder)? {
+    for device in saved::read(&topology.settings.folder)? {
         if let Some(own) = config.devices.iter().find(|own| own.name == device.name) {
             let (name, place) = (&device.name, &device.place);
             tracing::warn!("{place}: device {name} is not taken from here: {} defines it too", own.place);
             continue;
         }
-        match devices::prepare(std::slice::from_ref(&device), modules, store) {
+        match devices::prepare(std::slice::from_ref(&device), modules, store, &topology.settings) {
             Ok(prepared) => saved.extend(prepared),
             Err(e) => failed.push((device, e.to_string())),
         }
