@@ -3,25 +3,25 @@
 use crate::config::{Config, ConfigError, ConfigErrors, DeviceConfig};
 use crate::error::ServeError;
 use crate::modules::ModulePath;
-use crate::properties::{Parameters, saved_set};
+use crate::settings::Settings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use steadfast_loader::{LoadError, LoadedModule, ModuleStore, StagedModule};
 use steadfast_runtime::{Engine, PortRules, PortSpec};
-use steadfast_settings::{DriverFile, validate};
-use steadfast_shell::manifest::Manifest;
-use steadfast_shell::params::{ParamKind, table};
-use steadfast_shell::properties::{Definition, Definitions, values_of};
+use steadfast_settings::DriverFile;
+use steadfast_shell::params::ParamKind;
+use steadfast_shell::properties::{Source, values_of};
 
 /// A device whose module is in the store and whose parameters are right.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) config: DeviceConfig,
     pub(crate) staged: StagedModule,
+    /// What is saved for it: target and paths as the driver is to see them.
     pub(crate) params: BTreeMap<String, String>,
-    /// The same, with where each was said.
-    pub(crate) definitions: Definitions,
+    /// Where each of them was said.
+    pub(crate) sources: BTreeMap<String, Source>,
 }
 
 /// What holds for every device that does not say otherwise.
@@ -42,62 +42,71 @@ pub(crate) fn prepare(
     devices: &[DeviceConfig],
     modules: &ModulePath,
     store: &ModuleStore,
-    parameters: &Parameters,
+    settings: &Settings,
 ) -> Result<Vec<Prepared>, ConfigErrors> {
     let mut prepared = Vec::new();
     let mut errors = Vec::new();
-    // Many devices, few modules: each is looked for and read once.
-    let mut staged = BTreeMap::new();
+    let mut known = Known::default();
     for config in devices {
-        match prepare_one(config, modules, store, parameters, &mut staged) {
+        match prepare_one(config, modules, store, settings, &mut known) {
             Ok(device) => prepared.push(device),
-            Err(messages) => errors.extend(messages.into_iter().map(|message| {
-                ConfigError::new(config.place.clone(), format!("device `{}`: {message}", config.name))
+            Err(found) => errors.extend(found.into_iter().map(|error| {
+                ConfigError::new(error.place, format!("device `{}`: {}", config.name, error.message))
             })),
         }
     }
+    errors.extend(known.faults);
     if errors.is_empty() { Ok(prepared) } else { Err(ConfigErrors(errors)) }
+}
+
+/// What many devices have in common: each module and each driver's file is looked for and read once.
+#[derive(Default)]
+struct Known {
+    staged: BTreeMap<(PathBuf, String), StagedModule>,
+    /// By driver; none where the file will not do.
+    files: BTreeMap<String, Option<DriverFile>>,
+    /// What is wrong with those.
+    faults: Vec<ConfigError>,
+}
+
+impl Known {
+    fn file(&mut self, driver: &str, settings: &Settings) -> Option<DriverFile> {
+        if let Some(known) = self.files.get(driver) {
+            return known.clone();
+        }
+        let file = settings.file(driver).map_err(|errors| self.faults.extend(errors.0)).ok();
+        self.files.insert(driver.to_owned(), file.clone());
+        file
+    }
 }
 
 fn prepare_one(
     config: &DeviceConfig,
     modules: &ModulePath,
     store: &ModuleStore,
-    parameters: &Parameters,
-    known: &mut BTreeMap<(PathBuf, String), StagedModule>,
-) -> Result<Prepared, Vec<String>> {
-    let one = |e: LoadError| vec![e.to_string()];
+    settings: &Settings,
+    known: &mut Known,
+) -> Result<Prepared, Vec<ConfigError>> {
+    let fail = |message: String| vec![ConfigError::new(config.place.clone(), message)];
+    let one = |e: LoadError| fail(e.to_string());
     let key = (config.base.clone(), config.driver.clone());
-    let staged = match known.get(&key) {
+    let staged = match known.staged.get(&key) {
         Some(staged) => staged.clone(),
         None => {
             let path = modules.locate(&config.driver).map_err(one)?;
             let staged = store.stage(config.base.join(path)).map_err(one)?;
             if !staged.signature.allows() {
-                return Err(vec![format!("signature: {}", staged.signature.detail(&staged.source))]);
+                return Err(fail(format!("signature: {}", staged.signature.detail(&staged.source))));
             }
-            known.insert(key, staged.clone());
+            known.staged.insert(key, staged.clone());
             staged
         }
     };
-    let definitions = definitions(config, &staged.manifest, parameters)?;
-    let params = values_of(&definitions);
-    Ok(Prepared { config: config.clone(), staged, params, definitions })
-}
-
-/// What is saved for the device, judged as a whole.
-fn definitions(
-    config: &DeviceConfig,
-    manifest: &Manifest,
-    parameters: &Parameters,
-) -> Result<Definitions, Vec<String>> {
-    let table = table(&manifest.params, parameters.defaults);
-    let file = DriverFile::load(&parameters.folder, &manifest.name).map_err(|e| vec![e.to_string()])?;
-    let definitions = saved_set(&file, config, &table)?.definitions();
-    match validate(&table, &definitions) {
-        Ok(_) => Ok(definitions),
-        Err(faults) => Err(faults.iter().map(ToString::to_string).collect()),
-    }
+    // What is wrong with the file is said once, for all of its devices.
+    let Some(file) = known.file(&staged.manifest.name, settings) else { return Err(Vec::new()) };
+    let definitions = settings.definitions(config, &staged.manifest, &file)?;
+    let sources = definitions.iter().map(|(name, d)| (name.clone(), d.source.clone())).collect();
+    Ok(Prepared { config: config.clone(), staged, params: values_of(&definitions), sources })
 }
 
 /// Attaches the ports, and loads their modules. What fails is given to `failed`, which says whether to go
@@ -133,14 +142,13 @@ pub(crate) fn attach_one(
     module: Arc<LoadedModule>,
     policy: Policy,
 ) -> Result<(), String> {
-    let Prepared { config, params, definitions, .. } = device;
-    let source = |(name, d): (&String, &Definition)| (name.clone(), d.source.clone());
+    let Prepared { config, params, sources, .. } = device;
     let rules = PortRules {
         hardware: config.hardware.clone(),
         once_per_start: config.once_per_start.unwrap_or(policy.once_per_start),
         require_min_from: policy.require_min_from,
         reserve: config.reserve,
-        sources: definitions.iter().map(source).collect(),
+        sources: sources.clone(),
     };
     let spec = PortSpec {
         name: config.name.clone(),

@@ -123,24 +123,34 @@ impl SetFault {
         };
         SetFault { error, places: names.into_iter().map(place).collect() }
     }
+
+    /// Where the value to blame was said; none where no value was.
+    pub fn place(&self) -> Option<&Source> {
+        self.places.iter().find_map(|(_, source)| source.as_ref())
+    }
+
+    /// What is wrong, without that place; of a pair, where each was said.
+    pub fn message(&self) -> String {
+        let mut message = self.error.to_string();
+        if self.places.len() > 1 {
+            for (i, (name, source)) in self.places.iter().enumerate() {
+                message.push_str(if i == 0 { "; " } else { ", " });
+                message.push_str(&match source {
+                    Some(source) => format!("{name} is from {source}"),
+                    None => format!("{name} is the default"),
+                });
+            }
+        }
+        message
+    }
 }
 
 impl fmt::Display for SetFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(source) = self.places.iter().find_map(|(_, source)| source.as_ref()) {
-            write!(f, "{source}: ")?;
+        match self.place() {
+            Some(source) => write!(f, "{source}: {}", self.message()),
+            None => f.write_str(&self.message()),
         }
-        write!(f, "{}", self.error)?;
-        if self.places.len() > 1 {
-            for (i, (name, source)) in self.places.iter().enumerate() {
-                f.write_str(if i == 0 { "; " } else { ", " })?;
-                match source {
-                    Some(source) => write!(f, "{name} is from {source}")?,
-                    None => write!(f, "{name} is the default")?,
-                }
-            }
-        }
-        Ok(())
     }
 }
 

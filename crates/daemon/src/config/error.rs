@@ -11,6 +11,8 @@ pub enum Place {
     File(PathBuf),
     /// In a file, at a line and column counted from 1.
     Line(PathBuf, usize, usize),
+    /// Where a parameter was said.
+    Said(Source),
 }
 
 impl Place {
@@ -18,6 +20,7 @@ impl Place {
     pub(crate) fn source(&self) -> Source {
         match self {
             Place::Option(text) => Source::Option { text: text.clone() },
+            Place::Said(source) => source.clone(),
             Place::File(path) => Source::File { path: path.display().to_string(), line: 1 },
             Place::Line(path, line, _) => {
                 let line = u32::try_from(*line).unwrap_or(u32::MAX);
@@ -31,6 +34,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Option(option) => f.write_str(option),
+            Place::Said(source) => source.fmt(f),
             Place::File(file) => write!(f, "{}", file.display()),
             Place::Line(file, line, column) => write!(f, "{}:{line}:{column}", file.display()),
         }

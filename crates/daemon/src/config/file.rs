@@ -15,6 +15,7 @@ use steadfast_api::suggest;
 use steadfast_nbd::ListenAddr;
 use steadfast_runtime::HardwareId;
 use steadfast_shell::params::parse_size;
+use steadfast_shell::properties::Source;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -74,6 +75,8 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigErrors> {
 }
 
 type Value<'a> = Spanned<DeValue<'a>>;
+/// Parameters by name, and where each was said.
+type Params = (BTreeMap<String, String>, BTreeMap<String, Source>);
 
 struct Reader<'t> {
     text: &'t str,
@@ -196,7 +199,8 @@ impl Reader<'_> {
         }
         let target = self.string(table, "target", &format!("{prefix}.target"));
         let queues = self.number(table, "queues", &format!("{prefix}.queues"), 1..=MAX_QUEUES as u64);
-        let params = self.params(table, prefix);
+        let (params, said) = self.params(table, prefix);
+        let target_said = target.as_ref().map(|(_, span)| self.place(span).source());
         let auto_update = self.auto_update(table, &format!("{prefix}.auto_update"), None);
         let hardware = self.hardware(table, prefix);
         let once = format!("{prefix}.once_per_start");
@@ -214,6 +218,8 @@ impl Reader<'_> {
             target: target.map(|(text, _)| text),
             queues: queues.map(|n| n as usize),
             params,
+            said,
+            target_said,
             auto_update,
             hardware,
             once_per_start,
@@ -224,12 +230,16 @@ impl Reader<'_> {
         })
     }
 
-    fn params(&mut self, table: &DeTable<'_>, prefix: &str) -> BTreeMap<String, String> {
-        let mut params = BTreeMap::new();
+    /// Parameters, and where each was said.
+    fn params(&mut self, table: &DeTable<'_>, prefix: &str) -> Params {
+        let mut params = Params::default();
         let Some(inner) = self.table(table, "params", &format!("{prefix}.params")) else { return params };
         for (key, value) in inner.iter() {
             match scalar(value) {
-                Some(text) => drop(params.insert(key.get_ref().to_string(), text)),
+                Some(text) => {
+                    params.0.insert(key.get_ref().to_string(), text);
+                    params.1.insert(key.get_ref().to_string(), self.place(&key.span()).source());
+                }
                 None => self.wrong(
                     value,
                     &format!("{prefix}.params.{}", key.get_ref()),

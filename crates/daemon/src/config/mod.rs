@@ -18,7 +18,7 @@ use steadfast_nbd::ListenAddr;
 use steadfast_runtime::{AdapterRef, HardwareId};
 use steadfast_shell::auto::AutoUpdate;
 use steadfast_shell::manifest::HwId;
-use steadfast_shell::properties::Source;
+use steadfast_shell::properties::{Definition, Said, Source};
 
 /// Largest number of queues that makes sense: each is a thread.
 pub const MAX_QUEUES: usize = 64;
@@ -95,6 +95,10 @@ pub struct DeviceConfig {
     pub queues: Option<usize>,
     /// Parameters.
     pub params: BTreeMap<String, String>,
+    /// Where each parameter was said; one that is missing here was said where the device was.
+    pub said: BTreeMap<String, Source>,
+    /// Where the target was said, if not where the device was.
+    pub target_said: Option<Source>,
     /// What it does about newer modules in a watched folder.
     pub auto_update: Option<AutoConfig>,
     /// The hardware behind it, where it does not go by its first file.
@@ -112,10 +116,27 @@ pub struct DeviceConfig {
 }
 
 impl DeviceConfig {
-    /// Where the parameters were said.
-    pub(crate) fn sources(&self) -> BTreeMap<String, Source> {
-        let source = self.place.source();
-        self.params.keys().map(|name| (name.clone(), source.clone())).collect()
+    /// The parameters, each with where it was said; `target` is what the driver calls its target.
+    ///
+    /// # Errors
+    /// The target is given twice.
+    pub(crate) fn given(&self, target: Option<&str>) -> Result<Vec<Said>, ConfigError> {
+        let place = || self.place.source();
+        let define = |(name, value): (&String, &String)| {
+            let source = self.said.get(name).cloned().unwrap_or_else(place);
+            (name.clone(), Some(Definition { value: value.clone(), source }))
+        };
+        let mut given: Vec<Said> = self.params.iter().map(define).collect();
+        if let (Some(name), Some(value)) = (target, &self.target) {
+            let source = self.target_said.clone().unwrap_or_else(place);
+            if let Some((_, Some(other))) = given.iter().find(|(given, _)| given == name) {
+                let place = Place::Said(other.source.clone());
+                let message = format!("`{name}` is given twice, as target and as parameter");
+                return Err(ConfigError::new(place, message));
+            }
+            given.push((name.to_owned(), Some(Definition { value: value.clone(), source })));
+        }
+        Ok(given)
     }
 }
 

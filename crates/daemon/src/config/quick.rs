@@ -29,6 +29,8 @@ pub fn parse_device(text: &str) -> Result<DeviceConfig, ConfigError> {
         target: target.filter(|t| !t.is_empty()).map(str::to_owned),
         queues: None,
         params: BTreeMap::new(),
+        said: BTreeMap::new(),
+        target_said: None,
         auto_update: None,
         hardware: None,
         once_per_start: None,

@@ -1,8 +1,7 @@
 //! Adapters with several ports.
 
-use super::{DEVICE, Reader};
+use super::{DEVICE, Params, Reader};
 use crate::config::{DeviceConfig, check_device_name};
-use std::collections::BTreeMap;
 use steadfast_runtime::AdapterRef;
 use toml::de::{DeTable, DeValue};
 
@@ -89,15 +88,12 @@ impl Reader<'_> {
     }
 
     /// What the adapter says holds for a port that does not say otherwise.
-    fn inherit(
-        &mut self,
-        table: &DeTable<'_>,
-        prefix: &str,
-        common: &BTreeMap<String, String>,
-        device: &mut DeviceConfig,
-    ) {
-        for (name, value) in common {
-            device.params.entry(name.clone()).or_insert_with(|| value.clone());
+    fn inherit(&mut self, table: &DeTable<'_>, prefix: &str, common: &Params, device: &mut DeviceConfig) {
+        for (name, value) in &common.0 {
+            if !device.params.contains_key(name) {
+                device.params.insert(name.clone(), value.clone());
+                device.said.extend(common.1.get(name).map(|source| (name.clone(), source.clone())));
+            }
         }
         let queues = self.number(table, "queues", &format!("{prefix}.queues"), 1..=super::MAX_QUEUES as u64);
         device.queues = device.queues.or(queues.map(|n| n as usize));
