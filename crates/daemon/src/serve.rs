@@ -129,7 +129,7 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
         probations: Probations::default(),
         baselines: Baselines::default(),
         topology,
-        edits: Edits::default(),
+        edits: Edits::of(&state),
         folder: Folder::new(config.watch.clone(), policies(config)),
         updates: AtomicUsize::new(0),
         started_unix_ms: now.as_millis() as u64,

@@ -148,15 +148,27 @@ pub(crate) fn activate(client: &Client, args: &Activate, json: bool) -> Result<E
             return Err(stale(port));
         }
     }
-    for (port, fingerprint) in ports {
+    let names: Vec<String> = ports.iter().map(|(port, _)| port.clone()).collect();
+    for (at, (port, fingerprint)) in ports.into_iter().enumerate() {
         let request = ActivateRequest { fingerprint, ..request.clone() };
-        let answer: Activating = client.post(&path(&port, "activate"), &request)?;
-        let exit = ended(&answer, json)?;
-        if exit != Exit::Done {
-            return Ok(exit);
-        }
+        let answer = client.post::<Activating>(&path(&port, "activate"), &request);
+        answer.and_then(|answer| ended(&answer, json)).map_err(|mut failure| {
+            failure.message.push_str(&beside(&names[..at], &names[at + 1..]));
+            failure
+        })?;
     }
     Ok(Exit::Done)
+}
+
+/// What became of the other ports when one could not be activated.
+fn beside(done: &[String], left: &[String]) -> String {
+    let mut said = String::new();
+    for (what, ports) in [("activated before", done), ("not begun", left)] {
+        if !ports.is_empty() {
+            said.push_str(&format!("; {what}: {}", ports.join(", ")));
+        }
+    }
+    said
 }
 
 fn stale(port: &str) -> Failure {

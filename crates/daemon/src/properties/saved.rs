@@ -3,10 +3,10 @@
 use crate::app::App;
 use crate::config::DeviceConfig;
 use crate::settings::Settings;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use steadfast_api::{Problem, ProblemKind, suggest};
 use steadfast_runtime::PortInfo;
-use steadfast_settings::{DriverFile, SettingsError, validate};
+use steadfast_settings::{DriverFile, Section, SettingsError, validate};
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::{ParamSpec, Value};
 use steadfast_shell::properties::Definitions;
@@ -29,13 +29,21 @@ pub(crate) struct View {
 impl View {
     /// What would be saved with another state of the driver's file.
     pub(crate) fn saved_by(&self, file: &DriverFile) -> Result<Definitions, Problem> {
-        saved_set(&self.settings, &self.config, &self.manifest, file)
+        self.saving().set_in(file)
+    }
+
+    /// Changes a driver's file so that `target` is what is saved for the port.
+    pub(crate) fn save_as(&self, file: &mut DriverFile, target: &Definitions) -> Result<(), Problem> {
+        self.saving().save_as(file, &self.table, target)
+    }
+
+    fn saving(&self) -> Saving<'_> {
+        Saving { settings: &self.settings, config: &self.config, manifest: &self.manifest }
     }
 
     /// Judges a set as a whole.
     pub(crate) fn judge(&self, definitions: &Definitions) -> Result<BTreeMap<String, Value>, Problem> {
-        validate(&self.table, definitions)
-            .map_err(|faults| refused(&faults.iter().map(ToString::to_string).collect::<Vec<_>>()))
+        judge(&self.table, definitions)
     }
 
     pub(crate) fn spec(&self, name: &str) -> Result<&ParamSpec, Problem> {
@@ -89,18 +97,58 @@ impl App {
         let manifest = manifest.ok_or_else(missing)?;
         let config = self.topology.config_of(&info.name).ok_or_else(missing)?;
         let file = settings.file(&driver).map_err(|e| Problem::new(ProblemKind::Refused, e.to_string()))?;
-        let saved = saved_set(&settings, &config, &manifest, &file)?;
+        let saved = Saving { settings: &settings, config: &config, manifest: &manifest }.set_in(&file)?;
         Ok(View { info, file, saved, table, values, config, manifest, settings })
     }
 }
 
-fn saved_set(
-    settings: &Settings,
-    config: &DeviceConfig,
-    manifest: &Manifest,
-    file: &DriverFile,
-) -> Result<Definitions, Problem> {
-    let saved = settings.saved(config, manifest, file);
-    let saved = saved.map_err(|e| Problem::new(ProblemKind::Refused, e.to_string()))?;
-    Ok(settings.absolute(config, manifest, &saved))
+/// Judges a set as a whole.
+pub(crate) fn judge(table: &[ParamSpec], set: &Definitions) -> Result<BTreeMap<String, Value>, Problem> {
+    validate(table, set)
+        .map_err(|faults| refused(&faults.iter().map(ToString::to_string).collect::<Vec<_>>()))
+}
+
+/// What a driver's file is read and changed for: one port.
+#[derive(Clone, Copy)]
+pub(crate) struct Saving<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) config: &'a DeviceConfig,
+    pub(crate) manifest: &'a Manifest,
+}
+
+impl Saving<'_> {
+    /// What a driver's file, and what else is said, come to for the port.
+    pub(crate) fn set_in(&self, file: &DriverFile) -> Result<Definitions, Problem> {
+        let saved = self.settings.saved(self.config, self.manifest, file);
+        let saved = saved.map_err(|e| Problem::new(ProblemKind::Refused, e.to_string()))?;
+        Ok(self.settings.absolute(self.config, self.manifest, &saved))
+    }
+
+    /// Changes a driver's file so that `target` is what is saved for the port.
+    pub(crate) fn save_as(
+        &self,
+        file: &mut DriverFile,
+        table: &[ParamSpec],
+        target: &Definitions,
+    ) -> Result<(), Problem> {
+        let section = Section::port(&self.config.name);
+        let mut below = file.clone();
+        let own: Vec<String> = below.entries(&section).iter().map(|entry| entry.name.clone()).collect();
+        for name in &own {
+            below.unset(&section, name).map_err(|e| file_problem(&e))?;
+        }
+        let below = self.set_in(&below)?;
+        let names: BTreeSet<&String> = own.iter().chain(below.keys()).chain(target.keys()).collect();
+        for name in names {
+            let (wanted, shows) = (target.get(name).map(|d| &d.value), below.get(name).map(|d| &d.value));
+            let spec = table.iter().find(|spec| spec.name == *name);
+            match wanted {
+                _ if wanted == shows => file.unset(&section, name),
+                Some(value) => file.set(&section, name, value, spec),
+                None => file.undefine(&section, name),
+            }
+            .map_err(|e| file_problem(&e))?;
+        }
+        Ok(())
+    }
 }
