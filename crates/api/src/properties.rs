@@ -43,7 +43,7 @@ pub struct Property {
 pub struct Properties {
     /// Port.
     pub port: String,
-    /// The driver that runs.
+    /// The driver that runs, or is to once the port comes up.
     #[schema(value_type = Option<schema::Release>)]
     pub driver: Option<Release>,
     /// Count of the port's attaches.
@@ -126,6 +126,10 @@ pub struct ActivateRequest {
     /// Answer when it is over, also where there is a delay.
     #[serde(default)]
     pub wait: bool,
+    /// Where it takes the port down (`admin_state`): also when clients use it, whose requests then end with an
+    /// error.
+    #[serde(default)]
+    pub force: bool,
     /// Only if the port is still as it was when this was made: see [`Plan`].
     #[serde(default)]
     pub fingerprint: Option<String>,
@@ -201,4 +205,7 @@ pub struct RollbackRequest {
     /// As for an activation.
     #[serde(default)]
     pub drain_timeout_ms: Option<u64>,
+    /// As for an activation.
+    #[serde(default)]
+    pub force: bool,
 }

@@ -121,6 +121,9 @@ pub(crate) struct Activate {
     /// With --delay: wait until it is over
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Take a port down (admin_state=down) even when clients use it: their requests end with an error
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// `steadfast rollback`
@@ -137,4 +140,7 @@ pub(crate) struct Rollback {
     /// How long requests in flight may be waited for
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) drain_timeout: Option<Duration>,
+    /// As for `activate`
+    #[arg(long)]
+    pub(crate) force: bool,
 }

@@ -129,6 +129,7 @@ pub(crate) fn activate(client: &Client, args: &Activate, json: bool) -> Result<E
         drain_timeout_ms: args.drain_timeout.map(ms),
         confirm_within_ms: args.confirm_within.map(ms),
         wait: args.wait,
+        force: args.force,
         fingerprint: None,
     };
     let ports: Vec<(String, Option<String>)> = match &args.plan {
@@ -182,6 +183,9 @@ fn ended(answer: &Activating, json: bool) -> Result<Exit, Failure> {
         exit: receipt.outcome.into(),
         message: format!("{sentence}: {}", receipt.reason),
         hint: match receipt.outcome {
+            Outcome::Busy if output::properties::new_state(receipt) == Some("down") => {
+                "disconnect who uses it; from under clients, --force takes it down all the same".to_owned()
+            }
             Outcome::Busy => "stop the I/O, or let it be held with --hold".to_owned(),
             _ => String::new(),
         },
@@ -206,6 +210,7 @@ pub(crate) fn rollback(client: &Client, args: &Rollback, json: bool) -> Result<E
         to: args.to,
         idle_only: args.idle_only,
         drain_timeout_ms: args.drain_timeout.map(|time| time.as_millis() as u64),
+        force: args.force,
     };
     let answer: Activating = client.post(&path(&args.port, "rollback"), &request)?;
     ended(&answer, json)

@@ -51,7 +51,8 @@ impl App {
         }
         self.edits.confirms.free(&port)?;
         let by = Requester { cause: Cause::Operator, who };
-        let opts = options(request.idle_only, request.delay_ms, request.drain_timeout_ms, by, "activate");
+        let mut opts = options(request.idle_only, request.delay_ms, request.drain_timeout_ms, by, "activate");
+        opts.force = request.force;
         let confirm = request.confirm_within_ms;
         if request.delay_ms == 0 || request.wait {
             let receipt = self.carry_out_activation(&port, &opts, confirm);
@@ -106,7 +107,8 @@ impl App {
         self.edits.confirms.free(&port)?;
         let (target, source) = self.target(&port, request.to)?;
         let by = Requester { cause: Cause::Rollback, who };
-        let opts = options(request.idle_only, 0, request.drain_timeout_ms, by, &source);
+        let mut opts = options(request.idle_only, 0, request.drain_timeout_ms, by, &source);
+        opts.force = request.force;
         let receipt = self.go_back_to(&port, &target, &opts)?;
         Ok(Activating { port, wait_ms: 0, receipt: Some(receipt) })
     }

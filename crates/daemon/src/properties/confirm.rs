@@ -6,7 +6,7 @@ use crate::probation::lock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use steadfast_api::{Cause, Problem, ProblemKind, Receipt, Requester};
+use steadfast_api::{Cause, Outcome, Problem, ProblemKind, Receipt, Requester};
 use steadfast_shell::properties::Definitions;
 
 /// An activation that waits to be confirmed.
@@ -116,8 +116,11 @@ impl App {
         let source = format!("receipt {} was not confirmed", open.receipt);
         let opts = options(false, 0, None, by, &source);
         self.say_confirmed(open.receipt, false);
-        if let Err(e) = self.go_back_to(port, &open.before, &opts) {
-            tracing::error!(port, "{source}, and it does not go back: {e}");
-        }
+        let why = match self.go_back_to(port, &open.before, &opts) {
+            Ok(receipt) if receipt.outcome == Outcome::Done => return,
+            Ok(receipt) => receipt.reason,
+            Err(e) => e.to_string(),
+        };
+        tracing::error!(port, "{source}, and it does not go back: {why}");
     }
 }
