@@ -102,6 +102,7 @@ fn a_port_goes_down_stays_down_over_a_restart_and_comes_up_with_its_data() -> Re
         assert!(said.contains("port `vol0` is down") && said.contains("admin_state=up"), "{said}");
     }
     assert!(Client::connect(daemon.nbd(), "vol0").is_err(), "its device is offered to nobody");
+    assert!(Client::connect(daemon.nbd(), "").is_err(), "who had the default export must not get another");
     assert_eq!(daemon.api()?.get("/v1/health")?.1["healthy"], true, "it is meant to be down");
     let used = ends(&daemon, 3, &["driver", "unload", "file@1.1.0"])?;
     assert!(used.contains("vol0"), "{used}");

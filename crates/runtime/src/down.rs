@@ -4,7 +4,6 @@
 //! driver left, and the module that is attached when it comes up again. Nothing of that module runs, none of
 //! its handles is open, and requests of clients that are there end with `ENODEV`.
 
-use crate::LaneId;
 use crate::core::now_ns;
 use crate::engine::{Engine, PortSpec};
 use crate::error::{EngineError, ErrorKind};
@@ -15,6 +14,7 @@ use crate::port::Port;
 use crate::ready::{ops_room, prepare, resolve};
 use crate::rules::{HardwareId, PortRules};
 use crate::transact::{conclude, run_with};
+use crate::{DeviceInfo, LaneId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -100,6 +100,22 @@ fn used_by(port: &str, clients: u32) -> String {
 }
 
 impl Engine {
+    /// The device for clients that name none: the first one, by the names of the ports; none where the port
+    /// that would have it is down, since whoever had that device must not get another.
+    pub fn first_device(&self) -> Option<DeviceInfo> {
+        for port in self.all_ports() {
+            let inner = lock(&port.inner);
+            if inner.down.is_some() {
+                return None;
+            }
+            if let Some(device) = inner.devices.first().cloned() {
+                drop(inner);
+                return Some(port.device_info(&device));
+            }
+        }
+        None
+    }
+
     /// Makes a port that begins without a driver; nothing of its module runs.
     pub(crate) fn make_down(
         &self,
