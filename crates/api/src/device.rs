@@ -143,7 +143,7 @@ pub struct Param {
     #[serde(default)]
     pub unit: String,
     /// When a change takes effect: `live` at once, `reinit` when the port is attached anew, `reload`
-    /// when the module is loaded anew.
+    /// when every port that runs the module is.
     #[serde(default)]
     pub class: String,
     /// One line for people; may be empty.

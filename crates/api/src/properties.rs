@@ -135,6 +135,22 @@ pub struct ActivateRequest {
     pub fingerprint: Option<String>,
 }
 
+/// Asks for every port that runs a port's module to be initialised anew with what is saved for it, one after
+/// the other. A failure takes those already done back, the last one first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadRequest {
+    /// As for an activation, of each.
+    #[serde(default)]
+    pub idle_only: bool,
+    /// As for an activation, of each.
+    #[serde(default)]
+    pub drain_timeout_ms: Option<u64>,
+    /// As for an activation, of each.
+    #[serde(default)]
+    pub force: bool,
+}
+
 /// The answer to an activation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Activating {

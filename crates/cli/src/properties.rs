@@ -124,6 +124,10 @@ pub(crate) struct Activate {
     /// Take a port down (admin_state=down) even when clients use it: their requests end with an error
     #[arg(long)]
     pub(crate) force: bool,
+    /// Every port that runs the port's module, one after the other, for parameters of the class reload; when
+    /// one fails, those before it go back
+    #[arg(long, conflicts_with_all = ["plan", "delay", "confirm_within", "wait"])]
+    pub(crate) reload: bool,
 }
 
 /// `steadfast rollback`

@@ -21,11 +21,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use steadfast_loader::LoadedModule;
 use steadfast_shell::activation::{Activation, Came, Next, Stamp, Step};
-use steadfast_shell::params::{ActivationClass, ParamSpec, Value, table};
+use steadfast_shell::params::{ParamSpec, Value, table};
 use steadfast_shell::properties::{Definitions, Properties};
 use steadfast_shell::receipt::{
     Kind, Mode, Outcome, PropertiesReport, Receipt, Requester, Unload, ValueChange,
 };
+use steadfast_shell::reload::{self, Reach};
 use steadfast_shell::update::{IfBusy, Plan, Update};
 
 /// For how long no request may come, for a port to be called idle.
@@ -42,6 +43,8 @@ pub struct ActivateOptions {
     pub idle_only: bool,
     /// Take the port down (`admin_state`) even from under clients that are connected.
     pub force: bool,
+    /// Which ports whoever asks sees to: a parameter of the class *reload* takes all that run the module.
+    pub reach: Reach,
     /// Time to let pass first.
     pub delay: Duration,
     /// Longest wait for requests in flight; `None`: as the port's `drain_timeout` says.
@@ -59,6 +62,7 @@ impl Default for ActivateOptions {
         ActivateOptions {
             idle_only: false,
             force: false,
+            reach: Reach::Port,
             delay: Duration::ZERO,
             drain_timeout: None,
             patience: Duration::from_secs(5),
@@ -221,14 +225,10 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
         };
         let all = table(&module.manifest().params, self.port.shell);
         self.report.changes = all.iter().filter_map(change).collect();
-        let reload = self.report.changes.iter().find(|c| c.class == ActivationClass::Reload);
-        match reload {
-            Some(change) => Err(format!(
-                "{} takes effect when the driver's module is loaded anew, with an update of its driver",
-                change.name
-            )),
-            None => Ok(format!("{} values are others than those in force", self.report.changes.len())),
-        }
+        let changes = &self.report.changes;
+        let users = self.engine.ports_of(module.hash());
+        reload::judge(changes, &self.port.name, &users, self.opts.reach)?;
+        Ok(format!("{} values are others than those in force", changes.len()))
     }
 
     fn serving(&self) -> Result<Arc<Instance>, String> {

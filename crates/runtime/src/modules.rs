@@ -41,6 +41,12 @@ impl Engine {
         self.all_ports().into_iter().find_map(runs)
     }
 
+    /// Names of the ports that run a module, or are to run it once they come up, by its hash.
+    pub fn ports_of(&self, hash: &str) -> Vec<String> {
+        let runs = |port: &Arc<crate::port::Port>| port.module().is_some_and(|m| m.hash() == hash);
+        self.all_ports().into_iter().filter(runs).map(|port| port.name.clone()).collect()
+    }
+
     /// Names of the ports that have a device of this one open.
     pub fn over_it(&self, name: &str) -> Vec<String> {
         self.find(name).map_or_else(Vec::new, |port| self.uppers(&port))

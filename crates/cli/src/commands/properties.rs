@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 use steadfast_api::{
-    ActivateRequest, Activating, Outcome, Plan, PortPlan, Properties, Property, Receipt, RollbackRequest,
-    SaveReport, SaveRequest,
+    ActivateRequest, Activating, Outcome, Plan, PortPlan, Properties, Property, Receipt, ReloadRequest,
+    RollbackRequest, RollingReport, SaveReport, SaveRequest,
 };
 
 /// `steadfast param ...`
@@ -123,6 +123,9 @@ fn read_plan(file: &Path) -> Result<Vec<PortPlan>, Failure> {
 /// `steadfast activate`
 pub(crate) fn activate(client: &Client, args: &Activate, json: bool) -> Result<Exit, Failure> {
     let ms = |time: Duration| time.as_millis() as u64;
+    if args.reload {
+        return reload(client, args, json);
+    }
     let request = ActivateRequest {
         idle_only: args.idle_only,
         delay_ms: ms(args.delay),
@@ -158,6 +161,31 @@ pub(crate) fn activate(client: &Client, args: &Activate, json: bool) -> Result<E
         }
     }
     Ok(Exit::Done)
+}
+
+/// `steadfast activate --reload`
+fn reload(client: &Client, args: &Activate, json: bool) -> Result<Exit, Failure> {
+    let [port] = &args.ports[..] else {
+        return Err(Failure::new(
+            "--reload: one port says which module is meant; every port that runs it is",
+        ));
+    };
+    let request = ReloadRequest {
+        idle_only: args.idle_only,
+        drain_timeout_ms: args.drain_timeout.map(|time| time.as_millis() as u64),
+        force: args.force,
+    };
+    let report: RollingReport = client.post(&path(port, "reload"), &request)?;
+    show(&report, json, output::rolling::reload)?;
+    let exit = super::rolling::exit(report.outcome);
+    if exit == Exit::Done {
+        return Ok(exit);
+    }
+    Err(Failure {
+        exit,
+        message: output::rolling::reloaded(&report),
+        hint: super::rolling::hint(report.outcome),
+    })
 }
 
 fn stale(port: &str) -> Failure {

@@ -70,7 +70,7 @@ pub(crate) fn explain(p: &Property) -> String {
     let class = match p.class.as_str() {
         "live" => "live: a change takes effect at once",
         "reinit" => "reinit: a change takes effect when this port is initialised anew",
-        _ => "reload: a change takes effect when the driver's module is loaded anew on every port of it",
+        _ => "reload: a change takes effect when every port that runs the module is initialised anew",
     };
     fact("class", class.to_owned());
     fact("carried out", format!("by the {}", p.by));
@@ -78,7 +78,7 @@ pub(crate) fn explain(p: &Property) -> String {
 }
 
 fn waits(class: &str) -> &'static str {
-    if class == "reload" { "an update of the driver" } else { "an activation of the port" }
+    if class == "reload" { "an activation with --reload" } else { "an activation of the port" }
 }
 
 /// What a change of saved values has done.

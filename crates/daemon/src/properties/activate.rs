@@ -68,7 +68,7 @@ impl App {
         Ok(Activating { port, wait_ms, receipt: None })
     }
 
-    fn carry_out_activation(
+    pub(super) fn carry_out_activation(
         self: &Arc<App>,
         port: &str,
         opts: &ActivateOptions,
@@ -89,7 +89,7 @@ impl App {
     }
 
     /// What is saved, if it will do.
-    fn saved_and_good(&self, port: &str) -> Result<Definitions, String> {
+    pub(super) fn saved_and_good(&self, port: &str) -> Result<Definitions, String> {
         let view = self.view(port).map_err(|e| e.message)?;
         let definitions = view.saved.clone();
         view.judge(&definitions).map_err(|e| e.message)?;

@@ -150,7 +150,7 @@ fn differences(view: &View, names: &BTreeSet<String>, judged: &BTreeMap<String, 
         let in_force = at_once || view.values.get(&spec.name) == after;
         let waits_for = match spec.class {
             _ if in_force => String::new(),
-            ActivationClass::Reload => format!("an update of the driver of port {port}"),
+            ActivationClass::Reload => format!("`steadfast activate --reload {port}`"),
             _ => format!("`steadfast activate {port}`"),
         };
         (before != after || !in_force).then(|| Saved {

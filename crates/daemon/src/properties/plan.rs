@@ -17,6 +17,8 @@ impl App {
         let judged = view.judge(&definitions)?;
         let port = view.info.name.clone();
         let turn = Turn::of(view.is_down(), &judged);
+        let users = view.info.module.as_ref().map(|m| self.engine.ports_of(&m.hash)).unwrap_or_default();
+        let alone = users.iter().all(|user| *user == port);
         let change = |spec: &ParamSpec| {
             let (current, saved) = (view.values.get(&spec.name), judged.get(&spec.name));
             (current != saved).then(|| PlannedChange {
@@ -27,7 +29,8 @@ impl App {
                 class: spec.class.name().to_owned(),
                 effect: match spec.class {
                     ActivationClass::Live | ActivationClass::Reinit => turn.effect(&port),
-                    ActivationClass::Reload => "refused: it takes an update of the driver".to_owned(),
+                    ActivationClass::Reload if alone => turn.effect(&port),
+                    ActivationClass::Reload => format!("`activate --reload`: {}", users.join(", ")),
                 },
             })
         };
