@@ -54,8 +54,8 @@ pub use health::{Health, HistoryHealth};
 pub use probation::{Probation, ProbationRequest, RevertRequest};
 pub use problem::{Problem, ProblemKind};
 pub use properties::{
-    ActivateRequest, Activating, Plan, PlannedChange, PortPlan, Properties, Property, RollbackRequest,
-    SaveReport, SaveRequest, Saved,
+    ActivateRequest, Activating, Plan, PlannedChange, PortPlan, Properties, Property, ReloadRequest,
+    RollbackRequest, SaveReport, SaveRequest, Saved,
 };
 pub use rolling::{PortFate, RolledPort, RollingOutcome, RollingReport, RollingRequest};
 pub use socket::default_socket;

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use steadfast_api::PortState;
 use steadfast_loader::{ModuleStore, Trust};
 use steadfast_nbd::{ListenAddr, NbdServer};
 use steadfast_runtime::{Engine, EngineConfig};
@@ -180,6 +181,9 @@ fn announce(app: &App, socket: &Path) {
             let uri = uri::of(address, name);
             tracing::info!("device {name}: {}, {size} bytes, {uri}", release.unwrap_or_default());
         }
+    }
+    for port in app.ports().iter().filter(|port| port.state == PortState::Down) {
+        tracing::info!("port {}: down (admin_state)", port.name);
     }
     let queues = app.engine.queues();
     tracing::info!(

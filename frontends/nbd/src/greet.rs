@@ -35,8 +35,10 @@ impl Exports for Door {
     }
 
     fn find(&mut self, name: &str) -> Option<Export> {
-        let devices = self.engine.devices();
-        devices.iter().find(|device| name.is_empty() || device.name == name).map(export)
+        if name.is_empty() {
+            return self.engine.first_device().as_ref().map(export);
+        }
+        self.engine.devices().iter().find(|device| device.name == name).map(export)
     }
 
     fn open(&mut self, name: &str) -> Option<Export> {

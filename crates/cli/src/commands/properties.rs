@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 use steadfast_api::{
-    ActivateRequest, Activating, Outcome, Plan, PortPlan, Properties, Property, Receipt, RollbackRequest,
-    SaveReport, SaveRequest,
+    ActivateRequest, Activating, Outcome, Plan, PortPlan, Properties, Property, Receipt, ReloadRequest,
+    RollbackRequest, RollingReport, SaveReport, SaveRequest,
 };
 
 /// `steadfast param ...`
@@ -123,12 +123,16 @@ fn read_plan(file: &Path) -> Result<Vec<PortPlan>, Failure> {
 /// `steadfast activate`
 pub(crate) fn activate(client: &Client, args: &Activate, json: bool) -> Result<Exit, Failure> {
     let ms = |time: Duration| time.as_millis() as u64;
+    if args.reload {
+        return reload(client, args, json);
+    }
     let request = ActivateRequest {
         idle_only: args.idle_only,
         delay_ms: ms(args.delay),
         drain_timeout_ms: args.drain_timeout.map(ms),
         confirm_within_ms: args.confirm_within.map(ms),
         wait: args.wait,
+        force: args.force,
         fingerprint: None,
     };
     let ports: Vec<(String, Option<String>)> = match &args.plan {
@@ -171,6 +175,31 @@ fn beside(done: &[String], left: &[String]) -> String {
     said
 }
 
+/// `steadfast activate --reload`
+fn reload(client: &Client, args: &Activate, json: bool) -> Result<Exit, Failure> {
+    let [port] = &args.ports[..] else {
+        return Err(Failure::new(
+            "--reload: one port says which module is meant; every port that runs it is",
+        ));
+    };
+    let request = ReloadRequest {
+        idle_only: args.idle_only,
+        drain_timeout_ms: args.drain_timeout.map(|time| time.as_millis() as u64),
+        force: args.force,
+    };
+    let report: RollingReport = client.post(&path(port, "reload"), &request)?;
+    show(&report, json, output::rolling::reload)?;
+    let exit = super::rolling::exit(report.outcome);
+    if exit == Exit::Done {
+        return Ok(exit);
+    }
+    Err(Failure {
+        exit,
+        message: output::rolling::reloaded(&report),
+        hint: super::rolling::hint(report.outcome),
+    })
+}
+
 fn stale(port: &str) -> Failure {
     Failure {
         exit: Exit::Stale,
@@ -194,6 +223,9 @@ fn ended(answer: &Activating, json: bool) -> Result<Exit, Failure> {
         exit: receipt.outcome.into(),
         message: format!("{sentence}: {}", receipt.reason),
         hint: match receipt.outcome {
+            Outcome::Busy if output::properties::new_state(receipt) == Some("down") => {
+                "disconnect who uses it; from under clients, --force takes it down all the same".to_owned()
+            }
             Outcome::Busy => "stop the I/O, or let it be held with --hold".to_owned(),
             _ => String::new(),
         },
@@ -218,6 +250,7 @@ pub(crate) fn rollback(client: &Client, args: &Rollback, json: bool) -> Result<E
         to: args.to,
         idle_only: args.idle_only,
         drain_timeout_ms: args.drain_timeout.map(|time| time.as_millis() as u64),
+        force: args.force,
     };
     let answer: Activating = client.post(&path(&args.port, "rollback"), &request)?;
     ended(&answer, json)

@@ -53,7 +53,8 @@ impl App {
             None => self.edits.confirms.free(&port)?,
         }
         let by = Requester { cause: Cause::Operator, who };
-        let opts = options(request.idle_only, request.delay_ms, request.drain_timeout_ms, by, "activate");
+        let mut opts = options(request.idle_only, request.delay_ms, request.drain_timeout_ms, by, "activate");
+        opts.force = request.force;
         if request.delay_ms == 0 || request.wait {
             let receipt = self.carry_out_activation(&port, &opts, confirm);
             return Ok(Activating { port, wait_ms: 0, receipt: Some(receipt) });
@@ -77,7 +78,7 @@ impl App {
         seconds.map_or(0, |seconds: u64| seconds * 1000)
     }
 
-    fn carry_out_activation(
+    pub(super) fn carry_out_activation(
         self: &Arc<App>,
         port: &str,
         opts: &ActivateOptions,
@@ -112,7 +113,7 @@ impl App {
     }
 
     /// What is saved, if it will do.
-    fn saved_and_good(&self, port: &str) -> Result<Definitions, String> {
+    pub(super) fn saved_and_good(&self, port: &str) -> Result<Definitions, String> {
         let view = self.view(port).map_err(|e| e.message)?;
         let definitions = view.saved.clone();
         view.judge(&definitions).map_err(|e| e.message)?;
@@ -130,7 +131,8 @@ impl App {
         self.edits.confirms.free(&port)?;
         let (target, source) = self.target(&port, request.to)?;
         let by = Requester { cause: Cause::Rollback, who };
-        let opts = options(request.idle_only, 0, request.drain_timeout_ms, by, &source);
+        let mut opts = options(request.idle_only, 0, request.drain_timeout_ms, by, &source);
+        opts.force = request.force;
         let receipt = self.go_back_to(&port, &target, &opts)?;
         Ok(Activating { port, wait_ms: 0, receipt: Some(receipt) })
     }

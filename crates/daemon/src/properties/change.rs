@@ -60,7 +60,7 @@ impl App {
 
     /// Every port of a driver that is served, that of `first` first.
     fn views_of(&self, driver: &str, first: View) -> Result<Vec<View>, Problem> {
-        let runs = |p: &steadfast_runtime::PortInfo| p.driver.as_ref().is_some_and(|r| r.driver == driver);
+        let runs = |p: &steadfast_runtime::PortInfo| p.module.as_ref().is_some_and(|r| r.driver == driver);
         let own = first.info.name.clone();
         let mut views = vec![first];
         for port in self.engine.ports().iter().filter(|p| runs(p) && p.name != own) {
@@ -87,7 +87,8 @@ impl App {
             (spec.name.clone(), after.get(&spec.name).map(|definition| definition.value.clone()))
         };
         let changes: BTreeMap<_, _> = view.table.iter().filter(live).map(change).collect();
-        if changes.is_empty() {
+        // A port that is down has no driver to tell: it waits for the activation that brings it up.
+        if changes.is_empty() || view.is_down() {
             return Ok(());
         }
         self.change_live(&view.info.name, &changes, who).map(drop)
@@ -145,10 +146,11 @@ fn differences(view: &View, names: &BTreeSet<String>, judged: &BTreeMap<String, 
             Some(before) => before.get(&spec.name),
             None => view.values.get(&spec.name),
         };
-        let in_force = spec.class == ActivationClass::Live || view.values.get(&spec.name) == after;
+        let at_once = spec.class == ActivationClass::Live && !view.is_down();
+        let in_force = at_once || view.values.get(&spec.name) == after;
         let waits_for = match spec.class {
             _ if in_force => String::new(),
-            ActivationClass::Reload => format!("an update of the driver of port {port}"),
+            ActivationClass::Reload => format!("`steadfast activate --reload {port}`"),
             _ => format!("`steadfast activate {port}`"),
         };
         (before != after || !in_force).then(|| Saved {

@@ -12,6 +12,7 @@ mod activate;
 mod change;
 mod confirm;
 mod plan;
+mod reload;
 mod saved;
 mod show;
 mod unconfirmed;

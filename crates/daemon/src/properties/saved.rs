@@ -5,7 +5,7 @@ use crate::config::DeviceConfig;
 use crate::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
 use steadfast_api::{Problem, ProblemKind, suggest};
-use steadfast_runtime::PortInfo;
+use steadfast_runtime::{PortInfo, PortState};
 use steadfast_settings::{DriverFile, Section, SettingsError, validate};
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::{ParamSpec, Value};
@@ -17,7 +17,7 @@ pub(crate) struct View {
     pub(crate) file: DriverFile,
     /// What is saved, as the driver is to see it.
     pub(crate) saved: Definitions,
-    /// Every parameter under the driver that serves the port.
+    /// Every parameter under the driver that serves the port, or is to once it comes up.
     pub(crate) table: Vec<ParamSpec>,
     /// Values in force.
     pub(crate) values: BTreeMap<String, Value>,
@@ -27,6 +27,11 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// It is to have no driver, until it is activated with `admin_state=up`.
+    pub(crate) fn is_down(&self) -> bool {
+        self.info.state == PortState::Down
+    }
+
     /// What would be saved with another state of the driver's file.
     pub(crate) fn saved_by(&self, file: &DriverFile) -> Result<Definitions, Problem> {
         self.saving().set_in(file)
@@ -78,7 +83,7 @@ impl App {
     /// A port with what is saved for it.
     ///
     /// # Errors
-    /// There is no such port; nobody serves it; the driver's file cannot be read.
+    /// There is no such port; nobody serves it although somebody is to; the driver's file cannot be read.
     pub(crate) fn view(&self, name: &str) -> Result<View, Problem> {
         let info = self.port_named(name)?;
         let (table, values) = self.engine.parameters(&info.name).ok_or_else(|| {
@@ -86,13 +91,13 @@ impl App {
                 format!("port {}: nobody serves it, so what parameters it has is not known", info.name);
             Problem::new(ProblemKind::Busy, what)
         })?;
-        let driver = info.driver.as_ref().map(|r| r.driver.clone()).unwrap_or_default();
+        let driver = info.module.as_ref().map(|r| r.driver.clone()).unwrap_or_default();
         let missing = || {
             let what = format!("port {}: its driver, or where it is defined, is not known", info.name);
             Problem::new(ProblemKind::Internal, what)
         };
         let settings = self.topology.settings.clone();
-        let hash = info.driver.as_ref().map_or("", |release| &release.hash);
+        let hash = info.module.as_ref().map_or("", |release| &release.hash);
         let manifest = self.engine.running_module(hash).map(|module| module.manifest().clone());
         let manifest = manifest.ok_or_else(missing)?;
         let config = self.topology.config_of(&info.name).ok_or_else(missing)?;
