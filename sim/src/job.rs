@@ -38,7 +38,7 @@ pub(crate) struct Job {
     pub(crate) finished: bool,
     /// When the queues were told.
     begun_ns: u64,
-    /// When all of them held.
+    /// When the first of them held.
     held_ns: u64,
 }
 
@@ -63,7 +63,7 @@ impl Job {
             connected,
             finished,
             begun_ns,
-            held_ns: begun_ns,
+            held_ns: u64::MAX,
         }
     }
 
@@ -82,6 +82,7 @@ impl World {
         let now = self.now;
         self.say(|_| format!("queue {q} holds"));
         self.jobs[j].meeting.begin(now);
+        self.jobs[j].held_ns = self.jobs[j].held_ns.min(now);
         let (drains, hands_back) = (self.jobs[j].drains(), self.jobs[j].hands_back());
         self.close(q, !drains);
         if hands_back
@@ -97,9 +98,8 @@ impl World {
         }
         if self.jobs[j].meeting.held(now) {
             self.say(|_| "every queue holds".to_owned());
-            self.jobs[j].held_ns = now;
             self.phase_began(self.jobs[j].attempt);
-            if self.jobs[j].drains() {
+            if self.jobs[j].drains() || self.jobs[j].meeting.verdict() != Verdict::Undecided {
                 self.wake_others(q);
             }
         }
@@ -391,7 +391,7 @@ impl World {
 
     fn finish_update(&mut self, j: usize) {
         let (job, deadline) = (&self.jobs[j], self.attempts[self.jobs[j].attempt].ask.deadline_ns);
-        let late = self.now - job.held_ns > deadline.max(SECOND);
+        let late = self.now.saturating_sub(job.held_ns) > deadline.max(SECOND);
         if late && job.old.is_some() && job.new.is_some() {
             self.violate("the new driver serves although it was connected too late".to_owned());
         }

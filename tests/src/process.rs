@@ -15,6 +15,46 @@ pub struct Footprint {
     /// Memory mappings of files, modules and shared memory. Those of stacks and of heaps come and go with
     /// the threads of the control plane.
     pub mappings: usize,
+    /// Threads.
+    pub threads: usize,
+}
+
+/// What a process has more than it had.
+#[derive(Clone, Copy, Debug)]
+pub struct Growth {
+    /// Open file descriptors.
+    pub files: usize,
+    /// Memory mappings of files, modules and shared memory.
+    pub mappings: usize,
+    /// Bytes of anonymous memory.
+    pub anonymous: u64,
+    /// Threads. The control plane starts one when two of its tasks meet, whenever that is.
+    pub threads: usize,
+}
+
+impl Footprint {
+    /// The least of each of both. What is there for a moment only (a file of the history's, a page that the
+    /// allocator has not given back yet) falls out when the samples are many.
+    #[must_use]
+    pub fn least(self, other: Footprint) -> Footprint {
+        Footprint {
+            anonymous: self.anonymous.min(other.anonymous),
+            resident: self.resident.min(other.resident),
+            files: self.files.min(other.files),
+            mappings: self.mappings.min(other.mappings),
+            threads: self.threads.min(other.threads),
+        }
+    }
+
+    /// What is there more than `before`, zero where it is less.
+    pub fn growth(self, before: Footprint) -> Growth {
+        Growth {
+            files: self.files.saturating_sub(before.files),
+            mappings: self.mappings.saturating_sub(before.mappings),
+            anonymous: self.anonymous.saturating_sub(before.anonymous),
+            threads: self.threads.saturating_sub(before.threads),
+        }
+    }
 }
 
 /// The footprint of a process now.
@@ -22,14 +62,15 @@ pub fn footprint(pid: u32) -> Result<Footprint> {
     let status = read(pid, "status")?;
     let field = |name: &str| {
         let line = status.lines().find_map(|l| l.strip_prefix(name));
-        let kib = line.and_then(|l| l.split_whitespace().next()).and_then(|n| n.parse::<u64>().ok());
-        kib.map(|k| k * 1024).with_context(|| format!("/proc/{pid}/status has no {name}"))
+        let number = line.and_then(|l| l.split_whitespace().next()).and_then(|n| n.parse::<u64>().ok());
+        number.with_context(|| format!("/proc/{pid}/status has no {name}"))
     };
     Ok(Footprint {
-        anonymous: field("RssAnon:")?,
-        resident: field("VmRSS:")?,
+        anonymous: field("RssAnon:")? * 1024,
+        resident: field("VmRSS:")? * 1024,
         files: std::fs::read_dir(format!("/proc/{pid}/fd"))?.count(),
         mappings: read(pid, "maps")?.lines().filter(|line| line.contains(" /")).count(),
+        threads: field("Threads:")? as usize,
     })
 }
 

@@ -131,6 +131,31 @@ fn once_per_start_is_once_and_can_be_overridden() -> Result {
 }
 
 #[test]
+fn a_release_that_does_not_say_what_it_updates_from_is_refused_where_policy_says_so() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = Setup::device("vol0=ram:1M").arg("--require-min-from").start(&dir)?;
+    let receipt = daemon.api()?.update("vol0", &module("ram")?, json!({}))?;
+    assert_eq!(receipt["outcome"], "refused");
+    let reason = receipt["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("does not say from which version it updates, which policy requires"), "{reason}");
+    Ok(())
+}
+
+#[test]
+fn a_device_on_the_command_line_has_its_own_rules() -> Result {
+    let dir = TempDir::new()?;
+    let own = "vol0=ram:1M,once_per_start=false,hardware=pci:1af4:1042,revision=3,reserve=1M";
+    let daemon = Setup::device(own).arg("--once-per-start").start(&dir)?;
+    for _ in 0..2 {
+        daemon.update("vol0", &module("ram")?)?;
+    }
+    let (_, report) = check(&daemon, &["file@1.1.0"])?;
+    let (ok, detail) = row(&report, "hardware");
+    assert!(!ok && detail.ends_with("the port has pci:1af4:1042 revision 3"), "{detail}");
+    Ok(())
+}
+
+#[test]
 fn a_devices_own_rules_win_over_the_daemons() -> Result {
     let dir = TempDir::new()?;
     let text = "once_per_start = true\n[device.vol0]\ndriver = \"ram\"\ntarget = \"1M\"\nonce_per_start = false\n\

@@ -171,11 +171,21 @@ fn every_build_is_swapped_in_and_a_bad_one_ends_nothing() -> Result {
     edit(&source, "memory, one", "memory, two")?;
     let line = watch.line(6)?;
     assert!(line.contains("done, "), "{line}");
+    edit(&source, "memory, two", "memory, three")?;
+    assert!(watch.line(7)?.contains("done, "));
+    // What it began with, the two builds that served last, and none of the others.
+    let modules = fs::read_dir(dir.join("store"))?.flatten();
+    let modules = modules.filter(|entry| entry.path().extension().is_some_and(|e| e == "so")).count();
+    assert_eq!(modules, 3, "builds do not pile up");
+    assert_eq!(daemon.cli(&["update", "--revert", "vol0"])?.status.code(), Some(0));
 
     assert_eq!(client.read(4096, 4096)?, Ok(vec![7; 4096]), "the data is still there");
     daemon.check_serves("vol0")?;
     let receipt = daemon.device("vol0")?["last_receipt"].clone();
-    assert_eq!((&receipt["outcome"], &receipt["by"]["cause"]), (&Value::from("done"), &Value::from("watch")));
+    assert_eq!(
+        (&receipt["outcome"], &receipt["by"]["cause"]),
+        (&Value::from("done"), &Value::from("revert"))
+    );
     Ok(())
 }
 

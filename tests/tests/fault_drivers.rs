@@ -177,6 +177,22 @@ fn a_crash_at_an_entry_point_goes_back_or_fails_one_request() -> Result {
     daemon.check_serves("vol0")
 }
 
+/// There are no parameters yet, so the hardware says what goes wrong.
+#[test]
+fn a_crash_at_probe_is_refused_and_one_that_takes_long_holds_nobody() -> Result {
+    for (how, outcome) in [("error", "refused"), ("panic", "refused"), ("hang", "done")] {
+        let dir = TempDir::new()?;
+        let device = format!("vol0=ram:8M,hardware=fault:probe-{how},revision=300");
+        let mut daemon = Setup::device(device).start(&dir)?;
+        let receipt = update(&daemon, "crash", json!({ "deadline_ms": 100 }))?;
+        assert_eq!(receipt["outcome"], outcome, "{how}: {receipt:#}");
+        let reason = receipt["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains("probe") || how == "hang", "{how}: {receipt:#}");
+        daemon.check_serves("vol0")?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_fault_lies_over_another_device() -> Result {
     let dir = TempDir::new()?;

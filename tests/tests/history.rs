@@ -111,11 +111,41 @@ fn a_history_that_cannot_be_written_harms_no_update() -> Result {
     let receipt = daemon.update("vol0", &module("ram")?)?;
     let list = receipts(&daemon, "")?;
     assert_eq!(ids(&list), [receipt["id"].as_u64().expect("a number")]);
+    let (_, back) = daemon.api()?.post("/v1/devices/vol0/revert", &json!({}))?;
+    let why = back["reason"].as_str().expect("a reason");
+    assert!(why.contains("the history does not answer"), "not that there is nothing: {back:#}");
     let (_, health) = daemon.api()?.get("/v1/health")?;
-    assert_eq!((&health["healthy"], &health["history"]["unsaved"]), (&json!(true), &json!(1)));
+    assert_eq!((&health["healthy"], &health["history"]["unsaved"]), (&json!(true), &json!(2)));
     let error = health["history"]["error"].as_str().expect("an error");
     assert!(error.contains("not a database"), "{error}");
     assert!(std::fs::read_to_string(dir.join("state/history.sqlite"))?.contains("treasure"));
+    Ok(())
+}
+
+#[test]
+fn a_live_change_leaves_a_receipt_with_the_values_before_and_since() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = Setup::device("vol0=delay:1M").start(&dir)?;
+    for (change, code) in [("fixed_us=5", 0), ("fixed_us=-1", 1)] {
+        assert_eq!(daemon.cli(&["device", "set", "vol0", change])?.status.code(), Some(code), "{change}");
+    }
+    let list = receipts(&daemon, "device=vol0")?;
+    let found: Vec<_> = list.iter().map(|r| (&r["kind"], &r["outcome"], &r["source"])).collect();
+    let (live, done, refused) = (json!("live"), json!("done"), json!("refused"));
+    let said = [json!("fixed_us=5"), json!("fixed_us=-1")];
+    assert_eq!(found, [(&live, &done, &said[0]), (&live, &refused, &said[1])]);
+    let report = &list[0]["properties"];
+    let change = json!([{ "name": "fixed_us", "before": "0", "after": "5", "class": "live" }]);
+    assert_eq!(report["changes"], change);
+    assert_eq!(
+        (&report["before"]["fixed_us"], &report["after"]["fixed_us"]["value"]),
+        (&json!(null), &json!("5"))
+    );
+    assert_eq!(report["stamp_before"], report["stamp_after"], "nothing was initialised anew");
+    assert!(list[1]["reason"].as_str().is_some_and(|why| why.contains("fixed_us")), "{:#}", list[1]);
+    let shown = |args: &[&str]| -> Result<String> { Ok(String::from_utf8(daemon.cli(args)?.stdout)?) };
+    assert!(shown(&["receipt", "list"])?.contains("fixed_us=5"));
+    assert!(shown(&["receipt", "show", "1"])?.contains("vol0: done, fixed_us 0 -> 5"));
     Ok(())
 }
 

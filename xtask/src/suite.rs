@@ -10,7 +10,7 @@ use std::process::Command;
 const FUZZ_SECONDS: u32 = 20;
 
 /// Runs of the simulator, with the seeds from 1 on.
-const SIM_RUNS: u64 = 2_000_000;
+const SIM_RUNS: u64 = 1_000_000;
 
 pub(crate) fn test(args: &[&str]) -> Result<()> {
     let only = match args {

@@ -196,6 +196,9 @@ pub struct ParamsReport {
     pub changed: Vec<ParamChange>,
     /// How long requests were held, nanoseconds.
     pub pause_ns: u64,
+    /// Number of its receipt.
+    #[serde(default)]
+    pub receipt: u64,
 }
 
 /// A value that has changed.

@@ -35,6 +35,7 @@ mod driver;
 mod health;
 mod probation;
 mod problem;
+mod properties;
 mod rolling;
 pub mod schema;
 mod socket;
@@ -52,13 +53,17 @@ pub use driver::{CheckReport, CheckRequest, CheckRow, Driver, DriverProblem, Dri
 pub use health::{Health, HistoryHealth};
 pub use probation::{Probation, ProbationRequest, RevertRequest};
 pub use problem::{Problem, ProblemKind};
+pub use properties::{
+    ActivateRequest, Activating, Plan, PlannedChange, PortPlan, Properties, Property, RollbackRequest,
+    SaveReport, SaveRequest, Saved,
+};
 pub use rolling::{PortFate, RolledPort, RollingOutcome, RollingReport, RollingRequest};
 pub use socket::default_socket;
 pub use state::{DeviceState, SchemaState};
 pub use steadfast_shell::auto::AutoUpdate;
 pub use steadfast_shell::probation::{Limits, Observed, ProbationOutcome, ProbationReport};
 pub use steadfast_shell::receipt::{
-    Cause, Kind, Mode, Outcome, Phase, PhaseTime, Receipt, Reduced, Release, Requester, Unload,
+    Cause, Kind, Mode, Outcome, Phase, PhaseTime, Receipt, Reduced, Release, Requester, Unload, ValueChange,
 };
 pub use steadfast_shell::shadow::{Difference, ShadowReport};
 pub use topology::{

@@ -31,6 +31,8 @@ pub enum ProblemKind {
     /// 422: a value or combination that is not allowed, or that the driver refuses; nothing was
     /// changed.
     Refused,
+    /// 409: what a plan was made from has changed since; nothing was touched.
+    Stale,
     /// 503: the daemon is stopping.
     Stopping,
     /// 500: a fault of the daemon.
@@ -45,7 +47,7 @@ impl ProblemKind {
             ProblemKind::BadRequest => 400,
             ProblemKind::Forbidden => 403,
             ProblemKind::BadModule => 422,
-            ProblemKind::Busy => 409,
+            ProblemKind::Busy | ProblemKind::Stale => 409,
             ProblemKind::Refused => 422,
             ProblemKind::Stopping => 503,
             ProblemKind::Internal => 500,

@@ -4,8 +4,10 @@
 //! description against what is really sent.
 
 mod probation;
+mod properties;
 
 pub use probation::{AutoUpdate, Limits, Observed, ProbationOutcome, ProbationReport};
+pub use properties::{Definition, PropertiesReport, Source, Stamp, Step, StepTime, ValueChange};
 
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -146,6 +148,8 @@ pub struct Receipt {
     pub params_before: BTreeMap<String, Option<String>>,
     /// What it is of.
     pub kind: Kind,
+    /// What was done about properties, where that is what it is of.
+    pub properties: Option<PropertiesReport>,
 }
 
 /// What a receipt is of.
@@ -299,6 +303,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_properties_is_as_the_document_says() {
+        let report = steadfast_shell::receipt::PropertiesReport::default();
+        let sent = serde_json::to_value(&report).expect("JSON");
+        let keys = |v: &Value| v.as_object().expect("an object").keys().cloned().collect::<BTreeSet<_>>();
+        assert_eq!(keys(&sent), properties(&super::PropertiesReport::schema()));
+        assert_eq!(keys(&sent["stamp_before"]), properties(&super::Stamp::schema()));
+    }
+
+    #[test]
     fn every_name_in_the_document_is_understood() {
         for name in names(&super::Phase::schema()) {
             serde_json::from_value::<crate::Phase>(name).expect("a phase");
@@ -311,6 +324,12 @@ mod tests {
         }
         for name in names(&super::Cause::schema()) {
             serde_json::from_value::<steadfast_shell::receipt::Cause>(name).expect("a cause");
+        }
+        for name in names(&super::Kind::schema()) {
+            serde_json::from_value::<crate::Kind>(name).expect("a kind");
+        }
+        for name in names(&super::Step::schema()) {
+            serde_json::from_value::<steadfast_shell::activation::Step>(name).expect("a step");
         }
         for name in names(&super::Unload::schema()) {
             serde_json::from_value::<crate::Unload>(name).expect("an unload");

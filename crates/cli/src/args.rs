@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::develop::{DriverNew, DriverWatch};
+use crate::properties::{Activate, ParamCommand, PlanArgs, Rollback};
 use crate::shadow::ShadowArgs;
 use crate::topology::{AdapterCommand, DeviceAdd, Force, PortCommand, Several};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -65,6 +66,28 @@ pub(crate) enum Command {
     Receipt(ReceiptCommand),
     /// Replace the driver of a device that is in use
     Update(Update),
+    /// Look at the parameters of a port, and change them
+    #[command(subcommand)]
+    Param(ParamCommand),
+    /// What an activation would change; exits with 2 when there is something
+    Plan(PlanArgs),
+    /// Initialise a port anew with the parameters that are saved; other ports notice nothing
+    Activate(Activate),
+    /// Keep what was activated with --confirm-within
+    Confirm {
+        /// The port
+        port: String,
+    },
+    /// What was done about the parameters of a port, the newest last
+    History {
+        /// The port
+        port: String,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1000))]
+        limit: u32,
+    },
+    /// Go back to the parameters before the last activation
+    Rollback(Rollback),
     /// See it work: a verified load on two devices while their drivers are replaced again and again
     Demo(Demo),
     /// Print a completion script for a shell
@@ -110,6 +133,9 @@ pub(crate) struct Serve {
     /// A port's driver may be replaced once until the daemon starts again (see --allow-again)
     #[arg(long)]
     pub(crate) once_per_start: bool,
+    /// Take only releases that say the oldest version that they can update from
+    #[arg(long)]
+    pub(crate) require_min_from: bool,
     /// Folder to search for driver modules first; repeatable
     #[arg(long, value_name = "DIR")]
     pub(crate) modules: Vec<PathBuf>,
@@ -324,7 +350,7 @@ pub(crate) struct DriverTest {
     pub(crate) swaps: u32,
 }
 
-fn parse_param(text: &str) -> Result<(String, String), String> {
+pub(crate) fn parse_param(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("not NAME=VALUE".to_owned()),

@@ -72,7 +72,11 @@ impl fmt::Display for Failure {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Failure {
-        let exit = if problem.kind == ProblemKind::Busy { Exit::Busy } else { Exit::Error };
+        let exit = match problem.kind {
+            ProblemKind::Busy => Exit::Busy,
+            ProblemKind::Stale => Exit::Stale,
+            _ => Exit::Error,
+        };
         Failure { exit, message: problem.message, hint: problem.hint }
     }
 }

@@ -7,6 +7,7 @@ mod demo;
 mod develop;
 mod failure;
 mod output;
+mod properties;
 mod shadow;
 mod topology;
 
@@ -78,6 +79,12 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
             commands::receipt::show(&client()?, id, device.as_deref(), json)
         }
         Command::Update(update) => commands::update(&client()?, &update, json),
+        Command::Param(command) => commands::properties::param(&client()?, command, json),
+        Command::Plan(plan) => commands::properties::plan(&client()?, &plan, json),
+        Command::Activate(activate) => commands::properties::activate(&client()?, &activate, json),
+        Command::Confirm { port } => commands::properties::confirm(&client()?, &port, json),
+        Command::History { port, limit } => commands::properties::history(&client()?, &port, limit, json),
+        Command::Rollback(rollback) => commands::properties::rollback(&client()?, &rollback, json),
         Command::Demo(demo) => demo::run(&demo, json || demo.json),
         Command::Completions { shell } => {
             let mut text = Vec::new();

@@ -4,6 +4,7 @@ use crate::folder::Folder;
 use crate::modules::{self, ModulePath};
 use crate::params;
 use crate::probation::{Baselines, Probations};
+use crate::properties::Settings;
 use crate::receipts::Receipts;
 use crate::topology::Topology;
 use crate::{trial, uri};
@@ -29,6 +30,7 @@ pub(crate) struct App {
     pub(crate) baselines: Baselines,
     pub(crate) folder: Folder,
     pub(crate) topology: Topology,
+    pub(crate) settings: Settings,
     /// Updates in progress.
     pub(crate) updates: AtomicUsize,
     pub(crate) started_unix_ms: u64,

@@ -1,27 +1,40 @@
 //! From what is configured to what the engine attaches: modules found, parameters checked.
 
-use crate::config::{ConfigError, ConfigErrors, DeviceConfig};
+use crate::config::{Config, ConfigError, ConfigErrors, DeviceConfig, Place};
 use crate::error::ServeError;
 use crate::modules::ModulePath;
-use crate::settings::Settings;
+use crate::properties::{Parameters, saved_set};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use steadfast_loader::{LoadError, LoadedModule, ModuleStore, StagedModule};
 use steadfast_runtime::{Engine, PortRules, PortSpec};
-use steadfast_settings::DriverFile;
-use steadfast_shell::params::ParamKind;
-use steadfast_shell::properties::{Source, values_of};
+use steadfast_settings::{DriverFile, Fault, SetFault, SettingsError, validate};
+use steadfast_shell::manifest::Manifest;
+use steadfast_shell::params::{ParamKind, ShellDefaults, table};
+use steadfast_shell::properties::{Definition, Definitions, Source, values_of};
 
 /// A device whose module is in the store and whose parameters are right.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) config: DeviceConfig,
     pub(crate) staged: StagedModule,
-    /// What is saved for it: target and paths as the driver is to see them.
     pub(crate) params: BTreeMap<String, String>,
-    /// Where each of them was said.
-    pub(crate) sources: BTreeMap<String, Source>,
+    /// The same, with where each was said.
+    pub(crate) definitions: Definitions,
+}
+
+/// What holds for every device that does not say otherwise.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Policy {
+    once_per_start: bool,
+    require_min_from: bool,
+}
+
+impl From<&Config> for Policy {
+    fn from(config: &Config) -> Policy {
+        Policy { once_per_start: config.once_per_start, require_min_from: config.require_min_from }
+    }
 }
 
 /// Prepares every device. Nothing runs yet; every error is reported at once.
@@ -29,13 +42,13 @@ pub(crate) fn prepare(
     devices: &[DeviceConfig],
     modules: &ModulePath,
     store: &ModuleStore,
-    settings: &Settings,
+    parameters: &Parameters,
 ) -> Result<Vec<Prepared>, ConfigErrors> {
     let mut prepared = Vec::new();
     let mut errors = Vec::new();
     let mut known = Known::default();
     for config in devices {
-        match prepare_one(config, modules, store, settings, &mut known) {
+        match prepare_one(config, modules, store, parameters, &mut known) {
             Ok(device) => prepared.push(device),
             Err(found) => errors.extend(found.into_iter().map(|error| {
                 ConfigError::new(error.place, format!("device `{}`: {}", config.name, error.message))
@@ -57,13 +70,28 @@ struct Known {
 }
 
 impl Known {
-    fn file(&mut self, driver: &str, settings: &Settings) -> Option<DriverFile> {
-        if let Some(known) = self.files.get(driver) {
-            return known.clone();
+    fn file(&mut self, driver: &str, folder: &Path) -> Option<&DriverFile> {
+        if !self.files.contains_key(driver) {
+            let file = DriverFile::load(folder, driver);
+            let file = file.map_err(|e| self.faults.extend(file_errors(e, folder, driver))).ok();
+            self.files.insert(driver.to_owned(), file);
         }
-        let file = settings.file(driver).map_err(|errors| self.faults.extend(errors.0)).ok();
-        self.files.insert(driver.to_owned(), file.clone());
-        file
+        self.files.get(driver)?.as_ref()
+    }
+}
+
+/// What is wrong with a driver's file, each with its place.
+fn file_errors(error: SettingsError, folder: &Path, driver: &str) -> Vec<ConfigError> {
+    let one = |fault: Fault| {
+        let source = Source::File { path: fault.path.display().to_string(), line: fault.line };
+        ConfigError::new(Place::Said(source), fault.kind.to_string())
+    };
+    match error {
+        SettingsError::Faults(faults) => faults.0.into_iter().map(one).collect(),
+        other => {
+            let place = Place::File(DriverFile::path_in(folder, driver));
+            vec![ConfigError::new(place, other.to_string())]
+        }
     }
 }
 
@@ -71,7 +99,7 @@ fn prepare_one(
     config: &DeviceConfig,
     modules: &ModulePath,
     store: &ModuleStore,
-    settings: &Settings,
+    parameters: &Parameters,
     known: &mut Known,
 ) -> Result<Prepared, Vec<ConfigError>> {
     let fail = |message: String| vec![ConfigError::new(config.place.clone(), message)];
@@ -90,10 +118,30 @@ fn prepare_one(
         }
     };
     // What is wrong with the file is said once, for all of its devices.
-    let Some(file) = known.file(&staged.manifest.name, settings) else { return Err(Vec::new()) };
-    let definitions = settings.definitions(config, &staged.manifest, &file)?;
-    let sources = definitions.iter().map(|(name, d)| (name.clone(), d.source.clone())).collect();
-    Ok(Prepared { config: config.clone(), staged, params: values_of(&definitions), sources })
+    let Some(file) = known.file(&staged.manifest.name, &parameters.folder) else { return Err(Vec::new()) };
+    let definitions = definitions(config, &staged.manifest, file, parameters.defaults)?;
+    let params = values_of(&definitions);
+    Ok(Prepared { config: config.clone(), staged, params, definitions })
+}
+
+/// What is saved for the device, judged as a whole: what is wrong is said with the place of the value to
+/// blame.
+fn definitions(
+    config: &DeviceConfig,
+    manifest: &Manifest,
+    file: &DriverFile,
+    defaults: ShellDefaults,
+) -> Result<Definitions, Vec<ConfigError>> {
+    let table = table(&manifest.params, defaults);
+    let definitions = saved_set(file, config, &table).map_err(|e| vec![e])?.definitions();
+    let error = |fault: &SetFault| {
+        let place = fault.place().cloned().map_or_else(|| config.place.clone(), Place::Said);
+        ConfigError::new(place, fault.message())
+    };
+    match validate(&table, &definitions) {
+        Ok(_) => Ok(definitions),
+        Err(faults) => Err(faults.iter().map(error).collect()),
+    }
 }
 
 /// Attaches the ports, and loads their modules. What fails is given to `failed`, which says whether to go
@@ -101,12 +149,12 @@ fn prepare_one(
 pub(crate) fn attach(
     engine: &Engine,
     devices: Vec<Prepared>,
-    once_per_start: bool,
+    policy: Policy,
     mut failed: impl FnMut(Prepared, String) -> Result<(), ServeError>,
 ) -> Result<(), ServeError> {
     for device in from_below(devices) {
-        let attached = module(engine, &device.staged)
-            .and_then(|module| attach_one(engine, &device, module, once_per_start));
+        let attached =
+            module(engine, &device.staged).and_then(|module| attach_one(engine, &device, module, policy));
         if let Err(why) = attached {
             failed(device, why)?;
         }
@@ -127,14 +175,16 @@ pub(crate) fn attach_one(
     engine: &Engine,
     device: &Prepared,
     module: Arc<LoadedModule>,
-    once_per_start: bool,
+    policy: Policy,
 ) -> Result<(), String> {
-    let Prepared { config, params, sources, .. } = device;
+    let Prepared { config, params, definitions, .. } = device;
+    let source = |(name, d): (&String, &Definition)| (name.clone(), d.source.clone());
     let rules = PortRules {
         hardware: config.hardware.clone(),
-        once_per_start: config.once_per_start.unwrap_or(once_per_start),
+        once_per_start: config.once_per_start.unwrap_or(policy.once_per_start),
+        require_min_from: policy.require_min_from,
         reserve: config.reserve,
-        sources: sources.clone(),
+        sources: definitions.iter().map(source).collect(),
     };
     let spec = PortSpec {
         name: config.name.clone(),

@@ -6,6 +6,7 @@
 //! through here.
 
 mod app;
+mod builds;
 mod config;
 mod control;
 mod control_socket;
@@ -16,9 +17,9 @@ mod modules;
 mod notify;
 mod params;
 mod probation;
+mod properties;
 mod receipts;
 mod serve;
-mod settings;
 mod state;
 mod topology;
 mod trial;

@@ -2,8 +2,13 @@
 
 use crate::app::App;
 use std::collections::BTreeMap;
-use steadfast_api::{Param, ParamChange, ParamSource, ParamsReport, ParamsRequest, Problem, ProblemKind};
-use steadfast_runtime::{EngineError, ErrorKind, ParamInfo, PortInfo};
+use steadfast_api::{
+    Outcome, Param, ParamChange, ParamSource, ParamsReport, ParamsRequest, Problem, ProblemKind, Requester,
+};
+use steadfast_runtime::{EngineError, ErrorKind, ParamInfo, ParamReport, PortInfo};
+use steadfast_shell::activation::Stamp;
+use steadfast_shell::params::ActivationClass;
+use steadfast_shell::receipt::{Cause, Kind, PropertiesReport, ValueChange};
 
 impl App {
     /// Changes live parameters of the port that serves a device.
@@ -15,7 +20,7 @@ impl App {
     ) -> Result<ParamsReport, Problem> {
         let device = self.device_info(name)?;
         let changes = changes(request)?;
-        let report = self.engine.set_param(&device.port, &changes, who).map_err(|e| problem(&e))?;
+        let (report, id) = self.change_live(&device.port, &changes, who)?;
         let change = |c: steadfast_runtime::ParamChange| ParamChange {
             name: c.name,
             before: c.before,
@@ -26,7 +31,64 @@ impl App {
             let (before, after) = (c.before.as_deref(), c.after.as_deref());
             tracing::info!(port = report.port, param = c.name, before, after, "parameter changed");
         }
-        Ok(ParamsReport { port: report.port, changed, pause_ns: report.pause_ns })
+        Ok(ParamsReport { port: report.port, changed, pause_ns: report.pause_ns, receipt: id })
+    }
+
+    /// Changes live parameters of a port, and keeps a receipt of it; says which.
+    pub(crate) fn change_live(
+        &self,
+        port: &str,
+        changes: &BTreeMap<String, Option<String>>,
+        who: &str,
+    ) -> Result<(ParamReport, u64), Problem> {
+        let by = Requester { cause: Cause::Operator, who: who.to_owned() };
+        let mut receipt = self.engine.begin_receipt(port, Kind::Live, &by, &said(changes));
+        receipt.to = Some(receipt.from.clone());
+        let stamp = self.engine.port(port).map(|port| port.stamp()).unwrap_or_default();
+        let result = self.engine.set_param(port, changes, who);
+        match &result {
+            Ok(report) => {
+                receipt.outcome = Outcome::Done;
+                (receipt.pause_ns, receipt.longest_stall_ns) = (report.pause_ns, report.pause_ns);
+                receipt.properties = Some(properties(report, stamp));
+            }
+            Err(e) => {
+                if e.kind() == ErrorKind::Busy {
+                    receipt.outcome = Outcome::Busy;
+                }
+                receipt.reason = e.to_string();
+            }
+        }
+        let id = receipt.id;
+        self.receipts.add(receipt);
+        result.map(|report| (report, id)).map_err(|e| problem(&e))
+    }
+}
+
+/// The change as it was asked for.
+fn said(changes: &BTreeMap<String, Option<String>>) -> String {
+    let one = |(name, value): (&String, &Option<String>)| match value {
+        Some(value) => format!("{name}={value}"),
+        None => format!("{name} unset"),
+    };
+    changes.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+/// The same generation before and after: nothing was initialised anew.
+fn properties(report: &ParamReport, stamp: Stamp) -> PropertiesReport {
+    let change = |c: &steadfast_runtime::ParamChange| ValueChange {
+        name: c.name.clone(),
+        before: c.before.clone(),
+        after: c.after.clone(),
+        class: ActivationClass::Live,
+    };
+    PropertiesReport {
+        changes: report.changed.iter().map(change).collect(),
+        before: report.defined_before.clone(),
+        after: report.defined.clone(),
+        stamp_before: stamp,
+        stamp_after: stamp,
+        ..PropertiesReport::default()
     }
 }
 

@@ -1,6 +1,6 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use steadfast_api::{HistoryHealth, Outcome, ProbationOutcome, Receipt};
+use steadfast_api::{HistoryHealth, Kind, Outcome, ProbationOutcome, Receipt};
 use steadfast_history::{Filter, History};
 use tokio::sync::broadcast;
 
@@ -71,6 +71,11 @@ impl Receipts {
         self.history.list(filter)
     }
 
+    /// The same, and whether these are all: when the disk does not answer there may be older ones.
+    pub(crate) fn known(&self, filter: &Filter) -> (Vec<Receipt>, bool) {
+        self.history.known(filter)
+    }
+
     /// The newest receipts of updates that were tried, `limit` of each outcome, the newest last. Of each
     /// by itself, so that no number of refusals hides what was done; and none of what was busy, of which
     /// there may be any number. `None` when the disk does not answer, so that there may be more.
@@ -78,7 +83,8 @@ impl Receipts {
         let outcomes = [Outcome::Done, Outcome::Refused, Outcome::RolledBack, Outcome::Stranded];
         let mut all = Vec::new();
         for outcome in outcomes {
-            let filter = Filter { outcome: Some(outcome), limit: Some(limit), ..Filter::default() };
+            let kinds = vec![Kind::Update];
+            let filter = Filter { outcome: Some(outcome), kinds, limit: Some(limit), ..Filter::default() };
             all.extend(self.history.try_list(&filter)?);
         }
         all.sort_by_key(|receipt| receipt.id);

@@ -1,6 +1,7 @@
 //! Updates, whoever asks for them: a person, a probation, a watched folder.
 
 use crate::app::App;
+use crate::builds::was_build;
 use crate::modules::load_problem;
 use crate::probation::{self, Begin, Probations, Watch};
 use crate::trial;
@@ -61,7 +62,11 @@ impl App {
             asked().inspect_err(|problem| self.remember(&device.port, problem, &options))?;
         let ends = || format!("an update to {} was asked for", request.module);
         let work = Work { options, probation, ends_probation: request.end_probation.then(ends) };
-        Ok(self.carry_out(&device.port, &module, work))
+        let receipt = self.carry_out(&device.port, &module, work);
+        if was_build(&receipt) {
+            self.forget_builds();
+        }
+        Ok(receipt)
     }
 
     /// The module in a file, if it is the one that was meant and nobody has written to it since.
@@ -94,9 +99,11 @@ impl App {
         let probation = request.probation.as_ref().map(probation::terms).transpose();
         let probation = probation.inspect_err(|problem| self.remember(&port, problem, &options))?;
         // Of those alone, so that no number of attempts that came to nothing hides what ran.
-        let receipts = self.receipts.list(&Filter {
+        let (receipts, all) = self.receipts.known(&Filter {
             port: Some(port.clone()),
             outcome: Some(Outcome::Done),
+            // What was done about its parameters says nothing of its drivers.
+            kinds: vec![Kind::Update, Kind::Attach, Kind::Detach],
             limit: Some(LOOK_BACK),
             ..Filter::default()
         });
@@ -107,7 +114,7 @@ impl App {
         let came = receipts.iter().rposition(|receipt| receipt.kind == Kind::Attach);
         let receipts = &receipts[came.map_or(0, |at| at + 1)..];
         let newest_first: Vec<&Receipt> = receipts.iter().rev().collect();
-        let before = match auto::back(&newest_first, &running) {
+        let before = match auto::back(&newest_first, &running, all) {
             Ok(before) => before.clone(),
             Err(why) => {
                 let why = format!("port {port}: {why}");

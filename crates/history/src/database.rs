@@ -160,6 +160,15 @@ impl Database {
             wanted.push("outcome = ?");
             values.push(Box::new(name(outcome)));
         }
+        let marks = vec!["?"; filter.kinds.len()].join(", ");
+        // Receipts from before there were kinds are of updates.
+        let of_kinds = format!("coalesce(json_extract(document, '$.kind'), 'update') IN ({marks})");
+        if !filter.kinds.is_empty() {
+            wanted.push(&of_kinds);
+            for kind in &filter.kinds {
+                values.push(Box::new(kind.name()));
+            }
+        }
         if let Some(since) = filter.since_unix_ms {
             wanted.push("started_unix_ms >= ?");
             values.push(Box::new(signed(since)));

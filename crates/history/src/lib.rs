@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use steadfast_shell::receipt::{Outcome, Receipt};
+use steadfast_shell::receipt::{Kind, Outcome, Receipt};
 
 use memory::Memory;
 use worker::{Command, Worker};
@@ -53,6 +53,8 @@ pub struct Filter {
     pub port: Option<String>,
     /// Only those that ended so.
     pub outcome: Option<Outcome>,
+    /// Only those of these kinds; empty for all.
+    pub kinds: Vec<Kind>,
     /// Only those that began then or later, milliseconds since 1970.
     pub since_unix_ms: Option<u64>,
     /// At most so many, the newest.
@@ -63,6 +65,7 @@ impl Filter {
     fn takes(&self, receipt: &Receipt) -> bool {
         self.port.as_ref().is_none_or(|port| receipt.port == *port)
             && self.outcome.is_none_or(|outcome| receipt.outcome == outcome)
+            && (self.kinds.is_empty() || self.kinds.contains(&receipt.kind))
             && self.since_unix_ms.is_none_or(|since| receipt.started_unix_ms >= since)
     }
 }
@@ -147,16 +150,25 @@ impl History {
     }
 
     /// The newest receipts that `filter` means, the newest last. Where the disk does not answer, those in
-    /// memory: good enough to be shown. Who decides by it asks [`try_list`](History::try_list).
+    /// memory: good enough to be shown. Who decides by it asks [`try_list`](History::try_list), or
+    /// [`known`](History::known).
     pub fn list(&self, filter: &Filter) -> Vec<Receipt> {
-        self.memory.join(self.stored(filter).unwrap_or_default(), filter)
+        self.known(filter).0
     }
 
     /// The same, or `None` when the disk did not answer, so that there may be more than is known. A
     /// history that is in memory only always answers.
     pub fn try_list(&self, filter: &Filter) -> Option<Vec<Receipt>> {
-        let stored = if self.memory.has_disk() { self.stored(filter)? } else { Vec::new() };
-        Some(self.memory.join(stored, filter))
+        let (receipts, all) = self.known(filter);
+        all.then_some(receipts)
+    }
+
+    /// The same as [`list`](History::list), and whether these are all. Where they are not, they are newer than
+    /// every one that is missing.
+    pub fn known(&self, filter: &Filter) -> (Vec<Receipt>, bool) {
+        let stored = if self.memory.has_disk() { self.stored(filter) } else { Some(Vec::new()) };
+        let all = stored.is_some();
+        (self.memory.join(stored.unwrap_or_default(), filter), all)
     }
 
     fn stored(&self, filter: &Filter) -> Option<Vec<Receipt>> {

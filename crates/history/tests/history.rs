@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use steadfast_history::{FILE, Filter, History};
-use steadfast_shell::receipt::{Outcome, Receipt};
+use steadfast_shell::receipt::{Kind, Outcome, Receipt};
 
 fn receipt(id: u64, port: &str, outcome: Outcome) -> Receipt {
     let document = serde_json::json!({
@@ -184,6 +184,33 @@ fn it_is_nobody_elses_to_read() {
     drop(History::open(&state, 10));
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!((mode(&state), mode(&state.join(FILE))), (0o700, 0o600));
+}
+
+#[test]
+fn kinds_are_told_apart_on_disk_and_in_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let kinds = [Kind::Update, Kind::Live, Kind::Activation, Kind::Live];
+    let ask = |history: &History, kinds: Vec<Kind>, limit| {
+        let filter = Filter { kinds, limit: Some(limit), ..Filter::default() };
+        history.list(&filter).iter().map(|r| r.id).collect::<Vec<_>>()
+    };
+    let check = |history: &History| {
+        assert_eq!(ask(history, vec![Kind::Live, Kind::Activation], 10), [2, 3, 4]);
+        assert_eq!(ask(history, vec![Kind::Live], 1), [4]);
+        assert_eq!(ask(history, vec![Kind::Update], 1), [1], "the newest of its kind, whatever came since");
+        assert_eq!(ask(history, Vec::new(), 10), [1, 2, 3, 4]);
+    };
+    let memory = History::in_memory();
+    let disk = History::open(folder.path(), 100);
+    for (id, kind) in (1..).zip(kinds) {
+        let receipt = Receipt { kind, ..receipt(id, "vol0", Outcome::Done) };
+        memory.add(&receipt);
+        disk.add(&receipt);
+    }
+    check(&memory);
+    check(&disk);
+    drop(disk);
+    check(&History::open(folder.path(), 100));
 }
 
 #[test]

@@ -68,4 +68,4 @@ pub use file::MAX_MODULE_BYTES;
 pub use loaded::LoadedModule;
 pub use staged::StagedModule;
 pub use store::{ModuleStore, StoredModule};
-pub use trust::Trust;
+pub use trust::{Trust, judge_signature};

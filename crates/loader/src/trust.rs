@@ -48,7 +48,7 @@ impl Trust {
         };
         let file = signature_file(source);
         let found = read_signature(file).and_then(|(file, contents)| {
-            verify(folder, file, &contents, bytes).map(|state| (state, contents))
+            verify(folder, || Keys::read(folder), file, &contents, bytes).map(|state| (state, contents))
         });
         match found {
             Ok((state, contents)) => (Signed { state, required }, Some(contents)),
@@ -67,7 +67,21 @@ fn read_signature(file: PathBuf) -> Result<(PathBuf, Vec<u8>), Signature> {
     }
 }
 
-fn verify(folder: &Path, file: PathBuf, contents: &[u8], bytes: &[u8]) -> Result<Signature, Signature> {
+/// What the contents of a signature's file say of a module, where the contents of one key's file are all that
+/// is trusted. No file is read; the names of the two in the answer are made up.
+pub fn judge_signature(signature: &[u8], key: &[u8], module: &[u8]) -> Signature {
+    let keys = || Ok(Keys::of([(PathBuf::from("trusted.pub"), Ok(key.to_owned()))]));
+    let file = signature_file(Path::new("module.so"));
+    verify(Path::new("keys"), keys, file, signature, module).unwrap_or_else(|found| found)
+}
+
+fn verify(
+    folder: &Path,
+    keys: impl FnOnce() -> Result<Keys, String>,
+    file: PathBuf,
+    contents: &[u8],
+    bytes: &[u8],
+) -> Result<Signature, Signature> {
     let text = String::from_utf8_lossy(contents);
     let key = key_of(&text);
     let bad = |why: String| Signature::Bad { file: file.clone(), key: key.clone(), why };
@@ -84,7 +98,7 @@ fn verify(folder: &Path, file: PathBuf, contents: &[u8], bytes: &[u8]) -> Result
     })?;
     let key = key.clone().unwrap_or_default();
     let no_keys = |why| Signature::NoKeys { folder: folder.to_owned(), why };
-    let keys = Keys::read(folder).map_err(no_keys)?;
+    let keys = keys().map_err(no_keys)?;
     let mut refusal = None;
     for trusted in keys.keys.iter().filter(|trusted| trusted.id == key) {
         match trusted.key.verify(bytes, &signature, false) {
@@ -135,14 +149,22 @@ impl Keys {
             }
         }
         files.sort();
+        Ok(Keys::of(files.into_iter().map(|file| {
+            let contents = read_key(&file);
+            (file, contents)
+        })))
+    }
+
+    /// The keys among these files and their contents.
+    fn of(files: impl IntoIterator<Item = (PathBuf, Result<Vec<u8>, String>)>) -> Keys {
         let mut keys = Keys { keys: Vec::new(), unusable: Vec::new() };
-        for file in files {
-            match read_key(&file) {
+        for (file, contents) in files {
+            match contents.and_then(|contents| parse_key(&contents)) {
                 Ok((id, key)) => keys.keys.push(Trusted { id, file, key }),
                 Err(why) => keys.unusable.push(format!("{}: {why}", file.display())),
             }
         }
-        Ok(keys)
+        keys
     }
 
     fn describe(&self) -> String {
@@ -156,10 +178,13 @@ impl Keys {
     }
 }
 
-fn read_key(file: &Path) -> Result<(String, PublicKey), String> {
+fn read_key(file: &Path) -> Result<Vec<u8>, String> {
     refuse_open_to_all(file)?;
-    let contents = small(file).map_err(|problem| plain(&problem))?;
-    let text = String::from_utf8_lossy(&contents);
+    small(file).map_err(|problem| plain(&problem))
+}
+
+fn parse_key(contents: &[u8]) -> Result<(String, PublicKey), String> {
+    let text = String::from_utf8_lossy(contents);
     let key = PublicKey::decode(&text).map_err(|_| "not a minisign public key".to_owned())?;
     let id = key_of(&text).ok_or("not a minisign public key")?;
     Ok((id, key))
@@ -225,7 +250,29 @@ fn sextet(letter: u8) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::key_of;
+    use super::{judge_signature, key_of};
+    use steadfast_shell::check::Signature;
+
+    /// Made by `minisign`, of `a module`.
+    const GOOD: &[u8] = include_bytes!("../../../fuzz/seeds/signature/good.minisig");
+    const LEGACY: &[u8] = include_bytes!("../../../fuzz/seeds/signature/legacy.minisig");
+    const OTHER: &[u8] = include_bytes!("../../../fuzz/seeds/signature/other.minisig");
+    const KEY: &[u8] = b"untrusted comment: minisign public key A43940A7ECDB75B\n\
+                         RWRbt81+CpRDCvdg2usEauP5K1PoZ7jZfEWnfYqp9EURIaNJdnMya6H5\n";
+
+    #[test]
+    fn only_the_signature_of_these_bytes_by_this_key_is_good() {
+        let judge = |signature, key, module| judge_signature(signature, key, module);
+        let good = judge(GOOD, KEY, b"a module");
+        assert!(matches!(&good, Signature::Good { comment, .. } if comment == "release 1"), "{good:?}");
+        assert!(matches!(judge(GOOD, KEY, b"another"), Signature::Bad { .. }));
+        assert!(matches!(judge(LEGACY, KEY, b"a module"), Signature::Bad { .. }));
+        assert!(matches!(judge(OTHER, KEY, b"a module"), Signature::UnknownKey { .. }));
+        assert!(matches!(judge(GOOD, b"no key", b"a module"), Signature::UnknownKey { .. }));
+        for at in 0..GOOD.len() - 1 {
+            assert!(matches!(judge(&GOOD[..at], KEY, b"a module"), Signature::Bad { .. }), "cut off at {at}");
+        }
+    }
 
     #[test]
     fn a_keys_number_is_as_minisign_prints_it() {

@@ -229,6 +229,11 @@ impl Instance {
         Err(if said.is_empty() { text } else { format!("{text}: {said}") })
     }
 
+    /// The current values of all parameters.
+    pub(crate) fn values(&self) -> BTreeMap<String, Value> {
+        lock(&self.params).clone()
+    }
+
     /// The current value of a parameter.
     pub(crate) fn param(&self, name: &str) -> Option<Value> {
         lock(&self.params).get(name).cloned()

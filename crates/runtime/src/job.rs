@@ -162,8 +162,8 @@ impl Job {
                 Lane::cancel_port_ops(lane);
             }
         }
-        // What they have in flight counts from now on, and may end it.
-        if self.meeting.held(now_ns()) && self.drains() {
+        // What they have in flight counts from now on, and may end it; or it has ended already.
+        if self.meeting.held(now_ns()) && (self.drains() || self.verdict() != Verdict::Undecided) {
             self.wake_others();
         }
     }

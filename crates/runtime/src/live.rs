@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use steadfast_shell::params::{Change, ParamSpec, Value, is_shells, live_change, table};
+use steadfast_shell::properties::Definitions;
 
 /// One value that has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,10 @@ pub struct ParamReport {
     pub changed: Vec<ParamChange>,
     /// How long requests were held, nanoseconds.
     pub pause_ns: u64,
+    /// Everything that was defined before.
+    pub defined_before: Definitions,
+    /// Everything that is since.
+    pub defined: Definitions,
 }
 
 /// A set of changes for one driver.
@@ -113,6 +118,13 @@ fn on_all(port: &Port, what: fn(&mut Reactor, LaneId)) {
 }
 
 impl Engine {
+    /// Every parameter of a port under the driver that serves it, and the values in force; none where
+    /// nobody does.
+    pub fn parameters(&self, name: &str) -> Option<(Vec<ParamSpec>, BTreeMap<String, Value>)> {
+        let serving = lock(&self.find(name)?.inner).serving.clone()?;
+        Some((serving.table(), serving.values()))
+    }
+
     /// Changes live parameters of a port while it runs; `None` goes back to the default. All of the
     /// changes are made or none, between two requests of the driver; they stay through updates. `who` is
     /// the source that they have from then on.
@@ -144,7 +156,11 @@ impl Engine {
             after: change.values.get(name).map(ToString::to_string),
         });
         let changed: Vec<ParamChange> = changed.collect();
-        let report = |pause_ns| ParamReport { port: name.to_owned(), changed, pause_ns };
+        let defined_before = lock(&port.inner).properties.in_force();
+        let report = |pause_ns| {
+            let defined = lock(&port.inner).properties.in_force();
+            ParamReport { port: name.to_owned(), changed, pause_ns, defined_before, defined }
+        };
         if change.changed.is_empty() {
             crate::transact::change(&mut lock(&port.inner).properties, changes, who);
             return Ok(report(0));

@@ -205,7 +205,7 @@ fn policy(rules: &PortRules, opts: &UpdateOptions) -> Policy {
         allow_skip: opts.allow_skip,
         once_per_start: rules.once_per_start,
         allow_again: opts.allow_again,
-        ..Policy::default()
+        require_min_from: rules.require_min_from,
     }
 }
 

@@ -26,6 +26,8 @@ pub struct PortRules {
     pub hardware: Option<HardwareId>,
     /// Its driver may be replaced once between two starts.
     pub once_per_start: bool,
+    /// A later release must say the oldest version that it can update from.
+    pub require_min_from: bool,
     /// Bytes that are kept ready for the memory of later drivers, for the port and for each of its queues.
     /// Where nothing is said none are, and a later driver may have as much as the engine's
     /// `arena_reserve`.

@@ -4,7 +4,7 @@
 //! Both are decided from what is given: the modules that are there, and the receipts of what was done.
 
 use crate::probation::ProbationOutcome;
-use crate::receipt::{Cause, Outcome, Receipt, Release};
+use crate::receipt::{Cause, Kind, Outcome, Receipt, Release};
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -162,6 +162,10 @@ enum Said {
 }
 
 fn says(receipt: &Receipt, hash: &str) -> Option<Said> {
+    // Of its properties, not of its module.
+    if matches!(receipt.kind, Kind::Activation | Kind::Live) {
+        return None;
+    }
     let by_itself = receipt.by.cause == Cause::Folder;
     let is_to = receipt.to.as_ref().is_some_and(|to| to.hash == hash);
     let is_from = receipt.from.hash == hash;
@@ -206,9 +210,11 @@ fn left(receipt: &Receipt) -> Said {
 }
 
 /// Where going back leads from `running`, or why it leads nowhere. `receipts` are the port's, the newest
-/// first.
-pub fn back<'a>(receipts: &[&'a Receipt], running: &Release) -> Result<&'a Release, String> {
-    let done = || receipts.iter().copied().filter(|receipt| receipt.outcome == Outcome::Done);
+/// first; `all` says that none that is older is missing.
+pub fn back<'a>(receipts: &[&'a Receipt], running: &Release, all: bool) -> Result<&'a Release, String> {
+    // What else was done to the port, such as to its properties, led nowhere.
+    let updated = |receipt: &&Receipt| receipt.kind == Kind::Update && receipt.outcome == Outcome::Done;
+    let done = || receipts.iter().copied().filter(updated);
     let came = |receipt: &Receipt, hash: &str| receipt.to.as_ref().is_some_and(|to| to.hash == hash);
     if let Some(last) = done().next()
         && last.by.cause == Cause::Probation
@@ -220,7 +226,12 @@ pub fn back<'a>(receipts: &[&'a Receipt], running: &Release) -> Result<&'a Relea
              forward: `steadfast update` with the module's name does that"
         ));
     }
+    let unknown = "what ran before is not known: the history does not answer, and the newest receipts do not tell; \
+                   `steadfast update` with a module's name puts it there";
     let Some(found) = before(done(), &running.hash) else {
+        if !all {
+            return Err(unknown.into());
+        }
         return Err(
             "nothing to go back to: no other module has served it, as far as the receipts tell".into()
         );
@@ -231,6 +242,9 @@ pub fn back<'a>(receipts: &[&'a Receipt], running: &Release) -> Result<&'a Relea
         step(receipt, &found.hash, &running.hash) || step(receipt, &running.hash, &found.hash)
     };
     if !running.hash.is_empty() && found.driver != running.driver && !done().any(linked) {
+        if !all {
+            return Err(unknown.into());
+        }
         return Err(format!(
             "what ran before, {} {}, is another driver, and no update led from it to {} {}; `steadfast update \
              --allow-other` puts it there all the same",

@@ -325,7 +325,7 @@ pub struct Receipt {
     #[serde(default)]
     pub kind: Kind,
     /// What was done about properties, where that is what it is of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub properties: Option<PropertiesReport>,
 }
 

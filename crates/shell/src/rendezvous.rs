@@ -151,15 +151,17 @@ impl Rendezvous {
         }
     }
 
-    /// A queue holds. True for the last one: what is in flight counts from now on.
+    /// A queue holds, and its driver has handed back what it keeps. True for the last one: what is in flight
+    /// counts from now on; or that took too long, the old driver goes on, and the queues should look.
     pub fn held(&self, now_ns: u64) -> bool {
         if self.unheld.fetch_sub(1, Ordering::AcqRel) != 1 {
             return false;
         }
         let mut update = self.update();
         let waits = update.action() == Action::StartUpdate;
-        if waits {
-            update.step(Input::Ok, now_ns);
+        if waits && update.step(Input::Ok, now_ns) == Action::Cancel {
+            // Before the lock goes, as below.
+            self.decide(Verdict::Old);
         }
         waits
     }

@@ -91,9 +91,8 @@ pub struct Plan {
     pub mode: Mode,
     /// Wait or fail.
     pub if_busy: IfBusy,
-    /// Longest time between `StartUpdate` and the end of `Connect` (which has a second at least),
-    /// nanoseconds; where there is no old
-    /// driver nothing could be done about a late one.
+    /// Longest time between the begin of `StartUpdate` and the end of `Connect`, nanoseconds (calls into
+    /// drivers have a second at least); where there is no old driver nothing could be done about a late one.
     pub deadline_ns: u64,
     /// There is an old driver; false for the first attach.
     pub has_old: bool,
@@ -177,6 +176,9 @@ impl Update {
             self.clock(now_ns);
             self.action = next;
         }
+        if next == Action::StartUpdate {
+            self.held_since_ns = now_ns;
+        }
         next
     }
 
@@ -187,25 +189,22 @@ impl Update {
             (Settle, Input::InFlight(0)) => self.after_settle(),
             (Settle, Input::InFlight(n)) => self.wait(n, now_ns),
             (Settle, Input::Ending(n)) if n > 0 => self.wait_longer(n, now_ns),
-            (action @ (Disconnect | Connect), Input::Ok) if self.late(now_ns) => {
+            (action @ (StartUpdate | Disconnect | Connect), Input::Ok) if self.late(now_ns) => {
                 self.failed(action, self.too_late(action))
             }
-            (action, Input::Ok | Input::InFlight(_) | Input::Ending(_)) => self.succeeded(action, now_ns),
+            (action, Input::Ok | Input::InFlight(_) | Input::Ending(_)) => self.succeeded(action),
             (action, Input::Failed(why) | Input::Abandon(why)) => self.failed(action, why),
         }
     }
 
-    fn succeeded(&mut self, action: Action, now_ns: u64) -> Action {
+    fn succeeded(&mut self, action: Action) -> Action {
         use Action::*;
         match action {
             Stage => Check,
             Check => Load,
             Load => Prepare,
             Prepare => StartUpdate,
-            StartUpdate => {
-                self.held_since_ns = now_ns;
-                Settle
-            }
+            StartUpdate => Settle,
             Settle => self.after_settle(),
             Disconnect => Transfer,
             Transfer => Connect,
@@ -246,7 +245,7 @@ impl Update {
             }
             // What has gone wrong here cannot be undone; what follows is the same.
             DisconnectNew => self.back(),
-            Finish | Cancel | UnloadOld | UnloadNew => self.succeeded(action, 0),
+            Finish | Cancel | UnloadOld | UnloadNew => self.succeeded(action),
             Reconnect => {
                 self.outcome = Outcome::Stranded;
                 UnloadNew
@@ -300,7 +299,8 @@ impl Update {
     /// The phase was done, but only after the port had been held for longer than allowed.
     fn too_late(&self, action: Action) -> String {
         let seconds = self.plan.deadline_ns.max(LEAST_CALLS_NS) as f64 / 1e9;
-        format!("{} returned after the deadline of {seconds} s", name(action))
+        let call = if action == Action::StartUpdate { "hand_back" } else { name(action) };
+        format!("{call} returned after the deadline of {seconds} s")
     }
 
     fn clock(&mut self, now_ns: u64) {

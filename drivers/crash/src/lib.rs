@@ -2,18 +2,25 @@
 //!
 //! A panic is caught at the entry point: an update goes back, a request fails with `EIO`. Only
 //! `how=abort` is not: it ends the daemon, as a driver with a wild pointer would.
+//!
+//! A driver has no parameters yet when it is asked in `probe` whether it may serve the hardware, so there the
+//! hardware says what happens: `fault:probe-panic`, `fault:probe-error`, `fault:probe-abort`, or
+//! `fault:probe-hang`, whose revision is the time in milliseconds. On any other hardware it says yes.
 
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 use steadfast_driver::{
-    Adopted, Block, Errno, Event, Info, Io, Op, Operation, ParamType, Params, Port, Prepare, Request, Result,
-    Size, Submitted,
+    Adopted, Block, Errno, Event, Info, Io, Op, Operation, ParamType, Params, Port, Prepare, Probe, Request,
+    Result, Size, Submitted,
 };
 use steadfast_fault::{ADOPTS, Backend, Carries, Entry, ErrorNumber, FEATURES, How, Progress, Trap};
 
 /// When the timer runs out that is set when the fault is in `timer`.
 const SOON: Duration = Duration::from_millis(1);
+
+/// What the hardware is called on which `probe` does not go well; how it does not, stands behind.
+const HARDWARE: &str = "fault:probe-";
 
 #[derive(Params)]
 struct Parameters {
@@ -77,6 +84,17 @@ impl Block for Crash {
         .about("A device in memory, or over another one, whose driver panics or fails at an entry point on purpose")
         .features(FEATURES)
         .adopts(ADOPTS);
+
+    fn probe(probe: &Probe<'_>) -> Result<()> {
+        let how = match probe.hwid.strip_prefix(HARDWARE) {
+            Some("panic") => How::Panic,
+            Some("error") => How::Error(Errno::NODEV),
+            Some("abort") => How::Abort,
+            Some("hang") => How::Block(Duration::from_millis(probe.revision.into())),
+            _ => return Ok(()),
+        };
+        how.happen("probe")
+    }
 
     fn prepare(cx: &mut Prepare<'_>, params: Parameters) -> Result<Crash> {
         let crash = Crash {

@@ -18,6 +18,22 @@ pub enum How {
     Block(Duration),
 }
 
+impl How {
+    /// Misbehaves, in the entry point `at`.
+    ///
+    /// # Errors
+    /// The error number of the fault, when it is one.
+    pub fn happen(self, at: &str) -> Result<()> {
+        match self {
+            How::Panic => panic!("asked to panic in {at}"),
+            How::Error(errno) => return Err(Error::new(errno, format!("asked to fail in {at}"))),
+            How::Abort => std::process::abort(),
+            How::Block(time) => std::thread::sleep(time),
+        }
+        Ok(())
+    }
+}
+
 /// A fault at one entry point.
 #[derive(Debug)]
 pub struct Trap {
@@ -55,14 +71,7 @@ impl Trap {
         if past.is_none_or(|past| self.times > 0 && past >= self.times) {
             return Ok(());
         }
-        let at = self.at.name();
-        match self.how {
-            How::Panic => panic!("asked to panic in {at}"),
-            How::Error(errno) => return Err(Error::new(errno, format!("asked to fail in {at}"))),
-            How::Abort => std::process::abort(),
-            How::Block(time) => std::thread::sleep(time),
-        }
-        Ok(())
+        self.how.happen(self.at.name())
     }
 }
 

@@ -117,17 +117,17 @@ pub(crate) fn of_the_old_driver(bench: &mut Bench, table: &mut Table) -> Result 
     let mode = bench.mode;
     let once = |at, how| Wrong { times: 1, ..Wrong::new(at, how) };
     if mode != "drain" {
-        for (fault, expect) in [("panic", None), ("hang", Some(back("deadline")))] {
+        for (fault, reason) in [("panic", "hand_back"), ("hang", "deadline")] {
             bench.update(once("hand-back", fault), WAIT_MS, DONE)?;
             let module = bench.next_module();
             let options = json!({ "mode": mode, "deadline_ms": 1000, "params": { "at": "none" } });
             let before = bench.daemon.device("vol0")?;
             let receipt = bench.daemon.api()?.update("vol0", &module, options)?;
-            // A panic may mean that what waits cannot be handed over; a hang that it is too late.
             let outcome = receipt["outcome"].as_str().unwrap_or_default().to_owned();
-            ensure!(outcome == "done" || outcome == "rolled_back", "{fault}: {receipt:#}");
-            let expect = if outcome == "done" { DONE } else { expect.unwrap_or(back("hand_back")) };
-            bench.ended(&receipt, &before, expect)?;
+            // A panic may mean that what waits cannot be handed over; a hang is always too late.
+            let fits = outcome == "rolled_back" || outcome == "done" && fault == "panic";
+            ensure!(fits, "{fault}: {receipt:#}");
+            bench.ended(&receipt, &before, if outcome == "done" { DONE } else { back(reason) })?;
             table.ran("start_update", fault, &outcome.replace('_', " "));
             bench.good()?;
         }

@@ -6,10 +6,12 @@
 
 mod bench;
 mod cells;
+mod product;
 mod stops;
 mod table;
 
 use bench::Bench;
+use product::Product;
 use steadfast_tests::Result;
 use table::Table;
 
@@ -57,4 +59,32 @@ fn split_every_phase_every_fault_on_two_queues() -> Result {
 #[test]
 fn drain_every_phase_every_fault_on_two_queues() -> Result {
     run("drain", 2)
+}
+
+fn run_product(mode: &'static str, queues: u32) -> Result {
+    let mut table = Table::new(mode, queues);
+    let mut bench = Product::new(queues, mode)?;
+    product::of_the_new_driver(&mut bench, &mut table)?;
+    product::of_the_old_driver(&mut bench, &mut table)?;
+    product::of_requests(&mut bench, &mut table)?;
+    let rounds = bench.finish()?;
+    println!("what `error`, `delay`, `hang` and `crash` can make:");
+    table.print();
+    println!("{rounds} rounds of fio, every byte as written, no error");
+    Ok(())
+}
+
+#[test]
+fn adopt_with_the_fault_drivers() -> Result {
+    run_product("adopt", 1)
+}
+
+#[test]
+fn split_with_the_fault_drivers() -> Result {
+    run_product("split", 2)
+}
+
+#[test]
+fn drain_with_the_fault_drivers() -> Result {
+    run_product("drain", 1)
 }

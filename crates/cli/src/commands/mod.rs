@@ -3,6 +3,7 @@
 pub(crate) mod device;
 pub(crate) mod driver;
 mod probation;
+pub(crate) mod properties;
 pub(crate) mod receipt;
 mod rolling;
 mod serve;

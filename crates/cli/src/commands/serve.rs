@@ -58,6 +58,7 @@ fn configuration(serve: Serve, socket: PathBuf) -> Result<Config, Failure> {
     config.trusted_keys = serve.trusted_keys.or(config.trusted_keys);
     config.require_signed |= serve.require_signed;
     config.once_per_start |= serve.once_per_start;
+    config.require_min_from |= serve.require_min_from;
     config.modules.splice(0..0, serve.modules);
     config.watch.folders.extend(serve.watch);
     if let Some(policy) = serve.auto_update {

@@ -1,4 +1,4 @@
-use crate::args::ModeArg;
+use crate::args::{ModeArg, parse_param};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,6 +45,9 @@ pub(crate) struct DriverWatch {
     /// How long requests in flight may be waited for; then the old driver goes on
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(crate) deadline: Duration,
+    /// A parameter that changes together with the driver, and only if it comes to serve; repeatable
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_param)]
+    pub(crate) set: Vec<(String, String)>,
     /// The device may be served by a driver of another name; the state of the running one is lost
     #[arg(long)]
     pub(crate) allow_other: bool,

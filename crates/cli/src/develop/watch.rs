@@ -99,6 +99,7 @@ impl Watcher<'_> {
             allow_skip: true,
             allow_other: self.watch.allow_other,
             hash: Some(hash),
+            params: self.watch.set.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect(),
             watch: true,
             ..UpdateRequest::new(module)
         };

@@ -243,7 +243,8 @@ pub(crate) mod tests {
             before: before.map(str::to_owned),
             after: Some("5".into()),
         };
-        let mut report = ParamsReport { port: "vol0".into(), changed: vec![change(None)], pause_ns: 4_200 };
+        let mut report =
+            ParamsReport { port: "vol0".into(), changed: vec![change(None)], pause_ns: 4_200, receipt: 1 };
         assert_eq!(
             changed("vol0", &report),
             "vol0: changed, requests were held for 4.2 us\n  delay: - -> 5\n"

@@ -52,7 +52,7 @@ fn show_as(receipt: &Receipt, look: Look) -> String {
     text
 }
 
-fn by(by: &Requester) -> String {
+pub(crate) fn by(by: &Requester) -> String {
     match (by.cause, by.who.as_str()) {
         (cause, "") => cause.name().to_owned(),
         (Cause::Operator, who) => who.to_owned(),
@@ -76,6 +76,7 @@ fn change(receipt: &Receipt) -> String {
     let old =
         if from.driver.is_empty() { "-".to_owned() } else { format!("{} {}", from.driver, from.version) };
     match &receipt.to {
+        Some(_) if receipt.kind == Kind::Live => receipt.source.clone(),
         Some(to) if to.driver == from.driver => format!("{old} -> {}", to.version),
         Some(to) => format!("{old} -> {} {}", to.driver, to.version),
         None if receipt.kind == Kind::Detach => format!("{old} -> -"),

@@ -4,6 +4,7 @@ pub(crate) mod device;
 pub(crate) mod driver;
 pub(crate) mod history;
 pub(crate) mod probation;
+pub(crate) mod properties;
 pub(crate) mod receipt;
 pub(crate) mod rolling;
 pub(crate) mod shadow;

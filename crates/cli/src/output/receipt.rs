@@ -1,6 +1,6 @@
 use super::{Table, shadow, units};
 use crate::shadow::passed_alone;
-use steadfast_api::{Outcome, Receipt, Release, Unload};
+use steadfast_api::{Kind, Outcome, Receipt, Release, Unload};
 
 /// A receipt in full: what was done, in a sentence, then everything that was measured.
 pub(crate) fn text(device: &str, receipt: &Receipt) -> String {
@@ -52,8 +52,14 @@ pub(crate) fn facts(device: &str, receipt: &Receipt) -> String {
 
 /// What was actually done, in one line.
 pub(crate) fn sentence(device: &str, receipt: &Receipt) -> String {
+    if matches!(receipt.kind, Kind::Activation | Kind::Live) {
+        return super::properties::sentence(receipt);
+    }
     if let Some(sentence) = super::topology::sentence(receipt) {
         return sentence;
+    }
+    if receipt.kind == Kind::Live {
+        return live(device, receipt);
     }
     let old = release(&receipt.from);
     let new = receipt.to.as_ref().map_or_else(|| "the module".to_owned(), release);
@@ -71,6 +77,20 @@ pub(crate) fn sentence(device: &str, receipt: &Receipt) -> String {
                 "{device}: stranded, neither {new} nor {old} works; requests are held until an update does"
             )
         }
+    }
+}
+
+/// A change of live parameters, and what each value was.
+fn live(device: &str, receipt: &Receipt) -> String {
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    let changes = receipt.properties.iter().flat_map(|report| &report.changes);
+    let values: Vec<String> =
+        changes.map(|c| format!("{} {} -> {}", c.name, shown(&c.before), shown(&c.after))).collect();
+    let asked = &receipt.source;
+    match receipt.outcome {
+        Outcome::Done if values.is_empty() => format!("{device}: done, {asked} changed no value"),
+        Outcome::Done => format!("{device}: done, {}", values.join(", ")),
+        outcome => format!("{device}: {}, no value was changed ({asked})", super::history::outcome(outcome)),
     }
 }
 

@@ -6,7 +6,7 @@ mod watch;
 
 use super::{
     Config, ConfigError, ConfigErrors, DeviceConfig, HISTORY, MAX_QUEUES, MAX_TRANSFER, Place, SLOTS,
-    check_device_name,
+    check_device_name, check_hardware,
 };
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use steadfast_api::suggest;
 use steadfast_nbd::ListenAddr;
 use steadfast_runtime::HardwareId;
-use steadfast_shell::manifest::HwId;
 use steadfast_shell::params::parse_size;
 use steadfast_shell::properties::Source;
 use toml::Spanned;
@@ -29,6 +28,7 @@ const TOP: &[&str] = &[
     "trusted_keys",
     "require_signed",
     "once_per_start",
+    "require_min_from",
     "queues",
     "slots",
     "max_transfer",
@@ -40,7 +40,7 @@ const TOP: &[&str] = &[
     "device",
 ];
 /// Most memory that is kept ready for the drivers of a device, per port and per queue.
-const MAX_RESERVE: u64 = 1 << 30;
+pub(super) const MAX_RESERVE: u64 = 1 << 30;
 
 const CONTROL: &[&str] = &["socket", "mode", "admins"];
 const NBD: &[&str] = &["listen"];
@@ -97,6 +97,7 @@ impl Reader<'_> {
             trusted_keys: self.path(table, "trusted_keys", "trusted_keys"),
             require_signed: self.flag(table, "require_signed", "require_signed"),
             once_per_start: self.flag(table, "once_per_start", "once_per_start"),
+            require_min_from: self.flag(table, "require_min_from", "require_min_from"),
             modules: self.list(table, "modules", "modules", |reader, text, _| Some(reader.base.join(text))),
             queues: self.number(table, "queues", "queues", 1..=MAX_QUEUES as u64).map(|n| n as usize),
             slots: self.number(table, "slots", "slots", SLOTS).map(|n| n as u32),
@@ -259,9 +260,8 @@ impl Reader<'_> {
             }
             return None;
         };
-        let plain = !hwid.contains(['*', '@']) && hwid.parse::<HwId>().is_ok();
-        if !plain {
-            self.fail(span, format!("{name}: `{hwid}` is not allowed (BUS:ID, such as pci:1af4:1042)"));
+        if let Err(e) = check_hardware(&hwid) {
+            self.fail(span, format!("{name}: {e}"));
         }
         Some(HardwareId { hwid, revision: revision.unwrap_or(0) as u32 })
     }

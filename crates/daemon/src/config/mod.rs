@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use steadfast_nbd::ListenAddr;
 use steadfast_runtime::{AdapterRef, HardwareId};
 use steadfast_shell::auto::AutoUpdate;
+use steadfast_shell::manifest::HwId;
 use steadfast_shell::properties::{Definition, Said, Source};
 
 /// Largest number of queues that makes sense: each is a thread.
@@ -48,6 +49,8 @@ pub struct Config {
     pub require_signed: bool,
     /// The driver of a port may be replaced once per start, where the device does not say otherwise.
     pub once_per_start: bool,
+    /// A later release must say the oldest version that it can update from.
+    pub require_min_from: bool,
     /// Folders searched for modules, before the built-in ones.
     pub modules: Vec<PathBuf>,
     /// Queues.
@@ -178,6 +181,13 @@ impl Config {
         self.devices.push(device);
         Ok(())
     }
+}
+
+/// One piece of hardware as `BUS:ID`, and so without wildcards.
+pub(crate) fn check_hardware(hwid: &str) -> Result<String, String> {
+    let plain = !hwid.contains(['*', '@']) && hwid.parse::<HwId>().is_ok();
+    let wrong = || format!("`{hwid}` is not allowed (BUS:ID, such as pci:1af4:1042)");
+    if plain { Ok(hwid.to_owned()) } else { Err(wrong()) }
 }
 
 /// Checks a device name: 1 to 64 letters, digits, `_`, `-`, the first a letter or digit. A dot is kept

@@ -1,13 +1,17 @@
 //! The short form of a device: `NAME=DRIVER[:TARGET][,KEY=VALUE...]`.
 
-use super::{ConfigError, DeviceConfig, Place, check_device_name};
+use super::file::MAX_RESERVE;
+use super::{ConfigError, DeviceConfig, Place, check_device_name, check_hardware};
 use std::collections::BTreeMap;
 use std::env;
+use steadfast_runtime::HardwareId;
+use steadfast_shell::params::parse_size;
 
 const FORM: &str = "NAME=DRIVER[:TARGET][,KEY=VALUE...], such as vol0=file:disk.img,io_depth=64";
 
 /// Reads the short form, as `--device` takes it. A comma within the target or a value is written
-/// `\,`. `queues=N` is the port's number of queues; every other key is the driver's.
+/// `\,`. `queues`, `hardware`, `revision`, `once_per_start` and `reserve` are what they are in a device's table
+/// of the configuration file; every other key is the driver's.
 pub fn parse_device(text: &str) -> Result<DeviceConfig, ConfigError> {
     let place = || Place::Option(format!("--device {text}"));
     let fail = |message: String| ConfigError::new(place(), message);
@@ -35,16 +39,31 @@ pub fn parse_device(text: &str) -> Result<DeviceConfig, ConfigError> {
         place: place(),
         base: env::current_dir().unwrap_or_default(),
     };
+    let mut revision = None;
     for part in parts {
         let (key, value) = part
             .split_once('=')
             .filter(|(key, _)| !key.is_empty())
             .ok_or_else(|| fail(format!("`{part}` is not KEY=VALUE (a comma within a value is `\\,`)")))?;
-        if key == "queues" {
-            device.queues = Some(parse_queues(value).map_err(&fail)?);
-        } else if device.params.insert(key.to_owned(), value.to_owned()).is_some() {
+        let new = match key {
+            "queues" => device.queues.replace(parse_queues(value).map_err(&fail)?).is_none(),
+            "hardware" => {
+                let hwid = check_hardware(value).map_err(|e| fail(format!("hardware: {e}")))?;
+                device.hardware.replace(HardwareId { hwid, revision: 0 }).is_none()
+            }
+            "revision" => revision.replace(parse_revision(value).map_err(&fail)?).is_none(),
+            "once_per_start" => device.once_per_start.replace(parse_flag(value).map_err(&fail)?).is_none(),
+            "reserve" => device.reserve.replace(parse_reserve(value).map_err(&fail)?).is_none(),
+            _ => device.params.insert(key.to_owned(), value.to_owned()).is_none(),
+        };
+        if !new {
             return Err(fail(format!("`{key}` is given twice")));
         }
+    }
+    match (&mut device.hardware, revision) {
+        (Some(hardware), Some(revision)) => hardware.revision = revision,
+        (None, Some(_)) => return Err(fail("revision: there is no `hardware` that it is of".to_owned())),
+        (_, None) => {}
     }
     Ok(device)
 }
@@ -70,6 +89,19 @@ fn parse_queues(value: &str) -> Result<usize, String> {
         .ok()
         .filter(|n| (1..=max).contains(n))
         .ok_or_else(|| format!("queues=`{value}` is not allowed (1 to {max})"))
+}
+
+fn parse_revision(value: &str) -> Result<u32, String> {
+    value.parse().map_err(|_| format!("revision=`{value}` is not allowed (0 to {})", u32::MAX))
+}
+
+fn parse_flag(value: &str) -> Result<bool, String> {
+    value.parse().map_err(|_| format!("once_per_start=`{value}` is not allowed (true or false)"))
+}
+
+fn parse_reserve(value: &str) -> Result<u64, String> {
+    let size = parse_size(value).ok().filter(|n| *n <= MAX_RESERVE);
+    size.ok_or_else(|| format!("reserve=`{value}` is not allowed (0 to {MAX_RESERVE} bytes)"))
 }
 
 /// The driver ends at the first colon. A module's path has none; one that has needs a configuration
@@ -122,6 +154,15 @@ mod tests {
     }
 
     #[test]
+    fn what_the_shell_is_to_know_of_a_device() {
+        let text = "v=crash:8M,hardware=pci:1af4:1042,revision=2,once_per_start=true,reserve=1M,at=submit";
+        let device = parse_device(text).expect("valid");
+        assert_eq!(device.hardware, Some(HardwareId { hwid: "pci:1af4:1042".into(), revision: 2 }));
+        assert_eq!((device.once_per_start, device.reserve), (Some(true), Some(1 << 20)));
+        assert_eq!(device.params.keys().collect::<Vec<_>>(), ["at"], "the driver's own");
+    }
+
+    #[test]
     fn a_driver_without_target() {
         let device = parse_device("n=null,size=1G").expect("valid");
         assert_eq!((device.driver.as_str(), device.target), ("null", None));
@@ -146,6 +187,12 @@ mod tests {
             ("vol0=:x", "no driver"),
             ("vol0=file:x,io_depth", "`io_depth` is not KEY=VALUE"),
             ("vol0=file:x,a=1,a=2", "`a` is given twice"),
+            ("vol0=file:x,queues=1,queues=1", "`queues` is given twice"),
+            ("vol0=file:x,hardware=pci:*", "hardware: `pci:*` is not allowed"),
+            ("vol0=file:x,revision=1", "no `hardware` that it is of"),
+            ("vol0=file:x,hardware=a:b,revision=-1", "revision=`-1` is not allowed"),
+            ("vol0=file:x,once_per_start=yes", "(true or false)"),
+            ("vol0=file:x,reserve=2G", "(0 to 1073741824 bytes)"),
             ("vol0=file:x,queues=0", "queues=`0` is not allowed (1 to 64)"),
         ] {
             let error = parse_device(text).expect_err(text).to_string();

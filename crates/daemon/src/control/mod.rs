@@ -2,6 +2,7 @@
 
 mod events;
 mod peer;
+mod properties;
 mod receipts;
 mod reply;
 mod revert;

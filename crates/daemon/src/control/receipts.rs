@@ -51,7 +51,13 @@ pub(super) async fn list(
     let list = blocking(&control, move |app| {
         let port = query.port.or_else(|| query.device.map(|device| app.port_of(&device)));
         let since_unix_ms = query.since;
-        app.receipts.list(&Filter { port, outcome: query.outcome, since_unix_ms, limit: Some(limit) })
+        app.receipts.list(&Filter {
+            port,
+            outcome: query.outcome,
+            kinds: Vec::new(),
+            since_unix_ms,
+            limit: Some(limit),
+        })
     });
     Ok(Json(list.await?))
 }

@@ -15,8 +15,8 @@ mod start;
 
 use crate::app::App;
 use crate::config::DeviceConfig;
+use crate::devices::Policy;
 use crate::probation::lock;
-use crate::settings::Settings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -28,12 +28,12 @@ pub(crate) use start::start;
 /// What is known of ports beside what the engine knows.
 #[derive(Debug, Default)]
 pub(crate) struct Topology {
-    /// The parameters folder, where `devices.toml` is too.
-    pub(crate) settings: Settings,
+    /// Folder of `devices.toml`.
+    folder: PathBuf,
     /// The daemon's own configuration, if it was in a file.
     config: Option<PathBuf>,
-    /// What holds for a port that does not say how often its driver may be replaced.
-    once_per_start: bool,
+    /// What holds for a port that does not say otherwise.
+    policy: Policy,
     defined: Mutex<BTreeMap<String, Defined>>,
     /// Held while `devices.toml` is read and written.
     saving: Mutex<()>,
@@ -41,6 +41,13 @@ pub(crate) struct Topology {
     kept: Mutex<BTreeMap<String, Arc<LoadedModule>>>,
     /// Held during an update of several ports.
     rolling: Mutex<()>,
+}
+
+impl Topology {
+    /// The modules that stay in memory without a port.
+    pub(crate) fn kept_hashes(&self) -> Vec<String> {
+        lock(&self.kept).keys().cloned().collect()
+    }
 }
 
 /// How a port is defined.
@@ -67,6 +74,11 @@ impl Topology {
     fn define(&self, config: DeviceConfig, by: By) {
         let name = config.name.clone();
         lock(&self.defined).insert(name, Defined { config, by, removed: false });
+    }
+
+    /// What the daemon's configuration, or a command, says of a port.
+    pub(crate) fn config_of(&self, port: &str) -> Option<DeviceConfig> {
+        self.defined(port).map(|defined| defined.config)
     }
 
     fn defined(&self, port: &str) -> Option<Defined> {

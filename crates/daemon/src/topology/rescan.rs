@@ -60,7 +60,7 @@ impl App {
                 Err(e) => problems.push(e.to_string()),
             }
         }
-        match saved::read(&self.topology.settings.folder) {
+        match saved::read(&self.topology.folder) {
             Ok(devices) => {
                 let new = |d: &DeviceConfig| !all.iter().any(|(own, _)| own.name == d.name);
                 let devices: Vec<DeviceConfig> = devices.into_iter().filter(new).collect();
@@ -119,12 +119,12 @@ impl App {
             std::slice::from_ref(device),
             &self.modules,
             &self.store,
-            &self.topology.settings,
+            &self.settings.parameters,
         );
         let prepared = prepared.map_err(|e| e.to_string())?;
         let prepared = prepared.first().ok_or("it could not be prepared")?;
         let module = self.module(&prepared.staged)?;
-        devices::attach_one(&self.engine, prepared, module, self.topology.once_per_start)?;
+        devices::attach_one(&self.engine, prepared, module, self.topology.policy)?;
         Ok(prepared.staged.release())
     }
 

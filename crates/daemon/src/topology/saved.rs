@@ -71,6 +71,16 @@ pub(super) fn add(folder: &Path, devices: &[DeviceConfig]) -> Result<(), String>
             if let Some(queues) = device.queues {
                 port["queues"] = value(queues as i64);
             }
+            if let Some(hardware) = &device.hardware {
+                port["hardware"] = value(hardware.hwid.as_str());
+                port["revision"] = value(i64::from(hardware.revision));
+            }
+            if let Some(once) = device.once_per_start {
+                port["once_per_start"] = value(once);
+            }
+            if let Some(reserve) = device.reserve {
+                port["reserve"] = value(reserve as i64);
+            }
             if !device.params.is_empty() {
                 let params = port["params"].or_insert(table());
                 for (name, text) in &device.params {
@@ -186,7 +196,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = folder.path().join("parameters");
         assert_eq!(read(&dir).expect("no file").len(), 0);
-        let vol = parse_device("vol1=file@1.0:/d.img,direct=true,queues=2").expect("valid");
+        let vol = parse_device(
+            "vol1=file@1.0:/d.img,direct=true,queues=2,hardware=a:b,revision=2,once_per_start=true,reserve=64K",
+        );
+        let vol = vol.expect("valid");
         let (a, b) = (port(0, "a:/a.img"), port(3, "b:/b.img,direct=true"));
         let b = DeviceConfig { driver: "file@1.1".into(), ..b };
         add(&dir, &[vol.clone(), a.clone(), b.clone()]).expect("written");
@@ -198,8 +211,10 @@ mod tests {
         let devices = read(&dir).expect("read");
         let same = |found: &DeviceConfig, wanted: &DeviceConfig| {
             let key = |d: &DeviceConfig| {
-                let DeviceConfig { name, driver, target, queues, params, adapter, .. } = d.clone();
-                (name, driver, target, queues, params, adapter)
+                // Where it was said is not what was said.
+                let (place, base) = (Place::Option(String::new()), PathBuf::new());
+                let said = std::collections::BTreeMap::new();
+                format!("{:?}", DeviceConfig { place, base, said, target_said: None, ..d.clone() })
             };
             assert_eq!(key(found), key(wanted));
         };

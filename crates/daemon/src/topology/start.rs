@@ -2,12 +2,11 @@
 
 use super::{By, Topology, saved};
 use crate::config::{Config, DeviceConfig};
-use crate::devices::{self, Prepared};
+use crate::devices::{self, Policy, Prepared};
 use crate::error::ServeError;
 use crate::modules::ModulePath;
+use crate::properties::Parameters;
 use crate::receipts::Receipts;
-use crate::settings::Settings;
-use std::path::Path;
 use steadfast_api::{Cause, Requester};
 use steadfast_loader::ModuleStore;
 use steadfast_runtime::Engine;
@@ -29,25 +28,25 @@ pub(crate) struct Start {
 /// none of the others from coming up: nobody need be there when the daemon starts.
 pub(crate) fn start(
     config: &Config,
-    state: &Path,
+    parameters: &Parameters,
     modules: &ModulePath,
     store: &ModuleStore,
 ) -> Result<Start, ServeError> {
     let topology = Topology {
-        settings: Settings::of(config, state),
+        folder: parameters.folder.clone(),
         config: config.source.clone(),
-        once_per_start: config.once_per_start,
+        policy: Policy::from(config),
         ..Topology::default()
     };
-    let configured = devices::prepare(&config.devices, modules, store, &topology.settings)?;
+    let configured = devices::prepare(&config.devices, modules, store, parameters)?;
     let (mut saved, mut failed) = (Vec::new(), Vec::new());
-    for device in saved::read(&topology.settings.folder)? {
+    for device in saved::read(&topology.folder)? {
         if let Some(own) = config.devices.iter().find(|own| own.name == device.name) {
             let (name, place) = (&device.name, &device.place);
             tracing::warn!("{place}: device {name} is not taken from here: {} defines it too", own.place);
             continue;
         }
-        match devices::prepare(std::slice::from_ref(&device), modules, store, &topology.settings) {
+        match devices::prepare(std::slice::from_ref(&device), modules, store, parameters) {
             Ok(prepared) => saved.extend(prepared),
             Err(e) => failed.push((device, e.to_string())),
         }
@@ -72,7 +71,7 @@ impl Start {
             topology.define(config.clone(), By::Saved);
         }
         let all = configured.into_iter().chain(saved).collect();
-        devices::attach(engine, all, topology.once_per_start, |device, error| {
+        devices::attach(engine, all, topology.policy, |device, error| {
             let Prepared { config, .. } = device;
             if topology.defined(&config.name).is_some_and(|d| d.by == By::Saved) {
                 failed.push((config, error));

@@ -163,4 +163,14 @@ impl DriverFile {
         self.on_disk = Some(self.text.clone());
         Ok(true)
     }
+
+    /// Takes back what was saved since `earlier`, an earlier state of the same file, on disk too.
+    ///
+    /// # Errors
+    /// As [`DriverFile::save`].
+    pub fn restore(&mut self, earlier: &DriverFile) -> Result<(), SettingsError> {
+        let on_disk = self.on_disk.take();
+        *self = DriverFile { on_disk, ..earlier.clone() };
+        self.save().map(drop)
+    }
 }

@@ -139,7 +139,7 @@ fn who_goes_back_by_hand_during_the_probation_spares_the_others() {
 
 fn goes_back(receipts: &[Receipt], running: &Release) -> Result<Release, String> {
     let newest_first: Vec<&Receipt> = receipts.iter().rev().collect();
-    back(&newest_first, running).cloned()
+    back(&newest_first, running, true).cloned()
 }
 
 #[test]
@@ -151,6 +151,12 @@ fn what_has_gone_back_by_itself_is_not_put_back() {
     let why = goes_back(&receipts, &release("1.0.0")).expect_err("that would be forward");
     assert!(why.starts_with("it has gone back from file 1.1.0 by itself already (receipt 2)"), "{why}");
     assert_eq!(goes_back(&receipts, &release("1.1.0")), Ok(release("1.0.0")), "started anew in that version");
+    let mut on = receipts.to_vec();
+    on.push(Receipt {
+        kind: Kind::Live,
+        ..receipt(4, "vol0", "1.0.0", "1.0.0", Outcome::Done, Cause::Operator)
+    });
+    assert_eq!(goes_back(&on, &release("1.0.0")), Err(why), "a change of parameters is no step");
     let by_hand = [up, receipt(2, "vol0", "1.1.0", "1.0.0", Outcome::Done, Cause::Revert)];
     assert_eq!(goes_back(&by_hand, &release("1.0.0")), Ok(release("1.1.0")), "once more is forward");
     assert!(goes_back(&[], &release("1.0.0")).is_err_and(|why| why.starts_with("nothing to go back to")));
@@ -169,6 +175,18 @@ fn another_driver_is_only_gone_back_to_where_an_update_led_from_it() {
     assert_eq!(goes_back(&receipts, &release("1.1.0")), Ok(ram), "started anew in the one before");
     let nothing = Release { driver: String::new(), version: String::new(), hash: String::new() };
     assert!(goes_back(&receipts, &nothing).is_ok(), "stranded: what ran last");
+}
+
+#[test]
+fn what_ran_before_is_not_known_when_the_history_does_not_answer() {
+    let ram = Release { driver: "ram".into(), version: "3.0.0".into(), hash: "hash of ram".into() };
+    let up = receipt(7, "vol0", "1.0.0", "1.1.0", Outcome::Done, Cause::Operator);
+    let some = |running: &Release| back(&[&up], running, false).cloned();
+    assert_eq!(some(&release("1.1.0")), Ok(release("1.0.0")), "the newest receipts tell");
+    for why in [back(&[], &ram, false).cloned(), some(&ram)] {
+        let why = why.expect_err("nothing tells");
+        assert!(why.starts_with("what ran before is not known: the history does not answer"), "{why}");
+    }
 }
 
 #[test]

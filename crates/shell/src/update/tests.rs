@@ -99,10 +99,10 @@ fn a_first_attach_has_no_old_driver_to_call() {
 fn draining_waits_until_the_deadline_and_then_resumes_the_old_driver() {
     let mut update = Update::prepared(PLAN, 0);
     assert_eq!(update.step(Input::Ok, 10), Action::Settle);
-    assert_eq!(update.step(Input::InFlight(3), 109), Action::Settle);
-    assert_eq!(update.step(Input::InFlight(3), 110), Action::Cancel);
-    assert_eq!(update.step(Input::Ok, 111), Action::UnloadNew);
-    assert_eq!(update.step(Input::Ok, 112), Action::Done(Outcome::RolledBack));
+    assert_eq!(update.step(Input::InFlight(3), 99), Action::Settle);
+    assert_eq!(update.step(Input::InFlight(3), 100), Action::Cancel);
+    assert_eq!(update.step(Input::Ok, 101), Action::UnloadNew);
+    assert_eq!(update.step(Input::Ok, 102), Action::Done(Outcome::RolledBack));
     assert_eq!(update.reason(), "deadline of 0.0000001 s passed with 3 still in flight");
 }
 
@@ -130,6 +130,7 @@ fn a_port_is_not_busy_because_its_driver_keeps_a_timer() {
 #[test]
 fn a_phase_that_returns_after_the_deadline_goes_back() {
     for (late, tail) in [
+        (Action::StartUpdate, vec![Action::Cancel, Action::UnloadNew]),
         (Action::Disconnect, vec![Action::Reconnect, Action::Cancel]),
         (Action::Connect, vec![Action::DisconnectNew, Action::Reconnect, Action::Cancel]),
     ] {

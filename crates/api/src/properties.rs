@@ -1,0 +1,204 @@
+use crate::{Receipt, Release, schema};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// One parameter of a port: what is in force, what is saved, and whether that is the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Property {
+    /// Name.
+    pub name: String,
+    /// Value in force; missing where it is undefined.
+    pub current: Option<String>,
+    /// Where that was said; missing for a default.
+    pub source: Option<String>,
+    /// The layer that it comes from: `default`, `load-time` or `driver`.
+    pub layer: String,
+    /// Value that is saved, and that an activation or the next start would put in force.
+    pub saved: Option<String>,
+    /// Where that was said; missing for a default.
+    pub saved_source: Option<String>,
+    /// What is saved differs, as a value, from what is in force.
+    pub pending: bool,
+    /// Value when the driver attached at start, where it was defined then.
+    pub load_time: Option<String>,
+    /// The default; missing where there is none.
+    pub default: Option<String>,
+    /// Kind of its values.
+    pub kind: String,
+    /// What is allowed, for people.
+    pub allowed: String,
+    /// Unit, for people; may be empty.
+    pub unit: String,
+    /// What a change takes: `live`, `reinit` or `reload`.
+    pub class: String,
+    /// Who carries it out: `shell` or `driver`.
+    pub by: String,
+    /// One line for people; may be empty.
+    pub help: String,
+}
+
+/// The parameters of a port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Properties {
+    /// Port.
+    pub port: String,
+    /// The driver that runs.
+    #[schema(value_type = Option<schema::Release>)]
+    pub driver: Option<Release>,
+    /// Count of the port's attaches.
+    pub generation: u64,
+    /// Every parameter.
+    pub properties: Vec<Property>,
+    /// What is wrong with the saved set: none of it can be activated before that is mended.
+    pub faults: Vec<String>,
+    /// The file that parameters are saved in.
+    pub file: String,
+}
+
+/// Asks for saved values to change: all of those named, or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SaveRequest {
+    /// New values.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+    /// Values that are not said here any more: what is below shows.
+    #[serde(default)]
+    pub unset: Vec<String>,
+    /// Values that the driver's default is to show for, whatever is below.
+    #[serde(default)]
+    pub undefine: Vec<String>,
+    /// For every port of the driver, where the port itself says nothing.
+    #[serde(default)]
+    pub global: bool,
+    /// Only say what it would do.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a change of saved values did to one parameter of one port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Saved {
+    /// Port.
+    pub port: String,
+    /// Parameter.
+    pub name: String,
+    /// Saved value before; missing where it was undefined.
+    pub before: Option<String>,
+    /// Saved value since.
+    pub after: Option<String>,
+    /// What a change takes: `live`, `reinit` or `reload`.
+    pub class: String,
+    /// It is in force.
+    pub in_force: bool,
+    /// What it waits for; empty when it is in force.
+    pub waits_for: String,
+}
+
+/// What a change of saved values has done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SaveReport {
+    /// The file that was changed.
+    pub file: String,
+    /// It was only said what would be done.
+    pub dry_run: bool,
+    /// Values that are others than before.
+    pub changed: Vec<Saved>,
+}
+
+/// Asks for a port to be initialised anew with what is saved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivateRequest {
+    /// Only when no I/O flows; otherwise it is held.
+    #[serde(default)]
+    pub idle_only: bool,
+    /// Time to let pass first, milliseconds.
+    #[serde(default)]
+    pub delay_ms: u64,
+    /// Longest wait for requests in flight, milliseconds; 45 s when missing.
+    #[serde(default)]
+    pub drain_timeout_ms: Option<u64>,
+    /// Go back unless it is confirmed within so many milliseconds.
+    #[serde(default)]
+    pub confirm_within_ms: Option<u64>,
+    /// Answer when it is over, also where there is a delay.
+    #[serde(default)]
+    pub wait: bool,
+    /// Only if the port is still as it was when this was made: see [`Plan`].
+    #[serde(default)]
+    pub fingerprint: Option<String>,
+}
+
+/// The answer to an activation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Activating {
+    /// Port.
+    pub port: String,
+    /// How long to wait until it is over at the latest, milliseconds; 0 when it is.
+    pub wait_ms: u64,
+    /// How it went; missing while it is under way.
+    #[schema(value_type = Option<schema::Receipt>)]
+    pub receipt: Option<Receipt>,
+}
+
+/// One value that an activation would change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlannedChange {
+    /// Parameter.
+    pub name: String,
+    /// Value in force.
+    pub current: Option<String>,
+    /// Value that is saved.
+    pub saved: Option<String>,
+    /// Where that was said; empty for a default.
+    pub source: String,
+    /// What a change takes: `live`, `reinit` or `reload`.
+    pub class: String,
+    /// What happens, for people.
+    pub effect: String,
+}
+
+/// What an activation of one port would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortPlan {
+    /// Port.
+    pub port: String,
+    /// Of the port as it is and of what is saved: another one means that the plan is stale.
+    pub fingerprint: String,
+    /// Count of the port's attaches.
+    pub generation: u64,
+    /// Values that would change.
+    pub changes: Vec<PlannedChange>,
+}
+
+/// What activations of ports would do; can be kept in a file and carried out later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Plan {
+    /// Form of this document: 1.
+    pub version: u32,
+    /// Port by port.
+    pub ports: Vec<PortPlan>,
+}
+
+impl Plan {
+    /// The form that is written and read.
+    pub const VERSION: u32 = 1;
+}
+
+/// Asks for what is in force and saved to go back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// To what was in force after this receipt; when missing, to what was before the last activation that
+    /// was done.
+    #[serde(default)]
+    pub to: Option<u64>,
+    /// As for an activation.
+    #[serde(default)]
+    pub idle_only: bool,
+    /// As for an activation.
+    #[serde(default)]
+    pub drain_timeout_ms: Option<u64>,
+}

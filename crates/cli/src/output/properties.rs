@@ -1,0 +1,224 @@
+//! Parameters for people.
+
+use super::{Table, history, units};
+use steadfast_api::{Activating, Kind, Outcome, Plan, Properties, Property, Receipt, SaveReport};
+
+fn or_undefined(value: Option<&String>) -> String {
+    value.map_or_else(|| "undefined".to_owned(), Clone::clone)
+}
+
+/// All parameters of a port, one line each.
+pub(crate) fn list(all: &Properties) -> String {
+    let mut table = Table::new(&["NAME", "CURRENT", "SAVED", "DEFAULT", "UNIT", "CLASS", "BY", "SOURCE"]);
+    for p in &all.properties {
+        let saved = or_undefined(p.saved.as_ref());
+        table.row([
+            p.name.clone(),
+            or_undefined(p.current.as_ref()),
+            if p.pending { format!("{saved} (pending)") } else { saved },
+            p.default.clone().unwrap_or_else(|| "-".to_owned()),
+            if p.unit.is_empty() { "-".to_owned() } else { p.unit.clone() },
+            p.class.clone(),
+            p.by.clone(),
+            source(p),
+        ]);
+    }
+    let mut text = table.to_string();
+    let pending: Vec<&str> = all.properties.iter().filter(|p| p.pending).map(|p| p.name.as_str()).collect();
+    if !pending.is_empty() {
+        text.push_str(&format!(
+            "pending: {}; `steadfast activate {}` puts what is saved in force\n",
+            pending.join(", "),
+            all.port
+        ));
+    }
+    for fault in &all.faults {
+        text.push_str(&format!("saved, but cannot be activated: {fault}\n"));
+    }
+    text
+}
+
+fn source(p: &Property) -> String {
+    let current = p.source.as_deref().unwrap_or("default");
+    match p.saved_source.as_deref().unwrap_or("default") {
+        saved if p.pending && saved != current => format!("{current}; saved {saved}"),
+        _ => current.to_owned(),
+    }
+}
+
+/// Everything about one parameter.
+pub(crate) fn explain(p: &Property) -> String {
+    let mut text = format!("{}\n", p.name);
+    let mut fact = |name: &str, value: String| {
+        if !value.is_empty() {
+            text.push_str(&format!("  {name:<12} {value}\n"));
+        }
+    };
+    fact("about", p.help.clone());
+    let said = |source: &Option<String>| source.clone().unwrap_or_else(|| "the default".to_owned());
+    fact("current", format!("{} ({}: {})", or_undefined(p.current.as_ref()), p.layer, said(&p.source)));
+    fact("saved", format!("{} ({})", or_undefined(p.saved.as_ref()), said(&p.saved_source)));
+    fact(
+        "pending",
+        if p.pending { format!("yes: it waits for {}", waits(&p.class)) } else { "no".to_owned() },
+    );
+    fact("load-time", p.load_time.clone().unwrap_or_default());
+    fact("default", p.default.clone().unwrap_or_else(|| "none".to_owned()));
+    fact("kind", p.kind.clone());
+    fact("allowed", p.allowed.clone());
+    fact("unit", p.unit.clone());
+    let class = match p.class.as_str() {
+        "live" => "live: a change takes effect at once",
+        "reinit" => "reinit: a change takes effect when this port is initialised anew",
+        _ => "reload: a change takes effect when the driver's module is loaded anew on every port of it",
+    };
+    fact("class", class.to_owned());
+    fact("carried out", format!("by the {}", p.by));
+    text
+}
+
+fn waits(class: &str) -> &'static str {
+    if class == "reload" { "an update of the driver" } else { "an activation of the port" }
+}
+
+/// What a change of saved values has done.
+pub(crate) fn saved(report: &SaveReport) -> String {
+    let verb = if report.dry_run { "would be saved" } else { "saved" };
+    let mut text = String::new();
+    for s in &report.changed {
+        let (before, after) = (or_undefined(s.before.as_ref()), or_undefined(s.after.as_ref()));
+        let what = if s.in_force {
+            if report.dry_run { "takes effect at once".to_owned() } else { "in force".to_owned() }
+        } else {
+            format!("waits for {}", s.waits_for)
+        };
+        text.push_str(&format!("{}: {} {before} -> {after}, {verb}, {what}\n", s.port, s.name));
+    }
+    if text.is_empty() {
+        text.push_str("nothing changes: the values are those that are saved\n");
+    }
+    text
+}
+
+/// A plan as a difference.
+pub(crate) fn plan(plan: &Plan) -> String {
+    let mut text = String::new();
+    for port in &plan.ports {
+        if port.changes.is_empty() {
+            text.push_str(&format!("{}: nothing to do, what is saved is in force\n", port.port));
+            continue;
+        }
+        text.push_str(&format!("{} (generation {}):\n", port.port, port.generation));
+        let mut table = Table::new(&["  NAME", "CURRENT", "SAVED", "CLASS", "EFFECT", "SOURCE"]);
+        for c in &port.changes {
+            table.row([
+                format!("  {}", c.name),
+                or_undefined(c.current.as_ref()),
+                or_undefined(c.saved.as_ref()),
+                c.class.clone(),
+                c.effect.clone(),
+                if c.source.is_empty() { "default".to_owned() } else { c.source.clone() },
+            ]);
+        }
+        text.push_str(&table.to_string());
+    }
+    text
+}
+
+/// What an activation came to, or how long it takes.
+pub(crate) fn activating(answer: &Activating) -> String {
+    match &answer.receipt {
+        None => format!(
+            "{}: under way, over within {} s; `steadfast history {}` says how it went\n",
+            answer.port,
+            answer.wait_ms.div_ceil(1000),
+            answer.port
+        ),
+        Some(receipt) => {
+            let mut text = format!("{}\n", sentence(receipt));
+            text.push_str(&facts(receipt));
+            text
+        }
+    }
+}
+
+/// What was done, in one line; none for receipts of other things.
+pub(crate) fn sentence(receipt: &Receipt) -> String {
+    let port = &receipt.port;
+    if receipt.kind == Kind::Live {
+        return match receipt.outcome {
+            Outcome::Done => format!("{port}: changed while it served"),
+            _ => format!("{port}: not changed, the previous values are in force"),
+        };
+    }
+    match receipt.outcome {
+        Outcome::Done => format!("{port}: activated"),
+        Outcome::Refused => format!("{port}: refused, nothing was touched"),
+        Outcome::Busy => format!("{port}: busy, nothing was changed"),
+        Outcome::RolledBack => format!("{port}: not activated, it serves with the previous set"),
+        Outcome::Stranded => format!("{port}: stranded, it attaches with neither set; requests are held"),
+    }
+}
+
+/// What a receipt says of properties: changes, generations, the steps with their times.
+pub(crate) fn facts(receipt: &Receipt) -> String {
+    let Some(report) = &receipt.properties else { return String::new() };
+    let mut text = String::new();
+    let mut fact = |name: &str, value: String| text.push_str(&format!("  {name:<12} {value}\n"));
+    for c in &report.changes {
+        let (before, after) = (or_undefined(c.before.as_ref()), or_undefined(c.after.as_ref()));
+        fact("change", format!("{} {before} -> {after}", c.name));
+    }
+    let (before, after) = (report.stamp_before, report.stamp_after);
+    let generation = match before.generation == after.generation {
+        true => format!("{}, unchanged", before.generation),
+        false => format!("{} -> {}", before.generation, after.generation),
+    };
+    fact("generation", generation);
+    if after.clock_went_back(before) {
+        fact("clock", "was set back meanwhile; the generation tells".to_owned());
+    }
+    if receipt.pause_ns > 0 {
+        fact("pause", format!("{}, {} requests held", units::time(receipt.pause_ns), receipt.held));
+    }
+    match (report.confirmed, report.confirm_until_unix_ms) {
+        (None, Some(until)) => {
+            fact("to confirm", format!("until {}, else it goes back", history::clock(until, true)));
+        }
+        (Some(true), _) => fact("confirmed", "yes".to_owned()),
+        (Some(false), _) => fact("confirmed", "no: it went back".to_owned()),
+        (None, None) => {}
+    }
+    if !report.steps.is_empty() {
+        let mut table = Table::new(&["  STEP", ">MICROSECONDS", "FOUND"]);
+        for step in &report.steps {
+            table.row([format!("  {}", step.step.name()), units::micros(step.ns), step.detail.clone()]);
+        }
+        text.push_str(&table.to_string());
+    }
+    text
+}
+
+/// What was done about the parameters of a port, a line each.
+pub(crate) fn history(receipts: &[Receipt]) -> String {
+    if receipts.is_empty() {
+        return "nothing was done about the parameters yet\n".to_owned();
+    }
+    let mut table = Table::new(&[">ID", "STARTED", "KIND", "OUTCOME", "CHANGES", "BY"]);
+    for receipt in receipts {
+        let changes = receipt.properties.iter().flat_map(|report| &report.changes);
+        let change = |c: &steadfast_api::ValueChange| {
+            format!("{} {} -> {}", c.name, or_undefined(c.before.as_ref()), or_undefined(c.after.as_ref()))
+        };
+        let changes: Vec<String> = changes.map(change).collect();
+        table.row([
+            receipt.id.to_string(),
+            history::clock(receipt.started_unix_ms, false),
+            receipt.kind.name().to_owned(),
+            history::outcome(receipt.outcome).to_owned(),
+            if changes.is_empty() { "-".to_owned() } else { changes.join(", ") },
+            history::by(&receipt.by),
+        ]);
+    }
+    table.to_string()
+}

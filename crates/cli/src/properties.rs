@@ -1,0 +1,140 @@
+//! The command line of parameters: what is saved, what is in force, and how the one becomes the other.
+
+use crate::args::parse_param;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+use steadfast_daemon::parse_duration;
+
+/// `steadfast param`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ParamCommand {
+    /// Every parameter of a port: in force, saved, and what is pending
+    List {
+        /// The port
+        port: String,
+        /// Only those whose saved value is not in force
+        #[arg(long)]
+        pending: bool,
+    },
+    /// The value of a parameter that is in force, alone on a line
+    Get {
+        /// The port
+        port: String,
+        /// The parameter
+        name: String,
+        /// The saved value instead
+        #[arg(long)]
+        saved: bool,
+    },
+    /// Everything about one parameter
+    Explain {
+        /// The port
+        port: String,
+        /// The parameter
+        name: String,
+    },
+    /// Save values: all of those named, or none. Live parameters take effect at once, the others with
+    /// `activate`
+    Set(ParamSet),
+    /// Take saved values back: what is below shows again
+    Unset(ParamUnset),
+}
+
+/// `steadfast param set`
+#[derive(Args, Debug)]
+pub(crate) struct ParamSet {
+    /// The port
+    pub(crate) port: String,
+    /// New values
+    #[arg(value_name = "NAME=VALUE", value_parser = parse_param, required_unless_present_any = ["unset", "undefine"])]
+    pub(crate) set: Vec<(String, String)>,
+    /// Say no more about it here: what is below shows again; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub(crate) unset: Vec<String>,
+    /// The driver's default, whatever else is said; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub(crate) undefine: Vec<String>,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
+
+/// `steadfast param unset`
+#[derive(Args, Debug)]
+pub(crate) struct ParamUnset {
+    /// The port
+    pub(crate) port: String,
+    /// The parameters
+    #[arg(value_name = "NAME", required = true)]
+    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
+
+/// How saved values are changed.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct How {
+    /// For every port of the port's driver, where that says nothing itself
+    #[arg(long)]
+    pub(crate) global: bool,
+    /// Only say what it would do
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `steadfast plan`
+#[derive(Args, Debug)]
+pub(crate) struct PlanArgs {
+    /// The ports
+    #[arg(required = true, value_name = "PORT")]
+    pub(crate) ports: Vec<String>,
+    /// Keep it in a file, for `activate --plan`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// `steadfast activate`
+#[derive(Args, Debug)]
+pub(crate) struct Activate {
+    /// The ports, one after the other; it ends with the first that fails
+    #[arg(required_unless_present = "plan", value_name = "PORT")]
+    pub(crate) ports: Vec<String>,
+    /// What `plan --out` wrote: its ports, each only if nothing has changed since; exits with 5 otherwise
+    #[arg(long, value_name = "FILE", conflicts_with = "ports")]
+    pub(crate) plan: Option<PathBuf>,
+    /// Begin after so long; says how long to wait and does not, unless --wait
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    pub(crate) delay: Duration,
+    /// Only when no I/O flows; exits with 3 otherwise, and changes nothing
+    #[arg(long, conflicts_with = "hold")]
+    pub(crate) idle_only: bool,
+    /// Hold I/O meanwhile (this is the default)
+    #[arg(long)]
+    pub(crate) hold: bool,
+    /// How long requests in flight may be waited for; then the port goes on as it was (default: the port's
+    /// own)
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) drain_timeout: Option<Duration>,
+    /// Go back by itself, unless `confirm PORT` comes within so long
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) confirm_within: Option<Duration>,
+    /// With --delay: wait until it is over
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+/// `steadfast rollback`
+#[derive(Args, Debug)]
+pub(crate) struct Rollback {
+    /// The port
+    pub(crate) port: String,
+    /// To what was in force after this receipt (see `history`)
+    #[arg(long, value_name = "RECEIPT")]
+    pub(crate) to: Option<u64>,
+    /// Only when no I/O flows
+    #[arg(long)]
+    pub(crate) idle_only: bool,
+    /// How long requests in flight may be waited for
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) drain_timeout: Option<Duration>,
+}

@@ -1,0 +1,231 @@
+//! Activations, and the way back to what was.
+
+use super::change::restore;
+use super::confirm::Open;
+use super::saved::{View, file_problem};
+use crate::app::App;
+use crate::probation::lock;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use steadfast_api::{
+    ActivateRequest, Activating, Cause, Kind, Outcome, Problem, ProblemKind, Receipt, Requester,
+    RollbackRequest,
+};
+use steadfast_history::Filter;
+use steadfast_runtime::ActivateOptions;
+use steadfast_settings::{DriverFile, Section};
+use steadfast_shell::properties::Definitions;
+
+/// Longest delay, and longest time to confirm: a day.
+const MOST_MS: u64 = 24 * 3600 * 1000;
+/// Time beside delay and drain that an activation may take, for those who are told how long to wait.
+const BESIDE_MS: u64 = 6_000;
+/// Receipts that are looked through for those of a port's properties.
+const LOOK_BACK: usize = 1000;
+
+impl App {
+    /// Initialises a port anew with what is saved.
+    pub(crate) fn activate(
+        self: &Arc<App>,
+        name: &str,
+        request: &ActivateRequest,
+        who: String,
+    ) -> Result<Activating, Problem> {
+        let port = self.port_named(name)?.name;
+        for (what, ms) in [
+            ("delay_ms", request.delay_ms),
+            ("drain_timeout_ms", request.drain_timeout_ms.unwrap_or(0)),
+            ("confirm_within_ms", request.confirm_within_ms.unwrap_or(0)),
+        ] {
+            if ms > MOST_MS {
+                let message = format!("{what}: {ms} is out of range (allowed 0 to {MOST_MS})");
+                return Err(Problem::new(ProblemKind::BadRequest, message));
+            }
+        }
+        if let Some(fingerprint) = &request.fingerprint
+            && self.plan(&port)?.fingerprint != *fingerprint
+        {
+            let what = format!("port {port}: the plan is stale: what it was made from has changed since");
+            return Err(Problem::new(ProblemKind::Stale, what));
+        }
+        self.settings.confirms.free(&port)?;
+        let by = Requester { cause: Cause::Operator, who };
+        let opts = options(request.idle_only, request.delay_ms, request.drain_timeout_ms, by, "activate");
+        let confirm = request.confirm_within_ms;
+        if request.delay_ms == 0 || request.wait {
+            let receipt = self.carry_out_activation(&port, &opts, confirm);
+            return Ok(Activating { port, wait_ms: 0, receipt: Some(receipt) });
+        }
+        let drain_ms = request.drain_timeout_ms.unwrap_or(45_000);
+        let wait_ms = request.delay_ms + drain_ms + BESIDE_MS;
+        let (app, of) = (Arc::clone(self), port.clone());
+        let thread = std::thread::Builder::new().name("activation".into());
+        thread
+            .spawn(move || drop(app.carry_out_activation(&of, &opts, confirm)))
+            .map_err(|e| Problem::new(ProblemKind::Internal, format!("thread: {e}")))?;
+        Ok(Activating { port, wait_ms, receipt: None })
+    }
+
+    fn carry_out_activation(
+        self: &Arc<App>,
+        port: &str,
+        opts: &ActivateOptions,
+        confirm_ms: Option<u64>,
+    ) -> Receipt {
+        let parse = || self.saved_and_good(port);
+        let mut receipt = self.engine.activate(port, parse, opts);
+        let confirm = confirm_ms.filter(|_| receipt.outcome == Outcome::Done);
+        if let (Some(ms), Some(report)) = (confirm, &mut receipt.properties) {
+            report.confirm_until_unix_ms = Some(now_unix_ms().saturating_add(ms));
+        }
+        self.keep_properties(receipt.clone());
+        if let (Some(ms), Some(report)) = (confirm, &receipt.properties) {
+            let open = Open { receipt: receipt.id, before: report.before.clone() };
+            self.settings.confirms.open(self, port, open, Duration::from_millis(ms));
+        }
+        receipt
+    }
+
+    /// What is saved, if it will do.
+    fn saved_and_good(&self, port: &str) -> Result<Definitions, String> {
+        let view = self.view(port).map_err(|e| e.message)?;
+        let definitions = view.saved.definitions();
+        view.judge(&definitions).map_err(|e| e.message)?;
+        Ok(definitions)
+    }
+
+    /// Goes back to what was in force before the last activation, or after a receipt.
+    pub(crate) fn rollback(
+        self: &Arc<App>,
+        name: &str,
+        request: &RollbackRequest,
+        who: String,
+    ) -> Result<Activating, Problem> {
+        let port = self.port_named(name)?.name;
+        self.settings.confirms.free(&port)?;
+        let (target, source) = self.target(&port, request.to)?;
+        let by = Requester { cause: Cause::Rollback, who };
+        let opts = options(request.idle_only, 0, request.drain_timeout_ms, by, &source);
+        let receipt = self.go_back_to(&port, &target, &opts)?;
+        Ok(Activating { port, wait_ms: 0, receipt: Some(receipt) })
+    }
+
+    fn target(&self, port: &str, to: Option<u64>) -> Result<(Definitions, String), Problem> {
+        let nothing = |what: String| Problem::new(ProblemKind::Refused, format!("port {port}: {what}"));
+        match to {
+            Some(id) => {
+                let receipt = self.receipts.get(id).filter(|r| r.port == port);
+                let receipt = receipt.ok_or_else(|| nothing(format!("there is no receipt {id} of it")))?;
+                let done = receipt.properties.filter(|_| receipt.outcome == Outcome::Done);
+                let report =
+                    done.ok_or_else(|| nothing(format!("receipt {id} put no parameters in force")))?;
+                Ok((report.after, format!("rollback to receipt {id}")))
+            }
+            None => {
+                let history = self.history_of(port, LOOK_BACK);
+                let last =
+                    history.iter().rev().find(|r| r.kind == Kind::Activation && r.outcome == Outcome::Done);
+                let last = last.ok_or_else(|| nothing("nothing was activated yet".to_owned()))?;
+                let report = last.properties.clone().unwrap_or_default();
+                Ok((report.before, format!("rollback of receipt {}", last.id)))
+            }
+        }
+    }
+
+    /// Saves a set for a port and activates it. When that fails, what is saved is as it was.
+    pub(super) fn go_back_to(
+        &self,
+        port: &str,
+        target: &Definitions,
+        opts: &ActivateOptions,
+    ) -> Result<Receipt, Problem> {
+        let _editing = lock(&self.settings.editing);
+        let view = self.view(port)?;
+        let mut file = view.file.clone();
+        save_as(&mut file, &view, target)?;
+        view.judge(&view.saved_by(&file)?.definitions())?;
+        file.save().map_err(|e| file_problem(&e))?;
+        let receipt = self.engine.activate(port, || self.saved_and_good(port), opts);
+        self.keep_properties(receipt.clone());
+        if receipt.outcome != Outcome::Done {
+            restore(&file, &view.file)?;
+        }
+        Ok(receipt)
+    }
+
+    /// What was done about the parameters of a port, the newest last.
+    pub(crate) fn history_of(&self, port: &str, limit: usize) -> Vec<Receipt> {
+        self.receipts.list(&Filter {
+            port: Some(port.to_owned()),
+            kinds: vec![Kind::Activation, Kind::Live],
+            limit: Some(limit),
+            ..Filter::default()
+        })
+    }
+
+    /// Keeps the receipt of a change of properties.
+    pub(super) fn keep_properties(&self, receipt: Receipt) {
+        let (port, by, reason) = (&receipt.port, &receipt.by.who, &receipt.reason);
+        let changes: Vec<String> = receipt
+            .properties
+            .iter()
+            .flat_map(|r| &r.changes)
+            .map(|c| {
+                let or = |v: &Option<String>| v.clone().unwrap_or_else(|| "undefined".to_owned());
+                format!("{} {} -> {}", c.name, or(&c.before), or(&c.after))
+            })
+            .collect();
+        let changes = changes.join(", ");
+        let (what, outcome) = (receipt.kind.name(), receipt.outcome);
+        tracing::info!(port, by, changes, ?outcome, reason, "{what} {}", receipt.id);
+        self.receipts.add(receipt);
+    }
+}
+
+pub(super) fn options(
+    idle_only: bool,
+    delay_ms: u64,
+    drain_timeout_ms: Option<u64>,
+    by: Requester,
+    source: &str,
+) -> ActivateOptions {
+    let mut opts = ActivateOptions {
+        idle_only,
+        delay: Duration::from_millis(delay_ms),
+        by,
+        source: source.to_owned(),
+        ..ActivateOptions::default()
+    };
+    if let Some(ms) = drain_timeout_ms {
+        opts.drain_timeout = Some(Duration::from_millis(ms));
+    }
+    opts
+}
+
+/// Changes a driver's file so that `target` is what is saved for the port.
+fn save_as(file: &mut DriverFile, view: &View, target: &Definitions) -> Result<(), Problem> {
+    let section = Section::port(&view.info.name);
+    let mut below = file.clone();
+    let own: Vec<String> = below.entries(&section).iter().map(|entry| entry.name.clone()).collect();
+    for name in &own {
+        below.unset(&section, name).map_err(|e| file_problem(&e))?;
+    }
+    let below = view.saved_by(&below)?.definitions();
+    let names: BTreeSet<&String> = own.iter().chain(below.keys()).chain(target.keys()).collect();
+    for name in names {
+        let (wanted, shows) = (target.get(name).map(|d| &d.value), below.get(name).map(|d| &d.value));
+        match wanted {
+            _ if wanted == shows => file.unset(&section, name),
+            Some(value) => file.set(&section, name, value, view.spec(name).ok()),
+            None => file.undefine(&section, name),
+        }
+        .map_err(|e| file_problem(&e))?;
+    }
+    Ok(())
+}
+
+fn now_unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_millis() as u64
+}

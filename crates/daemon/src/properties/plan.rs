@@ -1,0 +1,61 @@
+//! What an activation would change.
+
+use super::saved::View;
+use crate::app::App;
+use steadfast_api::{PlannedChange, PortPlan, Problem};
+use steadfast_shell::params::{ActivationClass, ParamSpec};
+
+impl App {
+    /// What an activation of a port would change.
+    ///
+    /// # Errors
+    /// As for [`view`](App::view); the saved set will not do.
+    pub(crate) fn plan(&self, name: &str) -> Result<PortPlan, Problem> {
+        let view = self.view(name)?;
+        let definitions = view.saved.definitions();
+        let judged = view.judge(&definitions)?;
+        let port = view.info.name.clone();
+        let change = |spec: &ParamSpec| {
+            let (current, saved) = (view.values.get(&spec.name), judged.get(&spec.name));
+            (current != saved).then(|| PlannedChange {
+                name: spec.name.clone(),
+                current: current.map(ToString::to_string),
+                saved: saved.map(ToString::to_string),
+                source: definitions.get(&spec.name).map(|d| d.source.to_string()).unwrap_or_default(),
+                class: spec.class.name().to_owned(),
+                effect: match spec.class {
+                    ActivationClass::Live | ActivationClass::Reinit => format!("initialises {port} anew"),
+                    ActivationClass::Reload => "refused: it takes an update of the driver".to_owned(),
+                },
+            })
+        };
+        Ok(PortPlan {
+            fingerprint: fingerprint(&view),
+            generation: view.info.generation,
+            changes: view.table.iter().filter_map(change).collect(),
+            port: port.clone(),
+        })
+    }
+}
+
+/// Another one where anything is different that a plan was made from.
+fn fingerprint(view: &View) -> String {
+    let mut hash = blake3::Hasher::new();
+    let mut say = |text: &str| {
+        hash.update(&(text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    };
+    say(&view.info.name);
+    say(&view.info.generation.to_string());
+    say(view.info.driver.as_ref().map_or("", |driver| &driver.hash));
+    for (name, value) in &view.values {
+        say(name);
+        say(&value.to_string());
+    }
+    say("");
+    for (name, definition) in &view.saved.definitions() {
+        say(name);
+        say(&definition.value);
+    }
+    hash.finalize().to_hex()[..32].to_owned()
+}

@@ -1,0 +1,79 @@
+//! Parameters as the control API shows them.
+
+use super::saved::View;
+use crate::app::App;
+use std::collections::BTreeMap;
+use steadfast_api::{Problem, Properties, Property};
+use steadfast_shell::params::{ParamSpec, Value, is_shells, resolve};
+use steadfast_shell::properties::{Definitions, values_of};
+
+impl App {
+    /// Every parameter of a port.
+    pub(crate) fn properties(&self, name: &str) -> Result<Properties, Problem> {
+        let view = self.view(name)?;
+        let definitions = view.saved.definitions();
+        let (saved, faults) = match view.judge(&definitions) {
+            Ok(values) => (values, Vec::new()),
+            // What can be shown of a set that will not do is what of it is right by itself.
+            Err(problem) => (alone(&view, &definitions), vec![problem.message]),
+        };
+        let property = |spec: &ParamSpec| describe(&view, spec, &saved, &definitions);
+        Ok(Properties {
+            port: view.info.name.clone(),
+            driver: view.info.driver.clone(),
+            generation: view.info.generation,
+            properties: view.table.iter().map(property).collect(),
+            faults,
+            file: view.file.path().display().to_string(),
+        })
+    }
+}
+
+fn alone(view: &View, definitions: &Definitions) -> BTreeMap<String, Value> {
+    let value = |spec: &ParamSpec| match definitions.get(&spec.name) {
+        Some(definition) => Some((spec.name.clone(), spec.parse_value(&definition.value).ok()?)),
+        None => Some((spec.name.clone(), spec.default.clone()?)),
+    };
+    view.table.iter().filter_map(value).collect()
+}
+
+fn describe(
+    view: &View,
+    spec: &ParamSpec,
+    saved: &BTreeMap<String, Value>,
+    definitions: &Definitions,
+) -> Property {
+    let name = &spec.name;
+    let current = view.values.get(name);
+    let in_force = view.info.properties.get(name);
+    let wanted = definitions.get(name);
+    // A value that will not do is shown as it stands, and differs from every value that does.
+    let text = saved.get(name).map(ToString::to_string).or_else(|| wanted.map(|d| d.value.clone()));
+    let layer = match in_force {
+        None => "default",
+        Some(definition) if view.info.load_time.get(name) == Some(definition) => "load-time",
+        Some(_) => "driver",
+    };
+    Property {
+        name: name.clone(),
+        current: current.map(ToString::to_string),
+        source: in_force.map(|d| d.source.to_string()),
+        layer: layer.to_owned(),
+        pending: saved.get(name) != current,
+        saved: text,
+        saved_source: wanted.map(|d| d.source.to_string()),
+        load_time: view.info.load_time.get(name).map(|d| d.value.clone()),
+        default: spec.default.as_ref().map(ToString::to_string),
+        kind: spec.kind.to_string(),
+        allowed: spec.allowed(),
+        unit: spec.unit.clone(),
+        class: spec.class.name().to_owned(),
+        by: if is_shells(name) { "shell" } else { "driver" }.to_owned(),
+        help: spec.help.clone(),
+    }
+}
+
+/// The value that a set of definitions gives each parameter; none when it will not do.
+pub(super) fn values(table: &[ParamSpec], definitions: &Definitions) -> Option<BTreeMap<String, Value>> {
+    resolve(table, &values_of(definitions)).ok()
+}

@@ -1,0 +1,274 @@
+//! Parameters of ports through the commands: saved, in force, pending, planned, activated, taken back.
+
+use anyhow::ensure;
+use serde_json::Value;
+use std::path::PathBuf;
+use steadfast_tests::load::{Load, Shape};
+use steadfast_tests::{Daemon, Result, Setup, TempDir, Verified, until};
+
+/// Runs a command: exit code, standard output, standard error.
+fn cli(daemon: &Daemon, args: &[&str]) -> Result<(i32, String, String)> {
+    let output = daemon.cli(args)?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok((output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr)))
+}
+
+/// Runs a command that has to end with that code; what it printed, on either.
+fn ends(daemon: &Daemon, code: i32, args: &[&str]) -> Result<String> {
+    let (got, out, error) = cli(daemon, args)?;
+    ensure!(got == code, "{args:?}: exit code {got}, not {code}: {out}{error}");
+    Ok(out + &error)
+}
+
+fn params(daemon: &Daemon, port: &str) -> Result<Value> {
+    let (status, all) = daemon.api()?.get(&format!("/v1/ports/{port}/params"))?;
+    ensure!(status == 200, "port {port}: status {status}: {all}");
+    Ok(all)
+}
+
+fn param(daemon: &Daemon, port: &str, name: &str) -> Result<Value> {
+    let all = params(daemon, port)?;
+    let found = all["properties"].as_array().and_then(|list| list.iter().find(|p| p["name"] == name));
+    Ok(found.unwrap_or(&Value::Null).clone())
+}
+
+fn generation(daemon: &Daemon, port: &str) -> Result<u64> {
+    Ok(params(daemon, port)?["generation"].as_u64().unwrap_or(0))
+}
+
+/// Names of what is pending.
+fn pending(daemon: &Daemon, port: &str) -> Result<Vec<String>> {
+    let all = params(daemon, port)?;
+    let list = all["properties"].as_array().cloned().unwrap_or_default();
+    Ok(list
+        .iter()
+        .filter(|p| p["pending"] == true)
+        .map(|p| p["name"].as_str().unwrap_or("").into())
+        .collect())
+}
+
+fn start(dir: &TempDir) -> Result<Daemon> {
+    Setup::device("vol0=ram:16M").and_device("vol1=ram:16M").start(dir)
+}
+
+/// The file that a driver's parameters are saved in.
+fn file_of(daemon: &Daemon, port: &str) -> Result<PathBuf> {
+    Ok(PathBuf::from(params(daemon, port)?["file"].as_str().unwrap_or("")))
+}
+
+#[test]
+fn what_is_saved_becomes_what_is_in_force_and_goes_back() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = start(&dir)?;
+    let said = ends(&daemon, 0, &["param", "set", "vol0", "io_throttle=8", "link_speed=16"])?;
+    assert!(said.contains("vol0: io_throttle 0 -> 8, saved, in force"), "{said}");
+    assert!(said.contains("link_speed auto -> 16, saved, waits for `steadfast activate vol0`"), "{said}");
+    assert_eq!(ends(&daemon, 0, &["param", "get", "vol0", "io_throttle"])?, "8\n");
+    assert_eq!(ends(&daemon, 0, &["param", "get", "vol0", "link_speed"])?, "auto\n");
+    assert_eq!(ends(&daemon, 0, &["param", "get", "vol0", "link_speed", "--saved"])?, "16\n");
+    // The running value differs from the saved one, and everything shows it.
+    assert_eq!(pending(&daemon, "vol0")?, ["link_speed"]);
+    assert!(ends(&daemon, 0, &["param", "list", "vol0"])?.contains("16 (pending)"));
+    let explained = ends(&daemon, 0, &["param", "explain", "vol0", "link_speed"])?;
+    assert!(explained.contains("ram.toml:") && explained.contains("auto, 1, 2, 4"), "{explained}");
+    let plan = dir.path().join("plan.json").display().to_string();
+    let planned = ends(&daemon, 2, &["plan", "vol0", "vol1", "--out", &plan])?;
+    assert!(planned.contains("link_speed") && planned.contains("vol1: nothing to do"), "{planned}");
+    let (before, other) = (generation(&daemon, "vol0")?, generation(&daemon, "vol1")?);
+    let activated = ends(&daemon, 0, &["activate", "--plan", &plan])?;
+    assert!(activated.contains("change       link_speed auto -> 16"), "{activated}");
+    for step in ["parse", "collect", "stamp", "clear", "undefine", "define", "block", "reinit", "compare"] {
+        assert!(activated.contains(&format!("\n  {step} ")), "{step}: {activated}");
+    }
+    assert_eq!(generation(&daemon, "vol0")?, before + 1);
+    assert_eq!(generation(&daemon, "vol1")?, other, "the other port did not notice");
+    assert!(pending(&daemon, "vol0")?.is_empty());
+    ends(&daemon, 0, &["plan", "vol0"])?;
+    let back = ends(&daemon, 0, &["rollback", "vol0"])?;
+    assert!(back.contains("link_speed 16 -> auto"), "{back}");
+    assert!(pending(&daemon, "vol0")?.is_empty(), "what is saved went back too");
+    assert_eq!(param(&daemon, "vol0", "io_throttle")?["current"], "8", "it was there before the activation");
+    let history = ends(&daemon, 0, &["history", "vol0"])?;
+    assert!(history.contains("live") && history.contains("rollback"), "{history}");
+    Ok(())
+}
+
+#[test]
+fn pending_is_a_matter_of_values_and_goes_away_with_the_difference() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = start(&dir)?;
+    ends(&daemon, 0, &["param", "set", "vol0", "link_speed=8"])?;
+    assert_eq!(pending(&daemon, "vol0")?, ["link_speed"]);
+    ends(&daemon, 0, &["param", "set", "vol0", "link_speed=auto"])?;
+    assert!(pending(&daemon, "vol0")?.is_empty(), "it is what runs");
+    ends(&daemon, 0, &["param", "set", "vol0", "log_mask=4294967295"])?;
+    ends(&daemon, 0, &["param", "set", "vol0", "log_mask=0xffffffff"])?;
+    assert!(pending(&daemon, "vol0")?.is_empty(), "another way to write the same value");
+    // Zero is a value.
+    ends(&daemon, 0, &["param", "set", "vol0", "request_timeout=0"])?;
+    assert_eq!(param(&daemon, "vol0", "request_timeout")?["current"], "0");
+    Ok(())
+}
+
+#[test]
+fn what_will_not_do_is_refused_with_all_there_is_to_know_and_nothing_changes() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = start(&dir)?;
+    let file = file_of(&daemon, "vol0")?;
+    let said = ends(&daemon, 1, &["param", "set", "vol0", "io_throttle=9000", "link_speed=16"])?;
+    assert!(said.contains("io_throttle=9000 (allowed 0..=8192)"), "{said}");
+    assert!(!file.exists(), "nothing of it was saved");
+    let said = ends(&daemon, 1, &["param", "set", "vol0", "io_throtle=9"])?;
+    assert!(said.contains("io_throttle"), "{said}");
+    std::fs::create_dir_all(file.parent().expect("a folder"))?;
+    std::fs::write(&file, "# mine\n[port.vol0]\nlink_speed = 40 # too fast\nio_throttle = 3\n")?;
+    let before = generation(&daemon, "vol0")?;
+    let said = ends(&daemon, 1, &["activate", "vol0"])?;
+    assert!(said.contains("ram.toml:3: not a choice: link_speed=40"), "{said}");
+    assert_eq!(generation(&daemon, "vol0")?, before);
+    assert_eq!(param(&daemon, "vol0", "io_throttle")?["current"], "0", "all of a set or none");
+    let listed = ends(&daemon, 0, &["param", "list", "vol0"])?;
+    assert!(listed.contains("cannot be activated") && listed.contains("ram.toml:3"), "{listed}");
+    // An edit by command keeps what somebody wrote, and mends it.
+    ends(&daemon, 0, &["param", "set", "vol0", "link_speed=32"])?;
+    let text = std::fs::read_to_string(&file)?;
+    assert!(
+        text.contains("# mine") && text.contains("# too fast") && text.contains("io_throttle = 3"),
+        "{text}"
+    );
+    assert_eq!(pending(&daemon, "vol0")?, ["io_throttle", "link_speed"]);
+    ends(&daemon, 0, &["activate", "vol0"])?;
+    assert_eq!(param(&daemon, "vol0", "io_throttle")?["current"], "3");
+    Ok(())
+}
+
+#[test]
+fn layers_are_shown_and_a_restart_keeps_what_is_saved() -> Result {
+    let dir = TempDir::new()?;
+    let mut daemon = start(&dir)?;
+    let said = ends(&daemon, 0, &["param", "set", "vol0", "io_throttle=64", "--global"])?;
+    assert!(said.contains("vol0: io_throttle") && said.contains("vol1: io_throttle"), "{said}");
+    ends(&daemon, 0, &["param", "set", "vol1", "io_throttle=16"])?;
+    assert_eq!(param(&daemon, "vol0", "io_throttle")?["current"], "64");
+    assert_eq!(param(&daemon, "vol1", "io_throttle")?["current"], "16");
+    ends(&daemon, 0, &["param", "set", "vol1", "--undefine", "io_throttle"])?;
+    assert_eq!(param(&daemon, "vol1", "io_throttle")?["current"], "0", "the default shows");
+    assert!(daemon.stop()?.success());
+    let daemon = start(&dir)?;
+    let throttle = param(&daemon, "vol0", "io_throttle")?;
+    assert_eq!((&throttle["current"], &throttle["layer"]), (&"64".into(), &"load-time".into()));
+    assert!(throttle["source"].as_str().is_some_and(|s| s.contains("ram.toml:2")), "{throttle}");
+    assert_eq!(param(&daemon, "vol1", "io_throttle")?["current"], "0");
+    Ok(())
+}
+
+#[test]
+fn a_plan_that_is_out_of_date_is_refused() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = start(&dir)?;
+    ends(&daemon, 0, &["param", "set", "vol0", "link_speed=16"])?;
+    let plan = dir.path().join("plan.json").display().to_string();
+    ends(&daemon, 2, &["plan", "vol0", "--out", &plan])?;
+    ends(&daemon, 0, &["param", "set", "vol0", "link_speed=25"])?;
+    let before = generation(&daemon, "vol0")?;
+    let said = ends(&daemon, 5, &["activate", "--plan", &plan])?;
+    assert!(said.contains("vol0") && said.contains("stale"), "{said}");
+    assert_eq!(generation(&daemon, "vol0")?, before);
+    Ok(())
+}
+
+#[test]
+fn what_nobody_confirms_goes_back_and_what_somebody_does_stays() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = start(&dir)?;
+    ends(&daemon, 0, &["param", "set", "vol0", "link_speed=16"])?;
+    ends(&daemon, 0, &["activate", "vol0", "--confirm-within", "300ms"])?;
+    until("it goes back", || {
+        let speed = param(&daemon, "vol0", "link_speed")?;
+        Ok((speed["current"] == "auto" && speed["saved"] == "auto").then_some(()))
+    })?;
+    ends(&daemon, 0, &["param", "set", "vol0", "link_speed=16"])?;
+    ends(&daemon, 0, &["activate", "vol0", "--confirm-within", "60m"])?;
+    let said = ends(&daemon, 3, &["activate", "vol0"])?;
+    assert!(said.contains("waits to be confirmed"), "{said}");
+    ends(&daemon, 0, &["confirm", "vol0"])?;
+    ends(&daemon, 1, &["confirm", "vol0"])?;
+    assert_eq!(param(&daemon, "vol0", "link_speed")?["current"], "16");
+    Ok(())
+}
+
+#[test]
+fn a_delay_is_answered_with_how_long_to_wait() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = start(&dir)?;
+    ends(&daemon, 0, &["param", "set", "vol0", "link_speed=16"])?;
+    let said = ends(&daemon, 0, &["activate", "vol0", "--delay", "200ms"])?;
+    assert!(said.contains("under way, over within"), "{said}");
+    until(
+        "it is activated",
+        || Ok((param(&daemon, "vol0", "link_speed")?["current"] == "16").then_some(())),
+    )?;
+    ends(&daemon, 0, &["param", "set", "vol0", "link_speed=8"])?;
+    ends(&daemon, 0, &["activate", "vol0", "--delay", "50ms", "--wait"])?;
+    assert_eq!(param(&daemon, "vol0", "link_speed")?["current"], "8");
+    Ok(())
+}
+
+#[test]
+fn two_hundred_activations_of_one_port_of_four_under_verified_load() -> Result {
+    let dir = TempDir::new()?;
+    let ports = ["vol0", "vol1", "vol2", "vol3"];
+    let disk = |name: &str| -> Result<String> {
+        Ok(format!("{name}=file@1.1.0:{}", dir.disk(&format!("{name}.img"), 16 << 20)?.display()))
+    };
+    let mut setup = Setup::device(disk(ports[0])?);
+    for port in &ports[1..] {
+        setup = setup.and_device(disk(port)?);
+    }
+    let daemon = setup.arg("--queues").arg("2").start(&dir)?;
+    let mut load: Vec<_> = ports.iter().map(|name| Verified::start(&daemon, name, 0, 8, 8)).collect();
+    for (load, name) in load.iter_mut().zip(ports) {
+        load.busy(&daemon, name)?;
+    }
+    let others: Vec<u64> = ports[1..].iter().map(|p| generation(&daemon, p)).collect::<Result<_>>()?;
+    let before = generation(&daemon, "vol0")?;
+    let mut api = daemon.api()?;
+    for n in 0..200 {
+        let speed = if n % 2 == 0 { "64" } else { "32" };
+        let body = serde_json::json!({ "set": { "link_speed": speed } });
+        let (status, said) = api.post("/v1/ports/vol0/params", &body)?;
+        ensure!(status == 200, "{n}: {said}");
+        let (status, said) = api.post("/v1/ports/vol0/activate", &serde_json::json!({}))?;
+        ensure!(status == 200, "{n}: {said:#}");
+        load.iter_mut().try_for_each(Verified::check)?;
+    }
+    assert_eq!(generation(&daemon, "vol0")?, before + 200);
+    let since: Vec<u64> = ports[1..].iter().map(|p| generation(&daemon, p)).collect::<Result<_>>()?;
+    assert_eq!(since, others, "the others did not notice");
+    for load in load {
+        load.finish()?;
+    }
+    for port in ports {
+        assert_eq!(daemon.device(port)?["errors"], 0, "{port}");
+    }
+    Ok(())
+}
+
+#[test]
+fn idle_only_is_busy_whenever_io_flows_and_done_whenever_none_does() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = start(&dir)?;
+    let load = Load::start(daemon.nbd(), "vol0", Shape { size: 4096, depth: 1, write: true })?;
+    let before = generation(&daemon, "vol0")?;
+    for _ in 0..10 {
+        let said = ends(&daemon, 3, &["activate", "vol0", "--idle-only"])?;
+        assert!(said.contains("vol0 is busy") && said.contains("--hold"), "{said}");
+    }
+    assert_eq!(generation(&daemon, "vol0")?, before, "nothing was changed");
+    load.finish()?;
+    for n in 1..=5 {
+        ends(&daemon, 0, &["activate", "vol0", "--idle-only"])?;
+        assert_eq!(generation(&daemon, "vol0")?, before + n);
+    }
+    Ok(())
+}
