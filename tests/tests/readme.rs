@@ -65,6 +65,29 @@ fn the_guides_configuration_is_accepted() -> Result {
 }
 
 /// The folder that the release build is in.
+#[test]
+fn the_guides_walk_through_parameters_works() -> Result {
+    let guide = include_str!("../../docs/guide.md");
+    let (_, rest) = guide.split_once("<!-- walk -->\n```sh\n").expect("the guide has a walk");
+    let (walk, _) = rest.split_once("```").expect("that ends");
+    let dir = TempDir::new()?;
+    let daemon = steadfast_tests::Setup::device("vol0=ram:16M").start(&dir)?;
+    let folder = steadfast()?;
+    let folder = folder.parent().expect("a folder");
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap_or_default());
+    let mut shell = Command::new("sh");
+    shell.args(["-eu", "-c", walk]).current_dir(dir.path());
+    shell.env("PATH", path).env("STEADFAST_SOCKET", daemon.control());
+    let output = shell.output()?;
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    for part in ["link_speed auto -> 16", "in force", "confirmed", "activated", "link_speed 16 -> auto"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    Ok(())
+}
+
 fn target() -> Result<std::path::PathBuf> {
     let bin = steadfast()?;
     let target = bin.parent().and_then(Path::parent);

@@ -4,7 +4,7 @@ use crate::folder::Folder;
 use crate::modules::{self, ModulePath};
 use crate::params;
 use crate::probation::{Baselines, Probations};
-use crate::properties::Settings;
+use crate::properties::Edits;
 use crate::receipts::Receipts;
 use crate::topology::Topology;
 use crate::{trial, uri};
@@ -30,7 +30,7 @@ pub(crate) struct App {
     pub(crate) baselines: Baselines,
     pub(crate) folder: Folder,
     pub(crate) topology: Topology,
-    pub(crate) settings: Settings,
+    pub(crate) edits: Edits,
     /// Updates in progress.
     pub(crate) updates: AtomicUsize,
     pub(crate) started_unix_ms: u64,

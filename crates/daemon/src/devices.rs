@@ -1,27 +1,27 @@
 //! From what is configured to what the engine attaches: modules found, parameters checked.
 
-use crate::config::{Config, ConfigError, ConfigErrors, DeviceConfig, Place};
+use crate::config::{Config, ConfigError, ConfigErrors, DeviceConfig};
 use crate::error::ServeError;
 use crate::modules::ModulePath;
-use crate::properties::{Parameters, saved_set};
+use crate::settings::Settings;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use steadfast_loader::{LoadError, LoadedModule, ModuleStore, StagedModule};
 use steadfast_runtime::{Engine, PortRules, PortSpec};
-use steadfast_settings::{DriverFile, Fault, SetFault, SettingsError, validate};
-use steadfast_shell::manifest::Manifest;
-use steadfast_shell::params::{ParamKind, ShellDefaults, table};
-use steadfast_shell::properties::{Definition, Definitions, Source, values_of};
+use steadfast_settings::DriverFile;
+use steadfast_shell::params::ParamKind;
+use steadfast_shell::properties::{Source, values_of};
 
 /// A device whose module is in the store and whose parameters are right.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) config: DeviceConfig,
     pub(crate) staged: StagedModule,
+    /// What is saved for it: target and paths as the driver is to see them.
     pub(crate) params: BTreeMap<String, String>,
-    /// The same, with where each was said.
-    pub(crate) definitions: Definitions,
+    /// Where each of them was said.
+    pub(crate) sources: BTreeMap<String, Source>,
 }
 
 /// What holds for every device that does not say otherwise.
@@ -42,13 +42,13 @@ pub(crate) fn prepare(
     devices: &[DeviceConfig],
     modules: &ModulePath,
     store: &ModuleStore,
-    parameters: &Parameters,
+    settings: &Settings,
 ) -> Result<Vec<Prepared>, ConfigErrors> {
     let mut prepared = Vec::new();
     let mut errors = Vec::new();
     let mut known = Known::default();
     for config in devices {
-        match prepare_one(config, modules, store, parameters, &mut known) {
+        match prepare_one(config, modules, store, settings, &mut known) {
             Ok(device) => prepared.push(device),
             Err(found) => errors.extend(found.into_iter().map(|error| {
                 ConfigError::new(error.place, format!("device `{}`: {}", config.name, error.message))
@@ -70,28 +70,13 @@ struct Known {
 }
 
 impl Known {
-    fn file(&mut self, driver: &str, folder: &Path) -> Option<&DriverFile> {
-        if !self.files.contains_key(driver) {
-            let file = DriverFile::load(folder, driver);
-            let file = file.map_err(|e| self.faults.extend(file_errors(e, folder, driver))).ok();
-            self.files.insert(driver.to_owned(), file);
+    fn file(&mut self, driver: &str, settings: &Settings) -> Option<DriverFile> {
+        if let Some(known) = self.files.get(driver) {
+            return known.clone();
         }
-        self.files.get(driver)?.as_ref()
-    }
-}
-
-/// What is wrong with a driver's file, each with its place.
-fn file_errors(error: SettingsError, folder: &Path, driver: &str) -> Vec<ConfigError> {
-    let one = |fault: Fault| {
-        let source = Source::File { path: fault.path.display().to_string(), line: fault.line };
-        ConfigError::new(Place::Said(source), fault.kind.to_string())
-    };
-    match error {
-        SettingsError::Faults(faults) => faults.0.into_iter().map(one).collect(),
-        other => {
-            let place = Place::File(DriverFile::path_in(folder, driver));
-            vec![ConfigError::new(place, other.to_string())]
-        }
+        let file = settings.file(driver).map_err(|errors| self.faults.extend(errors.0)).ok();
+        self.files.insert(driver.to_owned(), file.clone());
+        file
     }
 }
 
@@ -99,7 +84,7 @@ fn prepare_one(
     config: &DeviceConfig,
     modules: &ModulePath,
     store: &ModuleStore,
-    parameters: &Parameters,
+    settings: &Settings,
     known: &mut Known,
 ) -> Result<Prepared, Vec<ConfigError>> {
     let fail = |message: String| vec![ConfigError::new(config.place.clone(), message)];
@@ -118,30 +103,10 @@ fn prepare_one(
         }
     };
     // What is wrong with the file is said once, for all of its devices.
-    let Some(file) = known.file(&staged.manifest.name, &parameters.folder) else { return Err(Vec::new()) };
-    let definitions = definitions(config, &staged.manifest, file, parameters.defaults)?;
-    let params = values_of(&definitions);
-    Ok(Prepared { config: config.clone(), staged, params, definitions })
-}
-
-/// What is saved for the device, judged as a whole: what is wrong is said with the place of the value to
-/// blame.
-fn definitions(
-    config: &DeviceConfig,
-    manifest: &Manifest,
-    file: &DriverFile,
-    defaults: ShellDefaults,
-) -> Result<Definitions, Vec<ConfigError>> {
-    let table = table(&manifest.params, defaults);
-    let definitions = saved_set(file, config, &table).map_err(|e| vec![e])?.definitions();
-    let error = |fault: &SetFault| {
-        let place = fault.place().cloned().map_or_else(|| config.place.clone(), Place::Said);
-        ConfigError::new(place, fault.message())
-    };
-    match validate(&table, &definitions) {
-        Ok(_) => Ok(definitions),
-        Err(faults) => Err(faults.iter().map(error).collect()),
-    }
+    let Some(file) = known.file(&staged.manifest.name, settings) else { return Err(Vec::new()) };
+    let definitions = settings.definitions(config, &staged.manifest, &file)?;
+    let sources = definitions.iter().map(|(name, d)| (name.clone(), d.source.clone())).collect();
+    Ok(Prepared { config: config.clone(), staged, params: values_of(&definitions), sources })
 }
 
 /// Attaches the ports, and loads their modules. What fails is given to `failed`, which says whether to go
@@ -177,14 +142,13 @@ pub(crate) fn attach_one(
     module: Arc<LoadedModule>,
     policy: Policy,
 ) -> Result<(), String> {
-    let Prepared { config, params, definitions, .. } = device;
-    let source = |(name, d): (&String, &Definition)| (name.clone(), d.source.clone());
+    let Prepared { config, params, sources, .. } = device;
     let rules = PortRules {
         hardware: config.hardware.clone(),
         once_per_start: config.once_per_start.unwrap_or(policy.once_per_start),
         require_min_from: policy.require_min_from,
         reserve: config.reserve,
-        sources: definitions.iter().map(source).collect(),
+        sources: sources.clone(),
     };
     let spec = PortSpec {
         name: config.name.clone(),

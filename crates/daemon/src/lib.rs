@@ -20,6 +20,7 @@ mod probation;
 mod properties;
 mod receipts;
 mod serve;
+mod settings;
 mod state;
 mod topology;
 mod trial;

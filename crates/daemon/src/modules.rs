@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use steadfast_api::{CheckReport, Driver, DriverProblem, Drivers, Problem, ProblemKind};
 use steadfast_loader::{FoundModule, LoadError, LoadErrorKind, ModuleStore, StagedModule, Trust};
 use steadfast_shell::check::{CheckInput, Limits, Policy, PortSide, Side, check, passed};
+use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::{ParamSpec, ShellDefaults};
 
 /// Folders that are searched for modules, the first one first.
@@ -96,10 +97,8 @@ fn describe_param(spec: &ParamSpec) -> String {
 }
 
 /// The parameter that `DRIVER:TARGET` means: the one that must be given, or else the first one.
-pub(crate) fn target_param<'a>(
-    mut of_driver: impl Iterator<Item = &'a ParamSpec> + Clone,
-) -> Option<&'a ParamSpec> {
-    of_driver.clone().find(|p| p.required).or_else(|| of_driver.next())
+pub(crate) fn target_param(manifest: &Manifest) -> Option<&ParamSpec> {
+    manifest.params.iter().find(|p| p.required).or_else(|| manifest.params.first())
 }
 
 /// What is wrong with a module, for a client of the control API.

@@ -10,8 +10,9 @@ use crate::folder::Folder;
 use crate::modules::ModulePath;
 use crate::notify::notify;
 use crate::probation::{Baselines, Probations};
-use crate::properties::{Parameters, Settings};
+use crate::properties::Edits;
 use crate::receipts::Receipts;
+use crate::settings::Settings;
 use crate::{effective_uid, topology, uri};
 use std::collections::BTreeMap;
 use std::env;
@@ -22,7 +23,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use steadfast_loader::{ModuleStore, Trust};
 use steadfast_nbd::{ListenAddr, NbdServer};
 use steadfast_runtime::{Engine, EngineConfig};
-use steadfast_shell::params::ShellDefaults;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -63,7 +63,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     notify("STOPPING=1");
     app.folder.begin_stop();
     app.probations.stop();
-    app.settings.confirms.stop(&app);
+    app.edits.confirms.stop(&app);
     app.folder.stop();
     // Nobody can ask for anything any more; now what clients of the devices have in flight.
     app.engine.stop(GRACE);
@@ -87,8 +87,9 @@ fn share_heaps() {
 pub fn check(config: &Config) -> Result<String, ServeError> {
     let folder = tempfile::tempdir().map_err(|error| ServeError::Io { what: "temporary folder", error })?;
     let store = ModuleStore::open(folder.path()).map_err(ServeError::Store)?.trusting(trust(config)?);
+    let settings = Settings::of(config, &state(config));
     let modules = ModulePath::standard(&config.modules);
-    let devices = devices::prepare(&config.devices, &modules, &store, &parameters(config))?;
+    let devices = devices::prepare(&config.devices, &modules, &store, &settings)?;
     let nothing = config.watches_nothing();
     if !nothing.is_empty() {
         return Err(ServeError::Config(ConfigErrors(nothing)));
@@ -96,30 +97,12 @@ pub fn check(config: &Config) -> Result<String, ServeError> {
     Ok(format!("{}configuration is good\n", devices::describe(&devices)))
 }
 
-fn state_folder(config: &Config) -> PathBuf {
-    let store = || config.store.clone().unwrap_or_else(default_store);
-    config.state.clone().unwrap_or_else(|| store().join("state"))
-}
-
-/// Where parameters are saved, and which defaults the shell's own have.
-fn parameters(config: &Config) -> Parameters {
-    let defaults = ShellDefaults::default();
-    Parameters {
-        folder: config.parameters.clone().unwrap_or_else(|| state_folder(config).join("parameters")),
-        defaults: ShellDefaults {
-            io_slots: config.slots.unwrap_or(defaults.io_slots),
-            max_transfer: config.max_transfer.unwrap_or(defaults.max_transfer),
-        },
-    }
-}
-
 fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
     let store = config.store.clone().unwrap_or_else(default_store);
     let store = ModuleStore::open(&store).map_err(ServeError::Store)?.trusting(trust(config)?);
-    let state = state_folder(config);
+    let state = state(config);
     let modules = ModulePath::standard(&config.modules);
-    let parameters = parameters(config);
-    let prepared = topology::start(config, &parameters, &modules, &store)?;
+    let prepared = topology::start(config, &state, &modules, &store)?;
     let mut engine_config = EngineConfig::default();
     engine_config.queues = config.queues.unwrap_or(engine_config.queues);
     engine_config.slots_per_port = config.slots.unwrap_or(engine_config.slots_per_port);
@@ -146,13 +129,19 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
         probations: Probations::default(),
         baselines: Baselines::default(),
         topology,
-        settings: Settings::new(parameters),
+        edits: Edits::default(),
         folder: Folder::new(config.watch.clone(), policies(config)),
         updates: AtomicUsize::new(0),
         started_unix_ms: now.as_millis() as u64,
         started: Instant::now(),
         admins: config.control.admins.clone(),
     })
+}
+
+/// Folder of the history.
+fn state(config: &Config) -> PathBuf {
+    let within = || config.store.clone().unwrap_or_else(default_store).join("state");
+    config.state.clone().unwrap_or_else(within)
 }
 
 /// Whose modules are taken.

@@ -99,10 +99,11 @@ impl Engine {
         let failed =
             |what: String| EngineError::new(ErrorKind::Driver, format!("port {}: {what}", port.name));
         crate::instance::probe(&module, port).map_err(failed)?;
-        let instance = new_instance(port, module, params).map_err(failed)?;
+        let instance = new_instance(port, module, params, &[]).map_err(failed)?;
         port.arenas.started();
         for (index, remote) in port.remotes.iter().enumerate() {
-            let (port, ops) = (port.clone(), ops_room(instance.module.manifest(), &port.memory[index]));
+            let ops = ops_room(instance.module.manifest(), instance.slot_count(index));
+            let port = port.clone();
             remote.call(move |rt| rt.add_lane(port, index, ops));
         }
         if let Err(e) = instance.prepare() {

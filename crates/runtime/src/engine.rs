@@ -301,13 +301,10 @@ impl Engine {
         let first = self.inner.next_queue.fetch_add(count, Ordering::Relaxed);
         let queues: Vec<usize> = (0..count).map(|i| within[(first + i) % all]).collect();
         let config = &self.inner.config;
-        let slots = (config.slots_per_port / count as u32).max(16);
-        let memory = |_| SlotMemory::new(&spec.name, slots, config.max_transfer);
+        let memory = |_| SlotMemory::new(&spec.name, count, params);
         let memory = (0..count).map(memory).collect::<Result<Vec<_>, _>>().map_err(|e| {
-            EngineError::new(
-                ErrorKind::Unsupported,
-                format!("port {}: memory for {slots} slots: {e}", spec.name),
-            )
+            let what = format!("port {}: memory for {} slots: {e}", spec.name, params.io_slots);
+            EngineError::new(ErrorKind::Unsupported, what)
         })?;
         let arenas = Arenas::new(rules.reserve, config.arena_reserve, count).map_err(|e| {
             let reserve = rules.reserve.unwrap_or_default();
@@ -542,7 +539,7 @@ fn port_info(port: &Port) -> PortInfo {
         epoch_unix_ms: port.epoch_unix_ms.load(Ordering::Acquire),
         swaps: inner.swaps,
         queues: port.queues.clone(),
-        slots: port.memory.iter().map(|m| m.count).sum(),
+        slots: port.limits.slots() * port.queues.len() as u32,
         in_flight: known().map(|l| l.in_flight).sum(),
         held: known().map(|l| l.held).sum(),
         waiting: known().map(|l| l.waiting).sum(),

@@ -5,6 +5,7 @@
 use crate::arena::MemoryInfo;
 use crate::fileio::Buffered;
 use crate::handle::lock;
+use crate::limits::slots_per_queue;
 use crate::memory::Mapping;
 use crate::port::{PDU_STRIDE, Port, RegionMemory, SLOT_STRIDE};
 use crate::services;
@@ -109,12 +110,16 @@ unsafe impl Send for CxQueue {}
 unsafe impl Sync for CxQueue {}
 
 impl Instance {
-    /// Gives the driver its memory. Nothing of the driver runs.
+    /// Gives the driver its memory. Nothing of the driver runs. `reach`: by queue, how many slots can be in
+    /// use that the port had before.
     pub(crate) fn new(
         port: Arc<Port>,
         module: Arc<LoadedModule>,
         params: BTreeMap<String, Value>,
+        reach: &[u32],
     ) -> io::Result<Arc<Instance>> {
+        let shell = ShellParams::from_values(&params, port.shell);
+        let slots = slots_per_queue(shell.io_slots, port.queues.len());
         let manifest = module.manifest();
         let memory = port.arenas.grant(manifest);
         let (per_port, per_queue) = (memory.port_granted, memory.queue_granted);
@@ -151,8 +156,8 @@ impl Instance {
                 slot_stride: SLOT_STRIDE as u32,
                 pdu_stride: PDU_STRIDE as u32,
                 data_stride: memory.data_stride as u64,
-                data_size: memory.data_size,
-                slot_count: memory.count,
+                data_size: memory.most_data().max(shell.max_transfer).min(memory.data_room),
+                slot_count: reach.get(i).map_or(slots, |reach| slots.max(*reach)).min(memory.room),
                 arena: arenas[i + 1].base(),
                 arena_size: per_queue,
                 driver_data: 0,
@@ -190,6 +195,12 @@ impl Instance {
     /// The driver's view of queue `index`.
     pub(crate) fn queue(&self, index: usize) -> *mut abi::Queue {
         self.queues[index].0.get()
+    }
+
+    /// One more than the highest tag that the driver can meet on queue `index`.
+    pub(crate) fn slot_count(&self, index: usize) -> u32 {
+        // SAFETY: the field is written before the instance is anybody's, and never again.
+        unsafe { (*self.queue(index)).slot_count }
     }
 
     /// Tells the driver's view of queue `index` which lane it belongs to.

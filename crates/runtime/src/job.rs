@@ -90,7 +90,7 @@ impl Job {
         let pdu = pdu.min(PDU_STRIDE);
         // Room for every PDU is made here, before the pause.
         let part = |i: usize| {
-            let slots = port.memory[i].count as usize;
+            let slots = new.as_ref().map_or(0, |new| new.slot_count(i) as usize);
             let room = if convert.is_some() { slots } else { 0 };
             let (tags, pdus) = (Vec::with_capacity(room), Vec::with_capacity(room * pdu));
             Mutex::new(Part { tags, pdus, ..Part::default() })
@@ -408,7 +408,9 @@ impl Job {
                 inner.swaps += u64::from(self.old.is_some());
             }
             if let Some(new) = &self.new {
-                self.port.limits.apply(&new.shell_params());
+                let shell = new.shell_params();
+                self.port.memory.iter().for_each(|memory| memory.allow_data(shell.max_transfer));
+                self.port.limits.apply(&shell);
             }
             self.port.generation.fetch_add(1, Ordering::AcqRel);
             self.port.epoch_unix_ms.store(unix_ms(), Ordering::Release);

@@ -81,6 +81,14 @@ impl Mapping {
         self.len as u64
     }
 
+    /// Keeps what is in it out of dumps of the process: it may be large, and is its users' data.
+    pub(crate) fn leave_out_of_dumps(&self) {
+        if self.len > 0 {
+            // SAFETY: the range that is mapped; the call changes nothing that is in it.
+            unsafe { libc::madvise(self.base().cast(), self.len, libc::MADV_DONTDUMP) };
+        }
+    }
+
     /// Makes it all zeroes again. Nobody else uses it.
     pub(crate) fn clear(&self) {
         // SAFETY: `len` mapped bytes at `base`, or none.

@@ -7,7 +7,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, Handle, OpenSpec, Opened, lock, open_file};
 use crate::instance::{Instance, Made};
 use crate::job::Job;
-use crate::limits::Limits;
+use crate::limits::{Limits, slots_per_queue};
 use crate::memory::{Mapping, pages};
 use crate::rules::PortRules;
 use crate::shadow::Trial;
@@ -18,12 +18,12 @@ use crate::{DeviceInfo, PortId, RegionSummary};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use steadfast_abi as abi;
 use steadfast_abi::block_feature;
 use steadfast_shell::manifest::Manifest;
-use steadfast_shell::params::ShellDefaults;
+use steadfast_shell::params::{IO_SLOTS, MAX_TRANSFER, ShellDefaults, ShellParams};
 use steadfast_shell::properties::Properties;
 use steadfast_shell::receipt::{Receipt, Release};
 
@@ -36,25 +36,56 @@ pub(crate) const PDU_STRIDE: usize = 256;
 pub(crate) const DATA_LEAD: usize = 4096;
 
 /// The slots of one port on one queue, in memory.
+///
+/// Their addresses stay what they are when a port comes to have more of them, or larger ones: it is mapped
+/// for as many and as large ones as there can be, and what nobody has touched takes no memory.
 #[derive(Debug)]
 pub(crate) struct SlotMemory {
     map: Mapping,
-    pub(crate) count: u32,
-    pub(crate) data_size: u32,
+    /// Most slots that there is room for.
+    pub(crate) room: u32,
+    /// Most bytes of data in one that there is room for.
+    pub(crate) data_room: u32,
+    /// Most bytes that a request has ever been allowed to have: there may be one of them yet.
+    most_data: AtomicU32,
     pdus: usize,
     data: usize,
     pub(crate) data_stride: usize,
 }
 
 impl SlotMemory {
-    pub(crate) fn new(port: &str, count: u32, data_size: u32) -> std::io::Result<SlotMemory> {
+    /// For whatever the port's parameters can become; where the process may not map that much, for what
+    /// they are now.
+    pub(crate) fn new(port: &str, queues: usize, params: &ShellParams) -> std::io::Result<SlotMemory> {
+        let (count, data_size) = (slots_per_queue(params.io_slots, queues), params.max_transfer);
+        let most = slots_per_queue(*IO_SLOTS.end() as u32, queues);
+        let memory = SlotMemory::exactly(port, most, *MAX_TRANSFER.end() as u32);
+        let memory = memory.or_else(|_| SlotMemory::exactly(port, count, data_size))?;
+        memory.most_data.store(data_size, Ordering::Relaxed);
+        Ok(memory)
+    }
+
+    /// For so many slots of that size and no others.
+    pub(crate) fn exactly(port: &str, count: u32, data_size: u32) -> std::io::Result<SlotMemory> {
         let n = count as usize;
         let pdus = pages(n * SLOT_STRIDE);
         let data = pdus + pages(n * PDU_STRIDE);
         let data_stride = DATA_LEAD + pages(data_size as usize);
         let name = CString::new(format!("steadfast-slots-{port}")).unwrap_or_default();
         let map = Mapping::new(&name, data + n * data_stride)?;
-        Ok(SlotMemory { map, count, data_size, pdus, data, data_stride })
+        map.leave_out_of_dumps();
+        let most_data = AtomicU32::new(data_size);
+        Ok(SlotMemory { map, room: count, data_room: data_size, most_data, pdus, data, data_stride })
+    }
+
+    /// Most bytes that a request can have, those included that were made under a larger `max_transfer`.
+    pub(crate) fn most_data(&self) -> u32 {
+        self.most_data.load(Ordering::Acquire)
+    }
+
+    /// Requests may have so many bytes from here on.
+    pub(crate) fn allow_data(&self, bytes: u32) {
+        self.most_data.fetch_max(bytes.min(self.data_room), Ordering::AcqRel);
     }
 
     pub(crate) fn slots(&self) -> *mut u8 {
@@ -268,6 +299,19 @@ impl Port {
         self.register(fixed, file.as_raw_fd());
         let (key, spec, file) = (key.to_owned(), spec.clone(), Some(file));
         Ok((self.add_handle(Handle { key, spec, file, device: None, buffered, fixed, info }), true))
+    }
+
+    /// Slots of each queue under `params`, where there is room for them and for the largest request.
+    pub(crate) fn room_for(&self, params: &ShellParams) -> Result<u32, String> {
+        let slots = slots_per_queue(params.io_slots, self.queues.len());
+        if self.memory.iter().all(|m| slots <= m.room && params.max_transfer <= m.data_room) {
+            return Ok(slots);
+        }
+        Err(format!(
+            "io_slots={} and max_transfer={}: the process may not map memory for more than it began with; \
+             they take effect at the next start (see `ulimit -v`)",
+            params.io_slots, params.max_transfer
+        ))
     }
 
     /// Gives a handle its number.

@@ -467,12 +467,15 @@ impl Reactor {
         self.lanes[id] = Some(NonNull::from(Box::leak(lane)));
     }
 
-    /// Makes sure that a lane's driver can have `ops` operations in flight.
-    pub(crate) fn ensure_ops(&mut self, id: LaneId, ops: u32) {
-        let Some(lane) = self.lane_mut(id) else { return };
-        let more = ops.saturating_sub(lane.ops_room);
+    /// Makes sure that a lane can have `slots` slots, and its driver the operations in flight that `ops` says
+    /// for as many as can be in use then; returns how many that are.
+    pub(crate) fn make_room(&mut self, id: LaneId, slots: u32, ops: impl FnOnce(u32) -> u32) -> u32 {
+        let Some(lane) = self.lane_mut(id) else { return slots };
+        let reach = lane.make_room(slots);
+        let more = ops(reach).saturating_sub(lane.ops_room);
         lane.ops_room += more;
         self.core().grow(more);
+        reach
     }
 
     /// Takes a port without a driver away, once no frontend has a slot of it any more; then calls
@@ -656,7 +659,7 @@ impl Reactor {
         }
     }
 
-    /// Slots of the lane, in use or not.
+    /// Slots of the lane, in use or not. It changes when the port is initialised anew with other `io_slots`.
     pub fn slots_total(&self, lane: LaneId) -> u32 {
         self.lane_ref(lane).map_or(0, |l| l.slots.len())
     }
@@ -670,16 +673,23 @@ impl Reactor {
         }
     }
 
-    /// The data buffer of a slot: page-aligned, [`data_size`](Reactor::data_size) bytes, the
+    /// The data buffer of a slot: page-aligned, [`data_room`](Reactor::data_room) bytes, the
     /// frontend's whenever the slot is. The 64 bytes before it are the frontend's too.
     #[inline]
     pub fn data(&mut self, lane: LaneId, tag: Tag) -> *mut u8 {
         self.lane_ref(lane).map_or(std::ptr::null_mut(), |l| l.data(tag))
     }
 
-    /// Largest request of the lane, bytes.
+    /// Largest request that the lane passes on, bytes. It changes when the port is initialised anew with
+    /// another `max_transfer`; a request that was begun before keeps its length.
     pub fn data_size(&self, lane: LaneId) -> u32 {
         self.lane_ref(lane).map_or(0, Lane::data_size)
+    }
+
+    /// Bytes of a slot's data buffer: at least [`data_size`](Reactor::data_size), and as much as any request
+    /// of the lane has been allowed to have.
+    pub fn data_room(&self, lane: LaneId) -> u32 {
+        self.lane_ref(lane).map_or(0, Lane::most_data)
     }
 
     /// Hands a request to the port's driver, or holds it while the port is between drivers.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use steadfast_loader::{LoadedModule, StagedModule};
 use steadfast_shell::check::{self, CheckInput, CheckRow, Limits, PendingSide, Policy, PortSide, Side};
 use steadfast_shell::manifest::Manifest;
-use steadfast_shell::params::{self, ShellDefaults, Value};
+use steadfast_shell::params::{self, ShellDefaults, ShellParams, Value};
 use steadfast_shell::receipt::{Mode, Receipt, Unload};
 use steadfast_shell::update::{Input, Update};
 
@@ -272,21 +272,29 @@ pub(crate) fn prepare(
     module: Arc<LoadedModule>,
     params: BTreeMap<String, Value>,
 ) -> Result<Arc<Instance>, Failed> {
-    // Waits of requests that were handed back keep their places until the ring has ended them.
-    let waits = old.map_or(0, |old| handed_back_room(old.module.manifest(), &port.memory));
+    let slots = match port.room_for(&ShellParams::from_values(&params, port.shell)) {
+        Ok(slots) => slots,
+        Err(why) => return Err((why, Some(module))),
+    };
+    let needs = |module: &LoadedModule| (module.manifest().ops, module.manifest().port_ops);
+    let (next, last) = (needs(&module), old.map_or((0, 0), |old| needs(&old.module)));
+    let mut reach = Vec::with_capacity(port.queues.len());
     for (index, remote) in port.remotes.iter().enumerate() {
-        // Whichever of the two goes on has its own beside those.
-        let of = |manifest: &Manifest| ops_room(manifest, &port.memory[index]);
-        let most = of(module.manifest()).max(old.map_or(0, |old| of(old.module.manifest())));
-        let (id, ops) = (LaneId(port.id.0), most + waits);
-        let known = remote.ask(STUCK, move |rt| rt.ensure_ops(id, ops));
-        if known.is_none() {
+        let id = LaneId(port.id.0);
+        // Whichever of the two goes on has its own beside the waits of requests that were handed back, which
+        // keep their places until the ring has ended them.
+        let ops = move |slots: u32| {
+            let most = ops_of(next, slots).max(ops_of(last, slots));
+            most.saturating_add(last.0.saturating_mul(slots))
+        };
+        let Some(known) = remote.ask(STUCK, move |rt| rt.make_room(id, slots, ops)) else {
             let queue = port.queues[index];
             let why = format!("queue {queue} does not answer: a driver may be stuck in it");
             return Err((why, Some(module)));
-        }
+        };
+        reach.push(known);
     }
-    let instance = new_instance(port, module, params).map_err(|e| (e, None))?;
+    let instance = new_instance(port, module, params, &reach).map_err(|e| (e, None))?;
     if let Err(e) = instance.prepare() {
         instance.release();
         port.take_back(&lock(&instance.made));
@@ -299,18 +307,19 @@ pub(crate) fn new_instance(
     port: &Arc<Port>,
     module: Arc<LoadedModule>,
     params: BTreeMap<String, Value>,
+    reach: &[u32],
 ) -> Result<Arc<Instance>, String> {
-    Instance::new(port.clone(), module, params).map_err(|e| format!("memory for the driver: {e}"))
+    Instance::new(port.clone(), module, params, reach).map_err(|e| format!("memory for the driver: {e}"))
 }
 
-/// Places in the table of operations for the waits that the running driver may leave in one lane.
-fn handed_back_room(running: &Manifest, memory: &[crate::port::SlotMemory]) -> u32 {
-    running.ops.saturating_mul(memory.iter().map(|m| m.count).max().unwrap_or(0))
+/// Places in the table of operations for one lane of `slots` slots under a driver.
+pub(crate) fn ops_room(manifest: &Manifest, slots: u32) -> u32 {
+    ops_of((manifest.ops, manifest.port_ops), slots)
 }
 
-/// Places in the table of operations for one lane under a driver.
-pub(crate) fn ops_room(manifest: &Manifest, memory: &crate::port::SlotMemory) -> u32 {
-    manifest.ops.saturating_mul(memory.count) + manifest.port_ops + TIMER_ROOM
+/// The same for one that has so many for each request, and so many beside.
+fn ops_of((each, beside): (u32, u32), slots: u32) -> u32 {
+    each.saturating_mul(slots).saturating_add(beside).saturating_add(TIMER_ROOM)
 }
 
 /// Values of every parameter of a port under a driver: the driver's own, and the shell's.

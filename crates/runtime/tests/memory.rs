@@ -79,3 +79,25 @@ fn a_handle_that_a_driver_never_opened_is_not_its_own() {
     assert_eq!(load.stop(), Vec::<String>::new(), "each theft was answered with EBADF");
     bench.engine.stop(Duration::from_secs(10));
 }
+
+/// Pages of this process that are in memory.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("statm");
+    statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages")
+}
+
+#[test]
+fn what_a_port_could_need_takes_no_memory_before_it_does() {
+    let bench = Bench::new(2);
+    let attach = |n: u32| bench.attach(&format!("vol{n}"), "null", &[], Some(2));
+    (0..50).for_each(attach);
+    let before = resident();
+    (50..250).for_each(attach);
+    let each = (resident() - before) * 4096 / 200;
+    // Its slots alone, at the size that they have now, are 340 MB.
+    assert!(each < 1 << 20, "{each} bytes for each port");
+    let load = bench.load("vol249", 2, 64);
+    load.pass(1000);
+    load.stop();
+    bench.engine.stop(Duration::from_secs(30));
+}

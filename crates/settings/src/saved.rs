@@ -9,8 +9,7 @@
 use crate::{DriverFile, Section};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
-use steadfast_shell::params::{ParamError, ParamKind, ParamSpec, Value, resolve};
+use steadfast_shell::params::{ParamError, ParamSpec, Value, resolve};
 use steadfast_shell::properties::{Definition, Definitions, Said, Source, values_of};
 
 /// Which part of the saved configuration says something.
@@ -79,24 +78,6 @@ impl Saved {
         let said = self.said.entry(name.to_owned()).or_default();
         said.iter_mut().for_each(|before| before.counts = false);
         said.push(Layered { origin, value, source, counts: true });
-    }
-
-    /// Reads relative paths of the driver's file as beginning at its folder, not at the one that the daemon
-    /// happened to be started in.
-    #[must_use]
-    pub fn with_paths(mut self, file: &DriverFile, table: &[ParamSpec]) -> Saved {
-        let folder = file.path().parent().unwrap_or(Path::new(""));
-        for spec in table.iter().filter(|spec| spec.kind == ParamKind::Path) {
-            let said = self.said.get_mut(&spec.name).into_iter().flatten();
-            let own =
-                said.filter(|said| said.origin != Origin::Daemon).filter_map(|said| said.value.as_mut());
-            for path in own.filter(|path| !path.is_empty()) {
-                if let Ok(whole) = folder.join(path.as_str()).into_os_string().into_string() {
-                    *path = whole;
-                }
-            }
-        }
-        self
     }
 
     /// What it all comes to.
@@ -190,7 +171,8 @@ pub fn validate(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use steadfast_shell::params::{ShellDefaults, table};
+    use std::path::Path;
+    use steadfast_shell::params::{ParamKind, ShellDefaults, table};
 
     const FILE: &str = "\
 [global]
@@ -297,16 +279,6 @@ link_speed = 40
         let larger = "[port.a]\nfast_fail_delay = 100\nfailover_delay = 200\n";
         assert!(faults(larger, &[], "a").is_empty());
         assert!(faults("[port.a]\nfailover_delay = 200\nfast_fail_delay = 100\n", &[], "a").is_empty());
-    }
-
-    #[test]
-    fn relative_paths_begin_where_the_file_is() {
-        let text = "[global]\nlog = \"l\"\nempty = \"\"\n[port.a]\nother = \"/o\"\n";
-        let table = ["log", "empty", "other", "own"].map(|name| ParamSpec::new(name, ParamKind::Path));
-        let file = file(text);
-        let saved = Saved::of(&file, &[given("own", "mine", 1)], "a").with_paths(&file, &table);
-        let shown: Vec<String> = saved.definitions().values().map(|d| d.value.clone()).collect();
-        assert_eq!(shown, ["", "parameters/l", "/o", "mine"]);
     }
 
     // Complaint 4: zero is not "unset".

@@ -49,7 +49,7 @@ impl App {
             let what = format!("port {port}: the plan is stale: what it was made from has changed since");
             return Err(Problem::new(ProblemKind::Stale, what));
         }
-        self.settings.confirms.free(&port)?;
+        self.edits.confirms.free(&port)?;
         let by = Requester { cause: Cause::Operator, who };
         let opts = options(request.idle_only, request.delay_ms, request.drain_timeout_ms, by, "activate");
         let confirm = request.confirm_within_ms;
@@ -82,7 +82,7 @@ impl App {
         self.keep_properties(receipt.clone());
         if let (Some(ms), Some(report)) = (confirm, &receipt.properties) {
             let open = Open { receipt: receipt.id, before: report.before.clone() };
-            self.settings.confirms.open(self, port, open, Duration::from_millis(ms));
+            self.edits.confirms.open(self, port, open, Duration::from_millis(ms));
         }
         receipt
     }
@@ -90,7 +90,7 @@ impl App {
     /// What is saved, if it will do.
     fn saved_and_good(&self, port: &str) -> Result<Definitions, String> {
         let view = self.view(port).map_err(|e| e.message)?;
-        let definitions = view.saved.definitions();
+        let definitions = view.saved.clone();
         view.judge(&definitions).map_err(|e| e.message)?;
         Ok(definitions)
     }
@@ -103,7 +103,7 @@ impl App {
         who: String,
     ) -> Result<Activating, Problem> {
         let port = self.port_named(name)?.name;
-        self.settings.confirms.free(&port)?;
+        self.edits.confirms.free(&port)?;
         let (target, source) = self.target(&port, request.to)?;
         let by = Requester { cause: Cause::Rollback, who };
         let opts = options(request.idle_only, 0, request.drain_timeout_ms, by, &source);
@@ -140,11 +140,11 @@ impl App {
         target: &Definitions,
         opts: &ActivateOptions,
     ) -> Result<Receipt, Problem> {
-        let _editing = lock(&self.settings.editing);
+        let _editing = lock(&self.edits.editing);
         let view = self.view(port)?;
         let mut file = view.file.clone();
         save_as(&mut file, &view, target)?;
-        view.judge(&view.saved_by(&file)?.definitions())?;
+        view.judge(&view.saved_by(&file)?)?;
         file.save().map_err(|e| file_problem(&e))?;
         let receipt = self.engine.activate(port, || self.saved_and_good(port), opts);
         self.keep_properties(receipt.clone());
@@ -211,7 +211,7 @@ fn save_as(file: &mut DriverFile, view: &View, target: &Definitions) -> Result<(
     for name in &own {
         below.unset(&section, name).map_err(|e| file_problem(&e))?;
     }
-    let below = view.saved_by(&below)?.definitions();
+    let below = view.saved_by(&below)?;
     let names: BTreeSet<&String> = own.iter().chain(below.keys()).chain(target.keys()).collect();
     for name in names {
         let (wanted, shows) = (target.get(name).map(|d| &d.value), below.get(name).map(|d| &d.value));

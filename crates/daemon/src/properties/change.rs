@@ -19,7 +19,7 @@ impl App {
         request: &SaveRequest,
         who: &str,
     ) -> Result<SaveReport, Problem> {
-        let _editing = lock(&self.settings.editing);
+        let _editing = lock(&self.edits.editing);
         let first = self.view(name)?;
         let names = names(request)?;
         let mut file = first.file.clone();
@@ -30,7 +30,7 @@ impl App {
         let mut sets = Vec::new();
         // All ports are judged before anything is written.
         for view in &views {
-            let after = view.saved_by(&file)?.definitions();
+            let after = view.saved_by(&file)?;
             let judged = view.judge(&after)?;
             changed.extend(differences(view, &names, &judged));
             sets.push((after, judged));
@@ -137,7 +137,7 @@ pub(super) fn restore(written: &DriverFile, before: &DriverFile) -> Result<(), P
 }
 
 fn differences(view: &View, names: &BTreeSet<String>, judged: &BTreeMap<String, Value>) -> Vec<Saved> {
-    let before = values(&view.table, &view.saved.definitions());
+    let before = values(&view.table, &view.saved.clone());
     let port = &view.info.name;
     let difference = |spec: &ParamSpec| {
         let after = judged.get(&spec.name);

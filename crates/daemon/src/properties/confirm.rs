@@ -46,7 +46,7 @@ impl Confirms {
         let receipt = open.receipt;
         lock(&self.open).insert(port.to_owned(), open);
         let (app, port) = (Arc::clone(app), port.to_owned());
-        let watch = move || app.settings.confirms.watch(&app, &port, receipt, within);
+        let watch = move || app.edits.confirms.watch(&app, &port, receipt, within);
         if let Err(e) = std::thread::Builder::new().name("confirm".into()).spawn(watch) {
             tracing::error!("thread: {e}: an activation does not go back by itself");
         }
@@ -92,7 +92,7 @@ impl App {
     /// Keeps what was activated.
     pub(crate) fn confirm(&self, name: &str) -> Result<Receipt, Problem> {
         let port = self.port_named(name)?.name;
-        let open = self.settings.confirms.take(&port).ok_or_else(|| {
+        let open = self.edits.confirms.take(&port).ok_or_else(|| {
             Problem::new(ProblemKind::Refused, format!("port {port}: nothing waits to be confirmed"))
         })?;
         self.say_confirmed(open.receipt, true);

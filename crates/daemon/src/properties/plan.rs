@@ -12,7 +12,7 @@ impl App {
     /// As for [`view`](App::view); the saved set will not do.
     pub(crate) fn plan(&self, name: &str) -> Result<PortPlan, Problem> {
         let view = self.view(name)?;
-        let definitions = view.saved.definitions();
+        let definitions = view.saved.clone();
         let judged = view.judge(&definitions)?;
         let port = view.info.name.clone();
         let change = |spec: &ParamSpec| {
@@ -53,7 +53,7 @@ fn fingerprint(view: &View) -> String {
         say(&value.to_string());
     }
     say("");
-    for (name, definition) in &view.saved.definitions() {
+    for (name, definition) in &view.saved.clone() {
         say(name);
         say(&definition.value);
     }

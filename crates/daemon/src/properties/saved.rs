@@ -1,36 +1,35 @@
 //! What is saved for a port.
 
-use super::saved_set;
 use crate::app::App;
-use crate::config::{ConfigError, DeviceConfig};
-use crate::modules::target_param;
+use crate::config::DeviceConfig;
+use crate::settings::Settings;
 use std::collections::BTreeMap;
-use std::path::Path;
 use steadfast_api::{Problem, ProblemKind, suggest};
 use steadfast_runtime::PortInfo;
-use steadfast_settings::{DriverFile, Saved, SettingsError, validate};
-use steadfast_shell::params::{ParamKind, ParamSpec, Value, is_shells};
-use steadfast_shell::properties::{Definitions, Said};
+use steadfast_settings::{DriverFile, SettingsError, validate};
+use steadfast_shell::manifest::Manifest;
+use steadfast_shell::params::{ParamSpec, Value};
+use steadfast_shell::properties::Definitions;
 
 /// A port with what is saved for it and what is in force.
 pub(crate) struct View {
     pub(crate) info: PortInfo,
     pub(crate) file: DriverFile,
-    pub(crate) saved: Saved,
+    /// What is saved, as the driver is to see it.
+    pub(crate) saved: Definitions,
     /// Every parameter under the driver that serves the port.
     pub(crate) table: Vec<ParamSpec>,
     /// Values in force.
     pub(crate) values: BTreeMap<String, Value>,
-    config: Option<DeviceConfig>,
+    config: DeviceConfig,
+    manifest: Manifest,
+    settings: Settings,
 }
 
 impl View {
-    /// What is saved, as another file of the driver would have it.
-    pub(crate) fn saved_by(&self, file: &DriverFile) -> Result<Saved, Problem> {
-        match &self.config {
-            Some(config) => saved_set(file, config, &self.table).map_err(|e| refused(&[e.to_string()])),
-            None => Ok(Saved::of(file, &[], &self.info.name)),
-        }
+    /// What would be saved with another state of the driver's file.
+    pub(crate) fn saved_by(&self, file: &DriverFile) -> Result<Definitions, Problem> {
+        saved_set(&self.settings, &self.config, &self.manifest, file)
     }
 
     /// Judges a set as a whole.
@@ -80,39 +79,28 @@ impl App {
             Problem::new(ProblemKind::Busy, what)
         })?;
         let driver = info.driver.as_ref().map(|r| r.driver.clone()).unwrap_or_default();
-        let folder = &self.settings.parameters.folder;
-        let file = DriverFile::load(folder, &driver).map_err(|e| file_problem(&e))?;
-        let config = self.topology.config_of(&info.name);
-        let saved = match &config {
-            Some(config) => saved_set(&file, config, &table).map_err(|e| refused(&[e.to_string()]))?,
-            None => Saved::of(&file, &[], &info.name),
+        let missing = || {
+            let what = format!("port {}: its driver, or where it is defined, is not known", info.name);
+            Problem::new(ProblemKind::Internal, what)
         };
-        Ok(View { info, file, saved, table, values, config })
+        let settings = self.topology.settings.clone();
+        let hash = info.driver.as_ref().map_or("", |release| &release.hash);
+        let manifest = self.engine.running_module(hash).map(|module| module.manifest().clone());
+        let manifest = manifest.ok_or_else(missing)?;
+        let config = self.topology.config_of(&info.name).ok_or_else(missing)?;
+        let file = settings.file(&driver).map_err(|e| Problem::new(ProblemKind::Refused, e.to_string()))?;
+        let saved = saved_set(&settings, &config, &manifest, &file)?;
+        Ok(View { info, file, saved, table, values, config, manifest, settings })
     }
 }
 
-/// What the daemon's own configuration says of a device's parameters: the target under its own name, paths
-/// absolute.
-///
-/// # Errors
-/// The driver takes no target, or it is given twice.
-pub(crate) fn given(config: &DeviceConfig, specs: &[ParamSpec]) -> Result<Vec<Said>, ConfigError> {
-    let own: Vec<&ParamSpec> = specs.iter().filter(|spec| !is_shells(&spec.name)).collect();
-    let target = target_param(own.iter().copied()).map(|spec| spec.name.as_str());
-    if let (Some(value), None) = (&config.target, target) {
-        let message = format!("target `{value}`: the driver has no parameters");
-        return Err(ConfigError::new(config.place.clone(), message));
-    }
-    let mut given = config.given(target)?;
-    for (name, definition) in &mut given {
-        let is_path = own.iter().any(|spec| spec.name == *name && spec.kind == ParamKind::Path);
-        if let Some(path) = definition.as_mut().filter(|path| is_path && !path.value.is_empty()) {
-            path.value = absolute(&config.base, &path.value);
-        }
-    }
-    Ok(given)
-}
-
-fn absolute(base: &Path, path: &str) -> String {
-    base.join(path).into_os_string().into_string().unwrap_or_else(|_| path.to_owned())
+fn saved_set(
+    settings: &Settings,
+    config: &DeviceConfig,
+    manifest: &Manifest,
+    file: &DriverFile,
+) -> Result<Definitions, Problem> {
+    let saved = settings.saved(config, manifest, file);
+    let saved = saved.map_err(|e| Problem::new(ProblemKind::Refused, e.to_string()))?;
+    Ok(settings.absolute(config, manifest, &saved))
 }

@@ -11,7 +11,7 @@ impl App {
     /// Every parameter of a port.
     pub(crate) fn properties(&self, name: &str) -> Result<Properties, Problem> {
         let view = self.view(name)?;
-        let definitions = view.saved.definitions();
+        let definitions = view.saved.clone();
         let (saved, faults) = match view.judge(&definitions) {
             Ok(values) => (values, Vec::new()),
             // What can be shown of a set that will not do is what of it is right by itself.

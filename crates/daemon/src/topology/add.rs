@@ -14,7 +14,7 @@ use steadfast_api::{
 };
 use steadfast_loader::{LoadedModule, StagedModule};
 use steadfast_runtime::AdapterRef;
-use steadfast_shell::params::{ParamKind, ParamSpec};
+use steadfast_shell::params::ParamKind;
 use steadfast_shell::receipt::Kind;
 
 /// Who adds, and how.
@@ -139,7 +139,7 @@ impl App {
             }
         }
         // Every mistake of every one is found before the first is attached.
-        let prepared = devices::prepare(devices, &self.modules, &self.store, &self.settings.parameters);
+        let prepared = devices::prepare(devices, &self.modules, &self.store, &self.topology.settings);
         let prepared = prepared.map_err(|e| Box::new((first(), refused(e.to_string()))))?;
         for device in devices::from_below(prepared) {
             let name = device.config.name.clone();
@@ -171,7 +171,7 @@ impl App {
         }
         let whole: Vec<DeviceConfig> =
             devices.iter().filter_map(|d| Some(self.topology.defined(&d.name)?.config)).collect();
-        let folder = &self.topology.folder;
+        let folder = &self.topology.settings.folder;
         let _saving = lock(&self.topology.saving);
         saved::add(folder, &whole).map_err(|why| {
             refused(format!("it would not come back when the daemon starts again: {why}"))
@@ -218,16 +218,15 @@ fn whole(device: &Prepared) -> DeviceConfig {
     if is_module_path(&whole.driver) {
         whole.driver = absolute(&config.base, &config.driver);
     }
-    let specs = &staged.manifest.params;
-    let is_path = |spec: &&ParamSpec| spec.kind == ParamKind::Path;
-    for spec in specs.iter().filter(is_path) {
+    let target = target_param(&staged.manifest).map(|spec| &spec.name);
+    let paths = staged.manifest.params.iter().filter(|spec| spec.kind == ParamKind::Path);
+    for spec in paths {
         if let Some(path) = whole.params.get_mut(&spec.name).filter(|path| !path.is_empty()) {
             *path = absolute(&config.base, path);
         }
-    }
-    if target_param(specs.iter()).filter(is_path).is_some() {
-        let target = whole.target.filter(|path| !path.is_empty());
-        whole.target = target.map(|path| absolute(&config.base, &path));
+        if target.is_some_and(|name| *name == spec.name) {
+            whole.target = whole.target.map(|path| absolute(&config.base, &path));
+        }
     }
     whole
 }

@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::config::DeviceConfig;
 use crate::devices::Policy;
 use crate::probation::lock;
+use crate::settings::Settings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -28,8 +29,8 @@ pub(crate) use start::start;
 /// What is known of ports beside what the engine knows.
 #[derive(Debug, Default)]
 pub(crate) struct Topology {
-    /// Folder of `devices.toml`.
-    folder: PathBuf,
+    /// The parameters folder, where `devices.toml` is too.
+    pub(crate) settings: Settings,
     /// The daemon's own configuration, if it was in a file.
     config: Option<PathBuf>,
     /// What holds for a port that does not say otherwise.

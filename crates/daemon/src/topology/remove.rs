@@ -157,7 +157,7 @@ impl App {
             }
             By::Saved => {
                 lock(&self.topology.defined).remove(port);
-                let folder = &self.topology.folder;
+                let folder = &self.topology.settings.folder;
                 let _saving = lock(&self.topology.saving);
                 let file = saved::path(folder);
                 Some(match saved::remove(folder, std::slice::from_ref(&config)) {

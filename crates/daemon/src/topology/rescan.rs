@@ -60,7 +60,7 @@ impl App {
                 Err(e) => problems.push(e.to_string()),
             }
         }
-        match saved::read(&self.topology.folder) {
+        match saved::read(&self.topology.settings.folder) {
             Ok(devices) => {
                 let new = |d: &DeviceConfig| !all.iter().any(|(own, _)| own.name == d.name);
                 let devices: Vec<DeviceConfig> = devices.into_iter().filter(new).collect();
@@ -119,7 +119,7 @@ impl App {
             std::slice::from_ref(device),
             &self.modules,
             &self.store,
-            &self.settings.parameters,
+            &self.topology.settings,
         );
         let prepared = prepared.map_err(|e| e.to_string())?;
         let prepared = prepared.first().ok_or("it could not be prepared")?;

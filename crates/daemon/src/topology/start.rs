@@ -5,8 +5,9 @@ use crate::config::{Config, DeviceConfig};
 use crate::devices::{self, Policy, Prepared};
 use crate::error::ServeError;
 use crate::modules::ModulePath;
-use crate::properties::Parameters;
 use crate::receipts::Receipts;
+use crate::settings::Settings;
+use std::path::Path;
 use steadfast_api::{Cause, Requester};
 use steadfast_loader::ModuleStore;
 use steadfast_runtime::Engine;
@@ -28,25 +29,25 @@ pub(crate) struct Start {
 /// none of the others from coming up: nobody need be there when the daemon starts.
 pub(crate) fn start(
     config: &Config,
-    parameters: &Parameters,
+    state: &Path,
     modules: &ModulePath,
     store: &ModuleStore,
 ) -> Result<Start, ServeError> {
     let topology = Topology {
-        folder: parameters.folder.clone(),
+        settings: Settings::of(config, state),
         config: config.source.clone(),
         policy: Policy::from(config),
         ..Topology::default()
     };
-    let configured = devices::prepare(&config.devices, modules, store, parameters)?;
+    let configured = devices::prepare(&config.devices, modules, store, &topology.settings)?;
     let (mut saved, mut failed) = (Vec::new(), Vec::new());
-    for device in saved::read(&topology.folder)? {
+    for device in saved::read(&topology.settings.folder)? {
         if let Some(own) = config.devices.iter().find(|own| own.name == device.name) {
             let (name, place) = (&device.name, &device.place);
             tracing::warn!("{place}: device {name} is not taken from here: {} defines it too", own.place);
             continue;
         }
-        match devices::prepare(std::slice::from_ref(&device), modules, store, parameters) {
+        match devices::prepare(std::slice::from_ref(&device), modules, store, &topology.settings) {
             Ok(prepared) => saved.extend(prepared),
             Err(e) => failed.push((device, e.to_string())),
         }

@@ -76,6 +76,15 @@ impl Lane {
             }
             (*lane).line.byte_cost = limits.pace.byte_cost();
             (*lane).timeout_ns = limits.request_timeout_ns();
+            let memory = &port.memory[(*lane).index];
+            ((*lane).data_size, (*lane).most_data) =
+                (limits.max_transfer().min(memory.data_room), memory.most_data());
+            let slots = limits.slots().min(memory.room);
+            if slots != (*lane).slots.len() {
+                (*lane).slots.resize(slots);
+                // Somebody may have waited for one.
+                Lane::make_due(lane);
+            }
             (*(*lane).core.as_ptr()).tick_wanted |= (*lane).timeout_ns > 0;
             (*lane).set_direct();
         }

@@ -81,6 +81,9 @@ pub(crate) struct Lane {
     pdu_base: *mut u8,
     data_base: *mut u8,
     data_stride: usize,
+    /// Most bytes that a new request may have, and that any can have.
+    data_size: u32,
+    most_data: u32,
     pub(crate) gate: Gate,
     /// Requests go straight into the driver: the port is open, and nothing limits them.
     direct: bool,
@@ -130,7 +133,8 @@ impl Lane {
     /// A lane with no driver, closed.
     pub(crate) fn new(core: NonNull<Core>, port: Arc<Port>, index: usize, ops: u32) -> Box<Lane> {
         let memory = &port.memory[index];
-        let (count, data_stride) = (memory.count, memory.data_stride);
+        let (count, data_stride) = (port.limits.slots().min(memory.room), memory.data_stride);
+        let (data_size, most_data) = (port.limits.max_transfer().min(memory.data_room), memory.most_data());
         let (slot_base, pdu_base, data_base) = (memory.slots(), memory.pdus(), memory.data());
         Box::new(Lane {
             core,
@@ -140,6 +144,8 @@ impl Lane {
             pdu_base,
             data_base,
             data_stride,
+            data_size,
+            most_data,
             gate: Gate::default(),
             direct: false,
             slots: Slots::new(count),
@@ -217,8 +223,23 @@ impl Lane {
         first.map_or(0, |since| crate::core::now_ns().saturating_sub(since))
     }
 
+    /// Most bytes that a new request may have.
     pub(crate) fn data_size(&self) -> u32 {
-        self.port.memory[self.index].data_size
+        self.data_size
+    }
+
+    /// Most bytes that any request can have: so much of a slot's data is there.
+    pub(crate) fn most_data(&self) -> u32 {
+        self.most_data
+    }
+
+    /// Sees to room for `slots` slots, so that coming to have them allocates nothing; says how many can be
+    /// in use then at most.
+    pub(crate) fn make_room(&mut self, slots: u32) -> u32 {
+        let reach = self.slots.end().max(slots);
+        self.slots.make_room(reach);
+        self.users.reserve_exact((reach as usize).saturating_sub(self.users.len()));
+        reach
     }
 
     /// A request from a frontend: into the driver, or held.

@@ -273,7 +273,7 @@ impl Lane {
                     return Err(libc::EFAULT);
                 }
                 Ok(if seg.memory == memory::DATA {
-                    (self.data(Tag(seg.index)), u64::from(self.data_size()))
+                    (self.data(Tag(seg.index)), u64::from(self.most_data()))
                 } else {
                     (self.pdu(seg.index), PDU_STRIDE as u64)
                 })

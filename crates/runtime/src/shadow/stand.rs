@@ -40,7 +40,7 @@ impl Engine {
         trial: &Arc<Trial>,
         states: Vec<(String, Vec<u8>)>,
     ) -> Result<Arc<Port>, String> {
-        let memory = |_| SlotMemory::new(&live.name, SLOTS, live.memory[0].data_size);
+        let memory = |_| SlotMemory::exactly(&live.name, SLOTS, live.memory[0].most_data());
         let memory = (0..live.queues.len()).map(memory).collect::<Result<Vec<_>, _>>();
         let memory = memory.map_err(|e| format!("memory for the trial: {e}"))?;
         let limits = unlimited(live);
@@ -87,7 +87,7 @@ fn unlimited(live: &Port) -> ShellParams {
         io_throttle: 0,
         io_slots: SLOTS * live.queues.len() as u32,
         request_timeout_s: 0,
-        max_transfer: live.memory[0].data_size,
+        max_transfer: live.memory[0].most_data(),
         link_speed_gbps: 0,
         ..lock(&live.inner).serving.as_ref().map(|i| i.shell_params()).unwrap_or_default()
     }
@@ -128,7 +128,7 @@ impl Stand {
         let Some(trial) = port.shadow.clone() else {
             return Err(nothing("not a shadow".to_owned(), Some(module)));
         };
-        let candidate = match Instance::new(port.clone(), module, params) {
+        let candidate = match Instance::new(port.clone(), module, params, &[]) {
             Ok(candidate) => candidate,
             Err(e) => return Err(nothing(format!("memory for the candidate: {e}"), None)),
         };
@@ -174,7 +174,7 @@ impl Stand {
     fn add_lanes(&self) {
         let manifest = self.candidate.module.manifest();
         for (index, remote) in self.port.remotes.iter().enumerate() {
-            let (port, ops) = (self.port.clone(), ops_room(manifest, &self.port.memory[index]));
+            let (port, ops) = (self.port.clone(), ops_room(manifest, self.port.memory[index].room));
             remote.call(move |rt| rt.add_lane(port, index, ops));
         }
     }
@@ -183,7 +183,7 @@ impl Stand {
     pub(super) fn begin(&mut self, duration: Duration) -> Result<(), String> {
         let lanes = (LaneId(self.live.0), self.id());
         for (index, remote) in self.port.remotes.iter().enumerate() {
-            let size = self.port.memory[index].data_size;
+            let size = self.port.memory[index].most_data();
             let mirror = Mirror::new(self.trial.clone(), lanes, SLOTS, size)
                 .map_err(|e| format!("memory for comparisons: {e}"))?;
             let candidate = self.candidate.clone();

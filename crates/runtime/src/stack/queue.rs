@@ -25,6 +25,8 @@ struct Work {
     flags: u16,
     offset: u64,
     length: u64,
+    /// Most bytes of data in one request of it.
+    most_data: u64,
     /// Bytes that requests were made for.
     begun: u64,
     in_flight: u32,
@@ -42,8 +44,7 @@ pub(crate) struct Stack {
     me: FrontendId,
     device: Arc<DeviceHandle>,
     lane: LaneId,
-    /// Most bytes in one request, those of data and those of none.
-    most_data: u64,
+    /// Most bytes in one request.
     most: u64,
     /// The lower port is being taken away.
     gone: bool,
@@ -90,12 +91,15 @@ impl Stack {
             self.works.push(Work::default());
             self.works.len() as u32 - 1
         });
+        let block = self.device.claim.info.block_size.max(1);
+        let size = rt.data_size(self.lane);
+        let most_data = self.most.min(u64::from(size - size % block)).max(1);
         let work = &mut self.works[place as usize];
         let mut own = std::mem::take(&mut work.parts);
         own.clear();
         own.extend_from_slice(parts);
         let Stacked { id, op, flags, offset, length, .. } = *request;
-        *work = Work { id, op, flags, offset, length, parts: own, ..Work::default() };
+        *work = Work { id, op, flags, offset, length, most_data, parts: own, ..Work::default() };
         match self.admit(place) {
             Ok(true) => {
                 self.waiting.push_back(place);
@@ -178,13 +182,13 @@ impl Stack {
         let work = &mut self.works[place as usize];
         let at = work.begun;
         let most = match work.op {
-            block_op::READ | block_op::WRITE => self.most_data,
+            block_op::READ | block_op::WRITE => work.most_data,
             block_op::STATUS => u64::MAX,
             _ => self.most,
         };
         let length = (work.length - at).min(most);
         if work.op == block_op::WRITE {
-            // SAFETY: the slot's buffer is ours and has room for `most_data`; the parts are the upper
+            // SAFETY: the slot's buffer is ours and has room for its `most_data`; the parts are the upper
             // driver's operation's, which is in flight.
             unsafe { copy(&work.parts, at, data, length, Direction::FromParts) };
         }
@@ -208,14 +212,15 @@ impl Stack {
                 work.result = i64::from(result);
             }
         } else if work.op == block_op::READ {
-            let at = piece * self.most_data;
-            let length = (work.length - at).min(self.most_data);
+            let at = piece * work.most_data;
+            let length = (work.length - at).min(work.most_data);
             // SAFETY: the slot's buffer is ours until it is freed, and has what was read; the parts as
             // in `request`.
             unsafe { copy(&work.parts, at, data, length, Direction::ToParts) };
         } else if work.op == block_op::STATUS && work.result >= 0 {
             // SAFETY: the lower driver left `result` extents in the slot's buffer.
-            work.result = unsafe { take_extents(&work.parts, data, result, self.most_data) };
+            work.result =
+                unsafe { take_extents(&work.parts, data, result, u64::from(rt.data_room(self.lane))) };
         }
         rt.free(self.lane, tag);
         self.end_if_idle(rt, place);
@@ -287,7 +292,6 @@ impl Reactor {
         let stack = Stack {
             me,
             lane,
-            most_data: whole(most.min(u64::from(self.data_size(lane)))).max(1),
             most: whole(most).max(1),
             device,
             gone: false,

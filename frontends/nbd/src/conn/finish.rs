@@ -55,8 +55,8 @@ impl Connection {
         if result < 0 {
             self.free(rt, tag);
         } else {
-            let at = u64::from(part) * self.part_bytes;
-            let length = (open.length - at).min(self.part_bytes);
+            let at = u64::from(part) * open.part_bytes;
+            let length = open.part(at);
             self.put_data(rt, tag, open, open.offset + at, length, last && open.errno == 0);
         }
         if last {
@@ -121,7 +121,7 @@ impl Connection {
         let headers = self.session.headers();
         let base = rt.data(self.lane, tag);
         // SAFETY: the slot is ours and its data has this size.
-        let buffer = unsafe { std::slice::from_raw_parts_mut(base, rt.data_size(self.lane) as usize) };
+        let buffer = unsafe { std::slice::from_raw_parts_mut(base, rt.data_room(self.lane) as usize) };
         let count = result.max(0) as usize;
         let made =
             if open.errno == 0 { reply::descriptors(headers, buffer, count, open.length, one) } else { None };

@@ -69,9 +69,6 @@ struct Connection {
     claim: DeviceClaim,
     share: Share,
     lane: LaneId,
-    /// Largest piece of a read or write: what fits a slot and suits the device.
-    part_bytes: u64,
-    slots: u32,
     life: Life,
     /// Why it ended, once it has.
     reason: String,
@@ -113,9 +110,7 @@ pub(crate) fn begin(rt: &mut Reactor, begin: Begin) {
         session: Session::new(&begin.agreed),
         share: begin.share,
         lane,
-        part_bytes: part_bytes(rt.data_size(lane), &begin.claim.info),
         claim: begin.claim,
-        slots,
         life: Life::Serving,
         reason: String::new(),
         head: Head::None,
@@ -147,6 +142,11 @@ fn part_bytes(data_size: u32, device: &DeviceInfo) -> u64 {
 }
 
 impl Connection {
+    /// Largest piece of a read or write now.
+    fn part_bytes(&self, rt: &Reactor) -> u64 {
+        part_bytes(rt.data_size(self.lane), &self.claim.info)
+    }
+
     fn mark(&mut self, rt: &mut Reactor, me: FrontendId) {
         if !self.dirty {
             self.dirty = true;
@@ -157,7 +157,7 @@ impl Connection {
     /// A slot within the share; without one, the pump goes on when one of ours, or of the queue's,
     /// is free again.
     fn slot(&mut self, rt: &mut Reactor, me: FrontendId) -> Option<Tag> {
-        if self.held >= self.share.limit(self.slots) {
+        if self.held >= self.share.limit(rt.slots_total(self.lane)) {
             return None;
         }
         match rt.alloc(self.lane) {

@@ -32,12 +32,21 @@ pub(super) struct Open {
     pub(super) length: u64,
     /// How the device changes; for [`Kind::Change`].
     pub(super) change: Change,
+    /// Most bytes in a part of a read or write: as it was when the request came, whatever it is since.
+    pub(super) part_bytes: u64,
     /// Parts that have not completed.
     pub(super) parts: u32,
     /// Bytes of an operation without data that were submitted.
     pub(super) submitted: u64,
     /// The first error of a part, as a positive errno; 0 for none.
     pub(super) errno: i32,
+}
+
+impl Open {
+    /// The length of the part that begins `at` bytes into the request.
+    pub(super) fn part(&self, at: u64) -> u64 {
+        (self.length - at).min(self.part_bytes)
+    }
 }
 
 /// Number of a request in its [`Table`].

@@ -67,8 +67,7 @@ impl Connection {
     /// Where the next bytes of the socket go first, if not into the buffer.
     pub(super) fn direct(&mut self, rt: &mut Reactor) -> Option<(*mut u8, usize)> {
         let Head::Write { index, at, slot: Some(tag), filled } = self.head else { return None };
-        let left = self.table.get(index).length - at;
-        let part = self.part(left);
+        let part = self.table.get(index).part(at);
         let base = rt.data(self.lane, tag).wrapping_add(filled as usize);
         Some((base, (part - filled) as usize))
     }
@@ -96,11 +95,6 @@ impl Connection {
             }
         }
         self.head = Head::None;
-    }
-
-    /// The length of the next part when `left` bytes are left.
-    pub(super) fn part(&self, left: u64) -> u64 {
-        left.min(self.part_bytes)
     }
 
     fn next(&mut self, rt: &mut Reactor, me: FrontendId) -> Progress {
@@ -136,8 +130,7 @@ impl Connection {
         match plan {
             Plan::Read { whole } => self.start_read(rt, me, request, whole, taken),
             Plan::Write(change) => {
-                let parts = request.length.div_ceil(self.part_bytes) as u32;
-                let open = open(request, Kind::Change, change, parts);
+                let open = open(request, Kind::Change, change, self.part_bytes(rt));
                 let index = self.take(taken, open);
                 self.input.saw_payload(request.length);
                 self.head = Head::Write { index, at: 0, slot: None, filled: 0 };
@@ -146,7 +139,7 @@ impl Connection {
             Plan::Plain(change) => self.start_plain(rt, me, request, change, taken),
             Plan::Status { length, one } => {
                 let Some(tag) = self.slot(rt, me) else { return Progress::Blocked };
-                let mut open = open(request, Kind::Status { one }, change(block_op::STATUS), 1);
+                let mut open = open(request, Kind::Status { one }, change(block_op::STATUS), request.length);
                 open.length = length;
                 let index = self.take(taken, open);
                 self.submit(rt, me, tag, index, 0, change(block_op::STATUS), request.offset, length);
@@ -189,9 +182,10 @@ impl Connection {
         taken: usize,
     ) -> Progress {
         let read = change(block_op::READ);
-        if request.length <= self.part_bytes {
+        let part_bytes = self.part_bytes(rt);
+        if request.length <= part_bytes {
             let Some(tag) = self.slot(rt, me) else { return Progress::Blocked };
-            let index = self.take(taken, open(request, Kind::Read, read, 1));
+            let index = self.take(taken, open(request, Kind::Read, read, part_bytes));
             self.submit(rt, me, tag, index, 0, read, request.offset, request.length);
             return Progress::Next;
         }
@@ -200,12 +194,11 @@ impl Connection {
             let plan = Plan::Refuse { errno: NbdErrno::Overflow, why, skip: 0 };
             return self.start(rt, me, request, plan, taken);
         }
-        let parts = request.length.div_ceil(self.part_bytes) as u32;
         if self.session.headers() == Headers::Simple {
-            let index = self.take(taken, open(request, Kind::Waves, read, parts));
+            let index = self.take(taken, open(request, Kind::Waves, read, part_bytes));
             self.head = Head::Waves { index, at: 0, begun: false };
         } else {
-            let index = self.take(taken, open(request, Kind::Chunks, read, parts));
+            let index = self.take(taken, open(request, Kind::Chunks, read, part_bytes));
             self.head = Head::Chunks { index, at: 0 };
         }
         Progress::Next
@@ -220,7 +213,7 @@ impl Connection {
         taken: usize,
     ) -> Progress {
         let Some(tag) = self.slot(rt, me) else { return Progress::Blocked };
-        let mut open = open(request, Kind::Change, change, 1);
+        let mut open = open(request, Kind::Change, change, request.length);
         let first = request.length.min(PLAIN_PART);
         open.submitted = first;
         let index = self.take(taken, open);
@@ -272,8 +265,8 @@ impl Connection {
                 self.head = Head::Chunks { index, at };
                 return Progress::Blocked;
             };
-            let length = self.part(open.length - at);
-            let part = (at / self.part_bytes) as u32;
+            let length = open.part(at);
+            let part = (at / open.part_bytes) as u32;
             self.submit(rt, me, tag, index, part, open.change, open.offset + at, length);
             at += length;
         }
@@ -300,7 +293,7 @@ impl Connection {
                 self.head = Head::Write { index, at, slot, filled };
                 return Progress::Blocked;
             };
-            let part = self.part(open.length - at);
+            let part = open.part(at);
             let bytes = self.input.bytes();
             let count = bytes.len().min((part - filled) as usize);
             let target = rt.data(self.lane, tag).wrapping_add(filled as usize);
@@ -313,7 +306,7 @@ impl Connection {
                 self.head = Head::Write { index, at, slot, filled };
                 return Progress::Starved;
             }
-            let number = (at / self.part_bytes) as u32;
+            let number = (at / open.part_bytes) as u32;
             self.submit(rt, me, tag, index, number, open.change, open.offset + at, part);
             at += part;
             slot = None;
@@ -346,7 +339,10 @@ fn change(op: u16) -> Change {
     Change { op, flags: 0, then_flush: false }
 }
 
-fn open(request: &Request, kind: Kind, change: Change, parts: u32) -> Open {
+fn open(request: &Request, kind: Kind, change: Change, part_bytes: u64) -> Open {
     let Request { cookie, offset, length, .. } = *request;
-    Open { kind, cookie, offset, length, change, parts, submitted: length, errno: 0 }
+    // One without any length is one part too, of no bytes.
+    let part_bytes = part_bytes.max(1);
+    let parts = length.div_ceil(part_bytes).max(1) as u32;
+    Open { kind, cookie, offset, length, change, part_bytes, parts, submitted: length, errno: 0 }
 }

@@ -38,7 +38,7 @@ impl Connection {
         let open = *self.table.get(index);
         while at < open.length && self.wave.len() < WAVE {
             let Some(tag) = self.slot(rt, me) else { break };
-            let length = self.part(open.length - at);
+            let length = open.part(at);
             let part = self.wave.len() as u32;
             self.wave.push(WavePart { tag, length, done: false });
             self.submit(rt, me, tag, index, part, open.change, open.offset + at, length);
