@@ -5,6 +5,9 @@ pub(crate) const PORT_NAME: &str = "1 to 64 letters, digits, '_' and '-', the fi
 /// What a parameter may be called, as in a manifest.
 pub(crate) const PARAM_NAME: &str = "1 to 64 lower-case letters, digits, '_' and '-', a letter first";
 
+/// What a profile may be called.
+pub(crate) const PROFILE_NAME: &str = "1 to 64 lower-case letters, digits, '_' and '-', a letter first";
+
 /// Files of the parameters folder that are no driver's.
 const RESERVED: [&str; 3] = ["instances", "devices", "profiles"];
 
@@ -26,6 +29,12 @@ pub fn check_param_name(name: &str) -> Result<(), &'static str> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
     let begins_well = name.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
     if begins_well && name.len() <= 64 && name.bytes().all(plain) { Ok(()) } else { Err(PARAM_NAME) }
+}
+
+/// Whether a profile may have that name.
+pub(crate) fn check_profile_name(name: &str) -> Result<(), &'static str> {
+    // The same as a parameter's: it is a file's name without surprises.
+    check_param_name(name).map_err(|_| PROFILE_NAME)
 }
 
 /// Whether a driver of that name can have a file: the name is one that a manifest allows, and not that of

@@ -23,7 +23,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use steadfast_shell::properties::{Definition, Said, Source};
 
+pub(crate) use read::plain;
 pub use read::{Entry, Written};
+pub(crate) use write::written;
 
 /// Part of a driver's file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
