@@ -2,6 +2,7 @@
 
 mod events;
 mod peer;
+mod profiles;
 mod properties;
 mod receipts;
 mod reply;

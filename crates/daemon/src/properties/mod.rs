@@ -12,8 +12,10 @@ mod activate;
 mod change;
 mod confirm;
 mod plan;
+mod profiles;
 mod saved;
 mod show;
+mod stage;
 
 use std::sync::Mutex;
 
