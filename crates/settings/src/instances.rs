@@ -54,6 +54,11 @@ impl Instances {
         ports.iter().find(|(_, name)| *name == port).map(|(number, _)| *number)
     }
 
+    /// Drivers that have a port with a number.
+    pub fn drivers(&self) -> impl Iterator<Item = &str> {
+        self.drivers.keys().map(String::as_str)
+    }
+
     /// The ports of a driver by number.
     pub fn ports(&self, driver: &str) -> BTreeMap<u32, String> {
         self.drivers.get(driver).cloned().unwrap_or_default()

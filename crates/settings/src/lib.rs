@@ -21,6 +21,7 @@ mod disk;
 pub mod driver_file;
 mod fault;
 mod instances;
+pub mod lint;
 mod names;
 pub mod profile;
 mod saved;

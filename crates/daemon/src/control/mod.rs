@@ -1,6 +1,7 @@
 //! The control API: HTTP on a Unix socket. Types and rules are those of `steadfast_api`.
 
 mod events;
+mod files;
 mod peer;
 mod profiles;
 mod properties;

@@ -11,6 +11,9 @@
 mod activate;
 mod change;
 mod confirm;
+mod files;
+mod known;
+mod numbers;
 mod plan;
 mod profiles;
 mod saved;
@@ -26,5 +29,7 @@ pub(crate) use confirm::Confirms;
 pub(crate) struct Edits {
     /// Held while a driver's file is read, changed and written.
     editing: Mutex<()>,
+    /// Held while numbers of ports are given and written.
+    numbering: Mutex<()>,
     pub(crate) confirms: Confirms,
 }

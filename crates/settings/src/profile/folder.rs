@@ -96,6 +96,18 @@ impl Profiles {
             allowed,
         })?;
         let (raw, path) = self.raw(name)?.ok_or_else(|| self.none(name))?;
+        self.whole(name, raw, path)
+    }
+
+    /// What a text would be as a profile of that name.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(&self, name: &str, path: &Path, text: &str) -> Result<Profile, SettingsError> {
+        self.whole(name, read::read(path, text)?, Some(path.to_owned()))
+    }
+
+    fn whole(&self, name: &str, raw: Raw, path: Option<PathBuf>) -> Result<Profile, SettingsError> {
         let mut profile = Profile {
             name: name.to_owned(),
             about: raw.about.clone(),
