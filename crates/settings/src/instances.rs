@@ -9,12 +9,13 @@
 //! A port keeps its number across starts, and while it is away: only who says that it is gone for good
 //! gives the number free. A new port gets the lowest free one.
 
-use crate::names::{PORT_NAME, check_driver_name, check_port_name};
+use crate::names::{PORT_NAME, check_port_name};
 use crate::text::Lines;
 use crate::{Fault, FaultKind, Faults, SettingsError, disk};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use steadfast_shell::manifest::check_driver_name;
 use toml::de::{DeTable, DeValue};
 
 /// The file's name in the parameters folder.
