@@ -81,7 +81,7 @@ fn ones_own_profile_extends_another_and_is_in_json_what_the_api_says() -> Result
     let throttle = of("io_throttle").expect("its own");
     assert_eq!((&throttle["value"], &throttle["why"]), (&"77".into(), &"the array's owner wants it".into()));
     assert_eq!(throttle["source"], format!("{}:3", path.display()));
-    assert_eq!(of("io_slots").expect("of oltp")["source"], "environment oltp");
+    assert_eq!(of("io_slots").expect("of oltp")["source"], "profile oltp");
     for (args, path) in [
         (["profile", "list", "-o", "json"].as_slice(), "/v1/profiles"),
         (&["profile", "show", "db", "-o", "json"], "/v1/profiles/db"),

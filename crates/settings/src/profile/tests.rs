@@ -53,7 +53,7 @@ fn every_built_in_profile_suits_the_usual_parameters_and_gives_reasons() {
         for (param, value) in &profile.values {
             assert!(value.why.len() > 10, "{name}: {param} has no reason");
             assert!(WELL_KNOWN.contains(&param.as_str()), "{name}: {param}");
-            assert_eq!(value.source.to_string(), format!("environment {name}"));
+            assert_eq!(value.source.to_string(), format!("profile {name}"));
         }
         // By the shell alone, under any driver, as well.
         let shell = table_of_shell();
@@ -84,7 +84,7 @@ fn a_profile_of_ones_own_extends_another_and_each_value_has_its_place_and_reason
     let is = |value: &str, why: &str, place: &str| (value.to_owned(), why.to_owned(), place.to_owned());
     assert_eq!(value("io_throttle"), is("8", "agreed with the owner of the array", "db.toml:6"));
     assert_eq!(value("log_mask"), is("1", "", "db2.toml:3"));
-    assert_eq!(value("io_slots").2, "environment oltp");
+    assert_eq!(value("io_slots").2, "profile oltp");
     assert_eq!((profile.extends.as_deref(), profile.about.as_str()), (Some("db"), ""));
     assert_eq!(profiles.names().expect("readable")[BUILT_IN.len()..], ["db", "db2"]);
 }
