@@ -1,5 +1,6 @@
 use super::*;
 use crate::SettingsError;
+use proptest::prelude::*;
 use std::fs;
 use steadfast_shell::params::{ParamKind, Range, ShellDefaults, Value, resolve, table};
 
@@ -161,4 +162,18 @@ fn a_built_ins_name_is_its_own_and_nothing_is_overwritten_unless_asked_for() {
     let refused = profiles.get("backup").expect_err("two of one name").to_string();
     assert!(refused.contains("backup.toml: backup is a profile that comes with steadfast"), "{refused}");
     assert_eq!(profiles.names().expect("readable").iter().filter(|n| *n == "backup").count(), 1);
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_too_strange(text in "(about|extends|params|[a-z0-9_=\\[\\]\"'# \n{}.,-]|\\PC){0,120}") {
+        let path = std::path::Path::new("p.toml");
+        let lines = text.matches('\n').count() as u32 + 1;
+        match Profiles::of(std::path::Path::new("/nowhere")).parse("p", path, &text) {
+            Err(SettingsError::Faults(faults)) => {
+                prop_assert!(faults.0.iter().all(|fault| (1..=lines).contains(&fault.line)));
+            }
+            other => drop(other.expect("a profile")),
+        }
+    }
 }
