@@ -51,6 +51,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let (stop, stopping) = watch::channel(false);
     let signals = Signals::install(&runtime)?;
     let app = Arc::new(start(config, &socket)?);
+    app.number_ports();
     announce(&app, &socket);
     Folder::start(&app);
     notify("READY=1");

@@ -80,7 +80,12 @@ fn find<'a>(all: &'a Properties, name: &str) -> Result<&'a Property, Failure> {
     })
 }
 
-fn show<T: Serialize>(value: &T, json: bool, text: impl FnOnce(&T) -> String) -> Result<Exit, Failure> {
+/// Prints a document, for people or for programs.
+pub(super) fn show<T: Serialize>(
+    value: &T,
+    json: bool,
+    text: impl FnOnce(&T) -> String,
+) -> Result<Exit, Failure> {
     if json {
         output::json(value)?;
     } else {

@@ -1,7 +1,7 @@
 //! Parameters for people.
 
 use super::{Table, history, units};
-use steadfast_api::{Activating, Kind, Outcome, Plan, Properties, Property, Receipt, SaveReport};
+use steadfast_api::{Activating, Kind, Outcome, Plan, Properties, Property, Receipt, SaveReport, Saved};
 
 fn or_undefined(value: Option<&String>) -> String {
     value.map_or_else(|| "undefined".to_owned(), Clone::clone)
@@ -83,12 +83,17 @@ fn waits(class: &str) -> &'static str {
 
 /// What a change of saved values has done.
 pub(crate) fn saved(report: &SaveReport) -> String {
-    let verb = if report.dry_run { "would be saved" } else { "saved" };
+    saved_lines(&report.changed, report.dry_run)
+}
+
+/// Saved values that are others than before, a line each.
+pub(crate) fn saved_lines(changed: &[Saved], dry_run: bool) -> String {
+    let verb = if dry_run { "would be saved" } else { "saved" };
     let mut text = String::new();
-    for s in &report.changed {
+    for s in changed {
         let (before, after) = (or_undefined(s.before.as_ref()), or_undefined(s.after.as_ref()));
         let what = if s.in_force {
-            if report.dry_run { "takes effect at once".to_owned() } else { "in force".to_owned() }
+            if dry_run { "takes effect at once".to_owned() } else { "in force".to_owned() }
         } else {
             format!("waits for {}", s.waits_for)
         };

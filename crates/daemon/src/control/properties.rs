@@ -32,7 +32,7 @@ pub(super) fn router() -> OpenApiRouter<Control> {
 }
 
 /// Does something that changes a port; not any more when the daemon stops.
-async fn change<T: Send + 'static>(
+pub(super) async fn change<T: Send + 'static>(
     control: &Control,
     work: impl FnOnce(&Arc<App>) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Failed> {

@@ -1,8 +1,8 @@
 //! Activations, and the way back to what was.
 
-use super::change::restore;
 use super::confirm::Open;
 use super::saved::file_problem;
+use super::stage::restore;
 use crate::app::App;
 use crate::probation::lock;
 use std::sync::Arc;

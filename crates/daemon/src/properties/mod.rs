@@ -11,10 +11,15 @@
 mod activate;
 mod change;
 mod confirm;
+mod files;
+mod known;
+mod numbers;
 mod plan;
+mod profiles;
 mod reload;
 mod saved;
 mod show;
+mod stage;
 mod unconfirmed;
 
 use std::path::Path;
@@ -28,12 +33,18 @@ pub(crate) use unconfirmed::{Notes, WentBack, go_back, tell};
 pub(crate) struct Edits {
     /// Held while a driver's file is read, changed and written.
     editing: Mutex<()>,
+    /// Held while numbers of ports are given and written.
+    numbering: Mutex<()>,
     pub(crate) confirms: Confirms,
 }
 
 impl Edits {
     /// Those of a daemon whose history is in `state`.
     pub(crate) fn of(state: &Path) -> Edits {
-        Edits { editing: Mutex::default(), confirms: Confirms::new(Notes::within(state)) }
+        Edits {
+            editing: Mutex::default(),
+            numbering: Mutex::default(),
+            confirms: Confirms::new(Notes::within(state)),
+        }
     }
 }

@@ -51,6 +51,10 @@ impl View {
         judge(&self.table, definitions)
     }
 
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
     pub(crate) fn spec(&self, name: &str) -> Result<&ParamSpec, Problem> {
         self.table.iter().find(|spec| spec.name == name).ok_or_else(|| {
             let names = self.table.iter().map(|spec| spec.name.as_str());

@@ -14,12 +14,12 @@ mod show;
 mod start;
 
 use crate::app::App;
-use crate::config::DeviceConfig;
+use crate::config::{ConfigErrors, DeviceConfig};
 use crate::devices::Policy;
 use crate::probation::lock;
 use crate::settings::Settings;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use steadfast_api::{Outcome, Problem, ProblemKind, Receipt};
 use steadfast_loader::LoadedModule;
@@ -86,6 +86,13 @@ impl Topology {
     fn defined(&self, port: &str) -> Option<Defined> {
         lock(&self.defined).get(port).cloned()
     }
+}
+
+/// What is wrong with the file of what was added; none where there is no file.
+pub(crate) fn examine(folder: &Path) -> Option<(PathBuf, ConfigErrors)> {
+    let path = saved::path(folder);
+    let errors = saved::read(folder).err().unwrap_or(ConfigErrors(Vec::new()));
+    path.exists().then_some((path, errors))
 }
 
 impl App {

@@ -154,10 +154,12 @@ impl App {
         match by {
             By::Temporary => {
                 lock(&self.topology.defined).remove(port);
+                self.forget_number(port);
                 None
             }
             By::Saved => {
                 lock(&self.topology.defined).remove(port);
+                self.forget_number(port);
                 let folder = &self.topology.settings.folder;
                 let _saving = lock(&self.topology.saving);
                 let file = saved::path(folder);
