@@ -24,7 +24,10 @@ const WATCHES: u32 = 64;
 /// Giving the processor up took so long that somebody else had work for it.
 const CROWDED_NS: u64 = 200_000;
 /// Fewest and most sleeps before a queue that was crowded out watches again.
-const RESTS: (u32, u32) = (16, 4096);
+const RESTS: (u32, u32) = (64, 8192);
+/// Moments of watching without being crowded out after which half of that is forgotten. Being crowded out
+/// once costs as much as hundreds of moments of watching are worth.
+const FORGIVEN: u32 = 4096;
 
 /// What to do now that there is nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub(crate) struct Watcher {
     rest: u32,
     /// The last such number; 0 when it has not been crowded out lately.
     rested: u32,
+    /// Moments of watching since it was crowded out, or since that was half forgotten.
+    watched: u32,
     slept_ns: Option<u64>,
     requests: u32,
 }
@@ -55,9 +60,9 @@ impl Watcher {
             return Idle::Sleep;
         }
         self.watches -= 1;
-        if self.watches == 0 {
-            // Nobody has wanted the processor during all of them.
-            self.rested /= 2;
+        self.watched += 1;
+        if self.watched == FORGIVEN {
+            (self.rested, self.watched) = (self.rested / 2, 0);
         }
         if self.gather {
             Idle::Watch { from_ns: GATHER_NS, until_ns: GATHER_NS }
@@ -88,7 +93,7 @@ impl Watcher {
         if ns < CROWDED_NS {
             return false;
         }
-        self.watches = 0;
+        (self.watches, self.watched) = (0, 0);
         self.rested = (self.rested * 2).clamp(RESTS.0, RESTS.1);
         self.rest = self.rested;
         true
@@ -156,6 +161,25 @@ mod tests {
         assert_eq!((rests(), rests()), (RESTS.0 + 1, RESTS.0 * 2 + 1));
         (0..20).for_each(|_| drop(rests()));
         assert_eq!(rests(), RESTS.1 + 1, "but not for ever");
+    }
+
+    #[test]
+    fn to_have_been_crowded_out_is_forgotten_slowly() {
+        let mut watcher = Watcher::default();
+        (0..20).for_each(|_| assert!(watcher.yielded(CROWDED_NS)));
+        let mut watch = |moments: u32| {
+            for _ in 0..moments {
+                while watcher.next() == Idle::Sleep {
+                    watcher.slept(5_000);
+                    watcher.request();
+                    watcher.learn();
+                }
+            }
+            watcher.rested
+        };
+        assert_eq!(watch(FORGIVEN - 1), RESTS.1);
+        assert_eq!(watch(1), RESTS.1 / 2);
+        assert_eq!(watch(16 * FORGIVEN), 0);
     }
 
     #[test]
