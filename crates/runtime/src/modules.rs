@@ -32,6 +32,13 @@ impl Engine {
         modules.into_values().collect()
     }
 
+    /// The module that serves a port; none where nobody does.
+    pub fn module_of(&self, port: &str) -> Option<Arc<LoadedModule>> {
+        let port = self.find(port)?;
+        let serving = lock(&port.inner).serving.clone()?;
+        Some(serving.module.clone())
+    }
+
     /// A module that a port runs, by its hash, for another port to share.
     pub fn running_module(&self, hash: &str) -> Option<Arc<LoadedModule>> {
         let runs = |port: Arc<crate::port::Port>| {
