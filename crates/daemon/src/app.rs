@@ -52,7 +52,7 @@ impl App {
             pid: std::process::id(),
             started_unix_ms: self.started_unix_ms,
             queues: self.engine.queues() as u32,
-            devices: self.engine.devices().len() as u32,
+            devices: ports.iter().map(|port| port.devices.len() as u32).sum(),
             clients: self.nbd.clients() as u64,
             nbd: self.nbd.addresses().iter().map(ListenAddr::to_string).collect(),
             history: self.receipts.health(),
@@ -60,13 +60,11 @@ impl App {
     }
 
     pub(crate) fn devices(&self) -> Vec<Device> {
-        let ports = self.engine.ports();
-        let devices = self.engine.devices();
-        let with_port = |device: DeviceInfo| {
-            let port = ports.iter().find(|port| port.name == device.port)?;
-            Some(self.describe(device, port))
+        let described = |port: PortInfo| {
+            let devices = port.devices.clone();
+            devices.into_iter().map(|device| self.describe(device, &port)).collect::<Vec<_>>()
         };
-        devices.into_iter().filter_map(with_port).collect()
+        self.engine.ports().into_iter().flat_map(described).collect()
     }
 
     pub(crate) fn device(&self, name: &str) -> Result<Device, Problem> {
@@ -76,13 +74,12 @@ impl App {
     }
 
     pub(crate) fn device_info(&self, name: &str) -> Result<DeviceInfo, Problem> {
-        let found = self.engine.devices().into_iter().find(|device| device.name == name);
-        found.ok_or_else(|| self.no_device(name))
+        self.engine.device(name).ok_or_else(|| self.no_device(name))
     }
 
     /// The port of a device; of one that is not there any more, the one it would have had.
     pub(crate) fn port_of(&self, device: &str) -> String {
-        let known = self.engine.devices().into_iter().find(|known| known.name == device);
+        let known = self.engine.device(device);
         known.map_or_else(|| device.split('.').next().unwrap_or(device).to_owned(), |known| known.port)
     }
 

@@ -366,6 +366,13 @@ impl Engine {
         self.all_ports().into_iter().flat_map(of_port).collect()
     }
 
+    /// A device, by its name.
+    pub fn device(&self, name: &str) -> Option<DeviceInfo> {
+        let (port, number) = self.resolve(name)?;
+        let device = lock(&port.inner).devices.iter().find(|d| d.number == number)?.clone();
+        Some(port.device_info(&device)).filter(|info| info.name == name)
+    }
+
     /// Claims a device for a client, and chooses the queue to serve that client.
     pub fn open_device(&self, name: &str) -> Option<DeviceClaim> {
         let (port, number) = self.resolve(name)?;
@@ -402,6 +409,12 @@ impl Engine {
     /// port.
     pub fn under_way(&self, name: &str) -> Option<String> {
         self.find(name).and_then(|p| p.turns.doing())
+    }
+
+    /// Names of all ports, in their order. Unlike [`ports`](Engine::ports) it asks no queue.
+    pub fn port_names(&self) -> Vec<String> {
+        let ports = self.inner.ports.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        ports.keys().cloned().collect()
     }
 
     /// All ports, by name.

@@ -32,6 +32,11 @@ impl Engine {
         modules.into_values().collect()
     }
 
+    /// The module that serves a port; none where nobody does.
+    pub fn module_of(&self, port: &str) -> Option<Arc<LoadedModule>> {
+        self.find(port)?.module()
+    }
+
     /// A module that a port runs, by its hash, for another port to share.
     pub fn running_module(&self, hash: &str) -> Option<Arc<LoadedModule>> {
         let runs = |port: Arc<crate::port::Port>| {

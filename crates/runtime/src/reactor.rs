@@ -179,13 +179,16 @@ impl Reactor {
                 return all;
             }
             let start = now_ns();
+            let mut looked = start;
             loop {
                 std::thread::yield_now();
-                let waited = now_ns() - start;
+                let now = now_ns();
+                let (waited, crowded) = (now - start, self.watcher.yielded(now - looked));
+                looked = now;
                 if waited >= from_ns && self.core().ready() {
                     return self.core().submit_and_wait(Some(0));
                 }
-                if waited >= until_ns {
+                if crowded || waited >= until_ns {
                     break;
                 }
             }

@@ -113,7 +113,7 @@ impl App {
                 name: spec.name.clone(),
                 current: current.map(ToString::to_string),
                 saved: saved.map(ToString::to_string),
-                effect: effect(spec, view, would_be.as_ref() == current),
+                effect: effect(spec, &view, would_be.as_ref() == current),
                 would_be: Some(would_be.map_or_else(|| value.value.clone(), |value| value.to_string())),
                 class: spec.class.name().to_owned(),
                 why: value.why.clone(),

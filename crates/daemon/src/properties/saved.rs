@@ -78,9 +78,9 @@ impl App {
     pub(crate) fn port_named(&self, name: &str) -> Result<PortInfo, Problem> {
         let port = self.port_of(name);
         self.engine.port(&port).ok_or_else(|| {
-            let ports = self.engine.ports();
+            let ports = self.engine.port_names();
             let problem = Problem::new(ProblemKind::NotFound, format!("no port `{name}`"));
-            problem.hint(suggest::hint(name, ports.iter().map(|p| p.name.as_str())))
+            problem.hint(suggest::hint(name, ports.iter().map(String::as_str)))
         })
     }
 
@@ -101,8 +101,7 @@ impl App {
             Problem::new(ProblemKind::Internal, what)
         };
         let settings = self.topology.settings.clone();
-        let hash = info.module.as_ref().map_or("", |release| &release.hash);
-        let manifest = self.engine.running_module(hash).map(|module| module.manifest().clone());
+        let manifest = self.engine.module_of(&info.name).map(|module| module.manifest().clone());
         let manifest = manifest.ok_or_else(missing)?;
         let config = self.topology.config_of(&info.name).ok_or_else(missing)?;
         let file = settings.file(&driver).map_err(|e| Problem::new(ProblemKind::Refused, e.to_string()))?;

@@ -184,7 +184,6 @@ fn replace(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::config::{parse_device, parse_port};
-    use std::collections::BTreeMap;
     use steadfast_runtime::AdapterRef;
 
     fn port(number: u32, text: &str) -> DeviceConfig {
@@ -214,7 +213,7 @@ mod tests {
             let key = |d: &DeviceConfig| {
                 // Where it was said is not what was said.
                 let (place, base) = (Place::Option(String::new()), PathBuf::new());
-                let (said, target_said) = (BTreeMap::new(), None);
+                let (said, target_said) = (Default::default(), None);
                 format!("{:?}", DeviceConfig { place, base, said, target_said, ..d.clone() })
             };
             assert_eq!(key(found), key(wanted));
