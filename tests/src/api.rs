@@ -1,6 +1,7 @@
 //! The control API, spoken by hand: HTTP/1.1 and JSON on a Unix socket.
 
-use anyhow::{Context, Result, bail};
+use crate::Result;
+use anyhow::{Context, bail};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -41,6 +42,26 @@ impl Api {
             bail!("update of {device} to {}: status {status}: {answer}", module.display());
         }
         Ok(answer)
+    }
+
+    /// Saves parameters of a port, for the next activation; fails when they are refused.
+    pub fn save(&mut self, port: &str, set: Value) -> Result {
+        let (status, answer) =
+            self.post(&format!("/v1/ports/{port}/params"), &serde_json::json!({ "set": set }))?;
+        if status != 200 {
+            bail!("parameters of {port}: status {status}: {answer}");
+        }
+        Ok(())
+    }
+
+    /// Initialises a port anew with what is saved; returns the receipt. Fails unless it was done.
+    pub fn activate(&mut self, port: &str, options: &Value) -> Result<Value> {
+        let (status, answer) = self.post(&format!("/v1/ports/{port}/activate"), options)?;
+        let receipt = &answer["receipt"];
+        if receipt["outcome"] != "done" {
+            bail!("activation of {port}: status {status}: {answer:#}");
+        }
+        Ok(receipt.clone())
     }
 
     fn exchange(&mut self, method: &str, path: &str, body: &str) -> Result<(u16, Value)> {

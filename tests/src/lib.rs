@@ -20,7 +20,7 @@ mod verified;
 
 pub use binary::{c_module, module, steadfast, test_module};
 pub use daemon::{Daemon, Setup};
-pub use peer::{Peer, fio, ok, run};
+pub use peer::{Peer, fio, fio_all, ok, run};
 pub use release::{released_as, until};
 pub use swapper::{Swapper, Swaps};
 pub use temp::TempDir;

@@ -57,17 +57,18 @@ pub fn ok(command: &mut Command) -> Result<String> {
 /// fio's nbd engine on an export, with further options; returns its JSON report. Fails on any error
 /// that fio sees, wrong data among them.
 pub fn fio(uri: &str, options: &[&str]) -> Result<serde_json::Value> {
+    fio_all(&[("load", uri)], options)
+}
+
+/// The same on several exports at once: a job for each, by name and URI.
+pub fn fio_all(jobs: &[(&str, &str)], options: &[&str]) -> Result<serde_json::Value> {
     let mut command = Command::new("fio");
     command
-        .args([
-            "--name=load",
-            "--ioengine=nbd",
-            "--output-format=json",
-            "--thread=1",
-            "--verify_state_save=0",
-        ])
-        .arg(format!("--uri={uri}"))
+        .args(["--output-format=json", "--ioengine=nbd", "--thread=1", "--verify_state_save=0"])
         .args(options);
+    for (name, uri) in jobs {
+        command.arg(format!("--name={name}")).arg(format!("--uri={uri}"));
+    }
     let text = ok(&mut command)?;
     // fio may put notes before the report.
     let json = &text[text.find('{').context("fio printed no report")?..];

@@ -74,6 +74,14 @@ pub fn footprint(pid: u32) -> Result<Footprint> {
     })
 }
 
+/// Resident memory in bytes, what is shared with other processes counted in proportion.
+pub fn proportional(pid: u32) -> Result<u64> {
+    let sizes = read(pid, "smaps_rollup")?;
+    let line = sizes.lines().find_map(|l| l.strip_prefix("Pss:"));
+    let kib = line.and_then(|l| l.split_whitespace().next()).and_then(|n| n.parse::<u64>().ok());
+    Ok(kib.with_context(|| format!("/proc/{pid}/smaps_rollup has no Pss"))? * 1024)
+}
+
 /// Processor time, user and system, that a process has used, all its threads together.
 pub fn cpu_time(pid: u32) -> Result<Duration> {
     let stat = read(pid, "stat")?;

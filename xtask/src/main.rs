@@ -16,8 +16,8 @@ usage: cargo xtask COMMAND
   test            everything that CI runs: format, lints, unit and integration tests, fuzzing, hygiene
   test --only A,B only these steps (names as `test` prints them)
   bench [PART...] [--quick]
-                  every performance figure beside its peer's; parts: pause, modes, tail, curve,
-                  steady, copy, shell, memory, swaps
+                  every performance figure beside its peer's; parts: pause, modes, tail, shadow,
+                  neighbours, curve, steady, copy, shell, memory, ports1000, swaps
   vm              a virtual machine with a kernel of its own
 ";
 

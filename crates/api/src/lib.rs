@@ -70,8 +70,8 @@ pub use profiles::{
     ProfileSaveRequest, ProfileSaved, ProfileSummary, Profiles,
 };
 pub use properties::{
-    ActivateRequest, Activating, Plan, PlannedChange, PortPlan, Properties, Property, RollbackRequest,
-    SaveReport, SaveRequest, Saved,
+    ActivateRequest, Activating, Plan, PlannedChange, PortPlan, Properties, Property, ReloadRequest,
+    RollbackRequest, SaveReport, SaveRequest, Saved,
 };
 pub use rolling::{PortFate, RolledPort, RollingOutcome, RollingReport, RollingRequest};
 pub use socket::default_socket;

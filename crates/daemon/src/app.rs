@@ -44,12 +44,15 @@ impl App {
     pub(crate) fn health(&self) -> Health {
         let ports = self.engine.ports();
         Health {
-            healthy: ports.iter().all(|port| matches!(state(port), PortState::Running | PortState::Held)),
+            healthy: ports.iter().map(state).all(|state| {
+                // What is down is meant to be.
+                matches!(state, PortState::Running | PortState::Held | PortState::Down)
+            }),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started_unix_ms: self.started_unix_ms,
             queues: self.engine.queues() as u32,
-            devices: self.engine.devices().len() as u32,
+            devices: ports.iter().map(|port| port.devices.len() as u32).sum(),
             clients: self.nbd.clients() as u64,
             nbd: self.nbd.addresses().iter().map(ListenAddr::to_string).collect(),
             history: self.receipts.health(),
@@ -57,13 +60,11 @@ impl App {
     }
 
     pub(crate) fn devices(&self) -> Vec<Device> {
-        let ports = self.engine.ports();
-        let devices = self.engine.devices();
-        let with_port = |device: DeviceInfo| {
-            let port = ports.iter().find(|port| port.name == device.port)?;
-            Some(self.describe(device, port))
+        let described = |port: PortInfo| {
+            let devices = port.devices.clone();
+            devices.into_iter().map(|device| self.describe(device, &port)).collect::<Vec<_>>()
         };
-        devices.into_iter().filter_map(with_port).collect()
+        self.engine.ports().into_iter().flat_map(described).collect()
     }
 
     pub(crate) fn device(&self, name: &str) -> Result<Device, Problem> {
@@ -73,18 +74,24 @@ impl App {
     }
 
     pub(crate) fn device_info(&self, name: &str) -> Result<DeviceInfo, Problem> {
-        let found = self.engine.devices().into_iter().find(|device| device.name == name);
-        found.ok_or_else(|| self.no_device(name))
+        self.engine.device(name).ok_or_else(|| self.no_device(name))
     }
 
     /// The port of a device; of one that is not there any more, the one it would have had.
     pub(crate) fn port_of(&self, device: &str) -> String {
-        let known = self.engine.devices().into_iter().find(|known| known.name == device);
+        let known = self.engine.device(device);
         known.map_or_else(|| device.split('.').next().unwrap_or(device).to_owned(), |known| known.port)
     }
 
     fn no_device(&self, name: &str) -> Problem {
         let devices = self.engine.devices();
+        let port = name.split('.').next().unwrap_or(name);
+        if self.engine.port(port).is_some_and(|port| state(&port) == PortState::Down) {
+            let text = format!("no device `{name}`: port `{port}` is down (admin_state)");
+            return Problem::new(ProblemKind::NotFound, text).hint(format!(
+                "`steadfast param set {port} admin_state=up` and `steadfast activate {port}` bring it up"
+            ));
+        }
         let problem = Problem::new(ProblemKind::NotFound, format!("no device `{name}`"));
         problem.hint(suggest::hint(name, devices.iter().map(|d| d.name.as_str())))
     }
@@ -140,7 +147,7 @@ impl App {
         let mut drivers = self.modules.list();
         for port in self.engine.ports() {
             let runs = |d: &&mut steadfast_api::Driver| {
-                port.driver.as_ref().is_some_and(|r| r.driver == d.name && r.version == d.version)
+                port.module.as_ref().is_some_and(|r| r.driver == d.name && r.version == d.version)
             };
             if let Some(driver) = drivers.drivers.iter_mut().find(runs) {
                 driver.ports.push(port.name);
@@ -200,6 +207,7 @@ pub(crate) fn state(port: &PortInfo) -> PortState {
     match port.state {
         steadfast_runtime::PortState::Running => PortState::Running,
         steadfast_runtime::PortState::Held => PortState::Held,
+        steadfast_runtime::PortState::Down => PortState::Down,
         steadfast_runtime::PortState::Stranded => PortState::Stranded,
         steadfast_runtime::PortState::Unresponsive => PortState::Unresponsive,
     }

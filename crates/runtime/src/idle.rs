@@ -6,6 +6,10 @@
 //! watching: one that comes a request at a time wants an answer at once; one that comes in numbers
 //! wants to gather a little, or every request is a turn of its own. Which it is, an ordinary sleep
 //! tells every now and then: by how long it lasted, and how many requests there were behind it.
+//!
+//! Where others want the processor too, giving it up is giving it away for milliseconds, and a thread that
+//! wakes from sleep is let in sooner than one that has given its turn up. So a queue that had to wait for
+//! the processor does not watch for a while, and the longer the more often that happens.
 
 /// A sleep that ends within this time was not worth it.
 const SOON_NS: u64 = 60_000;
@@ -17,6 +21,13 @@ const GATHER_NS: u64 = 20_000;
 const MANY: u32 = 3;
 /// Moments of watching between two sleeps that are measured.
 const WATCHES: u32 = 64;
+/// Giving the processor up took so long that somebody else had work for it.
+const CROWDED_NS: u64 = 200_000;
+/// Fewest and most sleeps before a queue that was crowded out watches again.
+const RESTS: (u32, u32) = (64, 8192);
+/// Moments of watching without being crowded out after which half of that is forgotten. Being crowded out
+/// once costs as much as hundreds of moments of watching are worth.
+const FORGIVEN: u32 = 4096;
 
 /// What to do now that there is nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +43,12 @@ pub(crate) enum Idle {
 pub(crate) struct Watcher {
     watches: u32,
     gather: bool,
+    /// Sleeps to come before it watches again.
+    rest: u32,
+    /// The last such number; 0 when it has not been crowded out lately.
+    rested: u32,
+    /// Moments of watching since it was crowded out, or since that was half forgotten.
+    watched: u32,
     slept_ns: Option<u64>,
     requests: u32,
 }
@@ -43,6 +60,10 @@ impl Watcher {
             return Idle::Sleep;
         }
         self.watches -= 1;
+        self.watched += 1;
+        if self.watched == FORGIVEN {
+            (self.rested, self.watched) = (self.rested / 2, 0);
+        }
         if self.gather {
             Idle::Watch { from_ns: GATHER_NS, until_ns: GATHER_NS }
         } else {
@@ -67,6 +88,17 @@ impl Watcher {
         self.watches /= 2;
     }
 
+    /// The processor was given up, and came back after `ns`. True when others wanted it: no more watching.
+    pub(crate) fn yielded(&mut self, ns: u64) -> bool {
+        if ns < CROWDED_NS {
+            return false;
+        }
+        (self.watches, self.watched) = (0, 0);
+        self.rested = (self.rested * 2).clamp(RESTS.0, RESTS.1);
+        self.rest = self.rested;
+        true
+    }
+
     /// A sleep took `ns`; what it brought is dealt with before [`Watcher::learn`].
     pub(crate) fn slept(&mut self, ns: u64) {
         self.slept_ns = Some(ns);
@@ -78,6 +110,10 @@ impl Watcher {
     pub(crate) fn learn(&mut self) {
         let Some(ns) = self.slept_ns.take() else { return };
         self.gather = self.requests >= MANY;
+        if self.rest > 0 {
+            self.rest -= 1;
+            return;
+        }
         self.watches = if ns < SOON_NS && self.requests > 0 { WATCHES } else { 0 };
     }
 }
@@ -105,6 +141,47 @@ mod tests {
     fn single_requests_are_watched_for_and_many_gather() {
         assert_eq!(after_sleep(5_000, 1).next(), Idle::Watch { from_ns: 0, until_ns: WATCH_NS });
         assert_eq!(after_sleep(5_000, 9).next(), Idle::Watch { from_ns: GATHER_NS, until_ns: GATHER_NS });
+    }
+
+    #[test]
+    fn a_queue_that_is_crowded_out_sleeps_for_longer_and_longer() {
+        let mut watcher = after_sleep(5_000, 1);
+        let mut rests = || {
+            assert!(!watcher.yielded(CROWDED_NS - 1) && watcher.next() != Idle::Sleep, "it has it to itself");
+            assert!(watcher.yielded(CROWDED_NS));
+            let mut sleeps = 0;
+            while watcher.next() == Idle::Sleep {
+                watcher.slept(5_000);
+                watcher.request();
+                watcher.learn();
+                sleeps += 1;
+            }
+            sleeps
+        };
+        assert_eq!((rests(), rests()), (RESTS.0 + 1, RESTS.0 * 2 + 1));
+        (0..20).for_each(|_| {
+            rests();
+        });
+        assert_eq!(rests(), RESTS.1 + 1, "but not for ever");
+    }
+
+    #[test]
+    fn to_have_been_crowded_out_is_forgotten_slowly() {
+        let mut watcher = Watcher::default();
+        (0..20).for_each(|_| assert!(watcher.yielded(CROWDED_NS)));
+        let mut watch = |moments: u32| {
+            for _ in 0..moments {
+                while watcher.next() == Idle::Sleep {
+                    watcher.slept(5_000);
+                    watcher.request();
+                    watcher.learn();
+                }
+            }
+            watcher.rested
+        };
+        assert_eq!(watch(FORGIVEN - 1), RESTS.1);
+        assert_eq!(watch(1), RESTS.1 / 2);
+        assert_eq!(watch(16 * FORGIVEN), 0);
     }
 
     #[test]

@@ -179,13 +179,16 @@ impl Reactor {
                 return all;
             }
             let start = now_ns();
+            let mut looked = start;
             loop {
                 std::thread::yield_now();
-                let waited = now_ns() - start;
+                let now = now_ns();
+                let (waited, crowded) = (now - start, self.watcher.yielded(now - looked));
+                looked = now;
                 if waited >= from_ns && self.core().ready() {
                     return self.core().submit_and_wait(Some(0));
                 }
-                if waited >= until_ns {
+                if crowded || waited >= until_ns {
                     break;
                 }
             }
@@ -465,6 +468,13 @@ impl Reactor {
             self.lanes.resize(id + 1, None);
         }
         self.lanes[id] = Some(NonNull::from(Box::leak(lane)));
+    }
+
+    /// A port begins without a driver.
+    pub(crate) fn take_lane_down(&mut self, id: LaneId) {
+        let Some(lane) = self.lane_ptr(id) else { return };
+        // SAFETY: this thread's lane, which never had a driver and is closed.
+        unsafe { Lane::take_down(lane.as_ptr()) };
     }
 
     /// Makes sure that a lane can have `slots` slots, and its driver the operations in flight that `ops` says

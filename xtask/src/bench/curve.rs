@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use steadfast_tests::load::{Load, Shape};
 use steadfast_tests::process;
 
-/// Depth on one connection, and connections of depth 4.
+/// Depth on one connection, and connections of depth 4, from one on.
 fn points(quick: bool) -> Vec<(usize, usize)> {
     let (depths, connections): (&[usize], &[usize]) = if quick {
-        (&[1, 16, 256], &[8, 64])
+        (&[1, 16, 256], &[1, 8, 64])
     } else {
-        (&[1, 2, 4, 8, 16, 32, 64, 128, 256], &[2, 4, 8, 16, 32, 64])
+        (&[1, 2, 4, 8, 16, 32, 64, 128, 256], &[1, 2, 4, 8, 16, 32, 64])
     };
     let deep = depths.iter().map(|depth| (*depth, 1));
     deep.chain(connections.iter().map(|count| (4, *count))).collect()

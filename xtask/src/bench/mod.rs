@@ -8,9 +8,12 @@ mod copy;
 mod curve;
 mod memory;
 mod modes;
+mod neighbours;
 mod pause;
+mod ports;
 mod qsd;
 mod server;
+mod shadow;
 mod shell;
 mod stats;
 mod steady;
@@ -24,7 +27,20 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 
 /// The parts of the benchmark, in their order.
-const PARTS: [&str; 9] = ["pause", "modes", "tail", "curve", "steady", "copy", "shell", "memory", "swaps"];
+const PARTS: [&str; 12] = [
+    "pause",
+    "modes",
+    "tail",
+    "shadow",
+    "neighbours",
+    "curve",
+    "steady",
+    "copy",
+    "shell",
+    "memory",
+    "ports1000",
+    "swaps",
+];
 
 /// How much to measure.
 #[derive(Clone, Copy, Debug)]
@@ -61,11 +77,14 @@ pub(crate) fn bench(args: &[&str]) -> Result<()> {
     steps.step("pause", || note("pause", pause::measure(effort)?));
     steps.step("modes", || note("modes", modes::measure(effort)?));
     steps.step("tail", || note("tail", tail::measure(effort)?));
+    steps.step("shadow", || note("shadow", shadow::measure(effort)?));
+    steps.step("neighbours", || note("neighbours", neighbours::measure(effort)?));
     steps.step("curve", || note("curve", curve::measure(effort)?));
     steps.step("steady", || note("steady", steady::measure(effort)?));
     steps.step("copy", || note("copy", copy::measure(effort)?));
     steps.step("shell", || note("shell", shell::measure()?));
     steps.step("memory", || note("memory", memory::sizes(effort)?));
+    steps.step("ports1000", || note("ports1000", ports::measure(effort)?));
     steps.step("swaps", || note("swaps", memory::swaps(effort)?));
     let figures = Value::Object(found.into_inner());
     save(&json!({ "machine": machine(), "quick": quick, "figures": figures }))?;

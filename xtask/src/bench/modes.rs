@@ -4,7 +4,7 @@
 use super::Effort;
 use super::qsd::Qsd;
 use super::server::here;
-use super::stats::{Spread, median};
+use super::stats::Spread;
 use anyhow::{Result, ensure};
 use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant};
@@ -63,27 +63,28 @@ fn steadfast(latency_us: u64, mode: &str, swaps: usize) -> Result<Value> {
     let (adopted, back) = (sum("adopted"), sum("handed_back"));
     println!("  {mode:<5} pause                {pause}");
     let phases = phases(&receipts);
-    let line: Vec<String> = phases.iter().map(|(name, us)| format!("{name} {us:.1}")).collect();
-    println!("        p50 of each phase, us: {}", line.join(", "));
+    let line: Vec<String> =
+        phases.iter().map(|(name, s)| format!("{name} {:.1}/{:.1}", s.p50, s.p99)).collect();
+    println!("        p50/p99 of each phase, us: {}", line.join(", "));
     println!("        requests adopted {adopted}, handed back {back}, drained {drained}, held {held}");
-    let phases: Map<String, Value> = phases.into_iter().map(|(name, us)| (name, json!(us))).collect();
+    let phases: Map<String, Value> = phases.into_iter().map(|(name, s)| (name, s.json())).collect();
     Ok(json!({
-        "latency_us": latency_us, "mode": mode, "pause": pause.json(), "phases_p50_us": phases,
+        "latency_us": latency_us, "mode": mode, "pause": pause.json(), "phases": phases,
         "adopted": adopted, "handed_back": back, "drained": drained, "held": held,
     }))
 }
 
-/// The middle time of each phase, in the order of the receipts, microseconds.
-fn phases(receipts: &[Value]) -> Vec<(String, f64)> {
+/// The times of each phase, in the order of the receipts.
+fn phases(receipts: &[Value]) -> Vec<(String, Spread)> {
     let of = |receipt: &Value| receipt["phases"].as_array().cloned().unwrap_or_default();
     let names = receipts.first().map(of).unwrap_or_default();
     let named = names.iter().filter_map(|p| p["phase"].as_str());
-    let middle = |name: &str| {
+    let spread = |name: &str| {
         let times = receipts.iter().flat_map(of).filter(|p| p["phase"] == name);
-        let us: Vec<f64> = times.filter_map(|p| p["ns"].as_f64()).map(|ns| ns / 1000.0).collect();
-        (name.to_owned(), median(&us))
+        let ns: Vec<u64> = times.filter_map(|p| p["ns"].as_u64()).collect();
+        (name.to_owned(), Spread::of_ns(&ns))
     };
-    named.map(middle).collect()
+    named.map(spread).collect()
 }
 
 /// The peer's command under the same load.

@@ -1,5 +1,7 @@
 //! Medians and percentiles.
 
+use serde_json::{Map, Value, json};
+
 /// The middle value; 0 of none.
 pub(crate) fn median(values: &[f64]) -> f64 {
     percentile(values, 50.0)
@@ -11,6 +13,24 @@ pub(crate) fn percentile(values: &[f64], percent: f64) -> f64 {
     sorted.sort_by(f64::total_cmp);
     let rank = (sorted.len() as f64 * percent / 100.0).ceil() as usize;
     sorted.get(rank.saturating_sub(1).min(sorted.len().saturating_sub(1))).copied().unwrap_or(0.0)
+}
+
+/// The points of latencies that are told: the middle, the slow ones and the slowest.
+const POINTS: [(&str, f64); 5] =
+    [("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9), ("p99.99", 99.99), ("max", 100.0)];
+
+/// Prints latencies in microseconds with something going on beside those without it, and their ratio.
+pub(crate) fn beside(without: &[f64], with: &[f64]) -> Value {
+    println!("  latency, us   without      with     ratio");
+    let mut rows = Map::new();
+    for (name, percent) in POINTS {
+        let (calm, moved) = (percentile(without, percent), percentile(with, percent));
+        let ratio = moved / calm.max(0.001);
+        println!("  {name:<8} {calm:>12.1} {moved:>9.1} {ratio:>8.2}x");
+        let row = json!({ "without_us": calm, "with_us": moved, "ratio": ratio });
+        rows.insert(name.to_owned(), row);
+    }
+    Value::Object(rows)
 }
 
 /// A distribution, in microseconds.
@@ -29,8 +49,8 @@ impl Spread {
     }
 
     /// As JSON.
-    pub(crate) fn json(self) -> serde_json::Value {
-        serde_json::json!({ "p50_us": self.p50, "p99_us": self.p99, "max_us": self.max })
+    pub(crate) fn json(self) -> Value {
+        json!({ "p50_us": self.p50, "p99_us": self.p99, "max_us": self.max })
     }
 
     /// This over that, at the middle and at the 99th percentile, as text.

@@ -3,7 +3,7 @@
 
 use super::Effort;
 use super::server::{Backing, SIZE, fill};
-use super::stats::percentile;
+use super::stats::beside;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -13,8 +13,6 @@ use steadfast_tests::{Daemon, Setup, TempDir, module};
 /// 4 KiB reads at a depth that leaves the processor idle at times, so that a swap can be told from load.
 const SHAPE: Shape = Shape { size: 4096, depth: 4, write: false };
 const EACH: Duration = Duration::from_millis(100);
-const POINTS: [(&str, f64); 5] =
-    [("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9), ("p99.99", 99.99), ("max", 100.0)];
 
 /// On memory and on a file.
 pub(crate) fn measure(effort: Effort) -> Result<Value> {
@@ -36,14 +34,10 @@ pub(crate) fn measure(effort: Effort) -> Result<Value> {
             with.extend(latencies(&daemon, Duration::from_secs(seconds), Some(driver), &mut swaps)?);
         }
         println!("\n{}: {swaps} swaps, one each 100 ms, {} requests of 4 KiB", backing.name(), with.len());
-        println!("  latency, us   without      with     ratio");
-        let mut row = json!({ "backing": backing.name(), "swaps": swaps, "requests": with.len() });
-        for (name, percent) in POINTS {
-            let (calm, swapped) = (percentile(&without, percent), percentile(&with, percent));
-            println!("  {name:<8} {calm:>12.1} {swapped:>9.1} {:>8.2}x", swapped / calm.max(0.001));
-            row[name] = json!({ "without_us": calm, "with_us": swapped, "ratio": swapped / calm.max(0.001) });
-        }
-        rows.push(row);
+        let latency = beside(&without, &with);
+        rows.push(json!({
+            "backing": backing.name(), "swaps": swaps, "requests": with.len(), "latency": latency,
+        }));
     }
     Ok(Value::Array(rows))
 }

@@ -70,7 +70,7 @@ pub(crate) fn explain(p: &Property) -> String {
     let class = match p.class.as_str() {
         "live" => "live: a change takes effect at once",
         "reinit" => "reinit: a change takes effect when this port is initialised anew",
-        _ => "reload: a change takes effect when the driver's module is loaded anew on every port of it",
+        _ => "reload: a change takes effect when every port that runs the module is initialised anew",
     };
     fact("class", class.to_owned());
     fact("carried out", format!("by the {}", p.by));
@@ -78,7 +78,7 @@ pub(crate) fn explain(p: &Property) -> String {
 }
 
 fn waits(class: &str) -> &'static str {
-    if class == "reload" { "an update of the driver" } else { "an activation of the port" }
+    if class == "reload" { "an activation with --reload" } else { "an activation of the port" }
 }
 
 /// What a change of saved values has done.
@@ -157,12 +157,24 @@ pub(crate) fn sentence(receipt: &Receipt) -> String {
         };
     }
     match receipt.outcome {
-        Outcome::Done => format!("{port}: activated"),
+        Outcome::Done => match new_state(receipt) {
+            Some(state) => format!("{port}: activated, the port is {state}"),
+            None => format!("{port}: activated"),
+        },
         Outcome::Refused => format!("{port}: refused, nothing was touched"),
         Outcome::Busy => format!("{port}: busy, nothing was changed"),
+        Outcome::RolledBack if new_state(receipt) == Some("up") => {
+            format!("{port}: not activated, it stays down with the previous set")
+        }
         Outcome::RolledBack => format!("{port}: not activated, it serves with the previous set"),
         Outcome::Stranded => format!("{port}: stranded, it attaches with neither set; requests are held"),
     }
+}
+
+/// The `admin_state` that an activation gives the port, or was to give, where that is another than before.
+pub(crate) fn new_state(receipt: &Receipt) -> Option<&str> {
+    let mut changes = receipt.properties.iter().flat_map(|report| &report.changes);
+    changes.find(|c| c.name == "admin_state").and_then(|c| c.after.as_deref())
 }
 
 /// What a receipt says of properties: changes, generations, the steps with their times.

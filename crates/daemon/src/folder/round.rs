@@ -68,7 +68,7 @@ fn run(app: &Arc<App>) {
 
 /// The ports in the order in which they are updated.
 fn ports(app: &App) -> Vec<String> {
-    app.engine.ports().into_iter().map(|port| port.name).collect()
+    app.engine.port_names()
 }
 
 /// The module that a port is to get by itself now.

@@ -3,7 +3,7 @@
 
 use super::lock;
 use crate::app::App;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 use steadfast_shell::probation::{Observed, Sample};
@@ -51,12 +51,13 @@ impl Baselines {
     }
 
     fn keep(&self, ports: &[String]) {
+        let ports: BTreeSet<&String> = ports.iter().collect();
         lock(&self.0).retain(|port, _| ports.contains(port));
     }
 
     /// Takes the numbers of every port.
     pub(crate) fn turn_all(app: &App) {
-        let ports: Vec<String> = app.engine.ports().into_iter().map(|port| port.name).collect();
+        let ports = app.engine.port_names();
         app.baselines.keep(&ports);
         for port in &ports {
             // Numbers of a part of the port would make the rest look like a burst later.

@@ -44,7 +44,7 @@ impl App {
 
     /// The ports that a driver serves.
     pub(super) fn ports_of(&self, driver: &str) -> Vec<String> {
-        let runs = |p: &PortInfo| p.driver.as_ref().is_some_and(|r| r.driver == driver);
+        let runs = |p: &PortInfo| p.module.as_ref().is_some_and(|r| r.driver == driver);
         self.engine.ports().into_iter().filter(runs).map(|port| port.name).collect()
     }
 }

@@ -24,7 +24,7 @@ impl App {
         let _numbering = lock(&self.edits.numbering);
         let mut instances = Instances::load(&self.topology.settings.folder)?;
         for port in self.engine.ports() {
-            if let Some(release) = &port.driver {
+            if let Some(release) = &port.module {
                 instances.assign(&release.driver, &port.name)?;
             }
         }

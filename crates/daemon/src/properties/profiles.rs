@@ -113,7 +113,7 @@ impl App {
                 name: spec.name.clone(),
                 current: current.map(ToString::to_string),
                 saved: saved.map(ToString::to_string),
-                effect: effect(spec, &view.info.name, would_be.as_ref() == current),
+                effect: effect(spec, &view, would_be.as_ref() == current),
                 would_be: Some(would_be.map_or_else(|| value.value.clone(), |value| value.to_string())),
                 class: spec.class.name().to_owned(),
                 why: value.why.clone(),
@@ -184,7 +184,7 @@ impl App {
         let view = self.view(&request.port)?;
         view.judge(&view.saved)?;
         let release =
-            view.info.driver.as_ref().map_or_else(String::new, |r| format!("{} {}", r.driver, r.version));
+            view.info.module.as_ref().map_or_else(String::new, |r| format!("{} {}", r.driver, r.version));
         let mut new = NewProfile {
             name: name.to_owned(),
             about: request.about.clone(),
@@ -247,11 +247,11 @@ fn request(view: &View, values: &BTreeMap<&str, &ProfileValue>) -> Result<SaveRe
     Ok(SaveRequest { set, ..SaveRequest::default() })
 }
 
-fn effect(spec: &ParamSpec, port: &str, in_force: bool) -> String {
+fn effect(spec: &ParamSpec, view: &View, in_force: bool) -> String {
     match spec.class {
         _ if in_force => "is in force already".to_owned(),
-        ActivationClass::Live => "takes effect at once".to_owned(),
-        _ => format!("waits for {}", waits_for(spec, port)),
+        ActivationClass::Live if !view.is_down() => "takes effect at once".to_owned(),
+        _ => format!("waits for {}", waits_for(spec, &view.info.name)),
     }
 }
 

@@ -94,7 +94,8 @@ impl App {
         };
         let live = view.table.iter().filter(live);
         let changes: BTreeMap<_, _> = live.map(|spec| (spec.name.clone(), value(&spec.name))).collect();
-        if changes.is_empty() {
+        // A port that is down has no driver to tell: it waits for the activation that brings it up.
+        if changes.is_empty() || view.is_down() {
             return Ok(());
         }
         self.change_live(&view.info.name, &changes, who).map(drop)
@@ -139,7 +140,8 @@ fn differences(view: &View, names: &BTreeSet<String>, judged: &BTreeMap<String, 
             Some(before) => before.get(&spec.name),
             None => view.values.get(&spec.name),
         };
-        let in_force = spec.class == ActivationClass::Live || view.values.get(&spec.name) == after;
+        let at_once = spec.class == ActivationClass::Live && !view.is_down();
+        let in_force = at_once || view.values.get(&spec.name) == after;
         (before != after || !in_force).then(|| Saved {
             port: port.clone(),
             name: spec.name.clone(),
@@ -156,7 +158,7 @@ fn differences(view: &View, names: &BTreeSet<String>, judged: &BTreeMap<String, 
 /// What a saved value that is not in force waits for.
 pub(super) fn waits_for(spec: &ParamSpec, port: &str) -> String {
     match spec.class {
-        ActivationClass::Reload => format!("an update of the driver of port {port}"),
+        ActivationClass::Reload => format!("`steadfast activate --reload {port}`"),
         _ => format!("`steadfast activate {port}`"),
     }
 }

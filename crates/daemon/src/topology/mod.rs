@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex};
 use steadfast_api::{Outcome, Problem, ProblemKind, Receipt};
 use steadfast_loader::LoadedModule;
 
+pub(crate) use rolling::shown;
 pub(crate) use start::start;
 
 /// What is known of ports beside what the engine knows.
@@ -41,7 +42,7 @@ pub(crate) struct Topology {
     /// Modules that stay in memory without a port, by hash.
     kept: Mutex<BTreeMap<String, Arc<LoadedModule>>>,
     /// Held during an update of several ports.
-    rolling: Mutex<()>,
+    pub(crate) rolling: Mutex<()>,
 }
 
 impl Topology {

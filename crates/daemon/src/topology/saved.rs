@@ -213,7 +213,8 @@ mod tests {
             let key = |d: &DeviceConfig| {
                 // Where it was said is not what was said.
                 let (place, base) = (Place::Option(String::new()), PathBuf::new());
-                format!("{:?}", DeviceConfig { place, base, ..d.clone() })
+                let (said, target_said) = (Default::default(), None);
+                format!("{:?}", DeviceConfig { place, base, said, target_said, ..d.clone() })
             };
             assert_eq!(key(found), key(wanted));
         };
