@@ -214,11 +214,13 @@ fn lint_finds_what_would_be_refused_and_what_has_no_effect() -> Result {
     fs::create_dir_all(folder.join("profiles"))?;
     fs::write(folder.join("ram.toml"), "[port.vol1]\nlink_speed = 40\n")?;
     fs::write(folder.join("profiles/db.toml"), "extends = \"oltb\"\n")?;
+    fs::write(folder.join("devices.toml"), "[device.x]\n")?;
     let (code, out, _) = cli(&daemon, &["config", "lint", "-o", "json"])?;
     let report: Value = serde_json::from_str(&out)?;
     let all: Vec<String> =
         report["findings"].as_array().into_iter().flatten().map(Value::to_string).collect();
-    assert_eq!((code, all.len()), (6, 2), "{report:#}");
+    assert_eq!((code, all.len()), (6, 3), "{report:#}");
+    assert!(all.iter().any(|f| f.contains("devices.toml:") && f.contains("driver")), "{report:#}");
     assert!(all.iter().any(|f| f.contains("ram.toml:2") && f.contains("auto, 1, 2, 4")), "{report:#}");
     assert!(all.iter().any(|f| f.contains("db.toml:1") && f.contains("did you mean oltp?")), "{report:#}");
     Ok(())

@@ -41,6 +41,7 @@ impl App {
                 report.ports.extend(self.attach_new(device, from, only.is_some(), &by));
             }
         }
+        self.number_ports();
         for port in self.bottom_up() {
             let known = report.ports.iter().any(|found| found.port == port.name);
             if !known && only.is_none_or(|name| name == port.name) {
