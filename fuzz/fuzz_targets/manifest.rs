@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use libfuzzer_sys::fuzz_target;
 use steadfast_shell::check::{CheckInput, Limits, Policy, PortSide, Side, check, choose_mode};
 use steadfast_shell::manifest::Manifest;
-use steadfast_shell::params::resolve;
+use steadfast_shell::params::{ShellDefaults, resolve};
 
 fuzz_target!(|section: &[u8]| {
     let manifest = match Manifest::parse(section) {
@@ -34,6 +34,7 @@ fuzz_target!(|section: &[u8]| {
         offered_features: manifest.features,
         limits: Limits::NONE,
         properties: &properties,
+        shell: ShellDefaults::default(),
         hardware: None,
         port: PortSide::default(),
         signature: None,

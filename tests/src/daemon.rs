@@ -15,6 +15,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub struct Setup {
     args: Vec<String>,
+    env: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -34,6 +35,12 @@ impl Setup {
         self
     }
 
+    /// One variable of its environment more.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Setup {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
     /// Starts it in `dir`, and waits until both of its sockets answer.
     pub fn start(self, dir: &TempDir) -> Result<Daemon> {
         let (nbd, control) = (dir.join("nbd.sock"), dir.join("control.sock"));
@@ -45,6 +52,7 @@ impl Setup {
         let child = Command::new(steadfast()?)
             .arg("serve")
             .args(&self.args)
+            .envs(self.env)
             .args(["--nbd", &format!("unix:{}", nbd.display())])
             .arg("--control")
             .arg(&control)

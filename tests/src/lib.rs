@@ -10,6 +10,7 @@ mod binary;
 mod daemon;
 pub mod load;
 pub mod nbd;
+pub mod params;
 mod peer;
 pub mod process;
 mod release;

@@ -2,58 +2,12 @@
 
 use anyhow::ensure;
 use serde_json::Value;
-use std::path::PathBuf;
 use steadfast_tests::load::{Load, Shape};
+use steadfast_tests::params::{ends, file_of, generation, param, pending};
 use steadfast_tests::{Daemon, Result, Setup, TempDir, Verified, until};
-
-/// Runs a command: exit code, standard output, standard error.
-fn cli(daemon: &Daemon, args: &[&str]) -> Result<(i32, String, String)> {
-    let output = daemon.cli(args)?;
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ok((output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr)))
-}
-
-/// Runs a command that has to end with that code; what it printed, on either.
-fn ends(daemon: &Daemon, code: i32, args: &[&str]) -> Result<String> {
-    let (got, out, error) = cli(daemon, args)?;
-    ensure!(got == code, "{args:?}: exit code {got}, not {code}: {out}{error}");
-    Ok(out + &error)
-}
-
-fn params(daemon: &Daemon, port: &str) -> Result<Value> {
-    let (status, all) = daemon.api()?.get(&format!("/v1/ports/{port}/params"))?;
-    ensure!(status == 200, "port {port}: status {status}: {all}");
-    Ok(all)
-}
-
-fn param(daemon: &Daemon, port: &str, name: &str) -> Result<Value> {
-    let all = params(daemon, port)?;
-    let found = all["properties"].as_array().and_then(|list| list.iter().find(|p| p["name"] == name));
-    Ok(found.unwrap_or(&Value::Null).clone())
-}
-
-fn generation(daemon: &Daemon, port: &str) -> Result<u64> {
-    Ok(params(daemon, port)?["generation"].as_u64().unwrap_or(0))
-}
-
-/// Names of what is pending.
-fn pending(daemon: &Daemon, port: &str) -> Result<Vec<String>> {
-    let all = params(daemon, port)?;
-    let list = all["properties"].as_array().cloned().unwrap_or_default();
-    Ok(list
-        .iter()
-        .filter(|p| p["pending"] == true)
-        .map(|p| p["name"].as_str().unwrap_or("").into())
-        .collect())
-}
 
 fn start(dir: &TempDir) -> Result<Daemon> {
     Setup::device("vol0=ram:16M").and_device("vol1=ram:16M").start(dir)
-}
-
-/// The file that a driver's parameters are saved in.
-fn file_of(daemon: &Daemon, port: &str) -> Result<PathBuf> {
-    Ok(PathBuf::from(params(daemon, port)?["file"].as_str().unwrap_or("")))
 }
 
 #[test]
@@ -194,6 +148,66 @@ fn what_nobody_confirms_goes_back_and_what_somebody_does_stays() -> Result {
     ends(&daemon, 0, &["confirm", "vol0"])?;
     ends(&daemon, 1, &["confirm", "vol0"])?;
     assert_eq!(param(&daemon, "vol0", "link_speed")?["current"], "16");
+    Ok(())
+}
+
+#[test]
+fn where_one_of_several_ports_fails_it_is_said_which_have_what() -> Result {
+    let dir = TempDir::new()?;
+    let disk = |name: &str| -> Result<String> {
+        Ok(format!("{name}=file@1.1.0:{}", dir.disk(&format!("{name}.img"), 1 << 20)?.display()))
+    };
+    let setup = Setup::device(disk("vol0")?).and_device(disk("vol1")?).and_device(disk("vol2")?);
+    let mut daemon = setup.start(&dir)?;
+    ends(&daemon, 0, &["param", "set", "vol0", "--global", "link_speed=16"])?;
+    ends(&daemon, 0, &["param", "set", "vol1", "path=/nowhere/vol1.img"])?;
+    let said = ends(&daemon, 4, &["activate", "vol0", "vol1", "vol2"])?;
+    assert!(said.contains("vol1: ") && said.contains("/nowhere/vol1.img"), "{said}");
+    assert!(said.contains("; activated before: vol0; not begun: vol2"), "{said}");
+    assert_eq!(pending(&daemon, "vol0")?, [""; 0]);
+    assert_eq!(pending(&daemon, "vol1")?, ["path", "link_speed"]);
+    assert_eq!(pending(&daemon, "vol2")?, ["link_speed"]);
+    daemon.check_serves("vol1")?;
+    ends(&daemon, 0, &["param", "unset", "vol1", "path"])?;
+    ends(&daemon, 0, &["activate", "vol1", "vol2"])?;
+    for port in ["vol0", "vol1", "vol2"] {
+        assert_eq!(pending(&daemon, port)?, [""; 0], "{port}");
+        assert_eq!(param(&daemon, port, "link_speed")?["current"], "16", "{port}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_is_killed_before_somebody_confirms_goes_back_when_it_starts() -> Result {
+    let dir = TempDir::new()?;
+    let mut daemon = start(&dir)?;
+    ends(&daemon, 0, &["param", "set", "vol0", "io_throttle=8"])?;
+    ends(&daemon, 0, &["param", "set", "vol1", "link_speed=8"])?;
+    ends(&daemon, 0, &["activate", "vol1", "--confirm-within", "60m"])?;
+    ends(&daemon, 0, &["confirm", "vol1"])?;
+    ends(&daemon, 0, &["param", "set", "vol0", "link_speed=16"])?;
+    let said = ends(&daemon, 0, &["activate", "vol0", "--confirm-within", "60m", "-o", "json"])?;
+    let activation = serde_json::from_str::<Value>(&said)?["receipt"]["id"].as_u64().unwrap_or(0);
+    daemon.kill();
+    drop(daemon);
+    let mut daemon = start(&dir)?;
+    for part in ["current", "saved"] {
+        assert_eq!(param(&daemon, "vol0", "link_speed")?[part], "auto", "{part}");
+        assert_eq!(param(&daemon, "vol0", "io_throttle")?[part], "8", "{part}: it was in force before");
+        assert_eq!(param(&daemon, "vol1", "link_speed")?[part], "8", "{part}: it was confirmed");
+    }
+    let history = ends(&daemon, 0, &["history", "vol0"])?;
+    assert!(history.contains("link_speed 16 -> auto"), "{history}");
+    let receipt = ends(&daemon, 0, &["receipt", "show", &activation.to_string(), "-o", "json"])?;
+    assert_eq!(serde_json::from_str::<Value>(&receipt)?["properties"]["confirmed"], false, "{receipt}");
+    assert!(daemon.log().contains("was not confirmed before the daemon ended: it goes back"));
+    ends(&daemon, 1, &["confirm", "vol0"])?;
+    // It is over: the next start changes nothing.
+    ends(&daemon, 0, &["param", "set", "vol0", "link_speed=25"])?;
+    daemon.kill();
+    drop(daemon);
+    let daemon = start(&dir)?;
+    assert_eq!(param(&daemon, "vol0", "link_speed")?["current"], "25");
     Ok(())
 }
 

@@ -64,11 +64,10 @@ fn the_guides_configuration_is_accepted() -> Result {
     Ok(())
 }
 
-/// The folder that the release build is in.
-#[test]
-fn the_guides_walk_through_parameters_works() -> Result {
+/// Runs one of the guide's walks beside a daemon that serves `vol0`; what it printed.
+fn walk(number: usize) -> Result<String> {
     let guide = include_str!("../../docs/guide.md");
-    let (_, rest) = guide.split_once("<!-- walk -->\n```sh\n").expect("the guide has a walk");
+    let rest = guide.split("<!-- walk -->\n```sh\n").nth(number + 1).expect("the guide has that walk");
     let (walk, _) = rest.split_once("```").expect("that ends");
     let dir = TempDir::new()?;
     let daemon = steadfast_tests::Setup::device("vol0=ram:16M").start(&dir)?;
@@ -82,12 +81,43 @@ fn the_guides_walk_through_parameters_works() -> Result {
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
+    Ok(text)
+}
+
+#[test]
+fn the_guides_walk_through_parameters_works() -> Result {
+    let text = walk(0)?;
     for part in ["link_speed auto -> 16", "in force", "confirmed", "activated", "link_speed 16 -> auto"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     Ok(())
 }
 
+#[test]
+fn the_guides_walks_through_profiles_and_files_work() -> Result {
+    let text = walk(1)?;
+    for part in [
+        "low-latency",
+        "leaves the device to others",
+        "io_throttle 0 -> 16, saved, in force",
+        "nothing to do",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = walk(2)?;
+    for part in [
+        "would be saved",
+        "2 entries changed",
+        "ram0-link-speed=16;",
+        "# the night shift",
+        "0 faults, 0 warnings",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    Ok(())
+}
+
+/// The folder that the release build is in.
 fn target() -> Result<std::path::PathBuf> {
     let bin = steadfast()?;
     let target = bin.parent().and_then(Path::parent);

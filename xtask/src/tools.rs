@@ -22,6 +22,7 @@ pub(crate) const TEST: &[Tool] = &[
     tool("qemu-img", "qemu-utils"),
     tool("qemu-io", "qemu-utils"),
     tool("minisign", "minisign"),
+    tool("faketime", "faketime"),
     tool("gcc", "gcc"),
     tool("g++", "g++"),
 ];

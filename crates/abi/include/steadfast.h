@@ -64,6 +64,7 @@ extern "C" {
  *
  *   key                      value                                                        times
  *   name                     lower-case letters, digits, '-'; 1 to 32 of them             once
+ *                            (not devices, instances or profiles: other files' names)
  *   version                  semantic version                                             once
  *   class                    block                                                        once
  *   about                    one line for people                                          at most once

@@ -8,7 +8,7 @@
 //! | key | value | times |
 //! |---|---|---|
 //! | `manifest` | `1` | once |
-//! | `name` | lower-case letters, digits, `-`; 1 to 32 of them | once |
+//! | `name` | lower-case letters, digits, `-`; 1 to 32 of them; not `devices`, `instances` or `profiles` | once |
 //! | `version` | semantic version | once |
 //! | `class` | `block` | once |
 //! | `abi` | `MAJOR.MINOR` that the driver was built against | once |

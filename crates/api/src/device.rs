@@ -143,7 +143,7 @@ pub struct Param {
     #[serde(default)]
     pub unit: String,
     /// When a change takes effect: `live` at once, `reinit` when the port is attached anew, `reload`
-    /// when the module is loaded anew.
+    /// when every port that runs the module is.
     #[serde(default)]
     pub class: String,
     /// One line for people; may be empty.
@@ -220,6 +220,8 @@ pub enum PortState {
     Running,
     /// Requests are held: an update is in its pause.
     Held,
+    /// It is to have no driver (`admin_state`); requests end with an error.
+    Down,
     /// It has no driver that works; requests are held until an update succeeds.
     Stranded,
     /// One of its queues does not answer: a driver may be stuck in it.
@@ -232,6 +234,7 @@ impl PortState {
         match self {
             PortState::Running => "running",
             PortState::Held => "held",
+            PortState::Down => "down",
             PortState::Stranded => "stranded",
             PortState::Unresponsive => "unresponsive",
         }

@@ -21,6 +21,13 @@
 //! | `POST /v1/rescan` with a [`RescanRequest`] | [`RescanReport`] |
 //! | `POST /v1/update` with a [`RollingRequest`] | [`RollingReport`] |
 //! | `POST /v1/drivers/load` with a [`LoadRequest`], `POST /v1/drivers/unload` with an [`UnloadRequest`] | [`Receipt`] |
+//! | `GET /v1/profiles`, `GET /v1/profiles/{name}` | [`Profiles`], [`Profile`] |
+//! | `GET /v1/profiles/{name}/diff?port=` | [`ProfileDiff`] |
+//! | `POST /v1/profiles/{name}/apply` with a [`ProfileApplyRequest`] | [`ProfileApplied`] |
+//! | `POST /v1/profiles/{name}` with a [`ProfileSaveRequest`] | [`ProfileSaved`] |
+//! | `POST /v1/config/lint` with a [`LintRequest`] | [`LintReport`] |
+//! | `POST /v1/config/import` with an [`ImportRequest`] | [`ImportReport`] |
+//! | `GET /v1/config/export?driver=&classic=` | [`Exported`] |
 //! | `GET /openapi.json` | this API as an OpenAPI document |
 //!
 //! Whatever fails is answered with a [`Problem`]. Within version 1 fields are only ever added: a
@@ -32,9 +39,11 @@
 mod available;
 mod device;
 mod driver;
+mod files;
 mod health;
 mod probation;
 mod problem;
+mod profiles;
 mod properties;
 mod rolling;
 pub mod schema;
@@ -50,12 +59,19 @@ pub use device::{
     Device, Latency, Memory, Param, ParamChange, ParamSource, ParamsReport, ParamsRequest, PortState,
 };
 pub use driver::{CheckReport, CheckRequest, CheckRow, Driver, DriverProblem, Drivers};
+pub use files::{
+    Exported, Finding, ImportReport, ImportRequest, LintFile, LintReport, LintRequest, Severity,
+};
 pub use health::{Health, HistoryHealth};
 pub use probation::{Probation, ProbationRequest, RevertRequest};
 pub use problem::{Problem, ProblemKind};
+pub use profiles::{
+    Profile, ProfileApplied, ProfileApplyRequest, ProfileChange, ProfileDiff, ProfileMissing, ProfileParam,
+    ProfileSaveRequest, ProfileSaved, ProfileSummary, Profiles,
+};
 pub use properties::{
-    ActivateRequest, Activating, Plan, PlannedChange, PortPlan, Properties, Property, RollbackRequest,
-    SaveReport, SaveRequest, Saved,
+    ActivateRequest, Activating, Plan, PlannedChange, PortPlan, Properties, Property, ReloadRequest,
+    RollbackRequest, SaveReport, SaveRequest, Saved,
 };
 pub use rolling::{PortFate, RolledPort, RollingOutcome, RollingReport, RollingRequest};
 pub use socket::default_socket;

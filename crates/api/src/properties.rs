@@ -43,7 +43,7 @@ pub struct Property {
 pub struct Properties {
     /// Port.
     pub port: String,
-    /// The driver that runs.
+    /// The driver that runs, or is to once the port comes up.
     #[schema(value_type = Option<schema::Release>)]
     pub driver: Option<Release>,
     /// Count of the port's attaches.
@@ -126,9 +126,29 @@ pub struct ActivateRequest {
     /// Answer when it is over, also where there is a delay.
     #[serde(default)]
     pub wait: bool,
+    /// Where it takes the port down (`admin_state`): also when clients use it, whose requests then end with an
+    /// error.
+    #[serde(default)]
+    pub force: bool,
     /// Only if the port is still as it was when this was made: see [`Plan`].
     #[serde(default)]
     pub fingerprint: Option<String>,
+}
+
+/// Asks for every port that runs a port's module to be initialised anew with what is saved for it, one after
+/// the other. A failure takes those already done back, the last one first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadRequest {
+    /// As for an activation, of each.
+    #[serde(default)]
+    pub idle_only: bool,
+    /// As for an activation, of each.
+    #[serde(default)]
+    pub drain_timeout_ms: Option<u64>,
+    /// As for an activation, of each.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// The answer to an activation.
@@ -201,4 +221,7 @@ pub struct RollbackRequest {
     /// As for an activation.
     #[serde(default)]
     pub drain_timeout_ms: Option<u64>,
+    /// As for an activation.
+    #[serde(default)]
+    pub force: bool,
 }

@@ -23,17 +23,17 @@ pub struct RollingRequest {
     pub update: UpdateRequest,
 }
 
-/// How an update of several ports ended.
+/// How an update, or an activation, of several ports ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RollingOutcome {
-    /// Every port runs the new driver.
+    /// Every port runs the new driver; for an activation: it has what is saved for it.
     Done,
     /// Nothing was touched.
     Refused,
     /// Nothing was touched: a port is busy.
     Busy,
-    /// A port failed; every port runs what it ran before.
+    /// A port failed; every port runs what it ran before, as it did.
     RolledBack,
     /// A port failed; those before it run the new driver, as it was not to go back.
     Stopped,
@@ -41,7 +41,7 @@ pub enum RollingOutcome {
     Mixed,
 }
 
-/// What an update of several ports has done.
+/// What an update, or an activation, of several ports has done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RollingReport {
     /// How it ended.
@@ -61,7 +61,7 @@ pub struct RolledPort {
     pub port: String,
     /// What became of it.
     pub fate: PortFate,
-    /// The update, where it came to that.
+    /// The update or activation, where it came to that.
     #[schema(value_type = Option<schema::Receipt>)]
     pub receipt: Option<Receipt>,
     /// The way back, where there was one.
@@ -75,7 +75,7 @@ pub struct RolledPort {
 pub enum PortFate {
     /// It was not touched.
     Untouched,
-    /// It runs the new driver.
+    /// It runs the new driver, or has what is saved for it.
     Updated,
     /// Its update failed; it runs what it ran before.
     Failed,

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::develop::{DriverNew, DriverWatch};
+use crate::profiles::{ConfigCommand, ProfileCommand};
 use crate::properties::{Activate, ParamCommand, PlanArgs, Rollback};
 use crate::shadow::ShadowArgs;
 use crate::topology::{AdapterCommand, DeviceAdd, Force, PortCommand, Several};
@@ -69,6 +70,12 @@ pub(crate) enum Command {
     /// Look at the parameters of a port, and change them
     #[command(subcommand)]
     Param(ParamCommand),
+    /// Named sets of values: look at them, compare, apply, make your own
+    #[command(subcommand)]
+    Profile(ProfileCommand),
+    /// The files that parameters are saved in: examine, import, export
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// What an activation would change; exits with 2 when there is something
     Plan(PlanArgs),
     /// Initialise a port anew with the parameters that are saved; other ports notice nothing

@@ -7,6 +7,7 @@ mod demo;
 mod develop;
 mod failure;
 mod output;
+mod profiles;
 mod properties;
 mod shadow;
 mod topology;
@@ -80,6 +81,8 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         }
         Command::Update(update) => commands::update(&client()?, &update, json),
         Command::Param(command) => commands::properties::param(&client()?, command, json),
+        Command::Profile(command) => commands::profiles::profile(&client()?, command, json),
+        Command::Config(command) => commands::files::config(&client()?, command, json),
         Command::Plan(plan) => commands::properties::plan(&client()?, &plan, json),
         Command::Activate(activate) => commands::properties::activate(&client()?, &activate, json),
         Command::Confirm { port } => commands::properties::confirm(&client()?, &port, json),

@@ -121,6 +121,13 @@ pub(crate) struct Activate {
     /// With --delay: wait until it is over
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Take a port down (admin_state=down) even when clients use it: their requests end with an error
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Every port that runs the port's module, one after the other, for parameters of the class reload; when
+    /// one fails, those before it go back
+    #[arg(long, conflicts_with_all = ["plan", "delay", "confirm_within", "wait"])]
+    pub(crate) reload: bool,
 }
 
 /// `steadfast rollback`
@@ -137,4 +144,7 @@ pub(crate) struct Rollback {
     /// How long requests in flight may be waited for
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) drain_timeout: Option<Duration>,
+    /// As for `activate`
+    #[arg(long)]
+    pub(crate) force: bool,
 }

@@ -107,10 +107,19 @@ fn the_openapi_document_describes_every_path() {
         "/v1/receipts",
         "/v1/drivers",
         "/v1/drivers/check",
+        "/v1/profiles",
+        "/v1/profiles/{name}",
+        "/v1/profiles/{name}/diff",
+        "/v1/profiles/{name}/apply",
+        "/v1/config/lint",
+        "/v1/config/import",
+        "/v1/config/export",
     ] {
         assert!(paths.contains_key(path), "{path} is not described");
     }
-    assert!(document["components"]["schemas"]["Receipt"].is_object());
+    for schema in ["Receipt", "Profile", "ProfileDiff", "ProfileApplied", "LintReport", "ImportReport"] {
+        assert!(document["components"]["schemas"][schema].is_object(), "{schema} is not described");
+    }
 }
 
 #[test]
@@ -125,6 +134,19 @@ fn what_cannot_be_is_a_problem_with_a_kind() {
         ("POST", "/v1/devices/vol0/update", "{\"module\": \"nonesuch\"}", 404, "not_found"),
         ("POST", "/v1/devices/vol1/update", "{\"module\": \"ram\"}", 404, "not_found"),
         ("GET", "/v1/receipts?limt=1", "", 400, "bad_request"),
+        ("GET", "/v1/profiles/nonesuch", "", 404, "not_found"),
+        ("GET", "/v1/profiles/..%2Fdevices", "", 400, "bad_request"),
+        ("GET", "/v1/profiles/oltp/diff", "", 400, "bad_request"),
+        ("POST", "/v1/profiles/oltp/apply", "{\"ports\": []}", 400, "bad_request"),
+        ("POST", "/v1/profiles/oltp/apply", "{\"ports\": [\"vol0\"], \"dry\": true}", 400, "bad_request"),
+        (
+            "POST",
+            "/v1/config/import",
+            "{\"driver\": \"nonesuch\", \"path\": \"x\", \"text\": \"\"}",
+            404,
+            "not_found",
+        ),
+        ("GET", "/v1/config/export?driver=nonesuch", "", 404, "not_found"),
     ];
     for (method, path, body, status, kind) in cases {
         let (found, problem) = daemon.http(method, path, body);

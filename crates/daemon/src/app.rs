@@ -44,7 +44,10 @@ impl App {
     pub(crate) fn health(&self) -> Health {
         let ports = self.engine.ports();
         Health {
-            healthy: ports.iter().all(|port| matches!(state(port), PortState::Running | PortState::Held)),
+            healthy: ports.iter().map(state).all(|state| {
+                // What is down is meant to be.
+                matches!(state, PortState::Running | PortState::Held | PortState::Down)
+            }),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started_unix_ms: self.started_unix_ms,
@@ -82,6 +85,13 @@ impl App {
 
     fn no_device(&self, name: &str) -> Problem {
         let devices = self.engine.devices();
+        let port = name.split('.').next().unwrap_or(name);
+        if self.engine.port(port).is_some_and(|port| state(&port) == PortState::Down) {
+            let text = format!("no device `{name}`: port `{port}` is down (admin_state)");
+            return Problem::new(ProblemKind::NotFound, text).hint(format!(
+                "`steadfast param set {port} admin_state=up` and `steadfast activate {port}` bring it up"
+            ));
+        }
         let problem = Problem::new(ProblemKind::NotFound, format!("no device `{name}`"));
         problem.hint(suggest::hint(name, devices.iter().map(|d| d.name.as_str())))
     }
@@ -137,7 +147,7 @@ impl App {
         let mut drivers = self.modules.list();
         for port in self.engine.ports() {
             let runs = |d: &&mut steadfast_api::Driver| {
-                port.driver.as_ref().is_some_and(|r| r.driver == d.name && r.version == d.version)
+                port.module.as_ref().is_some_and(|r| r.driver == d.name && r.version == d.version)
             };
             if let Some(driver) = drivers.drivers.iter_mut().find(runs) {
                 driver.ports.push(port.name);
@@ -197,6 +207,7 @@ pub(crate) fn state(port: &PortInfo) -> PortState {
     match port.state {
         steadfast_runtime::PortState::Running => PortState::Running,
         steadfast_runtime::PortState::Held => PortState::Held,
+        steadfast_runtime::PortState::Down => PortState::Down,
         steadfast_runtime::PortState::Stranded => PortState::Stranded,
         steadfast_runtime::PortState::Unresponsive => PortState::Unresponsive,
     }

@@ -31,7 +31,7 @@ impl App {
     fn needed(&self, receipts: &[Receipt]) -> BTreeSet<String> {
         let mut needed = BTreeSet::new();
         for port in self.engine.ports() {
-            let hash = port.driver.map(|driver| driver.hash).unwrap_or_default();
+            let hash = port.module.map(|module| module.hash).unwrap_or_default();
             let own = receipts.iter().rev().filter(|receipt| receipt.port == port.name);
             needed.extend(auto::before(own, &hash).map(|release| release.hash.clone()));
             needed.insert(hash);

@@ -88,16 +88,11 @@ fn prepare_one(
     known: &mut Known,
 ) -> Result<Prepared, Vec<ConfigError>> {
     let fail = |message: String| vec![ConfigError::new(config.place.clone(), message)];
-    let one = |e: LoadError| fail(e.to_string());
     let key = (config.base.clone(), config.driver.clone());
     let staged = match known.staged.get(&key) {
         Some(staged) => staged.clone(),
         None => {
-            let path = modules.locate(&config.driver).map_err(one)?;
-            let staged = store.stage(config.base.join(path)).map_err(one)?;
-            if !staged.signature.allows() {
-                return Err(fail(format!("signature: {}", staged.signature.detail(&staged.source))));
-            }
+            let staged = locate(config, modules, store).map_err(fail)?;
             known.staged.insert(key, staged.clone());
             staged
         }
@@ -107,6 +102,24 @@ fn prepare_one(
     let definitions = settings.definitions(config, &staged.manifest, &file)?;
     let sources = definitions.iter().map(|(name, d)| (name.clone(), d.source.clone())).collect();
     Ok(Prepared { config: config.clone(), staged, params: values_of(&definitions), sources })
+}
+
+/// A device's module, in the store.
+///
+/// # Errors
+/// There is none, or it may not be taken.
+pub(crate) fn locate(
+    config: &DeviceConfig,
+    modules: &ModulePath,
+    store: &ModuleStore,
+) -> Result<StagedModule, String> {
+    let said = |e: LoadError| e.to_string();
+    let path = modules.locate(&config.driver).map_err(said)?;
+    let staged = store.stage(config.base.join(path)).map_err(said)?;
+    match staged.signature.allows() {
+        true => Ok(staged),
+        false => Err(format!("signature: {}", staged.signature.detail(&staged.source))),
+    }
 }
 
 /// Attaches the ports, and loads their modules. What fails is given to `failed`, which says whether to go

@@ -37,6 +37,7 @@ pub use modules::{ModulePath, check_module, examine_module, is_module_path};
 pub use serve::{check, serve};
 pub use steadfast_loader::Trust;
 pub use steadfast_nbd::ListenAddr;
+pub use steadfast_shell::manifest::check_driver_name;
 pub use steadfast_shell::probation::LatencyBound;
 
 /// The user that this process acts as.

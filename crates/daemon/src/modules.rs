@@ -41,6 +41,12 @@ impl ModulePath {
         steadfast_loader::locate(text, &self.folders)
     }
 
+    /// What every module that is there says of itself. Nothing is run.
+    pub(crate) fn manifests(&self) -> Vec<Manifest> {
+        let found = steadfast_loader::find_modules(&self.folders);
+        found.modules.into_iter().map(|module| module.manifest).collect()
+    }
+
     /// Everything that is there. Nothing is run.
     pub fn list(&self) -> Drivers {
         let found = steadfast_loader::find_modules(&self.folders);

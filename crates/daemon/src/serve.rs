@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use steadfast_api::PortState;
 use steadfast_loader::{ModuleStore, Trust};
 use steadfast_nbd::{ListenAddr, NbdServer};
 use steadfast_runtime::{Engine, EngineConfig};
@@ -50,6 +51,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let (stop, stopping) = watch::channel(false);
     let signals = Signals::install(&runtime)?;
     let app = Arc::new(start(config, &socket)?);
+    app.number_ports();
     announce(&app, &socket);
     Folder::start(&app);
     notify("READY=1");
@@ -129,7 +131,7 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
         probations: Probations::default(),
         baselines: Baselines::default(),
         topology,
-        edits: Edits::default(),
+        edits: Edits::of(&state),
         folder: Folder::new(config.watch.clone(), policies(config)),
         updates: AtomicUsize::new(0),
         started_unix_ms: now.as_millis() as u64,
@@ -180,6 +182,9 @@ fn announce(app: &App, socket: &Path) {
             let uri = uri::of(address, name);
             tracing::info!("device {name}: {}, {size} bytes, {uri}", release.unwrap_or_default());
         }
+    }
+    for port in app.ports().iter().filter(|port| port.state == PortState::Down) {
+        tracing::info!("port {}: down (admin_state)", port.name);
     }
     let queues = app.engine.queues();
     tracing::info!(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use steadfast_settings::{DriverFile, Fault, Faults, Origin, Saved, SetFault, SettingsError, validate};
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::{ParamKind, ParamSpec, ShellDefaults, table};
-use steadfast_shell::properties::{Definitions, Source};
+use steadfast_shell::properties::{Definitions, Said, Source};
 
 /// Where parameters are saved, and the defaults that are the daemon's.
 #[derive(Clone, Debug, Default)]
@@ -59,12 +59,20 @@ impl Settings {
         manifest: &Manifest,
         file: &DriverFile,
     ) -> Result<Saved, ConfigError> {
+        Ok(Saved::of(file, &self.given(config, manifest)?, &config.name))
+    }
+
+    /// What the daemon's own configuration says of a port; the target is under the driver's name for it.
+    ///
+    /// # Errors
+    /// The driver takes no target, or it is given twice.
+    pub(crate) fn given(&self, config: &DeviceConfig, manifest: &Manifest) -> Result<Vec<Said>, ConfigError> {
         let target = target_param(manifest).map(|spec| spec.name.as_str());
         if let (Some(value), None) = (&config.target, target) {
             let message = format!("target `{value}`: driver {} has no parameters", manifest.name);
             return Err(ConfigError::new(config.place.clone(), message));
         }
-        Ok(Saved::of(file, &config.given(target)?, &config.name))
+        config.given(target)
     }
 
     /// What is saved for a port, judged as a whole: as its driver is to see it, with absolute paths.

@@ -5,6 +5,7 @@
 //! goes wrong in it, the previous instance serves again, under the previous set.
 
 use crate::core::now_ns;
+use crate::down::is_down;
 use crate::engine::Engine;
 use crate::handle::lock;
 use crate::instance::Instance;
@@ -18,12 +19,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use steadfast_loader::LoadedModule;
 use steadfast_shell::activation::{Activation, Came, Next, Stamp, Step};
-use steadfast_shell::params::{ActivationClass, Value};
+use steadfast_shell::params::{ParamSpec, Value, table};
 use steadfast_shell::properties::{Definitions, Properties};
 use steadfast_shell::receipt::{
     Kind, Mode, Outcome, PropertiesReport, Receipt, Requester, Unload, ValueChange,
 };
+use steadfast_shell::reload::{self, Reach};
 use steadfast_shell::update::{IfBusy, Plan, Update};
 
 /// For how long no request may come, for a port to be called idle.
@@ -38,6 +41,10 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct ActivateOptions {
     /// Only when no I/O flows; otherwise it is held.
     pub idle_only: bool,
+    /// Take the port down (`admin_state`) even from under clients that are connected.
+    pub force: bool,
+    /// Which ports whoever asks sees to: a parameter of the class *reload* takes all that run the module.
+    pub reach: Reach,
     /// Time to let pass first.
     pub delay: Duration,
     /// Longest wait for requests in flight; `None`: as the port's `drain_timeout` says.
@@ -54,6 +61,8 @@ impl Default for ActivateOptions {
     fn default() -> ActivateOptions {
         ActivateOptions {
             idle_only: false,
+            force: false,
+            reach: Reach::Port,
             delay: Duration::ZERO,
             drain_timeout: None,
             patience: Duration::from_secs(5),
@@ -100,8 +109,8 @@ impl Engine {
             receipt.reason = self.not_found(name).to_string();
             return receipt;
         };
-        if let Some(serving) = &lock(&port.inner).serving {
-            receipt.from = serving.module.release();
+        if let Some(module) = port.module() {
+            receipt.from = module.release();
             receipt.to = Some(receipt.from.clone());
         }
         receipt.generation_before = port.generation();
@@ -197,10 +206,16 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
         for (name, definition) in &self.set {
             self.next.define(name, definition.clone());
         }
-        let serving = self.serving()?;
-        self.values = self.judge(&serving)?;
-        let change = |spec: &steadfast_shell::params::ParamSpec| {
-            let (before, after) = (serving.param(&spec.name), self.values.get(&spec.name));
+        let module = self.module()?;
+        self.values = self.judge(&module)?;
+        let serving = lock(&self.port.inner).serving.clone();
+        let down = self.port.values_down(&module);
+        let change = |spec: &ParamSpec| {
+            let before = match &serving {
+                Some(serving) => serving.param(&spec.name),
+                None => down.get(&spec.name).cloned(),
+            };
+            let after = self.values.get(&spec.name);
             (before.as_ref() != after).then(|| ValueChange {
                 name: spec.name.clone(),
                 before: before.map(|v| v.to_string()),
@@ -208,15 +223,12 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
                 class: spec.class,
             })
         };
-        self.report.changes = serving.table().iter().filter_map(change).collect();
-        let reload = self.report.changes.iter().find(|c| c.class == ActivationClass::Reload);
-        match reload {
-            Some(change) => Err(format!(
-                "{} takes effect when the driver's module is loaded anew, with an update of its driver",
-                change.name
-            )),
-            None => Ok(format!("{} values are others than those in force", self.report.changes.len())),
-        }
+        let all = table(&module.manifest().params, self.port.shell);
+        self.report.changes = all.iter().filter_map(change).collect();
+        let changes = &self.report.changes;
+        let users = self.engine.ports_of(module.hash());
+        reload::judge(changes, &self.port.name, &users, self.opts.reach)?;
+        Ok(format!("{} values are others than those in force", changes.len()))
     }
 
     fn serving(&self) -> Result<Arc<Instance>, String> {
@@ -224,8 +236,13 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
         serving.ok_or_else(|| format!("port {} has no driver that could be attached anew", self.port.name))
     }
 
-    fn judge(&self, serving: &Instance) -> Result<BTreeMap<String, Value>, String> {
-        resolve(serving.module.manifest(), self.port.shell, &self.next.given())
+    fn module(&self) -> Result<Arc<LoadedModule>, String> {
+        let module = self.port.module();
+        module.ok_or_else(|| format!("port {} has no driver that could be attached anew", self.port.name))
+    }
+
+    fn judge(&self, module: &LoadedModule) -> Result<BTreeMap<String, Value>, String> {
+        resolve(module.manifest(), self.port.shell, &self.next.given())
     }
 
     fn delay(&self) -> Result<String, String> {
@@ -283,24 +300,67 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
     }
 
     fn reinit(&mut self) -> (Came, String) {
+        // The driver may have been replaced since the set was judged.
+        match self.module().and_then(|module| self.judge(&module)) {
+            Ok(values) => self.values = values,
+            Err(why) => return (Came::Failed(why), String::new()),
+        }
+        match (self.port.waiting_module(), is_down(&self.values, self.port.shell)) {
+            (None, false) => self.anew(),
+            (None, true) => self.take_down(),
+            (Some(module), false) => {
+                let (values, next) = (self.values.clone(), self.next.clone());
+                match self.engine.bring_up(self.port, module, values, next, self.receipt) {
+                    Ok(()) => (Came::Ok, "the port is up".to_owned()),
+                    Err(came) => (came, String::new()),
+                }
+            }
+            (Some(_), true) => {
+                self.port.stay_down(&self.values, self.next.clone());
+                (Came::Ok, "the port stays down".to_owned())
+            }
+        }
+    }
+
+    /// The driver lets go, and nobody comes after it.
+    fn take_down(&mut self) -> (Came, String) {
+        if let Err(why) = self.port.begin_going_down(self.engine, self.opts.force) {
+            return (Came::Busy(why), String::new());
+        }
+        let (came, detail) = match self.serving() {
+            Ok(old) => self.exchange(old, None),
+            Err(why) => (Came::Failed(why), String::new()),
+        };
+        lock(&self.port.inner).going_down = false;
+        if came == Came::Ok {
+            self.port.close_all_but(&[]);
+            return (came, format!("the port is down; {detail}"));
+        }
+        (came, detail)
+    }
+
+    fn anew(&mut self) -> (Came, String) {
         let prepared = self.serving().and_then(|old| {
-            // The driver may have been replaced since the set was judged.
-            self.values = self.judge(&old)?;
             let made = prepare(self.port, Some(&old), old.module.clone(), self.values.clone());
             made.map(|new| (old, new)).map_err(|(why, _)| why)
         });
-        let (old, new) = match prepared {
-            Ok(both) => both,
-            Err(why) => return (Came::Failed(why), String::new()),
-        };
+        match prepared {
+            Ok((old, new)) => self.exchange(old, Some(new)),
+            Err(why) => (Came::Failed(why), String::new()),
+        }
+    }
+
+    /// The pause.
+    fn exchange(&mut self, old: Arc<Instance>, new: Option<Arc<Instance>>) -> (Came, String) {
         let if_busy = if self.opts.idle_only { IfBusy::Fail } else { IfBusy::Wait };
         let deadline = self.opts.drain_timeout.unwrap_or_else(|| self.port.limits.drain_timeout());
         let deadline_ns = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX / 2);
-        let plan = Plan { mode: Mode::Drain, if_busy, deadline_ns, has_old: true, has_new: true };
+        let has_new = new.is_some();
+        let plan = Plan { mode: Mode::Drain, if_busy, deadline_ns, has_old: true, has_new };
         let update = Update::prepared(plan, now_ns());
         let handling: Handling = (Mode::Drain, None);
         let next = Some(self.next.clone());
-        let done = run_with(self.port, Some(old), Some(new), handling, update, deadline, next);
+        let done = run_with(self.port, Some(old), new, handling, update, deadline, next);
         self.receipt.mode = Some(Mode::Drain);
         conclude(self.port, done, self.receipt);
         let why = self.receipt.reason.clone();

@@ -2,6 +2,7 @@
 
 use crate::LaneId;
 use crate::core::now_ns;
+use crate::down::is_down;
 use crate::engine::{Engine, PortSpec};
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::lock;
@@ -51,7 +52,9 @@ impl Engine {
             let what = format!("port {name}: {}", check::refusals(&rows));
             return Err(EngineError::new(ErrorKind::Invalid, what));
         }
-        let port = self.make_first(&spec, &params, &rules)?;
+        let down = is_down(&params, self.inner.config.shell_defaults());
+        let made = if down { Engine::make_down } else { Engine::make_first };
+        let port = made(self, &spec, &params, &rules)?;
         let mut ports = self.inner.ports.write().unwrap_or_else(PoisonError::into_inner);
         if ports.contains_key(&name) {
             drop(ports);
@@ -144,13 +147,11 @@ impl Engine {
     /// `NotFound`, `Busy` (says how many clients, or that a transaction is under way), `Driver`.
     pub fn detach(&self, name: &str, force: bool) -> Result<(), EngineError> {
         let port = self.find(name).ok_or_else(|| self.not_found(name))?;
-        let clients: u32 = lock(&port.inner).offers.values().map(|o| o.clients).sum();
-        if clients > 0 && !force {
+        if let Some(used) = port.in_use().filter(|_| !force) {
             let uppers = self.uppers(&port).join(", ");
             let over =
                 if uppers.is_empty() { uppers } else { format!("; devices that lie over it: {uppers}") };
-            let what = format!("port {name} is in use by {clients} clients{over}");
-            return Err(EngineError::new(ErrorKind::Busy, what));
+            return Err(EngineError::new(ErrorKind::Busy, format!("{used}{over}")));
         }
         let patience = if force { Duration::from_secs(5) } else { port.limits.drain_timeout() };
         if force {
@@ -198,7 +199,7 @@ impl Engine {
         Ok(())
     }
 
-    fn remove_lanes(&self, port: &Arc<Port>) {
+    pub(crate) fn remove_lanes(&self, port: &Arc<Port>) {
         let id = LaneId(port.id.0);
         for remote in &port.remotes {
             let (tx, rx) = mpsc::sync_channel(1);

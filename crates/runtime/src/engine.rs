@@ -358,7 +358,9 @@ impl Engine {
     /// All devices, by the name of their port.
     pub fn devices(&self) -> Vec<DeviceInfo> {
         let of_port = |p: Arc<Port>| {
-            let devices = lock(&p.inner).devices.clone();
+            let inner = lock(&p.inner);
+            let devices = if inner.down.is_some() { Vec::new() } else { inner.devices.clone() };
+            drop(inner);
             devices.iter().map(|d| p.device_info(d)).collect::<Vec<_>>()
         };
         self.all_ports().into_iter().flat_map(of_port).collect()
@@ -375,6 +377,9 @@ impl Engine {
     pub fn open_device(&self, name: &str) -> Option<DeviceClaim> {
         let (port, number) = self.resolve(name)?;
         let mut inner = lock(&port.inner);
+        if inner.down.is_some() || inner.going_down {
+            return None;
+        }
         let mut device = inner.devices.iter().find(|d| d.number == number)?.clone();
         // While a driver takes over, a client is offered only what both can keep.
         if let Some(next) = inner.announced.iter().find(|d| d.number == number) {
@@ -387,7 +392,7 @@ impl Engine {
         Some(DeviceClaim { info: port.device_info(&device), port: port.id, queue, owner: port })
     }
 
-    fn resolve(&self, name: &str) -> Option<(Arc<Port>, u32)> {
+    pub(crate) fn resolve(&self, name: &str) -> Option<(Arc<Port>, u32)> {
         if let Some(port) = self.find(name) {
             return Some((port, 0));
         }
@@ -524,9 +529,13 @@ fn port_info(port: &Port) -> PortInfo {
     let ask = |r: &Arc<Remote>| r.ask(ANSWER, move |rt| rt.inspect_lane(id, read_lane)).flatten();
     let lanes: Vec<Option<LaneNumbers>> = port.remotes.iter().map(ask).collect();
     let known = || lanes.iter().flatten();
+    let down = port.waiting_module();
+    let parameters_down = down.as_ref().map(|module| port.parameters_down(module));
     let inner = lock(&port.inner);
     let state = if lanes.iter().any(Option::is_none) {
         PortState::Unresponsive
+    } else if inner.down.is_some() {
+        PortState::Down
     } else if inner.serving.is_none() {
         PortState::Stranded
     } else if known().all(|l| l.open) {
@@ -547,6 +556,7 @@ fn port_info(port: &Port) -> PortInfo {
         adapter: port.seat.adapter.name.clone(),
         number: port.seat.adapter.number,
         driver: inner.serving.as_ref().map(|i| i.module.release()),
+        module: inner.serving.as_ref().map(|i| &i.module).or(inner.down.as_ref()).map(|m| m.release()),
         state,
         generation: port.generation(),
         epoch_unix_ms: port.epoch_unix_ms.load(Ordering::Acquire),
@@ -566,17 +576,20 @@ fn port_info(port: &Port) -> PortInfo {
         held_total: known().map(|l| l.counters.held).sum(),
         entered: Entry::ALL.into_iter().map(by_entry).collect(),
         inside: Entry::ALL.into_iter().map(inside).collect(),
-        clients: inner.offers.values().map(|o| o.clients).sum(),
+        clients: inner.clients(),
         driver_faults: inner.driver_faults
             + inner.serving.as_ref().map_or(0, |i| i.faults.load(Ordering::Relaxed)),
         params: inner.properties.given(),
         properties: inner.properties.in_force(),
         load_time: inner.properties.load_time().clone(),
-        parameters: inner.serving.as_ref().map_or_else(Vec::new, |i| i.parameters(&inner.properties.given())),
+        parameters: match &inner.serving {
+            Some(serving) => serving.parameters(&inner.properties.given()),
+            None => parameters_down.unwrap_or_default(),
+        },
         handles: inner.handles.iter().enumerate().filter_map(handle).collect(),
         over: inner.handles.iter().flatten().filter_map(|h| Some(h.device.as_ref()?.name())).collect(),
         regions: inner.regions.iter().flatten().map(RegionMemory::summary).collect(),
-        devices: inner.devices.iter().map(|d| port.device_info(d)).collect(),
+        devices: inner.devices.iter().filter(|_| inner.down.is_none()).map(|d| port.device_info(d)).collect(),
         memory: inner.serving.as_ref().map(|i| i.granted).unwrap_or_default(),
         reduced: inner.serving.as_ref().map(|i| lock(&i.reduced).clone()).unwrap_or_default(),
         last_receipt: inner.last_receipt.clone(),

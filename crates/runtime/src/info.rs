@@ -71,6 +71,8 @@ pub enum PortState {
     Running,
     /// A transaction holds its requests.
     Held,
+    /// It is to have no driver (`admin_state`): requests end with an error.
+    Down,
     /// No driver could be connected: requests are held until an update succeeds.
     Stranded,
     /// A queue's thread does not answer: a driver may be stuck in it.
@@ -129,6 +131,8 @@ pub struct PortInfo {
     pub number: u32,
     /// What serves it.
     pub driver: Option<Release>,
+    /// The same, or for a port that is down what is to serve once it comes up.
+    pub module: Option<Release>,
     /// Whether it is served.
     pub state: PortState,
     /// Count of attaches and updates; one that comes again under the same name goes on counting.

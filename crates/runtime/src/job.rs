@@ -57,7 +57,7 @@ pub(crate) struct Part {
 pub(crate) struct Job {
     pub(crate) port: Arc<Port>,
     pub(crate) old: Option<Arc<Instance>>,
-    /// `None`: the port is being detached.
+    /// `None`: the port is being detached, or taken down.
     pub(crate) new: Option<Arc<Instance>>,
     pub(crate) mode: Mode,
     /// What the port's properties are once the new driver serves, where they are to change with it.
@@ -124,6 +124,11 @@ impl Job {
     /// Every queue has taken part to the end.
     pub(crate) fn is_over(&self) -> bool {
         self.meeting.is_over()
+    }
+
+    /// The port stays, without a driver: one that is detached gets no other properties.
+    fn takes_down(&self) -> bool {
+        self.new.is_none() && lock(&self.properties).is_some()
     }
 
     fn drains(&self) -> bool {
@@ -414,8 +419,17 @@ impl Job {
                 self.port.memory.iter().for_each(|memory| memory.allow_data(shell.max_transfer));
                 self.port.limits.apply(&shell);
             }
-            self.port.generation.fetch_add(1, Ordering::AcqRel);
-            self.port.epoch_unix_ms.store(unix_ms(), Ordering::Release);
+            inner.down = None;
+            self.port.count_attach();
+        } else if let Some(properties) = lock(&self.properties).as_mut() {
+            // Its devices are shown to nobody meanwhile, but what comes up must suit who has them open.
+            std::mem::swap(&mut inner.properties, properties);
+            if let Some(old) = &self.old {
+                let manifest = old.module.manifest().clone();
+                inner.left = Some(Left { manifest, release: old.module.release() });
+                inner.down = Some(old.module.clone());
+            }
+            self.port.count_attach();
         } else {
             inner.devices.clear();
         }
@@ -446,7 +460,15 @@ impl Job {
             let (longest, held) = match self.verdict() {
                 Verdict::New => {
                     (*lane).install(self.new.clone());
-                    if self.new.is_some() { Lane::open(lane, true) } else { (0, 0) }
+                    if self.new.is_some() {
+                        Lane::open(lane, true)
+                    } else {
+                        let held = (*lane).held();
+                        if self.takes_down() {
+                            Lane::take_down(lane);
+                        }
+                        (0, held)
+                    }
                 }
                 // What was asked to end its port operations is told to start them again.
                 Verdict::Old if self.old.is_some() => Lane::open(lane, self.drains()),

@@ -21,6 +21,7 @@ mod arena;
 mod attach;
 mod behind;
 mod core;
+mod down;
 mod engine;
 mod error;
 mod extents;

@@ -15,6 +15,7 @@ use crate::{LaneId, ParamInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use steadfast_loader::LoadedModule;
 use steadfast_shell::params::{Change, ParamSpec, Value, is_shells, live_change, table};
 use steadfast_shell::properties::Definitions;
 
@@ -95,17 +96,29 @@ impl Instance {
 
     /// The same, as they are now.
     pub(crate) fn parameters(&self, given: &BTreeMap<String, String>) -> Vec<ParamInfo> {
-        let info = |spec: &ParamSpec| ParamInfo {
-            name: spec.name.clone(),
-            value: self.param(&spec.name).map(|v| v.to_string()),
-            given: given.contains_key(&spec.name),
-            default: spec.default.as_ref().map(ToString::to_string),
-            allowed: spec.allowed(),
-            unit: spec.unit.clone(),
-            class: spec.class,
-            help: spec.help.clone(),
-        };
-        self.table().iter().map(info).collect()
+        self.table().iter().map(|spec| info(spec, self.param(&spec.name), given)).collect()
+    }
+}
+
+impl Port {
+    /// Every parameter of a port that is down, as it is once the port comes up.
+    pub(crate) fn parameters_down(&self, module: &LoadedModule) -> Vec<ParamInfo> {
+        let (values, given) = (self.values_down(module), lock(&self.inner).properties.given());
+        let table = table(&module.manifest().params, self.shell);
+        table.iter().map(|spec| info(spec, values.get(&spec.name).cloned(), &given)).collect()
+    }
+}
+
+fn info(spec: &ParamSpec, value: Option<Value>, given: &BTreeMap<String, String>) -> ParamInfo {
+    ParamInfo {
+        name: spec.name.clone(),
+        value: value.map(|v| v.to_string()),
+        given: given.contains_key(&spec.name),
+        default: spec.default.as_ref().map(ToString::to_string),
+        allowed: spec.allowed(),
+        unit: spec.unit.clone(),
+        class: spec.class,
+        help: spec.help.clone(),
     }
 }
 
@@ -118,11 +131,16 @@ fn on_all(port: &Port, what: fn(&mut Reactor, LaneId)) {
 }
 
 impl Engine {
-    /// Every parameter of a port under the driver that serves it, and the values in force; none where
-    /// nobody does.
+    /// Every parameter of a port under the driver that serves it, and the values in force; of one that is
+    /// down, those that it was last given; none where nobody serves or is to.
     pub fn parameters(&self, name: &str) -> Option<(Vec<ParamSpec>, BTreeMap<String, Value>)> {
-        let serving = lock(&self.find(name)?.inner).serving.clone()?;
-        Some((serving.table(), serving.values()))
+        let port = self.find(name)?;
+        let serving = lock(&port.inner).serving.clone();
+        if let Some(serving) = serving {
+            return Some((serving.table(), serving.values()));
+        }
+        let module = port.waiting_module()?;
+        Some((table(&module.manifest().params, port.shell), port.values_down(&module)))
     }
 
     /// Changes live parameters of a port while it runs; `None` goes back to the default. All of the
@@ -142,8 +160,7 @@ impl Engine {
         let port = self.find(name).ok_or_else(|| self.not_found(name))?;
         let _turn = self.turn(&port, "a change of parameters")?;
         let Some(instance) = lock(&port.inner).serving.clone() else {
-            let what = format!("port {name} has no driver: parameters can be given with an update");
-            return Err(EngineError::new(ErrorKind::Busy, what));
+            return Err(EngineError::new(ErrorKind::Busy, port.no_driver()));
         };
         let given = lock(&port.inner).properties.given();
         let change = live_change(&instance.table(), &given, changes).map_err(|faults| {

@@ -9,12 +9,12 @@ use std::sync::atomic::Ordering;
 use steadfast_loader::LoadedModule;
 use steadfast_shell::receipt::{Kind, Receipt, Release, Requester};
 
-/// A module that ports run.
+/// A module that ports run, or are to run once they come up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningModule {
     /// The release.
     pub release: Release,
-    /// Ports that run it, by name.
+    /// Ports that run it or are to run it, by name.
     pub ports: Vec<String>,
 }
 
@@ -23,8 +23,8 @@ impl Engine {
     pub fn running_modules(&self) -> Vec<RunningModule> {
         let mut modules = BTreeMap::new();
         for port in self.all_ports() {
-            let Some(serving) = lock(&port.inner).serving.clone() else { continue };
-            let release = serving.module.release();
+            let Some(module) = port.module() else { continue };
+            let release = module.release();
             let key = (release.driver.clone(), release.version.clone(), release.hash.clone());
             let module = modules.entry(key).or_insert_with(|| RunningModule { release, ports: Vec::new() });
             module.ports.push(port.name.clone());
@@ -34,18 +34,22 @@ impl Engine {
 
     /// The module that serves a port; none where nobody does.
     pub fn module_of(&self, port: &str) -> Option<Arc<LoadedModule>> {
-        let port = self.find(port)?;
-        let serving = lock(&port.inner).serving.clone()?;
-        Some(serving.module.clone())
+        self.find(port)?.module()
     }
 
     /// A module that a port runs, by its hash, for another port to share.
     pub fn running_module(&self, hash: &str) -> Option<Arc<LoadedModule>> {
         let runs = |port: Arc<crate::port::Port>| {
-            let module = lock(&port.inner).serving.as_ref()?.module.clone();
+            let module = port.module()?;
             (module.hash() == hash).then_some(module)
         };
         self.all_ports().into_iter().find_map(runs)
+    }
+
+    /// Names of the ports that run a module, or are to run it once they come up, by its hash.
+    pub fn ports_of(&self, hash: &str) -> Vec<String> {
+        let runs = |port: &Arc<crate::port::Port>| port.module().is_some_and(|m| m.hash() == hash);
+        self.all_ports().into_iter().filter(runs).map(|port| port.name.clone()).collect()
     }
 
     /// Names of the ports that have a device of this one open.
@@ -67,10 +71,8 @@ impl Engine {
         receipt.by.clone_from(by);
         source.clone_into(&mut receipt.source);
         (receipt.generation_before, receipt.generation_after) = (generation, generation);
-        if let Some(port) = self.find(port)
-            && let Some(serving) = &lock(&port.inner).serving
-        {
-            receipt.from = serving.module.release();
+        if let Some(module) = self.find(port).and_then(|port| port.module()) {
+            receipt.from = module.release();
         }
         receipt
     }

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use steadfast_abi as abi;
 use steadfast_abi::block_feature;
+use steadfast_loader::LoadedModule;
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::{IO_SLOTS, MAX_TRANSFER, ShellDefaults, ShellParams};
 use steadfast_shell::properties::Properties;
@@ -221,6 +222,10 @@ pub(crate) struct PortInner {
     pub(crate) serving: Option<Arc<Instance>>,
     /// Set while nobody serves although there was somebody.
     pub(crate) left: Option<Left>,
+    /// Set while nobody is to serve: the module of who does once the port comes up.
+    pub(crate) down: Option<Arc<LoadedModule>>,
+    /// It is being taken down: nobody else gets a device of it.
+    pub(crate) going_down: bool,
     /// A transaction that a queue has not taken part in to the end.
     pub(crate) unfinished: Option<Arc<Job>>,
     /// Queues that every device which its driver wanted to open is on, once one was on others.
@@ -232,6 +237,13 @@ pub(crate) struct PortInner {
     pub(crate) last_receipt: Option<Receipt>,
     /// A candidate is on trial beside the driver.
     pub(crate) trial: Option<Arc<Trial>>,
+}
+
+impl PortInner {
+    /// Clients of all of its devices.
+    pub(crate) fn clients(&self) -> u32 {
+        self.offers.values().map(|o| o.clients).sum()
+    }
 }
 
 /// A port.

@@ -470,6 +470,13 @@ impl Reactor {
         self.lanes[id] = Some(NonNull::from(Box::leak(lane)));
     }
 
+    /// A port begins without a driver.
+    pub(crate) fn take_lane_down(&mut self, id: LaneId) {
+        let Some(lane) = self.lane_ptr(id) else { return };
+        // SAFETY: this thread's lane, which never had a driver and is closed.
+        unsafe { Lane::take_down(lane.as_ptr()) };
+    }
+
     /// Makes sure that a lane can have `slots` slots, and its driver the operations in flight that `ops` says
     /// for as many as can be in use then; returns how many that are.
     pub(crate) fn make_room(&mut self, id: LaneId, slots: u32, ops: impl FnOnce(u32) -> u32) -> u32 {

@@ -3,8 +3,9 @@
 use crate::LaneId;
 use crate::arena::MOST;
 use crate::core::now_ns;
+use crate::down::is_down;
 use crate::engine::{Engine, Remote};
-use crate::error::EngineError;
+use crate::error::{EngineError, ErrorKind};
 use crate::handle::lock;
 use crate::info::CheckReport;
 use crate::instance::Instance;
@@ -88,6 +89,9 @@ impl Engine {
         opts: &UpdateOptions,
     ) -> Result<CheckReport, EngineError> {
         let port = self.find(name).ok_or_else(|| self.not_found(name))?;
+        if port.waiting_module().is_some() {
+            return Err(EngineError::new(ErrorKind::Invalid, port.no_driver()));
+        }
         let rows = self.check_rows(&port, staged, opts);
         let running = lock(&port.inner).serving.as_ref().map(|i| i.module.clone());
         let from = running.as_ref().map_or(&*staged.manifest, |m| m.manifest());
@@ -187,6 +191,11 @@ impl Engine {
         let candidate = &staged.manifest;
         let given = changed(&lock(&port.inner).properties.given(), &opts.params);
         let params = resolve(candidate, port.shell, &given)?;
+        if is_down(&params, port.shell) {
+            return Err(
+                "admin_state=down: a port is taken down by an activation, not by an update".to_owned()
+            );
+        }
         let handling = match old {
             Some(old) => {
                 let hands_back = old.module.driver().hand_back.is_some();

@@ -139,8 +139,8 @@ impl Engine {
         let mut receipt = self.blank_receipt(name, opts);
         (receipt.outcome, receipt.reason) = (outcome, reason);
         if let Some(port) = self.find(name) {
-            if let Some(serving) = &lock(&port.inner).serving {
-                receipt.from = serving.module.release();
+            if let Some(module) = port.module() {
+                receipt.from = module.release();
             }
             receipt.generation_before = port.generation();
             receipt.generation_after = receipt.generation_before;
@@ -160,8 +160,8 @@ impl Engine {
             return receipt;
         };
         // Also an update that finds the port busy says what it found there.
-        if let Some(serving) = &lock(&port.inner).serving {
-            receipt.from = serving.module.release();
+        if let Some(module) = port.module() {
+            receipt.from = module.release();
         }
         let turn = match self.turn(&port, &format!("update {}", receipt.id)) {
             Ok(turn) => turn,
@@ -172,6 +172,10 @@ impl Engine {
                 return receipt;
             }
         };
+        if port.waiting_module().is_some() {
+            receipt.reason = port.no_driver();
+            return receipt;
+        }
         self.replace(&port, &turn, stage, opts, &mut receipt);
         drop(turn);
         receipt.generation_after = port.generation();

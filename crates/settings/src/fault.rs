@@ -105,6 +105,28 @@ pub enum FaultKind {
         /// The numbers that there are, as words; may be empty.
         hint: String,
     },
+    /// A name that no parameter of any driver has.
+    #[error("{} is no parameter of any driver here, nor one that drivers usually have{hint}", shown(.name))]
+    NoSuchParam {
+        /// The name.
+        name: String,
+        /// The nearest that there is, as words; may be empty.
+        hint: String,
+    },
+    /// It extends a profile that there is not.
+    #[error("extends={}: there is no such profile ({hint})", shown(.name))]
+    NoProfile {
+        /// The profile.
+        name: String,
+        /// What was meant, or what there is.
+        hint: String,
+    },
+    /// Profiles that extend one another without an end.
+    #[error("extends itself: {chain}")]
+    Circle {
+        /// The profiles, the first one again at the end.
+        chain: String,
+    },
     /// It was said before; this counts.
     #[error("{name} was given before, at line {before}: this value counts")]
     Again {
@@ -188,6 +210,33 @@ pub enum SettingsError {
         value: String,
         /// What is wrong with it.
         fault: &'static str,
+    },
+    /// There is no such profile.
+    #[error("no profile {} ({hint})", shown(.name))]
+    NoProfile {
+        /// The name.
+        name: String,
+        /// What was meant, or what there is.
+        hint: String,
+    },
+    /// A file has the name of a profile that comes with Steadfast.
+    #[error(
+        "{}: {name} is a profile that comes with steadfast, and means the same everywhere (allowed any other name)",
+        .path.display()
+    )]
+    BuiltIn {
+        /// The name.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is such a profile already.
+    #[error("profile {name} is there already, in {}", .path.display())]
+    ProfileExists {
+        /// The name.
+        name: String,
+        /// The file.
+        path: PathBuf,
     },
     /// The entry is written in a form that cannot be changed without losing something.
     #[error(

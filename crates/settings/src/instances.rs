@@ -9,12 +9,13 @@
 //! A port keeps its number across starts, and while it is away: only who says that it is gone for good
 //! gives the number free. A new port gets the lowest free one.
 
-use crate::names::{PORT_NAME, check_driver_name, check_port_name};
+use crate::names::{PORT_NAME, check_port_name};
 use crate::text::Lines;
 use crate::{Fault, FaultKind, Faults, SettingsError, disk};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use steadfast_shell::manifest::check_driver_name;
 use toml::de::{DeTable, DeValue};
 
 /// The file's name in the parameters folder.
@@ -52,6 +53,11 @@ impl Instances {
     pub fn number(&self, driver: &str, port: &str) -> Option<u32> {
         let ports = self.drivers.get(driver)?;
         ports.iter().find(|(_, name)| *name == port).map(|(number, _)| *number)
+    }
+
+    /// Drivers that have a port with a number.
+    pub fn drivers(&self) -> impl Iterator<Item = &str> {
+        self.drivers.keys().map(String::as_str)
     }
 
     /// The ports of a driver by number.

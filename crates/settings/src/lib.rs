@@ -5,6 +5,7 @@
 //!  parameters/            the parameters folder
 //!    file.toml            one file per driver: [global], then [port.NAME]      DriverFile
 //!    instances.toml       which port has which number of its driver            Instances
+//!    profiles/db.toml     a named set of values                                Profile
 //! ```
 //! The *saved set* of a port is what `[global]`, the daemon's own configuration and `[port.NAME]` come to,
 //! the last word winning ([`Saved`]). Files are read with the line of every entry, so that each value and
@@ -20,7 +21,9 @@ mod disk;
 pub mod driver_file;
 mod fault;
 mod instances;
+pub mod lint;
 mod names;
+pub mod profile;
 mod saved;
 mod text;
 
@@ -28,4 +31,5 @@ pub use driver_file::{DriverFile, Entry, Section, Written};
 pub use fault::{Fault, FaultKind, Faults, SettingsError};
 pub use instances::{INSTANCES, Instances};
 pub use names::{check_param_name, check_port_name};
+pub use profile::{NewProfile, Profile, ProfileValue, Profiles};
 pub use saved::{Layered, Origin, Saved, SetFault, validate};

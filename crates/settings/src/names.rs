@@ -5,8 +5,8 @@ pub(crate) const PORT_NAME: &str = "1 to 64 letters, digits, '_' and '-', the fi
 /// What a parameter may be called, as in a manifest.
 pub(crate) const PARAM_NAME: &str = "1 to 64 lower-case letters, digits, '_' and '-', a letter first";
 
-/// Files of the parameters folder that are no driver's.
-const RESERVED: [&str; 3] = ["instances", "devices", "profiles"];
+/// What a profile may be called.
+pub(crate) const PROFILE_NAME: &str = "1 to 64 lower-case letters, digits, '_' and '-', a letter first";
 
 /// Whether a port may have that name.
 ///
@@ -28,22 +28,16 @@ pub fn check_param_name(name: &str) -> Result<(), &'static str> {
     if begins_well && name.len() <= 64 && name.bytes().all(plain) { Ok(()) } else { Err(PARAM_NAME) }
 }
 
-/// Whether a driver of that name can have a file: the name is one that a manifest allows, and not that of
-/// another file of the folder.
-pub(crate) fn check_driver_name(name: &str) -> Result<(), &'static str> {
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    if !(1..=32).contains(&name.len()) || !name.bytes().all(plain) {
-        return Err("1 to 32 lower-case letters, digits and '-'");
-    }
-    if RESERVED.contains(&name) {
-        return Err("another name than instances, devices and profiles, which are other files there");
-    }
-    Ok(())
+/// Whether a profile may have that name.
+pub(crate) fn check_profile_name(name: &str) -> Result<(), &'static str> {
+    // The same as a parameter's: it is a file's name without surprises.
+    check_param_name(name).map_err(|_| PROFILE_NAME)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use steadfast_shell::manifest::check_driver_name;
 
     #[test]
     fn names_are_such_that_they_need_no_quotes() {

@@ -17,6 +17,7 @@ pub mod params;
 pub mod probation;
 pub mod properties;
 pub mod receipt;
+pub mod reload;
 pub mod rendezvous;
 pub mod rolling;
 pub mod shadow;

@@ -50,6 +50,7 @@ use steadfast_abi::block_feature;
 
 use crate::params::ParamSpec;
 pub use error::ManifestError;
+pub use fields::check_driver_name;
 pub use hwid::HwId;
 pub use schema::Schema;
 

@@ -46,7 +46,7 @@ impl fmt::Display for Source {
             Source::File { path, line } => write!(f, "{path}:{line}"),
             Source::Option { text } => f.write_str(text),
             Source::Command { who } => write!(f, "command by {who}"),
-            Source::Environment { name } => write!(f, "environment {name}"),
+            Source::Environment { name } => write!(f, "profile {name}"),
         }
     }
 }

@@ -37,7 +37,7 @@ impl Exports for Door {
     fn find(&mut self, name: &str) -> Option<Export> {
         // This is a queue's thread: with many devices it must not go through all of them.
         if name.is_empty() {
-            return self.engine.devices().first().map(export);
+            return self.engine.first_device().as_ref().map(export);
         }
         self.engine.device(name).as_ref().map(export)
     }

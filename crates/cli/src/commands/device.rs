@@ -4,7 +4,7 @@ use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 use crate::output;
 use std::collections::BTreeMap;
-use steadfast_api::{Device, DeviceState, ParamsReport, ParamsRequest};
+use steadfast_api::{Device, DeviceState, ParamsReport, ParamsRequest, Port};
 
 /// Prints all devices.
 pub(crate) fn list(client: &Client, json: bool) -> Result<Exit, Failure> {
@@ -12,7 +12,8 @@ pub(crate) fn list(client: &Client, json: bool) -> Result<Exit, Failure> {
     if json {
         output::json(&devices)?;
     } else {
-        output::print(&output::device::list(&devices))?;
+        let ports: Vec<Port> = client.get("/ports")?;
+        output::print(&output::device::list(&devices, &ports))?;
     }
     Ok(Exit::Done)
 }

@@ -2,7 +2,9 @@
 
 pub(crate) mod device;
 pub(crate) mod driver;
+pub(crate) mod files;
 mod probation;
+pub(crate) mod profiles;
 pub(crate) mod properties;
 pub(crate) mod receipt;
 mod rolling;

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 use steadfast_api::{
-    ActivateRequest, Activating, Outcome, Plan, PortPlan, Properties, Property, Receipt, RollbackRequest,
-    SaveReport, SaveRequest,
+    ActivateRequest, Activating, Outcome, Plan, PortPlan, Properties, Property, Receipt, ReloadRequest,
+    RollbackRequest, RollingReport, SaveReport, SaveRequest,
 };
 
 /// `steadfast param ...`
@@ -80,7 +80,12 @@ fn find<'a>(all: &'a Properties, name: &str) -> Result<&'a Property, Failure> {
     })
 }
 
-fn show<T: Serialize>(value: &T, json: bool, text: impl FnOnce(&T) -> String) -> Result<Exit, Failure> {
+/// Prints a document, for people or for programs.
+pub(super) fn show<T: Serialize>(
+    value: &T,
+    json: bool,
+    text: impl FnOnce(&T) -> String,
+) -> Result<Exit, Failure> {
     if json {
         output::json(value)?;
     } else {
@@ -123,12 +128,16 @@ fn read_plan(file: &Path) -> Result<Vec<PortPlan>, Failure> {
 /// `steadfast activate`
 pub(crate) fn activate(client: &Client, args: &Activate, json: bool) -> Result<Exit, Failure> {
     let ms = |time: Duration| time.as_millis() as u64;
+    if args.reload {
+        return reload(client, args, json);
+    }
     let request = ActivateRequest {
         idle_only: args.idle_only,
         delay_ms: ms(args.delay),
         drain_timeout_ms: args.drain_timeout.map(ms),
         confirm_within_ms: args.confirm_within.map(ms),
         wait: args.wait,
+        force: args.force,
         fingerprint: None,
     };
     let ports: Vec<(String, Option<String>)> = match &args.plan {
@@ -148,15 +157,52 @@ pub(crate) fn activate(client: &Client, args: &Activate, json: bool) -> Result<E
             return Err(stale(port));
         }
     }
-    for (port, fingerprint) in ports {
+    let names: Vec<String> = ports.iter().map(|(port, _)| port.clone()).collect();
+    for (at, (port, fingerprint)) in ports.into_iter().enumerate() {
         let request = ActivateRequest { fingerprint, ..request.clone() };
-        let answer: Activating = client.post(&path(&port, "activate"), &request)?;
-        let exit = ended(&answer, json)?;
-        if exit != Exit::Done {
-            return Ok(exit);
-        }
+        let answer = client.post::<Activating>(&path(&port, "activate"), &request);
+        answer.and_then(|answer| ended(&answer, json)).map_err(|mut failure| {
+            failure.message.push_str(&beside(&names[..at], &names[at + 1..]));
+            failure
+        })?;
     }
     Ok(Exit::Done)
+}
+
+/// What became of the other ports when one could not be activated.
+fn beside(done: &[String], left: &[String]) -> String {
+    let mut said = String::new();
+    for (what, ports) in [("activated before", done), ("not begun", left)] {
+        if !ports.is_empty() {
+            said.push_str(&format!("; {what}: {}", ports.join(", ")));
+        }
+    }
+    said
+}
+
+/// `steadfast activate --reload`
+fn reload(client: &Client, args: &Activate, json: bool) -> Result<Exit, Failure> {
+    let [port] = &args.ports[..] else {
+        return Err(Failure::new(
+            "--reload: one port says which module is meant; every port that runs it is",
+        ));
+    };
+    let request = ReloadRequest {
+        idle_only: args.idle_only,
+        drain_timeout_ms: args.drain_timeout.map(|time| time.as_millis() as u64),
+        force: args.force,
+    };
+    let report: RollingReport = client.post(&path(port, "reload"), &request)?;
+    show(&report, json, output::rolling::reload)?;
+    let exit = super::rolling::exit(report.outcome);
+    if exit == Exit::Done {
+        return Ok(exit);
+    }
+    Err(Failure {
+        exit,
+        message: output::rolling::reloaded(&report),
+        hint: super::rolling::hint(report.outcome),
+    })
 }
 
 fn stale(port: &str) -> Failure {
@@ -182,6 +228,9 @@ fn ended(answer: &Activating, json: bool) -> Result<Exit, Failure> {
         exit: receipt.outcome.into(),
         message: format!("{sentence}: {}", receipt.reason),
         hint: match receipt.outcome {
+            Outcome::Busy if output::properties::new_state(receipt) == Some("down") => {
+                "disconnect who uses it; from under clients, --force takes it down all the same".to_owned()
+            }
             Outcome::Busy => "stop the I/O, or let it be held with --hold".to_owned(),
             _ => String::new(),
         },
@@ -206,6 +255,7 @@ pub(crate) fn rollback(client: &Client, args: &Rollback, json: bool) -> Result<E
         to: args.to,
         idle_only: args.idle_only,
         drain_timeout_ms: args.drain_timeout.map(|time| time.as_millis() as u64),
+        force: args.force,
     };
     let answer: Activating = client.post(&path(&args.port, "rollback"), &request)?;
     ended(&answer, json)

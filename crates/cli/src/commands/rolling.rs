@@ -51,16 +51,25 @@ pub(crate) fn update(
     } else {
         output::print(&output::rolling::report(&report))?;
     }
-    let exit = match report.outcome {
-        RollingOutcome::Done => return Ok(Exit::Done),
-        RollingOutcome::Busy => Exit::Busy,
-        RollingOutcome::RolledBack => Exit::RolledBack,
-        RollingOutcome::Refused | RollingOutcome::Stopped | RollingOutcome::Mixed => Exit::Error,
-    };
+    let exit = exit(report.outcome);
+    if exit == Exit::Done {
+        return Ok(exit);
+    }
     Err(Failure { exit, message: output::rolling::sentence(&report), hint: hint(report.outcome) })
 }
 
-fn hint(outcome: RollingOutcome) -> String {
+/// The exit code of something that was done to several ports.
+pub(super) fn exit(outcome: RollingOutcome) -> Exit {
+    match outcome {
+        RollingOutcome::Done => Exit::Done,
+        RollingOutcome::Busy => Exit::Busy,
+        RollingOutcome::RolledBack => Exit::RolledBack,
+        RollingOutcome::Refused | RollingOutcome::Stopped | RollingOutcome::Mixed => Exit::Error,
+    }
+}
+
+/// What to do about it.
+pub(super) fn hint(outcome: RollingOutcome) -> String {
     match outcome {
         RollingOutcome::Stopped => {
             "with --rolling those already updated would have gone back; `steadfast update --revert` takes one back"

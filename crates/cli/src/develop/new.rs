@@ -120,9 +120,8 @@ pub(crate) fn new(new: &DriverNew) -> Result<Exit, Failure> {
 /// The rule for a driver's name is the manifest's; Rust has rules of its own on top.
 fn check_name(name: &str, lang: Language) -> Result<(), Failure> {
     let refuse = |why: &str| Err(Failure::new(format!("driver name `{name}`: {why}")));
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    if name.is_empty() || name.len() > 32 || !name.bytes().all(plain) {
-        return refuse("needs 1 to 32 lower-case letters, digits or `-`");
+    if let Err(allowed) = steadfast_daemon::check_driver_name(name) {
+        return refuse(&format!("allowed is {allowed}"));
     }
     if !name.as_bytes()[0].is_ascii_lowercase() || name.ends_with('-') {
         return refuse("begins with a letter and does not end with `-`");

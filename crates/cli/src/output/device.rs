@@ -1,10 +1,12 @@
 use super::{Table, receipt, shadow, units};
-use steadfast_api::{Device, Param, ParamChange, ParamSource, ParamsReport};
+use steadfast_api::{Device, Param, ParamChange, ParamSource, ParamsReport, Port, PortState};
 
-/// Devices, one line each.
-pub(crate) fn list(devices: &[Device]) -> String {
+/// Devices, one line each, and then the ports that have none because they are down.
+pub(crate) fn list(devices: &[Device], ports: &[Port]) -> String {
+    let down = ports.iter().filter(|port| port.state == PortState::Down);
+    let down: String = down.map(|port| format!("port {} is down (admin_state)\n", port.name)).collect();
     if devices.is_empty() {
-        return "no devices\n".to_owned();
+        return format!("no devices\n{down}");
     }
     let mut table = Table::new(&[
         "DEVICE",
@@ -30,7 +32,7 @@ pub(crate) fn list(devices: &[Device]) -> String {
             device.uris.first().cloned().unwrap_or_default(),
         ]);
     }
-    table.to_string()
+    format!("{table}{down}")
 }
 
 /// Everything about a device.
@@ -229,11 +231,11 @@ pub(crate) mod tests {
 
     #[test]
     fn a_list_has_a_line_for_each() {
-        let text = list(&[sample()]);
+        let text = list(&[sample()], &[]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2);
         assert!(lines[1].starts_with("vol0    1 GiB  file 1.0.0  running"), "{text}");
-        assert_eq!(list(&[]), "no devices\n");
+        assert_eq!(list(&[], &[]), "no devices\n");
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 pub(crate) mod device;
 pub(crate) mod driver;
+pub(crate) mod files;
 pub(crate) mod history;
 pub(crate) mod probation;
+pub(crate) mod profiles;
 pub(crate) mod properties;
 pub(crate) mod receipt;
 pub(crate) mod rolling;

@@ -1,7 +1,7 @@
 //! Parameters for people.
 
 use super::{Table, history, units};
-use steadfast_api::{Activating, Kind, Outcome, Plan, Properties, Property, Receipt, SaveReport};
+use steadfast_api::{Activating, Kind, Outcome, Plan, Properties, Property, Receipt, SaveReport, Saved};
 
 fn or_undefined(value: Option<&String>) -> String {
     value.map_or_else(|| "undefined".to_owned(), Clone::clone)
@@ -70,7 +70,7 @@ pub(crate) fn explain(p: &Property) -> String {
     let class = match p.class.as_str() {
         "live" => "live: a change takes effect at once",
         "reinit" => "reinit: a change takes effect when this port is initialised anew",
-        _ => "reload: a change takes effect when the driver's module is loaded anew on every port of it",
+        _ => "reload: a change takes effect when every port that runs the module is initialised anew",
     };
     fact("class", class.to_owned());
     fact("carried out", format!("by the {}", p.by));
@@ -78,17 +78,22 @@ pub(crate) fn explain(p: &Property) -> String {
 }
 
 fn waits(class: &str) -> &'static str {
-    if class == "reload" { "an update of the driver" } else { "an activation of the port" }
+    if class == "reload" { "an activation with --reload" } else { "an activation of the port" }
 }
 
 /// What a change of saved values has done.
 pub(crate) fn saved(report: &SaveReport) -> String {
-    let verb = if report.dry_run { "would be saved" } else { "saved" };
+    saved_lines(&report.changed, report.dry_run)
+}
+
+/// Saved values that are others than before, a line each.
+pub(crate) fn saved_lines(changed: &[Saved], dry_run: bool) -> String {
+    let verb = if dry_run { "would be saved" } else { "saved" };
     let mut text = String::new();
-    for s in &report.changed {
+    for s in changed {
         let (before, after) = (or_undefined(s.before.as_ref()), or_undefined(s.after.as_ref()));
         let what = if s.in_force {
-            if report.dry_run { "takes effect at once".to_owned() } else { "in force".to_owned() }
+            if dry_run { "takes effect at once".to_owned() } else { "in force".to_owned() }
         } else {
             format!("waits for {}", s.waits_for)
         };
@@ -152,12 +157,24 @@ pub(crate) fn sentence(receipt: &Receipt) -> String {
         };
     }
     match receipt.outcome {
-        Outcome::Done => format!("{port}: activated"),
+        Outcome::Done => match new_state(receipt) {
+            Some(state) => format!("{port}: activated, the port is {state}"),
+            None => format!("{port}: activated"),
+        },
         Outcome::Refused => format!("{port}: refused, nothing was touched"),
         Outcome::Busy => format!("{port}: busy, nothing was changed"),
+        Outcome::RolledBack if new_state(receipt) == Some("up") => {
+            format!("{port}: not activated, it stays down with the previous set")
+        }
         Outcome::RolledBack => format!("{port}: not activated, it serves with the previous set"),
         Outcome::Stranded => format!("{port}: stranded, it attaches with neither set; requests are held"),
     }
+}
+
+/// The `admin_state` that an activation gives the port, or was to give, where that is another than before.
+pub(crate) fn new_state(receipt: &Receipt) -> Option<&str> {
+    let mut changes = receipt.properties.iter().flat_map(|report| &report.changes);
+    changes.find(|c| c.name == "admin_state").and_then(|c| c.after.as_deref())
 }
 
 /// What a receipt says of properties: changes, generations, the steps with their times.

@@ -5,6 +5,16 @@ use steadfast_api::{PortFate, RolledPort, RollingOutcome, RollingReport};
 
 /// What was done to each port, then how it ended.
 pub(crate) fn report(report: &RollingReport) -> String {
+    format!("{}{}\n", table(report, PortFate::name), sentence(report))
+}
+
+/// The same for an activation of every port of a module.
+pub(crate) fn reload(report: &RollingReport) -> String {
+    let fate = |fate: PortFate| if fate == PortFate::Updated { "activated" } else { fate.name() };
+    format!("{}{}\n", table(report, fate), reloaded(report))
+}
+
+fn table(report: &RollingReport, name_of: impl Fn(PortFate) -> &'static str) -> String {
     let mut table = Table::new(&["PORT", "FATE", "GENERATION", ">PAUSE", ">RECEIPT", ">BACK"]);
     for port in &report.ports {
         let RolledPort { port: name, fate, receipt, back } = port;
@@ -16,9 +26,24 @@ pub(crate) fn report(report: &RollingReport) -> String {
             format!("{} -> {last}", receipt.generation_before)
         });
         let pause = receipt.as_ref().map_or("-".to_owned(), |receipt| units::time(receipt.pause_ns));
-        table.row([name.clone(), fate.name().to_owned(), generation, pause, id(receipt), id(back)]);
+        table.row([name.clone(), name_of(*fate).to_owned(), generation, pause, id(receipt), id(back)]);
     }
-    format!("{table}{}\n", sentence(report))
+    table.to_string()
+}
+
+/// How an activation of every port of a module ended, in one line.
+pub(crate) fn reloaded(report: &RollingReport) -> String {
+    let (name, why) = (&report.name, &report.reason);
+    match report.outcome {
+        RollingOutcome::Done => format!("{name}: done, {} ports were initialised anew", report.ports.len()),
+        RollingOutcome::RolledBack => {
+            format!("{name}: rolled back, every port has what it had before; what is saved waits: {why}")
+        }
+        RollingOutcome::Mixed => {
+            format!("{name}: NOT EVERY PORT HAS WHAT IT HAD BEFORE, the table says which: {why}")
+        }
+        RollingOutcome::Refused | RollingOutcome::Busy | RollingOutcome::Stopped => sentence(report),
+    }
 }
 
 /// How it ended, in one line.

@@ -1,7 +1,9 @@
 //! The control API: HTTP on a Unix socket. Types and rules are those of `steadfast_api`.
 
 mod events;
+mod files;
 mod peer;
+mod profiles;
 mod properties;
 mod receipts;
 mod reply;

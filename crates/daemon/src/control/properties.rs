@@ -4,7 +4,7 @@
 
 use super::Control;
 use super::peer::Admin;
-use super::reply::{Failed, blocking, update_status};
+use super::reply::{Failed, blocking, rolling_status, update_status};
 use crate::app::App;
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -14,8 +14,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use std::sync::Arc;
 use steadfast_api::{
-    ActivateRequest, Activating, PortPlan, Problem, ProblemKind, Properties, Receipt, RollbackRequest,
-    SaveReport, SaveRequest, schema,
+    ActivateRequest, Activating, PortPlan, Problem, ProblemKind, Properties, Receipt, ReloadRequest,
+    RollbackRequest, RollingReport, SaveReport, SaveRequest, schema,
 };
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -25,13 +25,14 @@ pub(super) fn router() -> OpenApiRouter<Control> {
         .routes(routes!(show, save))
         .routes(routes!(plan))
         .routes(routes!(activate))
+        .routes(routes!(reload))
         .routes(routes!(confirm))
         .routes(routes!(rollback))
         .routes(routes!(history))
 }
 
 /// Does something that changes a port; not any more when the daemon stops.
-async fn change<T: Send + 'static>(
+pub(super) async fn change<T: Send + 'static>(
     control: &Control,
     work: impl FnOnce(&Arc<App>) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Failed> {
@@ -103,6 +104,29 @@ async fn activate(
 ) -> Result<Response, Failed> {
     let Json(request) = request?;
     Ok(answer(change(&control, move |app| app.activate(&name, &request, who)).await?))
+}
+
+/// Initialises every port that runs this port's module anew, one after the other: all of them or none.
+#[utoipa::path(post, path = "/v1/ports/{name}/reload", params(("name" = String, description = "Port")),
+    request_body = ReloadRequest,
+    responses(
+        (status = 200, description = "Every port has what is saved for it", body = RollingReport),
+        (status = 400, description = "Not a request", body = Problem),
+        (status = 403, description = "The peer may not change things", body = Problem),
+        (status = 404, description = "No such port", body = Problem),
+        (status = 409, description = "Busy, nothing was touched", body = RollingReport),
+        (status = 422, description = "Refused, or every port has what it had before again", body = RollingReport),
+        (status = 500, description = "A port could not be taken back", body = RollingReport),
+    ))]
+async fn reload(
+    State(control): State<Control>,
+    Admin(who): Admin,
+    Path(name): Path<String>,
+    request: Result<Json<ReloadRequest>, JsonRejection>,
+) -> Result<Response, Failed> {
+    let Json(request) = request?;
+    let report = change(&control, move |app| app.reload(&name, &request, who)).await?;
+    Ok((rolling_status(report.outcome), Json(report)).into_response())
 }
 
 /// Keeps what was activated and would go back by itself.

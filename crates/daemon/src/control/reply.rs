@@ -7,7 +7,7 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
-use steadfast_api::{Outcome, Problem, ProblemKind, Receipt};
+use steadfast_api::{Outcome, Problem, ProblemKind, Receipt, RollingOutcome};
 use tokio::task;
 
 /// A [`Problem`] as an answer.
@@ -62,5 +62,17 @@ pub(crate) fn update_status(receipt: &Receipt) -> StatusCode {
         Outcome::Busy => StatusCode::CONFLICT,
         Outcome::Refused | Outcome::RolledBack => StatusCode::UNPROCESSABLE_ENTITY,
         Outcome::Stranded => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The status of an answer about several ports.
+pub(crate) fn rolling_status(outcome: RollingOutcome) -> StatusCode {
+    match outcome {
+        RollingOutcome::Done => StatusCode::OK,
+        RollingOutcome::Busy => StatusCode::CONFLICT,
+        RollingOutcome::Refused | RollingOutcome::RolledBack | RollingOutcome::Stopped => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        RollingOutcome::Mixed => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -4,7 +4,7 @@
 
 use super::peer::Admin;
 use super::reply::{Failed, blocking, update_status};
-use super::{Control, events, properties, receipts, revert, topology};
+use super::{Control, events, files, profiles, properties, receipts, revert, topology};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -45,6 +45,8 @@ pub(super) fn router() -> Router<Control> {
         .routes(routes!(events::one))
         .merge(topology::router())
         .merge(properties::router())
+        .merge(profiles::router())
+        .merge(files::router())
         .split_for_parts();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     router.route("/openapi.json", axum::routing::get(|| async { Json(document) })).fallback(unknown)

@@ -4,18 +4,17 @@
 
 use super::Control;
 use super::peer::Admin;
-use super::reply::{Failed, blocking};
+use super::reply::{Failed, blocking, rolling_status};
 use crate::app::App;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 use steadfast_api::{
     Adapter, AdapterAddRequest, DeviceAddRequest, LoadRequest, Port, PortAddRequest, Problem, ProblemKind,
-    Receipt, RemoveRequest, RescanReport, RescanRequest, RollingOutcome, RollingReport, RollingRequest,
-    TopologyReport, UnloadRequest, schema,
+    Receipt, RemoveRequest, RescanReport, RescanRequest, RollingReport, RollingRequest, TopologyReport,
+    UnloadRequest, schema,
 };
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -268,13 +267,5 @@ async fn update_several(
     }
     // Each update counts by itself: a daemon that stops does not wait for probations.
     let report = blocking(&control, move |app| app.update_several(&request, who)).await??;
-    let status = match report.outcome {
-        RollingOutcome::Done => StatusCode::OK,
-        RollingOutcome::Busy => StatusCode::CONFLICT,
-        RollingOutcome::Refused | RollingOutcome::RolledBack | RollingOutcome::Stopped => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
-        RollingOutcome::Mixed => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    Ok((status, Json(report)).into_response())
+    Ok((rolling_status(report.outcome), Json(report)).into_response())
 }

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use steadfast_api::{Outcome, ProbationOutcome, ProbationReport, ProbationRequest, Problem, ProblemKind};
+use steadfast_runtime::PortState;
 use steadfast_shell::probation::{LatencyBound, Probation, Sample, Terms, Verdict};
 
 /// Shortest and longest probation.
@@ -187,6 +188,7 @@ impl Runner<'_> {
             Some(now) if *now != self.watch.driver => {
                 Err(format!("the driver was changed to {} {}", now.driver, now.version))
             }
+            None if port.state == PortState::Down => Err("the port was taken down".to_owned()),
             _ => self.app.sample(&self.watch.port).ok_or_else(taken),
         }
     }

@@ -1,11 +1,10 @@
 //! Activations, and the way back to what was.
 
-use super::change::restore;
 use super::confirm::Open;
-use super::saved::{View, file_problem};
+use super::saved::file_problem;
+use super::stage::restore;
 use crate::app::App;
 use crate::probation::lock;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use steadfast_api::{
@@ -14,7 +13,6 @@ use steadfast_api::{
 };
 use steadfast_history::Filter;
 use steadfast_runtime::ActivateOptions;
-use steadfast_settings::{DriverFile, Section};
 use steadfast_shell::properties::Definitions;
 
 /// Longest delay, and longest time to confirm: a day.
@@ -49,31 +47,53 @@ impl App {
             let what = format!("port {port}: the plan is stale: what it was made from has changed since");
             return Err(Problem::new(ProblemKind::Stale, what));
         }
-        self.edits.confirms.free(&port)?;
-        let by = Requester { cause: Cause::Operator, who };
-        let opts = options(request.idle_only, request.delay_ms, request.drain_timeout_ms, by, "activate");
         let confirm = request.confirm_within_ms;
+        match confirm {
+            Some(_) => self.edits.confirms.begin(&port)?,
+            None => self.edits.confirms.free(&port)?,
+        }
+        let by = Requester { cause: Cause::Operator, who };
+        let mut opts = options(request.idle_only, request.delay_ms, request.drain_timeout_ms, by, "activate");
+        opts.force = request.force;
         if request.delay_ms == 0 || request.wait {
             let receipt = self.carry_out_activation(&port, &opts, confirm);
             return Ok(Activating { port, wait_ms: 0, receipt: Some(receipt) });
         }
-        let drain_ms = request.drain_timeout_ms.unwrap_or(45_000);
+        let drain_ms = request.drain_timeout_ms.unwrap_or_else(|| self.drain_timeout_ms(&port));
         let wait_ms = request.delay_ms + drain_ms + BESIDE_MS;
         let (app, of) = (Arc::clone(self), port.clone());
         let thread = std::thread::Builder::new().name("activation".into());
-        thread
-            .spawn(move || drop(app.carry_out_activation(&of, &opts, confirm)))
-            .map_err(|e| Problem::new(ProblemKind::Internal, format!("thread: {e}")))?;
+        thread.spawn(move || drop(app.carry_out_activation(&of, &opts, confirm))).map_err(|e| {
+            self.edits.confirms.give_up(&port);
+            Problem::new(ProblemKind::Internal, format!("thread: {e}"))
+        })?;
         Ok(Activating { port, wait_ms, receipt: None })
     }
 
-    fn carry_out_activation(
+    /// How long the port waits for requests in flight where nothing else is asked for.
+    fn drain_timeout_ms(&self, port: &str) -> u64 {
+        let parameters = self.engine.parameters(port);
+        let seconds =
+            parameters.and_then(|(_, values)| values.get("drain_timeout")?.to_string().parse().ok());
+        seconds.map_or(0, |seconds: u64| seconds * 1000)
+    }
+
+    pub(super) fn carry_out_activation(
         self: &Arc<App>,
         port: &str,
         opts: &ActivateOptions,
         confirm_ms: Option<u64>,
     ) -> Receipt {
-        let parse = || self.saved_and_good(port);
+        let mut noted = false;
+        let parse = || {
+            let saved = self.saved_and_good(port)?;
+            if confirm_ms.is_some() {
+                let before = self.port_named(port).map_err(|e| e.message)?.properties;
+                self.edits.confirms.notes.write(port, &before)?;
+                noted = true;
+            }
+            Ok(saved)
+        };
         let mut receipt = self.engine.activate(port, parse, opts);
         let confirm = confirm_ms.filter(|_| receipt.outcome == Outcome::Done);
         if let (Some(ms), Some(report)) = (confirm, &mut receipt.properties) {
@@ -83,12 +103,17 @@ impl App {
         if let (Some(ms), Some(report)) = (confirm, &receipt.properties) {
             let open = Open { receipt: receipt.id, before: report.before.clone() };
             self.edits.confirms.open(self, port, open, Duration::from_millis(ms));
+        } else if confirm_ms.is_some() {
+            if noted {
+                self.edits.confirms.notes.remove(port);
+            }
+            self.edits.confirms.give_up(port);
         }
         receipt
     }
 
     /// What is saved, if it will do.
-    fn saved_and_good(&self, port: &str) -> Result<Definitions, String> {
+    pub(super) fn saved_and_good(&self, port: &str) -> Result<Definitions, String> {
         let view = self.view(port).map_err(|e| e.message)?;
         let definitions = view.saved.clone();
         view.judge(&definitions).map_err(|e| e.message)?;
@@ -106,7 +131,8 @@ impl App {
         self.edits.confirms.free(&port)?;
         let (target, source) = self.target(&port, request.to)?;
         let by = Requester { cause: Cause::Rollback, who };
-        let opts = options(request.idle_only, 0, request.drain_timeout_ms, by, &source);
+        let mut opts = options(request.idle_only, 0, request.drain_timeout_ms, by, &source);
+        opts.force = request.force;
         let receipt = self.go_back_to(&port, &target, &opts)?;
         Ok(Activating { port, wait_ms: 0, receipt: Some(receipt) })
     }
@@ -143,7 +169,7 @@ impl App {
         let _editing = lock(&self.edits.editing);
         let view = self.view(port)?;
         let mut file = view.file.clone();
-        save_as(&mut file, &view, target)?;
+        view.save_as(&mut file, target)?;
         view.judge(&view.saved_by(&file)?)?;
         file.save().map_err(|e| file_problem(&e))?;
         let receipt = self.engine.activate(port, || self.saved_and_good(port), opts);
@@ -201,28 +227,6 @@ pub(super) fn options(
         opts.drain_timeout = Some(Duration::from_millis(ms));
     }
     opts
-}
-
-/// Changes a driver's file so that `target` is what is saved for the port.
-fn save_as(file: &mut DriverFile, view: &View, target: &Definitions) -> Result<(), Problem> {
-    let section = Section::port(&view.info.name);
-    let mut below = file.clone();
-    let own: Vec<String> = below.entries(&section).iter().map(|entry| entry.name.clone()).collect();
-    for name in &own {
-        below.unset(&section, name).map_err(|e| file_problem(&e))?;
-    }
-    let below = view.saved_by(&below)?;
-    let names: BTreeSet<&String> = own.iter().chain(below.keys()).chain(target.keys()).collect();
-    for name in names {
-        let (wanted, shows) = (target.get(name).map(|d| &d.value), below.get(name).map(|d| &d.value));
-        match wanted {
-            _ if wanted == shows => file.unset(&section, name),
-            Some(value) => file.set(&section, name, value, view.spec(name).ok()),
-            None => file.undefine(&section, name),
-        }
-        .map_err(|e| file_problem(&e))?;
-    }
-    Ok(())
 }
 
 fn now_unix_ms() -> u64 {

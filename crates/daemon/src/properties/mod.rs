@@ -11,18 +11,40 @@
 mod activate;
 mod change;
 mod confirm;
+mod files;
+mod known;
+mod numbers;
 mod plan;
+mod profiles;
+mod reload;
 mod saved;
 mod show;
+mod stage;
+mod unconfirmed;
 
+use std::path::Path;
 use std::sync::Mutex;
 
 pub(crate) use confirm::Confirms;
+pub(crate) use unconfirmed::{Notes, WentBack, go_back, tell};
 
 /// What the daemon keeps of changes that are under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Edits {
     /// Held while a driver's file is read, changed and written.
     editing: Mutex<()>,
+    /// Held while numbers of ports are given and written.
+    numbering: Mutex<()>,
     pub(crate) confirms: Confirms,
+}
+
+impl Edits {
+    /// Those of a daemon whose history is in `state`.
+    pub(crate) fn of(state: &Path) -> Edits {
+        Edits {
+            editing: Mutex::default(),
+            numbering: Mutex::default(),
+            confirms: Confirms::new(Notes::within(state)),
+        }
+    }
 }

@@ -2,8 +2,9 @@
 
 use super::saved::View;
 use crate::app::App;
+use std::collections::BTreeMap;
 use steadfast_api::{PlannedChange, PortPlan, Problem};
-use steadfast_shell::params::{ActivationClass, ParamSpec};
+use steadfast_shell::params::{ActivationClass, AdminState, ParamSpec, ShellDefaults, ShellParams, Value};
 
 impl App {
     /// What an activation of a port would change.
@@ -15,6 +16,9 @@ impl App {
         let definitions = view.saved.clone();
         let judged = view.judge(&definitions)?;
         let port = view.info.name.clone();
+        let turn = Turn::of(view.is_down(), &judged);
+        let users = view.info.module.as_ref().map(|m| self.engine.ports_of(&m.hash)).unwrap_or_default();
+        let alone = users.iter().all(|user| *user == port);
         let change = |spec: &ParamSpec| {
             let (current, saved) = (view.values.get(&spec.name), judged.get(&spec.name));
             (current != saved).then(|| PlannedChange {
@@ -24,8 +28,9 @@ impl App {
                 source: definitions.get(&spec.name).map(|d| d.source.to_string()).unwrap_or_default(),
                 class: spec.class.name().to_owned(),
                 effect: match spec.class {
-                    ActivationClass::Live | ActivationClass::Reinit => format!("initialises {port} anew"),
-                    ActivationClass::Reload => "refused: it takes an update of the driver".to_owned(),
+                    ActivationClass::Live | ActivationClass::Reinit => turn.effect(&port),
+                    ActivationClass::Reload if alone => turn.effect(&port),
+                    ActivationClass::Reload => format!("`activate --reload`: {}", users.join(", ")),
                 },
             })
         };
@@ -38,6 +43,36 @@ impl App {
     }
 }
 
+/// What becomes of the port as a whole.
+#[derive(Clone, Copy)]
+enum Turn {
+    Anew,
+    Down,
+    Up,
+    StaysDown,
+}
+
+impl Turn {
+    fn of(down: bool, values: &BTreeMap<String, Value>) -> Turn {
+        let next = ShellParams::from_values(values, ShellDefaults::default()).admin_state;
+        match (down, next) {
+            (false, AdminState::Up) => Turn::Anew,
+            (false, AdminState::Down) => Turn::Down,
+            (true, AdminState::Up) => Turn::Up,
+            (true, AdminState::Down) => Turn::StaysDown,
+        }
+    }
+
+    fn effect(self, port: &str) -> String {
+        match self {
+            Turn::Anew => format!("initialises {port} anew"),
+            Turn::Down => format!("takes {port} down"),
+            Turn::Up => format!("brings {port} up"),
+            Turn::StaysDown => format!("{port} stays down"),
+        }
+    }
+}
+
 /// Another one where anything is different that a plan was made from.
 fn fingerprint(view: &View) -> String {
     let mut hash = blake3::Hasher::new();
@@ -47,7 +82,7 @@ fn fingerprint(view: &View) -> String {
     };
     say(&view.info.name);
     say(&view.info.generation.to_string());
-    say(view.info.driver.as_ref().map_or("", |driver| &driver.hash));
+    say(view.info.module.as_ref().map_or("", |driver| &driver.hash));
     for (name, value) in &view.values {
         say(name);
         say(&value.to_string());

@@ -3,10 +3,10 @@
 use crate::app::App;
 use crate::config::DeviceConfig;
 use crate::settings::Settings;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use steadfast_api::{Problem, ProblemKind, suggest};
-use steadfast_runtime::PortInfo;
-use steadfast_settings::{DriverFile, SettingsError, validate};
+use steadfast_runtime::{PortInfo, PortState};
+use steadfast_settings::{DriverFile, Section, SettingsError, validate};
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::{ParamSpec, Value};
 use steadfast_shell::properties::Definitions;
@@ -17,7 +17,7 @@ pub(crate) struct View {
     pub(crate) file: DriverFile,
     /// What is saved, as the driver is to see it.
     pub(crate) saved: Definitions,
-    /// Every parameter under the driver that serves the port.
+    /// Every parameter under the driver that serves the port, or is to once it comes up.
     pub(crate) table: Vec<ParamSpec>,
     /// Values in force.
     pub(crate) values: BTreeMap<String, Value>,
@@ -27,15 +27,32 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// It is to have no driver, until it is activated with `admin_state=up`.
+    pub(crate) fn is_down(&self) -> bool {
+        self.info.state == PortState::Down
+    }
+
     /// What would be saved with another state of the driver's file.
     pub(crate) fn saved_by(&self, file: &DriverFile) -> Result<Definitions, Problem> {
-        saved_set(&self.settings, &self.config, &self.manifest, file)
+        self.saving().set_in(file)
+    }
+
+    /// Changes a driver's file so that `target` is what is saved for the port.
+    pub(crate) fn save_as(&self, file: &mut DriverFile, target: &Definitions) -> Result<(), Problem> {
+        self.saving().save_as(file, &self.table, target)
+    }
+
+    fn saving(&self) -> Saving<'_> {
+        Saving { settings: &self.settings, config: &self.config, manifest: &self.manifest }
     }
 
     /// Judges a set as a whole.
     pub(crate) fn judge(&self, definitions: &Definitions) -> Result<BTreeMap<String, Value>, Problem> {
-        validate(&self.table, definitions)
-            .map_err(|faults| refused(&faults.iter().map(ToString::to_string).collect::<Vec<_>>()))
+        judge(&self.table, definitions)
+    }
+
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 
     pub(crate) fn spec(&self, name: &str) -> Result<&ParamSpec, Problem> {
@@ -70,7 +87,7 @@ impl App {
     /// A port with what is saved for it.
     ///
     /// # Errors
-    /// There is no such port; nobody serves it; the driver's file cannot be read.
+    /// There is no such port; nobody serves it although somebody is to; the driver's file cannot be read.
     pub(crate) fn view(&self, name: &str) -> Result<View, Problem> {
         let info = self.port_named(name)?;
         let (table, values) = self.engine.parameters(&info.name).ok_or_else(|| {
@@ -78,7 +95,7 @@ impl App {
                 format!("port {}: nobody serves it, so what parameters it has is not known", info.name);
             Problem::new(ProblemKind::Busy, what)
         })?;
-        let driver = info.driver.as_ref().map(|r| r.driver.clone()).unwrap_or_default();
+        let driver = info.module.as_ref().map(|r| r.driver.clone()).unwrap_or_default();
         let missing = || {
             let what = format!("port {}: its driver, or where it is defined, is not known", info.name);
             Problem::new(ProblemKind::Internal, what)
@@ -88,18 +105,58 @@ impl App {
         let manifest = manifest.ok_or_else(missing)?;
         let config = self.topology.config_of(&info.name).ok_or_else(missing)?;
         let file = settings.file(&driver).map_err(|e| Problem::new(ProblemKind::Refused, e.to_string()))?;
-        let saved = saved_set(&settings, &config, &manifest, &file)?;
+        let saved = Saving { settings: &settings, config: &config, manifest: &manifest }.set_in(&file)?;
         Ok(View { info, file, saved, table, values, config, manifest, settings })
     }
 }
 
-fn saved_set(
-    settings: &Settings,
-    config: &DeviceConfig,
-    manifest: &Manifest,
-    file: &DriverFile,
-) -> Result<Definitions, Problem> {
-    let saved = settings.saved(config, manifest, file);
-    let saved = saved.map_err(|e| Problem::new(ProblemKind::Refused, e.to_string()))?;
-    Ok(settings.absolute(config, manifest, &saved))
+/// Judges a set as a whole.
+pub(crate) fn judge(table: &[ParamSpec], set: &Definitions) -> Result<BTreeMap<String, Value>, Problem> {
+    validate(table, set)
+        .map_err(|faults| refused(&faults.iter().map(ToString::to_string).collect::<Vec<_>>()))
+}
+
+/// What a driver's file is read and changed for: one port.
+#[derive(Clone, Copy)]
+pub(crate) struct Saving<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) config: &'a DeviceConfig,
+    pub(crate) manifest: &'a Manifest,
+}
+
+impl Saving<'_> {
+    /// What a driver's file, and what else is said, come to for the port.
+    pub(crate) fn set_in(&self, file: &DriverFile) -> Result<Definitions, Problem> {
+        let saved = self.settings.saved(self.config, self.manifest, file);
+        let saved = saved.map_err(|e| Problem::new(ProblemKind::Refused, e.to_string()))?;
+        Ok(self.settings.absolute(self.config, self.manifest, &saved))
+    }
+
+    /// Changes a driver's file so that `target` is what is saved for the port.
+    pub(crate) fn save_as(
+        &self,
+        file: &mut DriverFile,
+        table: &[ParamSpec],
+        target: &Definitions,
+    ) -> Result<(), Problem> {
+        let section = Section::port(&self.config.name);
+        let mut below = file.clone();
+        let own: Vec<String> = below.entries(&section).iter().map(|entry| entry.name.clone()).collect();
+        for name in &own {
+            below.unset(&section, name).map_err(|e| file_problem(&e))?;
+        }
+        let below = self.set_in(&below)?;
+        let names: BTreeSet<&String> = own.iter().chain(below.keys()).chain(target.keys()).collect();
+        for name in names {
+            let (wanted, shows) = (target.get(name).map(|d| &d.value), below.get(name).map(|d| &d.value));
+            let spec = table.iter().find(|spec| spec.name == *name);
+            match wanted {
+                _ if wanted == shows => file.unset(&section, name),
+                Some(value) => file.set(&section, name, value, spec),
+                None => file.undefine(&section, name),
+            }
+            .map_err(|e| file_problem(&e))?;
+        }
+        Ok(())
+    }
 }

@@ -20,7 +20,7 @@ impl App {
         let property = |spec: &ParamSpec| describe(&view, spec, &saved, &definitions);
         Ok(Properties {
             port: view.info.name.clone(),
-            driver: view.info.driver.clone(),
+            driver: view.info.module.clone(),
             generation: view.info.generation,
             properties: view.table.iter().map(property).collect(),
             faults,

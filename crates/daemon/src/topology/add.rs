@@ -162,6 +162,7 @@ impl App {
         }
         let notes = self.save(devices, adding).map_err(|why| Box::new((first(), why)))?;
         done.iter().for_each(|receipt| self.keep_topology(receipt));
+        self.number_ports();
         Ok(notes)
     }
 

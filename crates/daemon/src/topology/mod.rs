@@ -14,16 +14,17 @@ mod show;
 mod start;
 
 use crate::app::App;
-use crate::config::DeviceConfig;
+use crate::config::{ConfigErrors, DeviceConfig};
 use crate::devices::Policy;
 use crate::probation::lock;
 use crate::settings::Settings;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use steadfast_api::{Outcome, Problem, ProblemKind, Receipt};
 use steadfast_loader::LoadedModule;
 
+pub(crate) use rolling::shown;
 pub(crate) use start::start;
 
 /// What is known of ports beside what the engine knows.
@@ -41,7 +42,7 @@ pub(crate) struct Topology {
     /// Modules that stay in memory without a port, by hash.
     kept: Mutex<BTreeMap<String, Arc<LoadedModule>>>,
     /// Held during an update of several ports.
-    rolling: Mutex<()>,
+    pub(crate) rolling: Mutex<()>,
 }
 
 impl Topology {
@@ -85,6 +86,13 @@ impl Topology {
     fn defined(&self, port: &str) -> Option<Defined> {
         lock(&self.defined).get(port).cloned()
     }
+}
+
+/// What is wrong with the file of what was added; none where there is no file.
+pub(crate) fn examine(folder: &Path) -> Option<(PathBuf, ConfigErrors)> {
+    let path = saved::path(folder);
+    let errors = saved::read(folder).err().unwrap_or(ConfigErrors(Vec::new()));
+    path.exists().then_some((path, errors))
 }
 
 impl App {

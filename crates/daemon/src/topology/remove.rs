@@ -142,6 +142,7 @@ impl App {
             .make_way(&port, Some("the device was taken away"))
             .map_err(|why| Problem::new(ProblemKind::Busy, why))?;
         self.engine.detach(&port, force).map_err(|e| problem(&e, force))?;
+        self.edits.confirms.forget(&port);
         receipt.outcome = Outcome::Done;
         self.keep_topology(&receipt);
         Ok(receipt)
@@ -153,10 +154,12 @@ impl App {
         match by {
             By::Temporary => {
                 lock(&self.topology.defined).remove(port);
+                self.forget_number(port);
                 None
             }
             By::Saved => {
                 lock(&self.topology.defined).remove(port);
+                self.forget_number(port);
                 let folder = &self.topology.settings.folder;
                 let _saving = lock(&self.topology.saving);
                 let file = saved::path(folder);

@@ -43,7 +43,7 @@ impl App {
         who: String,
     ) -> Result<RollingReport, Problem> {
         let Ok(_alone) = self.topology.rolling.try_lock() else {
-            let what = "another update of several ports is under way";
+            let what = "another change of several ports is under way";
             return Err(Problem::new(ProblemKind::Busy, what));
         };
         let ports = self.meant_ports(request)?;
@@ -246,7 +246,8 @@ fn release(release: &Release) -> String {
     format!("{} {}", release.driver, release.version)
 }
 
-fn shown(fate: Fate) -> PortFate {
+/// A fate as the control API has it.
+pub(crate) fn shown(fate: Fate) -> PortFate {
     match fate {
         Fate::Untouched => PortFate::Untouched,
         Fate::Updated => PortFate::Updated,

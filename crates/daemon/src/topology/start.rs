@@ -5,6 +5,7 @@ use crate::config::{Config, DeviceConfig};
 use crate::devices::{self, Policy, Prepared};
 use crate::error::ServeError;
 use crate::modules::ModulePath;
+use crate::properties::{Notes, WentBack, go_back, tell};
 use crate::receipts::Receipts;
 use crate::settings::Settings;
 use std::path::Path;
@@ -20,6 +21,8 @@ pub(crate) struct Start {
     saved: Vec<Prepared>,
     /// Of those that were added, the ones that cannot be.
     failed: Vec<(DeviceConfig, String)>,
+    /// Ports whose last activation nobody had confirmed.
+    gone_back: Vec<WentBack>,
 }
 
 /// Prepares what is configured, and what was added before the daemon ended.
@@ -39,9 +42,15 @@ pub(crate) fn start(
         policy: Policy::from(config),
         ..Topology::default()
     };
+    let added = saved::read(&topology.settings.folder)?;
+    // Before anything is judged: what was not confirmed may be what cannot come up.
+    let known = config.devices.iter().chain(&added);
+    let gone_back = go_back(&Notes::within(state), known, &topology.settings, |device| {
+        devices::locate(device, modules, store)
+    });
     let configured = devices::prepare(&config.devices, modules, store, &topology.settings)?;
     let (mut saved, mut failed) = (Vec::new(), Vec::new());
-    for device in saved::read(&topology.settings.folder)? {
+    for device in added {
         if let Some(own) = config.devices.iter().find(|own| own.name == device.name) {
             let (name, place) = (&device.name, &device.place);
             tracing::warn!("{place}: device {name} is not taken from here: {} defines it too", own.place);
@@ -55,7 +64,7 @@ pub(crate) fn start(
     if configured.is_empty() && saved.is_empty() {
         return Err(ServeError::NoDevice);
     }
-    Ok(Start { topology, configured, saved, failed })
+    Ok(Start { topology, configured, saved, failed, gone_back })
 }
 
 impl Start {
@@ -64,7 +73,7 @@ impl Start {
     /// # Errors
     /// A device of the configuration does not come up.
     pub(crate) fn attach(self, engine: &Engine, receipts: &Receipts) -> Result<Topology, ServeError> {
-        let Start { topology, configured, saved, mut failed } = self;
+        let Start { topology, configured, saved, mut failed, gone_back } = self;
         for device in &configured {
             topology.define(device.config.clone(), By::Configuration);
         }
@@ -88,6 +97,7 @@ impl Start {
             receipt.reason = why;
             receipts.add(receipt);
         }
+        tell(gone_back, engine, receipts);
         Ok(topology)
     }
 }

@@ -245,6 +245,7 @@ impl Lane {
         unsafe {
             let (held, closed_ns) = ((*lane).held(), (*lane).line.closed_ns);
             (*lane).gate.open();
+            (*lane).down = false;
             (*lane).forgive();
             Lane::take_over(lane);
             (*lane).direct = false;
@@ -285,6 +286,26 @@ impl Lane {
             Lane::return_credit(lane);
             (*lane).set_direct();
             (longest, held)
+        }
+    }
+
+    /// The port is to have no driver: requests that it holds, and those that come, end with an error. What a
+    /// driver had is drained.
+    ///
+    /// # Safety
+    /// As for `submit`; the lane is closed and has no driver.
+    pub(crate) unsafe fn take_down(lane: *mut Lane) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            (*lane).down = true;
+            (*lane).may_issue = true;
+            for timer in 0..abi::TIMERS {
+                Lane::timer(lane, timer, 0);
+            }
+            (*lane).may_issue = false;
+            (*lane).deferred.clear();
+            (*lane).line.waited = 0;
+            Lane::fail_held(lane, -libc::ENODEV);
         }
     }
 

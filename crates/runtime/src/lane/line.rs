@@ -38,7 +38,7 @@ pub(super) struct Line {
 impl Lane {
     /// Requests that are held because the port is between drivers.
     pub(crate) fn held(&self) -> u32 {
-        self.slots.held() - self.waiting_in_line()
+        self.slots.held().saturating_sub(self.waiting_in_line())
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -104,7 +104,7 @@ impl Lane {
     pub(super) unsafe fn hold(lane: *mut Lane, tag: Tag) {
         // SAFETY: as for `submit`.
         unsafe {
-            if (*lane).gone {
+            if (*lane).gone || (*lane).down {
                 if (*lane).slots.refuse(tag).is_ok() {
                     Lane::answer(lane, tag, -libc::ENODEV);
                 }

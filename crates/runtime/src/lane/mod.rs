@@ -119,6 +119,8 @@ pub(crate) struct Lane {
     pub(crate) job: Option<Arc<Job>>,
     /// The port is being taken away: nothing new is accepted.
     pub(crate) gone: bool,
+    /// The port is to have no driver: nothing new is accepted until it has one.
+    down: bool,
     /// Places in the table of operations that were made for this lane.
     pub(crate) ops_room: u32,
     /// A candidate is on trial beside the driver: it must know what changes.
@@ -170,6 +172,7 @@ impl Lane {
             waiting: VecDeque::new(),
             job: None,
             gone: false,
+            down: false,
             ops_room: ops,
             trial: None,
             shadow: port.shadow.clone(),

@@ -384,7 +384,10 @@ impl Lane {
                 OpKind::Orphan => return,
             }
             if (*lane).deferring {
-                (*lane).deferred.push(Deferred { entry, id, result });
+                // Who set a timer that runs out while the port is down is gone for good.
+                if !(*lane).down {
+                    (*lane).deferred.push(Deferred { entry, id, result });
+                }
             } else {
                 Lane::deliver(lane, entry, id, result);
             }

@@ -208,6 +208,9 @@ fn list(queues: &[usize]) -> String {
 }
 
 fn not_found(engine: &Engine, me: &str, name: &str) -> Refused {
+    if let Some((port, _)) = engine.resolve(name).filter(|(port, _)| port.waiting_module().is_some()) {
+        return (libc::ENODEV, format!("device {name}: port {} is down (admin_state)", port.name));
+    }
     let known: Vec<String> = engine.devices().into_iter().map(|d| d.name).filter(|n| n != me).collect();
     let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
     if me == name {

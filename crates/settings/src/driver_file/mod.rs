@@ -16,14 +16,16 @@ mod read;
 mod tests;
 mod write;
 
-use crate::names::check_driver_name;
 use crate::{Faults, SettingsError, disk};
 use read::Content;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use steadfast_shell::manifest::check_driver_name;
 use steadfast_shell::properties::{Definition, Said, Source};
 
+pub(crate) use read::plain;
 pub use read::{Entry, Written};
+pub(crate) use write::written;
 
 /// Part of a driver's file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -113,6 +113,21 @@ impl Content {
     }
 }
 
+/// A value that a parameter can have, as text; none where it is something else.
+pub(crate) fn plain(value: &DeValue<'_>) -> Option<(String, Written)> {
+    match value {
+        DeValue::String(text) => Some((text.to_string(), Written::String)),
+        DeValue::Boolean(flag) => Some((flag.to_string(), Written::Boolean)),
+        DeValue::Integer(number) => {
+            let value = i128::from_str_radix(number.as_str(), number.radix()).ok()?;
+            // What is written in hexadecimal is a mask, and is shown as one.
+            let text = if number.radix() == 16 { format!("{value:#x}") } else { value.to_string() };
+            Some((text, Written::Integer))
+        }
+        _ => None,
+    }
+}
+
 type Value<'a> = Spanned<DeValue<'a>>;
 
 struct Reader<'t> {
@@ -197,18 +212,7 @@ impl Reader<'_> {
             self.fault(key.span().start, FaultKind::ParamName { name: name.to_owned() });
             return None;
         }
-        let found = match value.get_ref() {
-            DeValue::String(text) => Some((text.to_string(), Written::String)),
-            DeValue::Boolean(flag) => Some((flag.to_string(), Written::Boolean)),
-            DeValue::Integer(number) => {
-                let value = i128::from_str_radix(number.as_str(), number.radix()).ok();
-                // What is written in hexadecimal is a mask, and is shown as one.
-                let text = |v: i128| if number.radix() == 16 { format!("{v:#x}") } else { v.to_string() };
-                value.map(|v| (text(v), Written::Integer))
-            }
-            _ => None,
-        };
-        let Some((text, written)) = found else {
+        let Some((text, written)) = plain(value.get_ref()) else {
             self.wrong(value, &format!("{section}.{name}"), "a string, an integer, true or false");
             return None;
         };

@@ -7,7 +7,7 @@ use steadfast_shell::params::{MAX_STR_BYTES, ParamKind, ParamSpec, Value};
 
 /// A value as TOML: numbers and booleans as such where the parameter's kind says that they are, all else
 /// (sizes with a unit and hexadecimal masks too) as the string that was given.
-pub(super) fn written(value: &str, spec: Option<&ParamSpec>) -> (String, Written) {
+pub(crate) fn written(value: &str, spec: Option<&ParamSpec>) -> (String, Written) {
     let integer = |n: i128| i64::try_from(n).is_ok().then(|| (n.to_string(), Written::Integer));
     let found = match spec.map(|spec| (spec.kind, spec.parse_value(value))) {
         Some((ParamKind::Bool, Ok(Value::Bool(flag)))) => Some((flag.to_string(), Written::Boolean)),

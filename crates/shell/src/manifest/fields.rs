@@ -172,12 +172,27 @@ where
 }
 
 fn name(text: &str) -> Result<String, String> {
+    check_driver_name(text).map(|()| text.to_owned()).map_err(str::to_owned)
+}
+
+/// Names of files beside those of the drivers' parameters, which are called after their drivers.
+const RESERVED: [&str; 3] = ["devices", "instances", "profiles"];
+
+/// Whether a driver may have that name.
+///
+/// # Errors
+/// What is allowed.
+pub fn check_driver_name(name: &str) -> Result<(), &'static str> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    if (1..=32).contains(&text.len()) && text.bytes().all(plain) {
-        Ok(text.to_owned())
-    } else {
-        Err("1 to 32 lower-case letters, digits and '-'".to_owned())
+    if !(1..=32).contains(&name.len()) || !name.bytes().all(plain) {
+        return Err("1 to 32 lower-case letters, digits and '-'");
     }
+    if RESERVED.contains(&name) {
+        return Err(
+            "any other name: devices, instances and profiles are files beside those of drivers' parameters",
+        );
+    }
+    Ok(())
 }
 
 fn version(text: &str) -> Result<Version, String> {

@@ -38,7 +38,10 @@ fn when(class: ActivationClass) -> &'static str {
     match class {
         ActivationClass::Live => "at once",
         ActivationClass::Reinit => "when the port is attached anew, or with an update of its driver",
-        ActivationClass::Reload => "when the driver's module is loaded anew, with an update of its driver",
+        ActivationClass::Reload => {
+            "when every port that runs the module is attached anew (`activate --reload`), or with an update of \
+             its driver"
+        }
     }
 }
 

@@ -1,0 +1,164 @@
+//! The one way in which what is saved changes: files of drivers are edited, all that they then save is
+//! judged, and only then they are written, and what is live of it is put in force. All of it, or none.
+
+use super::saved::{View, file_problem};
+use super::show::values;
+use crate::app::App;
+use std::collections::{BTreeMap, BTreeSet};
+use steadfast_api::{Problem, Saved};
+use steadfast_settings::DriverFile;
+use steadfast_shell::params::{ActivationClass, ParamSpec, Value};
+use steadfast_shell::properties::Definitions;
+
+/// A driver's file that is to change.
+pub(super) struct Staged {
+    /// As it is to become.
+    pub(super) file: DriverFile,
+    before: DriverFile,
+    /// The ports that it is to change for, each with the parameters that are named.
+    pub(super) ports: Vec<(View, BTreeSet<String>)>,
+}
+
+impl Staged {
+    pub(super) fn of(before: &DriverFile) -> Staged {
+        Staged { file: before.clone(), before: before.clone(), ports: Vec::new() }
+    }
+}
+
+/// What would be saved for a port, and is allowed.
+struct Judged<'s> {
+    view: &'s View,
+    names: &'s BTreeSet<String>,
+    after: Definitions,
+    values: BTreeMap<String, Value>,
+}
+
+impl App {
+    /// Writes the files and puts in force what is live. Says which values are others than before. Whoever
+    /// calls holds the lock of edits.
+    ///
+    /// # Errors
+    /// What is wrong, on any of the ports; what could not be written; a driver that refuses a value. Files
+    /// and values in force are then as they were, or the message says which are not.
+    pub(super) fn save_all(
+        &self,
+        mut staged: Vec<Staged>,
+        dry_run: bool,
+        who: &str,
+    ) -> Result<Vec<Saved>, Problem> {
+        let mut changed = Vec::new();
+        let mut files = Vec::new();
+        let mut judged = Vec::new();
+        for Staged { file, before, ports } in &mut staged {
+            for (view, names) in &*ports {
+                let after = view.saved_by(file)?;
+                let values = view.judge(&after)?;
+                changed.extend(differences(view, names, &values));
+                judged.push(Judged { view, names, after, values });
+            }
+            files.push((file, &*before));
+        }
+        if dry_run {
+            return Ok(changed);
+        }
+        for written in 0..files.len() {
+            if let Err(e) = files[written].0.save() {
+                return Err(self.taken_back(file_problem(&e), &files[..written], &[], who));
+            }
+        }
+        for done in 0..judged.len() {
+            if let Err(problem) = self.put_in_force(&judged[done], who) {
+                return Err(self.taken_back(problem, &files, &judged[..done], who));
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Gives the driver the live ones of the names, as they are saved now.
+    fn put_in_force(&self, judged: &Judged<'_>, who: &str) -> Result<(), Problem> {
+        let after = |name: &str| judged.after.get(name).map(|definition| definition.value.clone());
+        self.change_all(judged, after, who)
+    }
+
+    fn change_all(
+        &self,
+        judged: &Judged<'_>,
+        value: impl Fn(&str) -> Option<String>,
+        who: &str,
+    ) -> Result<(), Problem> {
+        let Judged { view, names, values, .. } = judged;
+        let live = |spec: &&ParamSpec| {
+            spec.class == ActivationClass::Live
+                && names.contains(&spec.name)
+                && view.values.get(&spec.name) != values.get(&spec.name)
+        };
+        let live = view.table.iter().filter(live);
+        let changes: BTreeMap<_, _> = live.map(|spec| (spec.name.clone(), value(&spec.name))).collect();
+        // A port that is down has no driver to tell: it waits for the activation that brings it up.
+        if changes.is_empty() || view.is_down() {
+            return Ok(());
+        }
+        self.change_live(&view.info.name, &changes, who).map(drop)
+    }
+
+    /// The problem, when what was done before it is taken back; it says what could not be.
+    fn taken_back(
+        &self,
+        mut problem: Problem,
+        files: &[(&mut DriverFile, &DriverFile)],
+        in_force: &[Judged<'_>],
+        who: &str,
+    ) -> Problem {
+        for judged in in_force.iter().rev() {
+            let port = &judged.view.info;
+            let before = |name: &str| port.properties.get(name).map(|definition| definition.value.clone());
+            if let Err(e) = self.change_all(judged, before, who) {
+                problem.message.push_str(&format!("; and port {} keeps the new values: {e}", port.name));
+            }
+        }
+        for (file, before) in files.iter().rev() {
+            if let Err(e) = restore(file, before) {
+                let path = file.path().display();
+                problem.message.push_str(&format!("; and {path} is not as it was: {e}"));
+            }
+        }
+        problem
+    }
+}
+
+/// Puts a driver's file back.
+pub(super) fn restore(written: &DriverFile, before: &DriverFile) -> Result<(), Problem> {
+    written.clone().restore(before).map_err(|e| file_problem(&e))
+}
+
+fn differences(view: &View, names: &BTreeSet<String>, judged: &BTreeMap<String, Value>) -> Vec<Saved> {
+    let before = values(&view.table, &view.saved);
+    let port = &view.info.name;
+    let difference = |spec: &ParamSpec| {
+        let after = judged.get(&spec.name);
+        let before = match &before {
+            Some(before) => before.get(&spec.name),
+            None => view.values.get(&spec.name),
+        };
+        let at_once = spec.class == ActivationClass::Live && !view.is_down();
+        let in_force = at_once || view.values.get(&spec.name) == after;
+        (before != after || !in_force).then(|| Saved {
+            port: port.clone(),
+            name: spec.name.clone(),
+            before: before.map(ToString::to_string),
+            after: after.map(ToString::to_string),
+            class: spec.class.name().to_owned(),
+            in_force,
+            waits_for: if in_force { String::new() } else { waits_for(spec, port) },
+        })
+    };
+    view.table.iter().filter(|spec| names.contains(&spec.name)).filter_map(difference).collect()
+}
+
+/// What a saved value that is not in force waits for.
+pub(super) fn waits_for(spec: &ParamSpec, port: &str) -> String {
+    match spec.class {
+        ActivationClass::Reload => format!("`steadfast activate --reload {port}`"),
+        _ => format!("`steadfast activate {port}`"),
+    }
+}
