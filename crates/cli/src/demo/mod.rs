@@ -1,5 +1,6 @@
 //! `steadfast demo`: two devices under a load that checks every byte, their drivers replaced again
-//! and again through the control API. Needs no root and no other program.
+//! and again through the control API, and their ports initialised anew with other parameters in between.
+//! Needs no root and no other program.
 
 mod daemon;
 mod load;

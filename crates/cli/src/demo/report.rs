@@ -16,7 +16,9 @@ pub(crate) struct Report {
     pub(crate) good: bool,
     /// Swaps done.
     pub(crate) swaps: u64,
-    /// Swaps by device and mode.
+    /// Ports that were initialised anew with other parameters.
+    pub(crate) activations: u64,
+    /// Swaps by device and mode, and re-initialisations.
     pub(crate) by_mode: Vec<ByMode>,
     /// All pauses.
     pub(crate) pause: Spread,
@@ -36,7 +38,7 @@ pub(crate) struct Report {
     pub(crate) faults: Vec<String>,
 }
 
-/// Swaps of one device in one mode.
+/// Swaps of one device in one mode, or re-initialisations of its port.
 #[derive(Debug, Serialize)]
 pub(crate) struct ByMode {
     /// Device.
@@ -110,6 +112,7 @@ impl Report {
             seconds,
             good: errors == 0 && faults.is_empty(),
             swaps: swaps.total(),
+            activations: swaps.activated,
             by_mode: by_mode.collect(),
             pause: (&swaps.all).into(),
             longest_stall_ns: swaps.longest_stall_ns,
@@ -136,6 +139,8 @@ impl Report {
         let mut text = format!("{}\n{}\n", self.load_table(), self.swap_table());
         let mut fact = |name: &str, value: String| text.push_str(&format!("{name:<15} {value}\n"));
         fact("swaps done", format!("{} in {:.1} s", units::count(self.swaps), self.seconds));
+        let anew = units::count(self.activations);
+        fact("activations", format!("{anew}, each of one port with another number of slots"));
         let pause = self.pause;
         fact(
             "pause",
@@ -189,7 +194,7 @@ impl Report {
     }
 
     fn swap_table(&self) -> Table {
-        let mut table = Table::new(&["DEVICE", "MODE", ">SWAPS", ">PAUSE P50", ">P99", ">MAX"]);
+        let mut table = Table::new(&["DEVICE", "MODE", ">TIMES", ">PAUSE P50", ">P99", ">MAX"]);
         for mode in &self.by_mode {
             table.row([
                 mode.device.clone(),

@@ -1,10 +1,13 @@
-//! The replacements: which driver comes next on which device, and what its receipts say.
+//! The replacements: which driver comes next on which device, and what its receipts say; and in between
+//! the re-initialisations of one port with other parameters.
 
 use crate::client::{Client, segment};
 use crate::failure::Failure;
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
-use steadfast_api::{Mode, Outcome, Receipt, Unload, UpdateRequest};
+use steadfast_api::{
+    ActivateRequest, Activating, Mode, Outcome, Receipt, SaveReport, SaveRequest, Unload, UpdateRequest,
+};
 
 /// A device and the modules that it goes through, round and round.
 pub(crate) struct Plan {
@@ -20,12 +23,19 @@ pub(crate) const PLANS: [Plan; 2] = [
     Plan { device: "ram0", modules: &["ram"] },
 ];
 
+/// Swaps of each device from one re-initialisation of its port to the next.
+const PER_ACTIVATION: u64 = 10;
+/// Slots of a port in turns: what changes only with a re-initialisation.
+const SLOTS: [u64; 2] = [1024, 512];
+
 /// What the swaps came to.
 pub(crate) struct Swaps {
     /// Pauses of the swaps that were done, nanoseconds, by device and mode.
     pub(crate) pauses: BTreeMap<(&'static str, &'static str), Histogram<u64>>,
-    /// All pauses together.
+    /// All pauses of swaps together.
     pub(crate) all: Histogram<u64>,
+    /// Ports that were initialised anew with other parameters.
+    pub(crate) activated: u64,
     /// Longest that any request was kept waiting, nanoseconds.
     pub(crate) longest_stall_ns: u64,
     /// Requests that the new driver took over in flight.
@@ -45,6 +55,7 @@ impl Swaps {
         Swaps {
             pauses: BTreeMap::new(),
             all: histogram(),
+            activated: 0,
             longest_stall_ns: 0,
             adopted: 0,
             held: 0,
@@ -69,7 +80,34 @@ impl Swaps {
         let request = UpdateRequest { allow_older: true, ..UpdateRequest::new(module) };
         let receipt: Receipt = client.post(&format!("/devices/{}/update", segment(plan.device)), &request)?;
         self.take(plan.device, module, &receipt);
+        if round.is_multiple_of(PER_ACTIVATION) {
+            self.activate(client, plan.device, round / PER_ACTIVATION)?;
+        }
         Ok(())
+    }
+
+    /// Changes a parameter of one port and initialises it anew, as `param set` and `activate` do.
+    fn activate(&mut self, client: &Client, device: &'static str, turn: u64) -> Result<(), Failure> {
+        let slots = SLOTS[(turn % 2) as usize].to_string();
+        let set = BTreeMap::from([("io_slots".to_owned(), slots)]);
+        let path = |what: &str| format!("/ports/{}/{what}", segment(device));
+        let _: SaveReport = client.post(&path("params"), &SaveRequest { set, ..SaveRequest::default() })?;
+        let answer: Activating = client.post(&path("activate"), &ActivateRequest::default())?;
+        let Some(receipt) = answer.receipt else { return Ok(()) };
+        if receipt.outcome != Outcome::Done {
+            let what = format!("activation of {device}: {:?}: {}", receipt.outcome, receipt.reason);
+            self.failed.push(what);
+            return Ok(());
+        }
+        self.activated += 1;
+        self.measured((device, "re-init"), &receipt);
+        Ok(())
+    }
+
+    fn measured(&mut self, what: (&'static str, &'static str), receipt: &Receipt) {
+        self.pauses.entry(what).or_insert_with(histogram).saturating_record(receipt.pause_ns);
+        self.longest_stall_ns = self.longest_stall_ns.max(receipt.longest_stall_ns);
+        self.held += u64::from(receipt.held);
     }
 
     fn take(&mut self, device: &'static str, module: &str, receipt: &Receipt) {
@@ -79,10 +117,8 @@ impl Swaps {
         }
         let mode = receipt.mode.map_or("none", Mode::name);
         self.all.saturating_record(receipt.pause_ns);
-        self.pauses.entry((device, mode)).or_insert_with(histogram).saturating_record(receipt.pause_ns);
-        self.longest_stall_ns = self.longest_stall_ns.max(receipt.longest_stall_ns);
+        self.measured((device, mode), receipt);
         self.adopted += u64::from(receipt.adopted);
-        self.held += u64::from(receipt.held);
         self.pinned += u64::from(receipt.unload == Unload::Pinned);
     }
 }
