@@ -99,7 +99,7 @@ impl Core {
             ops: OpTable::new(),
             done: Vec::with_capacity(4096),
             commits: Vec::with_capacity(64),
-            due: Vec::new(),
+            due: Vec::with_capacity(64),
             tick_wanted: false,
             blocking,
             fileio: FileIo::new(remote),

@@ -16,8 +16,8 @@ use crate::rules::{HardwareId, PortRules};
 use crate::transact::{conclude, run_with};
 use crate::{DeviceInfo, LaneId};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use steadfast_loader::LoadedModule;
 use steadfast_shell::activation::Came;
@@ -103,7 +103,8 @@ impl Engine {
     /// The device for clients that name none: the first one, by the names of the ports; none where the port
     /// that would have it is down, since whoever had that device must not get another.
     pub fn first_device(&self) -> Option<DeviceInfo> {
-        for port in self.all_ports() {
+        let ports = self.inner.ports.read().unwrap_or_else(PoisonError::into_inner);
+        for port in ports.values() {
             let inner = lock(&port.inner);
             if inner.down.is_some() {
                 return None;

@@ -369,7 +369,11 @@ impl Engine {
     /// A device, by its name.
     pub fn device(&self, name: &str) -> Option<DeviceInfo> {
         let (port, number) = self.resolve(name)?;
-        let device = lock(&port.inner).devices.iter().find(|d| d.number == number)?.clone();
+        let inner = lock(&port.inner);
+        // What a port that is down had is kept for its clients, and shown to nobody.
+        let mut known = inner.devices.iter().filter(|_| inner.down.is_none());
+        let device = known.find(|d| d.number == number)?.clone();
+        drop(inner);
         Some(port.device_info(&device)).filter(|info| info.name == name)
     }
 

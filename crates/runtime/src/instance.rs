@@ -5,6 +5,7 @@
 use crate::arena::MemoryInfo;
 use crate::fileio::Buffered;
 use crate::handle::lock;
+use crate::left::State;
 use crate::limits::slots_per_queue;
 use crate::memory::Mapping;
 use crate::port::{PDU_STRIDE, Port, RegionMemory, SLOT_STRIDE};
@@ -349,14 +350,29 @@ impl Instance {
         self.disconnect_only()
     }
 
-    /// The driver's state as it is now, schema by schema; it goes on serving.
-    pub(crate) fn save_state(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
+    /// The driver writes its state as it is now, schema by schema, and goes on serving. Then it is aside of
+    /// what is left of the port's.
+    pub(crate) fn save_state(&self) -> Result<(), String> {
         let save = self.module.driver().save_state.ok_or("save_state is missing")?;
-        let kept = std::mem::take(&mut lock(&self.port.inner).states);
         // SAFETY: as for `connect`.
-        let result = self.call("save_state", Stage::Disconnect, || unsafe { save(self.cx()) });
-        let saved = std::mem::replace(&mut lock(&self.port.inner).states, kept);
-        result.map(|()| saved)
+        self.apart(|| self.call("save_state", Stage::Disconnect, || unsafe { save(self.cx()) }))
+    }
+
+    /// The same, taken.
+    pub(crate) fn saved_state(&self) -> Result<Vec<State>, String> {
+        self.save_state().map(|()| lock(&self.port.inner).states.take_aside())
+    }
+
+    /// Lets the driver write state that is not to be the port's.
+    fn apart(&self, write: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+        {
+            let mut inner = lock(&self.port.inner);
+            inner.states.forget_aside();
+            inner.states.change_places();
+        }
+        let result = write();
+        lock(&self.port.inner).states.change_places();
+        result
     }
 
     fn disconnect_only(&self) -> Result<(), String> {
@@ -374,10 +390,7 @@ impl Instance {
     /// `disconnect` of a driver that did not come to serve: the state it leaves is not wanted, the one
     /// that was there is.
     fn disconnect_quietly(&self) -> Result<(), String> {
-        let kept = std::mem::take(&mut lock(&self.port.inner).states);
-        let result = self.disconnect_only();
-        lock(&self.port.inner).states = kept;
-        result
+        self.apart(|| self.disconnect_only())
     }
 
     /// `reconnect` and `queue_start` on every queue.

@@ -17,7 +17,8 @@ use crate::engine::Remote;
 use crate::handle::lock;
 use crate::instance::Instance;
 use crate::lane::Lane;
-use crate::port::{Left, PDU_STRIDE, Port};
+use crate::left::State;
+use crate::port::{Left, PDU_STRIDE, Port, PortInner};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
@@ -96,6 +97,7 @@ impl Job {
             Mutex::new(Part { tags, pdus, ..Part::default() })
         };
         let parts = (0..queues).map(part).collect();
+        make_room(&port, old.as_deref(), new.as_deref());
         let n = queues as u32;
         let remotes = port.remotes.clone();
         Job {
@@ -264,14 +266,14 @@ impl Job {
         let reads = &new.module.manifest().state_read;
         let mut inner = lock(&self.port.inner);
         inner.announced.clear();
-        if reads.is_empty() || inner.states.is_empty() {
+        if reads.is_empty() || inner.states.list().is_empty() {
             return Ok(());
         }
         let writer = match (&self.old, &inner.left) {
             (Some(old), _) => Some(old.module.manifest()),
             (None, left) => left.as_ref().map(|left| &left.manifest),
         };
-        if let Some((schema, bytes)) = given_state(new, &inner.states) {
+        if let Some((schema, bytes)) = given_state(new, inner.states.list()) {
             if !writer.is_some_and(Manifest::state_is_typed) {
                 return Ok(());
             }
@@ -286,7 +288,7 @@ impl Job {
             return Ok(());
         }
         let list = |all: Vec<String>| all.join(", ");
-        let written = list(inner.states.iter().map(|(s, _)| s.clone()).collect());
+        let written = list(inner.states.list().iter().map(|(s, _)| s.clone()).collect());
         let wanted = list(reads.iter().map(ToString::to_string).collect());
         Err(format!("state written as {written}; the new driver reads {wanted}"))
     }
@@ -345,25 +347,22 @@ impl Job {
     /// What the new driver has made of the state must still have all of it, as far as that can be asked:
     /// it writes the schema that it was given, and can do so now.
     fn check_state(&self, new: &Instance) -> Result<(), String> {
-        let before = {
+        {
             let inner = lock(&self.port.inner);
-            let Some((schema, bytes)) = given_state(new, &inner.states) else { return Ok(()) };
             // What could not be read, and had to be, has been found out in `transfer`.
-            let Ok(before) = state::read(bytes) else { return Ok(()) };
-            (schema.to_owned(), before)
-        };
+            let given = given_state(new, inner.states.list()).map(|(_, bytes)| state::read(bytes));
+            if !matches!(given, Some(Ok(_))) {
+                return Ok(());
+            }
+        }
         if new.module.driver().save_state.is_none() || !new.module.manifest().state_is_typed() {
             return Ok(());
         }
-        let (schema, before) = before;
-        let saved = new.save_state()?;
-        let Some((_, bytes)) = saved.iter().find(|(known, _)| *known == schema) else { return Ok(()) };
-        let release = new.module.release();
-        let of = || format!("state {schema} as {} {} took it over", release.driver, release.version);
-        match state::read(bytes) {
-            Ok(after) => state::kept(&before, &after).map_err(|e| format!("{}: {e}", of())),
-            Err(e) => Err(format!("{}: {e}", of())),
-        }
+        new.save_state()?;
+        let mut inner = lock(&self.port.inner);
+        let kept = compare(new, inner.states.list(), inner.states.aside());
+        inner.states.forget_aside();
+        kept
     }
 
     /// Every device that clients use must still be there.
@@ -405,7 +404,10 @@ impl Job {
         inner.serving.clone_from(&self.new);
         inner.left = None;
         if self.new.is_some() {
-            inner.devices = std::mem::take(&mut inner.announced);
+            // The room stays, for the next one.
+            let PortInner { devices, announced, .. } = &mut *inner;
+            std::mem::swap(devices, announced);
+            announced.clear();
             if let Some(properties) = lock(&self.properties).as_mut() {
                 // The previous set goes with the job, after the pause.
                 std::mem::swap(&mut inner.properties, properties);
@@ -491,12 +493,36 @@ impl Job {
     }
 }
 
+/// Makes room for what the drivers leave and announce within the pause.
+fn make_room(port: &Port, old: Option<&Instance>, new: Option<&Instance>) {
+    let writes = |i: Option<&Instance>| i.map_or(0, |i| i.module.manifest().state_write.len());
+    let mut inner = lock(&port.inner);
+    inner.states.make_room(writes(old) + writes(new));
+    let devices = inner.devices.len().max(1);
+    inner.announced.reserve(devices);
+}
+
 /// The state that a driver is given: the best of its schemas that is there.
-fn given_state<'a>(new: &Instance, states: &'a [(String, Vec<u8>)]) -> Option<(&'a str, &'a [u8])> {
+fn given_state<'a>(new: &Instance, states: &'a [State]) -> Option<(&'a str, &'a [u8])> {
     let reads = &new.module.manifest().state_read;
-    let left = |schema: &Schema| states.iter().find(|(known, _)| *known == schema.to_string());
+    let left = |schema: &Schema| states.iter().find(|(known, _)| schema.is(known));
     let (schema, bytes) = reads.iter().find_map(left)?;
     Some((schema, bytes))
+}
+
+/// Whether a driver that was given `before` has all of it, as far as it writes the same schema: `after`.
+fn compare(new: &Instance, before: &[State], after: &[State]) -> Result<(), String> {
+    let Some((schema, bytes)) = given_state(new, before) else { return Ok(()) };
+    let Some((_, written)) = after.iter().find(|(known, _)| known == schema) else { return Ok(()) };
+    let Ok(before) = state::read(bytes) else { return Ok(()) };
+    let result = match state::read(written) {
+        Ok(after) => state::kept(&before, &after),
+        Err(e) => Err(e.to_string()),
+    };
+    result.map_err(|why| {
+        let release = new.module.release();
+        format!("state {schema} as {} {} took it over: {why}", release.driver, release.version)
+    })
 }
 
 /// Wall clock, milliseconds since 1970.

@@ -33,6 +33,7 @@ mod info;
 mod instance;
 mod job;
 mod lane;
+mod left;
 mod limits;
 mod live;
 mod memory;

@@ -7,6 +7,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, Handle, OpenSpec, Opened, lock, open_file};
 use crate::instance::{Instance, Made};
 use crate::job::Job;
+use crate::left::States;
 use crate::limits::{Limits, slots_per_queue};
 use crate::memory::{Mapping, pages};
 use crate::rules::PortRules;
@@ -209,7 +210,7 @@ pub(crate) struct PortInner {
     /// What was defined, where and in which layer.
     pub(crate) properties: Properties,
     pub(crate) rules: PortRules,
-    pub(crate) states: Vec<(String, Vec<u8>)>,
+    pub(crate) states: States,
     /// By number; a gap is one that only a refused driver had.
     pub(crate) regions: Vec<Option<RegionMemory>>,
     /// By handle number; a gap is a handle that was given up.

@@ -19,7 +19,6 @@ use steadfast_shell::params::{Value, log_mask};
 use steadfast_shell::receipt::Reduced;
 
 /// Most schemas that a driver leaves its state in, and longest name of one.
-const MAX_STATES: usize = 16;
 const MAX_SCHEMA: usize = 256;
 /// Most features that a driver says it leaves out, and longest text about one.
 const MAX_REDUCED: usize = 64;
@@ -104,11 +103,11 @@ unsafe fn instance<'a>(port: *mut abi::Port) -> Option<&'a Instance> {
 }
 
 /// # Safety
-/// As for [`abi::Str::bytes`].
-unsafe fn text(s: abi::Str) -> Result<String, i32> {
+/// As for [`abi::Str::bytes`]; the text is the driver's, and is used during the driver's call only.
+unsafe fn text<'a>(s: abi::Str) -> Result<&'a str, i32> {
     // SAFETY: the caller's promise, passed on.
     let bytes = unsafe { s.bytes() };
-    std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| -libc::EINVAL)
+    std::str::from_utf8(bytes).map_err(|_| -libc::EINVAL)
 }
 
 /// # Safety
@@ -181,7 +180,7 @@ unsafe extern "C" fn reduce(port: *mut abi::Port, feature: abi::Str, why: abi::S
     if reduced.len() >= MAX_REDUCED {
         return -libc::ENOSPC;
     }
-    reduced.push(Reduced { feature, why });
+    reduced.push(Reduced { feature: feature.to_owned(), why: why.to_owned() });
     0
 }
 
@@ -198,13 +197,8 @@ unsafe extern "C" fn set_state(port: *mut abi::Port, schema: abi::Str, bytes: ab
     if bytes.len() > abi::MAX_STATE {
         return -libc::EMSGSIZE;
     }
-    let mut inner = lock(&instance.port.inner);
-    inner.states.retain(|(known, _)| *known != schema);
-    if inner.states.len() >= MAX_STATES || schema.len() > MAX_SCHEMA {
-        return -libc::ENOSPC;
-    }
-    inner.states.push((schema, bytes.to_vec()));
-    0
+    let put = schema.len() <= MAX_SCHEMA && lock(&instance.port.inner).states.put(schema, bytes);
+    if put { 0 } else { -libc::ENOSPC }
 }
 
 unsafe extern "C" fn get_state(port: *mut abi::Port, schema: abi::Str, bytes: *mut abi::Str) -> i32 {
@@ -221,7 +215,7 @@ unsafe extern "C" fn get_state(port: *mut abi::Port, schema: abi::Str, bytes: *m
         return -libc::EPERM;
     }
     let inner = lock(&instance.port.inner);
-    let Some((_, state)) = inner.states.iter().find(|(known, _)| *known == schema) else {
+    let Some((_, state)) = inner.states.list().iter().find(|(known, _)| known == schema) else {
         return -libc::ENOENT;
     };
     // The heap block of the state stays where it is until the next `disconnect`.
@@ -254,7 +248,7 @@ unsafe extern "C" fn announce(port: *mut abi::Port, device: *const abi::BlockDev
         preferred_block_size: d.preferred_block_size,
         max_transfer: d.max_transfer,
         features: d.features,
-        wwid,
+        wwid: wwid.to_owned(),
     };
     if !may_announce(instance) {
         return -libc::EPERM;
@@ -292,10 +286,10 @@ unsafe extern "C" fn open(port: *mut abi::Port, open: *const abi::Open) -> i32 {
         let Some(instance) = instance(port) else { return -libc::EINVAL };
         let Some(open) = sized(open) else { return -libc::EINVAL };
         let (Ok(key), Ok(target)) = (text(open.key), text(open.target)) else { return -libc::EINVAL };
-        (instance, key, OpenSpec { kind: open.kind, flags: open.flags, target })
+        (instance, key, OpenSpec { kind: open.kind, flags: open.flags, target: target.to_owned() })
     };
     let may_open = instance.stage() == Stage::Prepare as u8;
-    match instance.port.open(&key, &spec, may_open) {
+    match instance.port.open(key, &spec, may_open) {
         Ok((number, opened)) => {
             if opened {
                 lock(&instance.made).handles.push(number);
@@ -349,7 +343,7 @@ unsafe extern "C" fn region(
         (instance, name)
     };
     let may_make = instance.stage() == Stage::Prepare as u8;
-    match instance.port.region(&name, size, may_make) {
+    match instance.port.region(name, size, may_make) {
         Ok((number, base, size, created)) => {
             if created {
                 lock(&instance.made).regions.push(number);
@@ -378,7 +372,7 @@ unsafe extern "C" fn property(port: *mut abi::Port, name: abi::Str, value: *mut 
         (instance, name)
     };
     let known = || instance.module.manifest().params.iter().any(|p| p.name == name);
-    let answer = instance.with_param(&name, |value| match value {
+    let answer = instance.with_param(name, |value| match value {
         None => known().then(|| describe(None)),
         value => Some(describe(value)),
     });

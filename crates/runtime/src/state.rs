@@ -29,7 +29,7 @@ impl Engine {
         let readable = |(schema, bytes): (String, Vec<u8>)| SavedState { schema, bytes };
         let (serving, left) = {
             let inner = lock(&port.inner);
-            (inner.serving.clone(), inner.states.clone())
+            (inner.serving.clone(), inner.states.list().to_vec())
         };
         let Some(instance) = serving else {
             return Ok(left.into_iter().map(readable).collect());
@@ -48,7 +48,7 @@ impl Engine {
         let saved = Arc::new(Mutex::new(Vec::new()));
         let place = saved.clone();
         visit(&port, "save_state", move || {
-            *lock(&place) = instance.save_state()?;
+            *lock(&place) = instance.saved_state()?;
             Ok(())
         })?;
         let saved = std::mem::take(&mut *lock(&saved));

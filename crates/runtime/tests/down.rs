@@ -47,6 +47,7 @@ fn a_port_goes_down_and_comes_up_with_what_was_written() {
         let port = info(&bench);
         assert_eq!((port.state, port.driver, port.devices.len()), (PortState::Down, None, 0));
         assert!(bench.engine.open_device("vol0").is_none() && bench.engine.devices().is_empty());
+        assert_eq!((bench.engine.device("vol0"), bench.engine.first_device()), (None, None));
         let value = port.parameters.iter().find(|p| p.name == "admin_state").and_then(|p| p.value.clone());
         assert_eq!(value.as_deref(), Some("down"), "its parameters are there");
         // Other values take effect when it comes up.

@@ -31,7 +31,7 @@ fn the_state_of_a_live_driver_is_read_under_load() {
         let schemas: Vec<&str> = states.iter().map(|s| s.schema.as_str()).collect();
         assert_eq!(schemas, ["file/2", "file/1"]);
         let Ok(StateValue::Map(fields)) = read(&states[0].bytes) else { panic!("{states:?}") };
-        let size = fields.iter().find(|(name, _)| name == "size").map(|(_, value)| value.clone());
+        let size = fields.iter().find(|(name, _)| *name == "size").map(|(_, value)| value.clone());
         assert_eq!(size, Some(StateValue::Unsigned(4 << 20)));
     }
     let last = bench.engine.update("vol0", &bench.stage("file_1_1"), &UpdateOptions::default());

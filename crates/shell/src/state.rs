@@ -15,9 +15,10 @@ const DEPTH: u32 = 16;
 /// Most values in one state.
 const VALUES: u32 = 65_536;
 
-/// A value within a state.
+/// A value within a state. Its texts are those of the bytes that it was read from: it is read while a port is
+/// held, and so takes as little memory as can be.
 #[derive(Clone, Debug, PartialEq)]
-pub enum StateValue {
+pub enum StateValue<'a> {
     /// Nothing.
     Null,
     /// `true` or `false`.
@@ -29,16 +30,16 @@ pub enum StateValue {
     /// A number with a fraction.
     Float(f64),
     /// Text.
-    Text(String),
+    Text(&'a str),
     /// Bytes.
-    Bytes(Vec<u8>),
+    Bytes(&'a [u8]),
     /// A list.
-    List(Vec<StateValue>),
+    List(Vec<StateValue<'a>>),
     /// Values by name, in the order in which they were written.
-    Map(Vec<(String, StateValue)>),
+    Map(Vec<(&'a str, StateValue<'a>)>),
 }
 
-impl StateValue {
+impl StateValue<'_> {
     /// What kind of value it is, for messages. Numbers without a fraction are one kind.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -55,7 +56,7 @@ impl StateValue {
 }
 
 /// As JSON: bytes are hexadecimal digits.
-impl Serialize for StateValue {
+impl Serialize for StateValue<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self {
             StateValue::Null => to.serialize_unit(),
@@ -126,7 +127,7 @@ pub enum StateError {
 ///
 /// # Errors
 /// It is none, or not whole.
-pub fn read(bytes: &[u8]) -> Result<StateValue, StateError> {
+pub fn read(bytes: &[u8]) -> Result<StateValue<'_>, StateError> {
     let mut reader = Reader { from: Decoder::new(bytes), left: VALUES };
     let value = reader.value(0)?;
     let StateValue::Map(_) = value else { return Err(StateError::NoMap { is: value.kind() }) };
@@ -136,17 +137,22 @@ pub fn read(bytes: &[u8]) -> Result<StateValue, StateError> {
     }
 }
 
+/// Room for a list that says how long it is, within limits: it may be damaged.
+fn room(items: Option<u64>) -> usize {
+    items.map_or(0, |n| n.min(64) as usize)
+}
+
 struct Reader<'b> {
     from: Decoder<'b>,
     left: u32,
 }
 
-impl Reader<'_> {
+impl<'b> Reader<'b> {
     fn damaged(&self, e: &minicbor::decode::Error) -> StateError {
         StateError::Damaged { at: e.position().unwrap_or(self.from.position()), what: e.to_string() }
     }
 
-    fn value(&mut self, depth: u32) -> Result<StateValue, StateError> {
+    fn value(&mut self, depth: u32) -> Result<StateValue<'b>, StateError> {
         self.left = self.left.checked_sub(1).ok_or(StateError::TooMuch)?;
         if depth >= DEPTH {
             return Err(StateError::TooMuch);
@@ -159,8 +165,8 @@ impl Reader<'_> {
             Type::U8 | Type::U16 | Type::U32 | Type::U64 => d.u64().map(StateValue::Unsigned),
             Type::I8 | Type::I16 | Type::I32 | Type::I64 => d.i64().map(StateValue::Signed),
             Type::F16 | Type::F32 | Type::F64 => d.f64().map(StateValue::Float),
-            Type::String => d.str().map(|s| StateValue::Text(s.to_owned())),
-            Type::Bytes => d.bytes().map(|b| StateValue::Bytes(b.to_vec())),
+            Type::String => d.str().map(StateValue::Text),
+            Type::Bytes => d.bytes().map(StateValue::Bytes),
             Type::Array | Type::ArrayIndef => return self.list(depth),
             Type::Map | Type::MapIndef => return self.map(depth),
             other => {
@@ -187,26 +193,26 @@ impl Reader<'_> {
         }
     }
 
-    fn list(&mut self, depth: u32) -> Result<StateValue, StateError> {
+    fn list(&mut self, depth: u32) -> Result<StateValue<'b>, StateError> {
         let mut left = self.from.array().map_err(|e| self.damaged(&e))?;
-        let mut list = Vec::new();
+        let mut list = Vec::with_capacity(room(left));
         while self.more(&mut left)? {
             list.push(self.value(depth + 1)?);
         }
         Ok(StateValue::List(list))
     }
 
-    fn map(&mut self, depth: u32) -> Result<StateValue, StateError> {
+    fn map(&mut self, depth: u32) -> Result<StateValue<'b>, StateError> {
         let mut left = self.from.map().map_err(|e| self.damaged(&e))?;
-        let mut map: Vec<(String, StateValue)> = Vec::new();
+        let mut map: Vec<(&'b str, StateValue<'b>)> = Vec::with_capacity(room(left));
         while self.more(&mut left)? {
             let at = self.from.position();
             if self.from.datatype().map_err(|e| self.damaged(&e))? != Type::String {
                 return Err(StateError::KeyNotText { at });
             }
-            let name = self.from.str().map_err(|e| self.damaged(&e))?.to_owned();
+            let name = self.from.str().map_err(|e| self.damaged(&e))?;
             if map.iter().any(|(known, _)| *known == name) {
-                return Err(StateError::Twice { name });
+                return Err(StateError::Twice { name: name.to_owned() });
             }
             map.push((name, self.value(depth + 1)?));
         }
@@ -240,8 +246,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn map(entries: &[(&str, StateValue)]) -> StateValue {
-        StateValue::Map(entries.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect())
+    fn map<'a>(entries: &[(&'a str, StateValue<'a>)]) -> StateValue<'a> {
+        StateValue::Map(entries.to_vec())
     }
 
     fn encode(value: &StateValue, to: &mut minicbor::Encoder<Vec<u8>>) {
@@ -276,18 +282,19 @@ mod tests {
         to.into_writer()
     }
 
-    fn sample() -> StateValue {
+    fn sample() -> StateValue<'static> {
         map(&[
             ("size", StateValue::Unsigned(65536)),
             ("punch", StateValue::Bool(true)),
-            ("id", StateValue::Bytes(vec![0xab, 1])),
-            ("runs", StateValue::List(vec![StateValue::Signed(-3), StateValue::Text("x".into())])),
+            ("id", StateValue::Bytes(&[0xab, 1])),
+            ("runs", StateValue::List(vec![StateValue::Signed(-3), StateValue::Text("x")])),
         ])
     }
 
     #[test]
     fn a_state_is_read_and_shown() {
-        let value = read(&bytes(&sample())).expect("sound");
+        let written = bytes(&sample());
+        let value = read(&written).expect("sound");
         assert_eq!(value, sample());
         let json = serde_json::to_string(&value).expect("JSON");
         assert_eq!(json, r#"{"size":65536,"punch":true,"id":"ab01","runs":[-3,"x"]}"#);
@@ -315,10 +322,10 @@ mod tests {
         let before = sample();
         assert_eq!(kept(&before, &before), Ok(()));
         let StateValue::Map(mut entries) = before.clone() else { unreachable!() };
-        entries.push(("newer".into(), StateValue::Unsigned(1)));
+        entries.push(("newer", StateValue::Unsigned(1)));
         entries[0].1 = StateValue::Unsigned(1);
         assert_eq!(kept(&before, &StateValue::Map(entries.clone())), Ok(()), "more, and other values");
-        entries[0].1 = StateValue::Text("64K".into());
+        entries[0].1 = StateValue::Text("64K");
         let why = kept(&before, &StateValue::Map(entries.clone())).expect_err("another kind");
         assert_eq!(why, "size was a whole number, and is text");
         entries.remove(0);

@@ -47,8 +47,11 @@ impl Product {
         }
         all.extend(params.as_object().cloned().unwrap_or_default());
         all.insert("size".to_owned(), json!("16M"));
+        // `error` answers at once, and has nothing that it could hand back.
+        let mode =
+            if self.mode == "split" && before["driver"]["driver"] == "error" { "drain" } else { self.mode };
         let options = json!({
-            "mode": self.mode, "deadline_ms": deadline_ms, "params": all, "allow_other": true,
+            "mode": mode, "deadline_ms": deadline_ms, "params": all, "allow_other": true,
         });
         let receipt = self.daemon.api()?.update("vol0", &module(driver)?, options)?;
         let reason = receipt["reason"].as_str().unwrap_or_default();
@@ -101,6 +104,16 @@ impl Product {
         Ok(client)
     }
 
+    /// The same, for `driver` to take over: it is asked only about what another driver has begun.
+    fn adoptable(&mut self, driver: &str) -> Result<Client> {
+        if driver == "hang" {
+            let slow =
+                json!({ "ops": "read", "length": "64K", "fixed_us": "10000000", "hand_back": "false" });
+            self.update("delay", &slow, WAIT_MS, DONE)?;
+        }
+        self.hung_client()
+    }
+
     pub(crate) fn finish(self) -> Result<u64> {
         self.load.into_iter().map(Verified::finish).sum()
     }
@@ -128,7 +141,7 @@ pub(crate) fn of_the_new_driver(bench: &mut Product, table: &mut Table) -> Resul
     for at in points {
         for (fault, driver, params) in faults(at) {
             bench.good()?;
-            let waiting = if at == "adopt" { Some(bench.hung_client()?) } else { None };
+            let waiting = if at == "adopt" { Some(bench.adoptable(driver)?) } else { None };
             let reason = if fault == "hang" { "deadline" } else { at };
             let ended = bench.update(driver, &params, DEADLINE_MS, back(reason));
             ended.with_context(|| format!("{fault} in {at}"))?;

@@ -22,6 +22,10 @@ pub(crate) fn facts(device: &str, receipt: &Receipt) -> String {
     if !receipt.reason.is_empty() {
         fact("reason", receipt.reason.replace('\n', "\n               "));
     }
+    if receipt.properties.is_some() {
+        text.push_str(&super::properties::facts(receipt));
+        return text;
+    }
     let (before, after) = (receipt.generation_before, receipt.generation_after);
     fact(
         "generation",
@@ -58,9 +62,6 @@ pub(crate) fn sentence(device: &str, receipt: &Receipt) -> String {
     if let Some(sentence) = super::topology::sentence(receipt) {
         return sentence;
     }
-    if receipt.kind == Kind::Live {
-        return live(device, receipt);
-    }
     let old = release(&receipt.from);
     let new = receipt.to.as_ref().map_or_else(|| "the module".to_owned(), release);
     match receipt.outcome {
@@ -77,20 +78,6 @@ pub(crate) fn sentence(device: &str, receipt: &Receipt) -> String {
                 "{device}: stranded, neither {new} nor {old} works; requests are held until an update does"
             )
         }
-    }
-}
-
-/// A change of live parameters, and what each value was.
-fn live(device: &str, receipt: &Receipt) -> String {
-    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-    let changes = receipt.properties.iter().flat_map(|report| &report.changes);
-    let values: Vec<String> =
-        changes.map(|c| format!("{} {} -> {}", c.name, shown(&c.before), shown(&c.after))).collect();
-    let asked = &receipt.source;
-    match receipt.outcome {
-        Outcome::Done if values.is_empty() => format!("{device}: done, {asked} changed no value"),
-        Outcome::Done => format!("{device}: done, {}", values.join(", ")),
-        outcome => format!("{device}: {}, no value was changed ({asked})", super::history::outcome(outcome)),
     }
 }
 

@@ -326,7 +326,8 @@ impl Reactor {
         if self.core().due.is_empty() {
             return false;
         }
-        for lane in std::mem::take(&mut self.core().due) {
+        let mut due = std::mem::take(&mut self.core().due);
+        for lane in due.drain(..) {
             // SAFETY: this thread's lane, which leaves the list before it goes; nobody is inside its driver.
             unsafe {
                 (*lane.as_ptr()).line.due = false;
@@ -334,6 +335,10 @@ impl Reactor {
                 let id = (*lane.as_ptr()).id;
                 self.notice_slots(id);
             }
+        }
+        // The room stays, unless the list has begun anew.
+        if self.core().due.is_empty() {
+            self.core().due = due;
         }
         true
     }

@@ -17,6 +17,7 @@ mod trial;
 use crate::engine::Engine;
 use crate::handle::lock;
 use crate::instance::Instance;
+use crate::left::State;
 use crate::port::Port;
 use crate::ready;
 use crate::visit::visit;
@@ -166,7 +167,7 @@ impl Engine {
         live: &Arc<Port>,
         old: &Arc<Instance>,
         staged: &StagedModule,
-    ) -> Result<Vec<(String, Vec<u8>)>, String> {
+    ) -> Result<Vec<State>, String> {
         let running = old.module.manifest();
         if running.state_write.is_empty() || staged.manifest.state_read.is_empty() {
             return Ok(Vec::new());
@@ -181,7 +182,7 @@ impl Engine {
         let saved = Arc::new(Mutex::new(Vec::new()));
         let (place, old) = (saved.clone(), old.clone());
         let look = visit(live, "save_state", move || {
-            *lock(&place) = old.save_state()?;
+            *lock(&place) = old.saved_state()?;
             Ok(())
         });
         look.map_err(|e| e.to_string())?;

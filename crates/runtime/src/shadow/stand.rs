@@ -6,6 +6,7 @@ use crate::core::now_ns;
 use crate::engine::{Engine, Remote};
 use crate::handle::lock;
 use crate::instance::Instance;
+use crate::left::{State, States};
 use crate::limits::Limits;
 use crate::port::{Port, PortInner, RegionMemory, SlotMemory};
 use crate::ready::ops_room;
@@ -38,7 +39,7 @@ impl Engine {
         &self,
         live: &Arc<Port>,
         trial: &Arc<Trial>,
-        states: Vec<(String, Vec<u8>)>,
+        states: Vec<State>,
     ) -> Result<Arc<Port>, String> {
         let memory = |_| SlotMemory::exactly(&live.name, SLOTS, live.memory[0].most_data());
         let memory = (0..live.queues.len()).map(memory).collect::<Result<Vec<_>, _>>();
@@ -50,7 +51,7 @@ impl Engine {
         let regions = regions.map_err(|e| format!("a copy of the regions for the trial: {e}"))?;
         let inner = PortInner {
             properties: inner.properties.clone(),
-            states,
+            states: States::of(states),
             regions,
             handles: inner.handles.clone(),
             devices: inner.devices.clone(),
