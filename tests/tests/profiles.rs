@@ -161,6 +161,29 @@ fn a_port_that_refuses_leaves_all_ports_as_they_were() -> Result {
 }
 
 #[test]
+fn a_profile_for_a_port_that_is_down_waits_for_it_to_come_up() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = start(&dir)?;
+    ends(&daemon, 0, &["param", "set", "vol0", "admin_state=down"])?;
+    ends(&daemon, 0, &["activate", "vol0"])?;
+    let diff = ends(&daemon, 2, &["profile", "diff", "backup", "vol0"])?;
+    assert!(!diff.contains("takes effect at once"), "{diff}");
+    let said = ends(&daemon, 0, &["profile", "apply", "backup", "vol0", "vol1"])?;
+    assert!(said.contains("vol0: io_throttle 0 -> 16, saved, waits for `steadfast activate vol0`"), "{said}");
+    assert!(said.contains("vol1: io_throttle 0 -> 16, saved, in force"), "{said}");
+    let classic = ends(&daemon, 0, &["config", "export", "ram", "--classic"])?;
+    assert!(
+        classic.contains("ram0-io-throttle=16;") && classic.contains("ram1-io-throttle=16;"),
+        "{classic}"
+    );
+    assert!(ends(&daemon, 0, &["config", "lint"])?.contains("0 faults"));
+    ends(&daemon, 0, &["param", "set", "vol0", "admin_state=up"])?;
+    ends(&daemon, 0, &["activate", "vol0"])?;
+    assert_eq!(param(&daemon, "vol0", "io_throttle")?["current"], "16");
+    Ok(())
+}
+
+#[test]
 fn saved_values_of_a_port_become_a_profile_without_what_is_its_own() -> Result {
     let dir = TempDir::new()?;
     let disk = |name: &str| -> Result<String> {

@@ -23,7 +23,7 @@ impl App {
             .map(|(name, m)| (name.clone(), KnownDriver { table: settings.table(m), ports: BTreeMap::new() }))
             .collect();
         for port in self.engine.ports() {
-            let running = port.module.as_ref().and_then(|r| self.engine.running_module(&r.hash));
+            let running = self.engine.module_of(&port.name);
             let config = self.topology.config_of(&port.name);
             let said = || config.as_ref()?.driver.split('@').next().and_then(|name| newest.get(name));
             let Some(manifest) = running.as_ref().map(|m| m.manifest()).or_else(said) else { continue };
