@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use steadfast_loader::LoadedModule;
 use steadfast_shell::activation::{Activation, Came, Next, Stamp, Step};
-use steadfast_shell::params::{ParamSpec, Value, table};
+use steadfast_shell::params::{ActivationClass, ParamSpec, Value, table};
 use steadfast_shell::properties::{Definitions, Properties};
 use steadfast_shell::receipt::{
     Kind, Mode, Outcome, PropertiesReport, Receipt, Requester, Unload, ValueChange,
@@ -226,7 +226,9 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
         let all = table(&module.manifest().params, self.port.shell);
         self.report.changes = all.iter().filter_map(change).collect();
         let changes = &self.report.changes;
-        let users = self.engine.ports_of(module.hash());
+        // With many ports that is many to look at, and few changes are of that class.
+        let shared = changes.iter().any(|change| change.class == ActivationClass::Reload);
+        let users = if shared { self.engine.ports_of(module.hash()) } else { Vec::new() };
         reload::judge(changes, &self.port.name, &users, self.opts.reach)?;
         Ok(format!("{} values are others than those in force", changes.len()))
     }

@@ -77,7 +77,8 @@ impl Instances {
             return Ok(number);
         }
         let ports = self.drivers.entry(driver.to_owned()).or_default();
-        let free = (0..MOST).find(|number| !ports.contains_key(number));
+        let gap = ports.keys().zip(0..).find(|(taken, number)| *taken != number).map(|(_, number)| number);
+        let free = gap.or(u32::try_from(ports.len()).ok()).filter(|number| *number < MOST);
         let number = free.ok_or_else(|| fail("port", port, "65536 ports of one driver; none is free"))?;
         ports.insert(number, port.to_owned());
         self.changed = true;
