@@ -10,8 +10,8 @@
 //! gives the number free. A new port gets the lowest free one.
 
 use crate::names::{PORT_NAME, check_port_name};
-use crate::text::Lines;
-use crate::{Fault, FaultKind, Faults, SettingsError, disk};
+use crate::toml_reader::{Key, Reader, Value};
+use crate::{FaultKind, SettingsError, disk};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ impl Instances {
     pub fn load(folder: &Path) -> Result<Instances, SettingsError> {
         let path = folder.join(INSTANCES);
         let on_disk = disk::read(&path)?;
-        let drivers = parse(&path, on_disk.as_deref().unwrap_or_default())?;
+        let drivers = Reader::read(&path, on_disk.as_deref().unwrap_or_default(), drivers)?;
         Ok(Instances { path, on_disk, drivers, changed: false })
     }
 
@@ -120,53 +120,52 @@ impl Instances {
     }
 }
 
-fn parse(path: &Path, text: &str) -> Result<BTreeMap<String, BTreeMap<u32, String>>, Faults> {
-    let lines = Lines::of(text);
-    let mut faults = Vec::new();
-    let mut fail = |at: usize, kind| faults.push(Fault { path: path.to_owned(), line: lines.at(at), kind });
-    let (document, syntax) = DeTable::parse_recoverable(text);
-    for error in &syntax {
-        let at = error.span().map_or(0, |span| span.start);
-        fail(at, FaultKind::Syntax(error.message().to_owned()));
-    }
-    let mut drivers = BTreeMap::new();
-    for (driver, value) in document.get_ref().iter().filter(|_| syntax.is_empty()) {
-        let wrong = |name: &str, span: std::ops::Range<usize>, allowed| {
-            let value = text.get(span).unwrap_or_default().to_owned();
-            FaultKind::WrongType { name: name.to_owned(), value, allowed }
-        };
+type Drivers = BTreeMap<String, BTreeMap<u32, String>>;
+
+fn drivers(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Drivers {
+    let mut drivers = Drivers::new();
+    for (driver, value) in root.iter() {
         let name: &str = driver.get_ref();
         let DeValue::Table(table) = value.get_ref() else {
-            fail(value.span().start, wrong(name, value.span(), "a section for each driver: [DRIVER]"));
+            reader.wrong(name, value, "a section for each driver: [DRIVER]");
             continue;
         };
-        let mut ports: BTreeMap<u32, String> = BTreeMap::new();
+        let mut ports = BTreeMap::new();
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in entries {
-            let number =
-                key.get_ref().parse().ok().filter(|n: &u32| *n < MOST && n.to_string() == *key.get_ref());
-            let port = match value.get_ref() {
-                DeValue::String(port) if check_port_name(port).is_ok() => Some(port.to_string()),
-                _ => None,
-            };
-            match (number, port) {
-                (None, _) => {
-                    let name = key.get_ref().to_string();
-                    let kind = FaultKind::UnknownKey { name, allowed: NUMBER, hint: String::new() };
-                    fail(key.span().start, kind);
-                }
-                (_, None) => fail(value.span().start, wrong(key.get_ref(), value.span(), PORT_NAME)),
-                (_, Some(port)) if ports.values().any(|other| *other == port) => {
-                    fail(value.span().start, FaultKind::Duplicate { name: port });
-                }
-                (Some(number), Some(port)) => drop(ports.insert(number, port)),
-            }
+            ports.extend(port(reader, key, value, &ports));
         }
         drivers.insert(name.to_owned(), ports);
     }
-    faults.sort_by_key(|fault| fault.line);
-    if faults.is_empty() { Ok(drivers) } else { Err(Faults(faults)) }
+    drivers
+}
+
+/// One line: a number and the port that has it.
+fn port(
+    reader: &mut Reader<'_>,
+    key: &Key<'_>,
+    value: &Value<'_>,
+    others: &BTreeMap<u32, String>,
+) -> Option<(u32, String)> {
+    let text: &str = key.get_ref();
+    let Some(number) = text.parse().ok().filter(|n: &u32| *n < MOST && n.to_string() == text) else {
+        reader.unknown(key, &[], NUMBER);
+        return None;
+    };
+    match value.get_ref() {
+        DeValue::String(port) if check_port_name(port).is_ok() => {
+            if others.values().any(|other| other == port) {
+                reader.fault(value.span().start, FaultKind::Duplicate { name: port.to_string() });
+                return None;
+            }
+            Some((number, port.to_string()))
+        }
+        _ => {
+            reader.wrong(text, value, PORT_NAME);
+            None
+        }
+    }
 }
 
 #[cfg(test)]

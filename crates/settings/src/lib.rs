@@ -26,6 +26,7 @@ mod names;
 pub mod profile;
 mod saved;
 mod text;
+mod toml_reader;
 
 pub use driver_file::{DriverFile, Entry, Section, Written};
 pub use fault::{Fault, FaultKind, Faults, SettingsError};

@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 use steadfast_shell::manifest::check_driver_name;
 use steadfast_shell::properties::{Definition, Said, Source};
 
-pub(crate) use read::plain;
-pub use read::{Entry, Written};
+pub use crate::toml_reader::Written;
+pub use read::Entry;
 pub(crate) use write::written;
 
 /// Part of a driver's file.

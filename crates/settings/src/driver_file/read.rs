@@ -2,28 +2,15 @@
 
 use super::Section;
 use crate::names::{check_param_name, check_port_name};
-use crate::text::Lines;
-use crate::{Fault, FaultKind, Faults};
+use crate::toml_reader::{Key, Reader, Value, Written};
+use crate::{FaultKind, Faults};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
-use steadfast_shell::params::nearest;
-use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
+use toml::de::{DeTable, DeValue};
 
 /// The key under which a section lists what it undefines.
 pub(super) const UNDEFINE: &str = "undefine";
-
-/// In which form a value stands in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// As an integer.
-    Integer,
-    /// As `true` or `false`.
-    Boolean,
-    /// As a string.
-    String,
-}
 
 /// What a section says of one parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,27 +68,7 @@ pub(super) struct Content {
 
 impl Content {
     pub(super) fn parse(text: &str, path: &Path) -> Result<Content, Faults> {
-        let (document, syntax) = DeTable::parse_recoverable(text);
-        let mut reader = Reader { text, path, lines: Lines::of(text), faults: Vec::new() };
-        let mut broken = false;
-        for error in syntax {
-            let span = error.span().unwrap_or(0..0);
-            // Something said twice leaves the rest readable; behind another error all is guesswork.
-            if error.message() == "duplicate key" {
-                let name = text.get(span.clone()).unwrap_or_default().to_owned();
-                reader.fault(span.start, FaultKind::Duplicate { name });
-            } else {
-                broken = true;
-                reader.fault(span.start, FaultKind::Syntax(error.message().to_owned()));
-            }
-        }
-        let content = if broken { Content::default() } else { reader.content(document.get_ref()) };
-        let mut faults = reader.faults;
-        if faults.is_empty() {
-            return Ok(content);
-        }
-        faults.sort_by_key(|fault| fault.line);
-        Err(Faults(faults))
+        Reader::read(path, text, content)
     }
 
     /// What it says, without where.
@@ -113,59 +80,26 @@ impl Content {
     }
 }
 
-/// A value that a parameter can have, as text; none where it is something else.
-pub(crate) fn plain(value: &DeValue<'_>) -> Option<(String, Written)> {
-    match value {
-        DeValue::String(text) => Some((text.to_string(), Written::String)),
-        DeValue::Boolean(flag) => Some((flag.to_string(), Written::Boolean)),
-        DeValue::Integer(number) => {
-            let value = i128::from_str_radix(number.as_str(), number.radix()).ok()?;
-            // What is written in hexadecimal is a mask, and is shown as one.
-            let text = if number.radix() == 16 { format!("{value:#x}") } else { value.to_string() };
-            Some((text, Written::Integer))
+fn content(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Content {
+    let mut content = Content::default();
+    for (key, value) in root.iter() {
+        match key.get_ref().as_ref() {
+            "global" => {
+                if let Some(body) = reader.section("global", value, false) {
+                    content.sections.insert(Section::Global, body);
+                }
+            }
+            "port" => reader.ports(value, &mut content),
+            _ => reader.unknown(key, &["global", "port"], "[global] and [port.NAME]"),
         }
-        _ => None,
     }
-}
-
-type Value<'a> = Spanned<DeValue<'a>>;
-
-struct Reader<'t> {
-    text: &'t str,
-    path: &'t Path,
-    lines: Lines,
-    faults: Vec<Fault>,
+    content
 }
 
 impl Reader<'_> {
-    fn content(&mut self, root: &DeTable<'_>) -> Content {
-        let mut content = Content::default();
-        for (key, value) in root.iter() {
-            match key.get_ref().as_ref() {
-                "global" => {
-                    if let Some(body) = self.section("global", value, false) {
-                        content.sections.insert(Section::Global, body);
-                    }
-                }
-                "port" => self.ports(value, &mut content),
-                other => {
-                    let hint = nearest(other, ["global", "port"].into_iter());
-                    let hint = hint.map(|word| format!("; did you mean {word}?")).unwrap_or_default();
-                    let kind = FaultKind::UnknownKey {
-                        name: other.to_owned(),
-                        allowed: "[global] and [port.NAME]",
-                        hint,
-                    };
-                    self.fault(key.span().start, kind);
-                }
-            }
-        }
-        content
-    }
-
     fn ports(&mut self, value: &Value<'_>, content: &mut Content) {
         let DeValue::Table(table) = value.get_ref() else {
-            return self.wrong(value, "port", "a table for each port: [port.NAME]");
+            return self.wrong("port", value, "a table for each port: [port.NAME]");
         };
         let inline = self.is_inline(value);
         for (key, value) in table.iter() {
@@ -180,7 +114,7 @@ impl Reader<'_> {
 
     fn section(&mut self, name: &str, value: &Value<'_>, within_inline: bool) -> Option<Body> {
         let DeValue::Table(table) = value.get_ref() else {
-            self.wrong(value, name, "a table of parameters and their values");
+            self.wrong(name, value, "a table of parameters and their values");
             return None;
         };
         let span = value.span();
@@ -192,7 +126,7 @@ impl Reader<'_> {
         };
         let line = self.lines.at(span.start);
         let mut body = Body { form, span, line, entries: Vec::new(), undefine: None };
-        let mut keys: Vec<(&Spanned<DeString<'_>>, &Value<'_>)> = table.iter().collect();
+        let mut keys: Vec<(&Key<'_>, &Value<'_>)> = table.iter().collect();
         keys.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in keys {
             if key.get_ref() == UNDEFINE {
@@ -206,16 +140,13 @@ impl Reader<'_> {
         Some(body)
     }
 
-    fn entry(&mut self, section: &str, key: &Spanned<DeString<'_>>, value: &Value<'_>) -> Option<Entry> {
+    fn entry(&mut self, section: &str, key: &Key<'_>, value: &Value<'_>) -> Option<Entry> {
         let name: &str = key.get_ref();
         if check_param_name(name).is_err() {
             self.fault(key.span().start, FaultKind::ParamName { name: name.to_owned() });
             return None;
         }
-        let Some((text, written)) = plain(value.get_ref()) else {
-            self.wrong(value, &format!("{section}.{name}"), "a string, an integer, true or false");
-            return None;
-        };
+        let (text, written) = self.plain(&format!("{section}.{name}"), value)?;
         Some(Entry {
             name: name.to_owned(),
             value: Some(text),
@@ -229,12 +160,12 @@ impl Reader<'_> {
     fn undefine(&mut self, section: &str, key: Range<usize>, value: &Value<'_>, body: &mut Body) {
         let allowed = "a list of parameters' names";
         let DeValue::Array(array) = value.get_ref() else {
-            return self.wrong(value, &format!("{section}.{UNDEFINE}"), allowed);
+            return self.wrong(&format!("{section}.{UNDEFINE}"), value, allowed);
         };
         let mut items = Vec::new();
         for item in array.iter() {
             let DeValue::String(name) = item.get_ref() else {
-                self.wrong(item, &format!("{section}.{UNDEFINE}"), allowed);
+                self.wrong(&format!("{section}.{UNDEFINE}"), item, allowed);
                 continue;
             };
             let (name, span) = (name.to_string(), item.span());
@@ -263,17 +194,5 @@ impl Reader<'_> {
 
     fn is_inline(&self, value: &Value<'_>) -> bool {
         self.text.as_bytes().get(value.span().start) == Some(&b'{')
-    }
-
-    fn wrong(&mut self, value: &Value<'_>, name: &str, allowed: &'static str) {
-        let written = self.text.get(value.span()).unwrap_or_default().to_owned();
-        self.fault(
-            value.span().start,
-            FaultKind::WrongType { name: name.to_owned(), value: written, allowed },
-        );
-    }
-
-    fn fault(&mut self, at: usize, kind: FaultKind) {
-        self.faults.push(Fault { path: self.path.to_owned(), line: self.lines.at(at), kind });
     }
 }

@@ -1,14 +1,12 @@
 //! From a profile's text to what it says, with the line and the reason of every value.
 
-use crate::driver_file::plain;
 use crate::names::check_param_name;
-use crate::text::{Lines, line_end, line_start};
-use crate::{Fault, FaultKind, Faults};
+use crate::text::{line_end, line_start};
+use crate::toml_reader::{Reader, Value};
+use crate::{FaultKind, Faults};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
-use steadfast_shell::params::nearest;
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// What a profile says itself.
@@ -34,58 +32,28 @@ const KEYS: [&str; 3] = ["about", "extends", "params"];
 /// # Errors
 /// Everything that is wrong with it.
 pub(super) fn read(path: &Path, text: &str) -> Result<Raw, Faults> {
-    let (document, syntax) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { text, path, lines: Lines::of(text), faults: Vec::new() };
-    for error in &syntax {
-        let span = error.span().unwrap_or(0..0);
-        let kind = match error.message() {
-            "duplicate key" => FaultKind::Duplicate { name: text.get(span.clone()).unwrap_or("").to_owned() },
-            other => FaultKind::Syntax(other.to_owned()),
-        };
-        reader.fault(span.start, kind);
-    }
-    // Behind an error of the syntax all is guesswork.
-    let raw = if syntax.is_empty() { reader.profile(document.get_ref()) } else { Raw::default() };
-    let mut faults = reader.faults;
-    if faults.is_empty() {
-        return Ok(raw);
-    }
-    faults.sort_by_key(|fault| fault.line);
-    Err(Faults(faults))
+    Reader::read(path, text, profile)
 }
 
-struct Reader<'t> {
-    text: &'t str,
-    path: &'t Path,
-    lines: Lines,
-    faults: Vec<Fault>,
+fn profile(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Raw {
+    let mut raw = Raw::default();
+    for (key, value) in root.iter() {
+        match key.get_ref().as_ref() {
+            "about" => raw.about = reader.word("about", value, "a string of one line").unwrap_or_default(),
+            "extends" => {
+                let line = reader.lines.at(value.span().start);
+                let name = reader.word("extends", value, "a profile's name, as a string");
+                raw.extends = name.map(|name| (name, line));
+            }
+            "params" => reader.params(value, &mut raw),
+            _ => reader.unknown(key, &KEYS, "about, extends and [params]"),
+        }
+    }
+    raw
 }
 
 impl Reader<'_> {
-    fn profile(&mut self, root: &DeTable<'_>) -> Raw {
-        let mut raw = Raw::default();
-        for (key, value) in root.iter() {
-            match key.get_ref().as_ref() {
-                "about" => raw.about = self.word("about", value, "a string of one line").unwrap_or_default(),
-                "extends" => {
-                    let line = self.lines.at(value.span().start);
-                    let name = self.word("extends", value, "a profile's name, as a string");
-                    raw.extends = name.map(|name| (name, line));
-                }
-                "params" => self.params(value, &mut raw),
-                other => {
-                    let hint = nearest(other, KEYS.into_iter());
-                    let hint = hint.map(|word| format!("; did you mean {word}?")).unwrap_or_default();
-                    let allowed = "about, extends and [params]";
-                    let kind = FaultKind::UnknownKey { name: other.to_owned(), allowed, hint };
-                    self.fault(key.span().start, kind);
-                }
-            }
-        }
-        raw
-    }
-
-    fn params(&mut self, value: &Spanned<DeValue<'_>>, raw: &mut Raw) {
+    fn params(&mut self, value: &Value<'_>, raw: &mut Raw) {
         let DeValue::Table(table) = value.get_ref() else {
             return self.wrong("params", value, "a table of parameters and their values");
         };
@@ -95,10 +63,7 @@ impl Reader<'_> {
                 self.fault(key.span().start, FaultKind::ParamName { name: name.to_owned() });
                 continue;
             }
-            let Some((text, _)) = plain(value.get_ref()) else {
-                self.wrong(name, value, "a string, an integer, true or false");
-                continue;
-            };
+            let Some((text, _)) = self.plain(name, value) else { continue };
             let why = self.why(key.span(), value.span());
             let line = self.lines.at(key.span().start);
             raw.values.insert(name.to_owned(), RawValue { value: text, why, line });
@@ -123,7 +88,7 @@ impl Reader<'_> {
         above.join(" ")
     }
 
-    fn word(&mut self, name: &str, value: &Spanned<DeValue<'_>>, allowed: &'static str) -> Option<String> {
+    fn word(&mut self, name: &str, value: &Value<'_>, allowed: &'static str) -> Option<String> {
         match value.get_ref() {
             DeValue::String(text) if !text.contains(char::is_control) => Some(text.to_string()),
             _ => {
@@ -131,15 +96,5 @@ impl Reader<'_> {
                 None
             }
         }
-    }
-
-    fn wrong(&mut self, name: &str, value: &Spanned<DeValue<'_>>, allowed: &'static str) {
-        let written = self.text.get(value.span()).unwrap_or_default().to_owned();
-        let kind = FaultKind::WrongType { name: name.to_owned(), value: written, allowed };
-        self.fault(value.span().start, kind);
-    }
-
-    fn fault(&mut self, at: usize, kind: FaultKind) {
-        self.faults.push(Fault { path: self.path.to_owned(), line: self.lines.at(at), kind });
     }
 }
