@@ -117,7 +117,7 @@ pub struct ActivateRequest {
     /// Time to let pass first, milliseconds.
     #[serde(default)]
     pub delay_ms: u64,
-    /// Longest wait for requests in flight, milliseconds; 45 s when missing.
+    /// Longest wait for requests in flight, milliseconds; as the port's `drain_timeout` says when missing.
     #[serde(default)]
     pub drain_timeout_ms: Option<u64>,
     /// Go back unless it is confirmed within so many milliseconds.

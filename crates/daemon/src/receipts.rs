@@ -41,6 +41,15 @@ impl Receipts {
         self.tell(receipt);
     }
 
+    /// An activation was confirmed, or was not and goes back.
+    pub(crate) fn say_confirmed(&self, id: u64, confirmed: bool) {
+        self.amend(id, |receipt| {
+            if let Some(report) = &mut receipt.properties {
+                report.confirmed = Some(confirmed);
+            }
+        });
+    }
+
     /// Probations that ran when the daemon was killed ended then.
     pub(crate) fn end_probations(&self) {
         let recent = Filter { limit: Some(1000), ..Filter::default() };

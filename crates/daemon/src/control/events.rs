@@ -1,7 +1,5 @@
 //! Server-sent events: devices as they change, receipts as they are written.
 
-#![allow(unused_qualifications, reason = "what utoipa makes of a description is qualified")]
-
 use super::reply::{Failed, blocking};
 use super::{Control, stopped};
 use axum::extract::rejection::QueryRejection;

@@ -1,11 +1,8 @@
 //! Profiles: named sets of values.
 
-#![allow(unused_qualifications, reason = "what utoipa makes of a description is qualified")]
-
 use super::Control;
 use super::peer::Admin;
-use super::properties::change;
-use super::reply::{Failed, blocking};
+use super::reply::{Failed, blocking, change};
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};

@@ -1,10 +1,8 @@
 //! Parameters of ports, saved and in force; plans, activations and the way back.
 
-#![allow(unused_qualifications, reason = "what utoipa makes of a description is qualified")]
-
 use super::Control;
 use super::peer::Admin;
-use super::reply::{Failed, blocking, rolling_status, update_status};
+use super::reply::{Failed, blocking, change, rolling_status, update_status};
 use crate::app::App;
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -14,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use std::sync::Arc;
 use steadfast_api::{
-    ActivateRequest, Activating, PortPlan, Problem, ProblemKind, Properties, Receipt, ReloadRequest,
-    RollbackRequest, RollingReport, SaveReport, SaveRequest, schema,
+    ActivateRequest, Activating, PortPlan, Problem, Properties, Receipt, ReloadRequest, RollbackRequest,
+    RollingReport, SaveReport, SaveRequest, schema,
 };
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -29,17 +27,6 @@ pub(super) fn router() -> OpenApiRouter<Control> {
         .routes(routes!(confirm))
         .routes(routes!(rollback))
         .routes(routes!(history))
-}
-
-/// Does something that changes a port; not any more when the daemon stops.
-pub(super) async fn change<T: Send + 'static>(
-    control: &Control,
-    work: impl FnOnce(&Arc<App>) -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Failed> {
-    if *control.stop.borrow() {
-        return Err(Failed(Problem::new(ProblemKind::Stopping, "the daemon stops")));
-    }
-    Ok(blocking(control, move |app| app.counting(|| work(app))).await??)
 }
 
 fn answer(activating: Activating) -> Response {

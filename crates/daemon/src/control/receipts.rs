@@ -1,7 +1,5 @@
 //! Asking for receipts.
 
-#![allow(unused_qualifications, reason = "what utoipa makes of a description is qualified")]
-
 use super::Control;
 use super::reply::{Failed, blocking};
 use axum::Json;

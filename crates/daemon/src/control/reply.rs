@@ -51,6 +51,24 @@ pub(crate) async fn blocking<T: Send + 'static>(
     })
 }
 
+/// # Errors
+/// `Stopping`: nothing new begins.
+pub(crate) fn not_stopping(control: &Control) -> Result<(), Failed> {
+    match *control.stop.borrow() {
+        true => Err(Failed(Problem::new(ProblemKind::Stopping, "the daemon stops"))),
+        false => Ok(()),
+    }
+}
+
+/// Does something that changes what there is; not any more when the daemon stops.
+pub(crate) async fn change<T: Send + 'static>(
+    control: &Control,
+    work: impl FnOnce(&Arc<App>) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Failed> {
+    not_stopping(control)?;
+    Ok(blocking(control, move |app| app.counting(|| work(app))).await??)
+}
+
 /// The status of an update: every outcome but *done* is an error to a program that looks no further.
 pub(crate) fn update_status(receipt: &Receipt) -> StatusCode {
     // Only a trial was asked for: what it was asked for, it has done.

@@ -1,15 +1,13 @@
 //! Going back.
 
-#![allow(unused_qualifications, reason = "what utoipa makes of a description is qualified")]
-
 use super::Control;
 use super::peer::Admin;
-use super::reply::{Failed, blocking, update_status};
+use super::reply::{Failed, blocking, not_stopping, update_status};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use steadfast_api::{Problem, ProblemKind, RevertRequest, schema};
+use steadfast_api::{Problem, RevertRequest, schema};
 
 /// Goes back to the module that ran before the one that runs now. It is an update like any other; a
 /// probation that runs ends. Asked for once more, it goes forward again.
@@ -31,9 +29,7 @@ pub(super) async fn revert(
     request: Result<Json<RevertRequest>, JsonRejection>,
 ) -> Result<Response, Failed> {
     let Json(request) = request?;
-    if *control.stop.borrow() {
-        return Err(Failed(Problem::new(ProblemKind::Stopping, "the daemon stops")));
-    }
+    not_stopping(&control)?;
     let receipt = blocking(&control, move |app| app.revert(&name, &request, who)).await??;
     Ok((update_status(&receipt), Json(receipt)).into_response())
 }

@@ -1,9 +1,7 @@
 //! The paths. Each handler's description is also its entry in the OpenAPI document.
 
-#![allow(unused_qualifications, reason = "what utoipa makes of a description is qualified")]
-
 use super::peer::Admin;
-use super::reply::{Failed, blocking, update_status};
+use super::reply::{Failed, blocking, not_stopping, update_status};
 use super::{Control, events, files, profiles, properties, receipts, revert, topology};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
@@ -115,9 +113,7 @@ async fn update(
 ) -> Result<Response, Failed> {
     let Json(request) = request?;
     sound(&request)?;
-    if *control.stop.borrow() {
-        return Err(Failed(Problem::new(ProblemKind::Stopping, "the daemon stops")));
-    }
+    not_stopping(&control)?;
     let receipt = blocking(&control, move |app| app.update(&name, &request, who)).await??;
     Ok((update_status(&receipt), Json(receipt)).into_response())
 }
@@ -151,9 +147,7 @@ async fn params(
     request: Result<Json<ParamsRequest>, JsonRejection>,
 ) -> Result<Json<ParamsReport>, Failed> {
     let Json(request) = request?;
-    if *control.stop.borrow() {
-        return Err(Failed(Problem::new(ProblemKind::Stopping, "the daemon stops")));
-    }
+    not_stopping(&control)?;
     Ok(Json(blocking(&control, move |app| app.set_params(&name, &request, &who)).await??))
 }
 

@@ -1,16 +1,12 @@
 //! Adapters, ports and devices: what there is, what comes, what goes; and updates of several ports.
 
-#![allow(unused_qualifications, reason = "what utoipa makes of a description is qualified")]
-
 use super::Control;
 use super::peer::Admin;
-use super::reply::{Failed, blocking, rolling_status};
-use crate::app::App;
+use super::reply::{Failed, blocking, change, not_stopping, rolling_status};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use std::sync::Arc;
 use steadfast_api::{
     Adapter, AdapterAddRequest, DeviceAddRequest, LoadRequest, Port, PortAddRequest, Problem, ProblemKind,
     Receipt, RemoveRequest, RescanReport, RescanRequest, RollingReport, RollingRequest, TopologyReport,
@@ -35,17 +31,6 @@ pub(super) fn router() -> OpenApiRouter<Control> {
         .routes(routes!(load_driver))
         .routes(routes!(unload_driver))
         .routes(routes!(update_several))
-}
-
-/// Does something that changes what there is; not any more when the daemon stops.
-async fn change<T: Send + 'static>(
-    control: &Control,
-    work: impl FnOnce(&Arc<App>) -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Failed> {
-    if *control.stop.borrow() {
-        return Err(Failed(Problem::new(ProblemKind::Stopping, "the daemon stops")));
-    }
-    Ok(blocking(control, move |app| app.counting(|| work(app))).await??)
 }
 
 /// All adapters, with their ports.
@@ -262,9 +247,7 @@ async fn update_several(
         let message = "a trial alone replaces nothing, so there is no order to do it in";
         return Err(Failed(Problem::new(ProblemKind::BadRequest, message)));
     }
-    if *control.stop.borrow() {
-        return Err(Failed(Problem::new(ProblemKind::Stopping, "the daemon stops")));
-    }
+    not_stopping(&control)?;
     // Each update counts by itself: a daemon that stops does not wait for probations.
     let report = blocking(&control, move |app| app.update_several(&request, who)).await??;
     Ok((rolling_status(report.outcome), Json(report)).into_response())

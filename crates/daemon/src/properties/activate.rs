@@ -13,6 +13,7 @@ use steadfast_api::{
 };
 use steadfast_history::Filter;
 use steadfast_runtime::ActivateOptions;
+use steadfast_shell::params::ShellParams;
 use steadfast_shell::properties::Definitions;
 
 /// Longest delay, and longest time to confirm: a day.
@@ -72,10 +73,8 @@ impl App {
 
     /// How long the port waits for requests in flight where nothing else is asked for.
     fn drain_timeout_ms(&self, port: &str) -> u64 {
-        let parameters = self.engine.parameters(port);
-        let seconds =
-            parameters.and_then(|(_, values)| values.get("drain_timeout")?.to_string().parse().ok());
-        seconds.map_or(0, |seconds: u64| seconds * 1000)
+        let (_, values) = self.engine.parameters(port).unwrap_or_default();
+        u64::from(ShellParams::from_values(&values, self.topology.settings.defaults).drain_timeout_s) * 1000
     }
 
     pub(super) fn carry_out_activation(

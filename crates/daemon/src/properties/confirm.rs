@@ -141,19 +141,11 @@ impl App {
             Problem::new(ProblemKind::Refused, format!("port {port}: nothing waits to be confirmed"))
         })?;
         self.edits.confirms.notes.remove(&port);
-        self.say_confirmed(open.receipt, true);
+        self.receipts.say_confirmed(open.receipt, true);
         self.receipts.get(open.receipt).ok_or_else(|| {
             let what = format!("port {port}: confirmed, but receipt {} is not kept any more", open.receipt);
             Problem::new(ProblemKind::Internal, what)
         })
-    }
-
-    fn say_confirmed(&self, receipt: u64, confirmed: bool) {
-        self.receipts.amend(receipt, |receipt| {
-            if let Some(report) = &mut receipt.properties {
-                report.confirmed = Some(confirmed);
-            }
-        });
     }
 
     /// Nobody has confirmed: what was before comes back, in force and saved.
@@ -161,7 +153,7 @@ impl App {
         let by = Requester { cause: Cause::Unconfirmed, who: String::new() };
         let source = format!("receipt {} was not confirmed", open.receipt);
         let opts = options(false, 0, None, by, &source);
-        self.say_confirmed(open.receipt, false);
+        self.receipts.say_confirmed(open.receipt, false);
         match self.go_back_to(port, &open.before, &opts) {
             Ok(receipt) if receipt.outcome == Outcome::Done => self.edits.confirms.notes.remove(port),
             // The note stays: at the next start it can be done.

@@ -175,11 +175,7 @@ pub(crate) fn tell(gone_back: Vec<WentBack>, engine: &Engine, receipts: &Receipt
         let mut source = "the daemon ended before it was confirmed".to_owned();
         if let Some(open) = open {
             source = format!("the daemon ended before receipt {} was confirmed", open.id);
-            receipts.amend(open.id, |receipt| {
-                if let Some(report) = &mut receipt.properties {
-                    report.confirmed = Some(false);
-                }
-            });
+            receipts.say_confirmed(open.id, false);
         }
         let by = Requester { cause: Cause::Unconfirmed, who: String::new() };
         let mut receipt = engine.begin_receipt(&port, Kind::Activation, &by, &source);

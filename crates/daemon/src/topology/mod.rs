@@ -5,6 +5,7 @@
 //! takes one away is told whether it comes back.
 
 mod add;
+pub(crate) mod in_turn;
 mod modules;
 mod remove;
 mod rescan;
@@ -24,7 +25,6 @@ use std::sync::{Arc, Mutex};
 use steadfast_api::{Outcome, Problem, ProblemKind, Receipt};
 use steadfast_loader::LoadedModule;
 
-pub(crate) use rolling::shown;
 pub(crate) use start::start;
 
 /// What is known of ports beside what the engine knows.

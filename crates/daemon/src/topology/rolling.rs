@@ -1,6 +1,6 @@
-//! Updates of several ports, one after the other. What is next, and what a failure leads to, is decided
-//! by `steadfast_shell::rolling`; here it is carried out.
+//! Updates of several ports, one after the other.
 
+use super::in_turn::{self, InTurn, Several};
 use crate::app::App;
 use crate::modules::load_problem;
 use crate::probation;
@@ -8,15 +8,14 @@ use crate::updates::Work;
 use std::sync::Arc;
 use std::time::Duration;
 use steadfast_api::{
-    Outcome, PortFate, ProbationOutcome, Problem, ProblemKind, Receipt, Release, RolledPort, RollingOutcome,
-    RollingReport, RollingRequest,
+    Outcome, ProbationOutcome, Problem, ProblemKind, Receipt, Release, RollingReport, RollingRequest,
 };
 use steadfast_loader::StagedModule;
 use steadfast_runtime::UpdateOptions;
 use steadfast_shell::check;
 use steadfast_shell::probation::Terms;
 use steadfast_shell::receipt::{Cause, Requester};
-use steadfast_shell::rolling::{self, Action, Fate, Input, Rolling};
+use steadfast_shell::rolling::Input;
 
 /// How often a probation is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -28,11 +27,7 @@ struct Run<'a> {
     who: String,
     staged: StagedModule,
     terms: Option<Terms>,
-    /// What joins the receipts.
-    name: String,
-    ports: Vec<RolledPort>,
-    reason: String,
-    busy: bool,
+    several: Several,
 }
 
 impl App {
@@ -42,10 +37,7 @@ impl App {
         request: &RollingRequest,
         who: String,
     ) -> Result<RollingReport, Problem> {
-        let Ok(_alone) = self.topology.rolling.try_lock() else {
-            let what = "another change of several ports is under way";
-            return Err(Problem::new(ProblemKind::Busy, what));
-        };
+        let _alone = self.alone()?;
         let ports = self.meant_ports(request)?;
         let terms = request.update.probation.as_ref().map(probation::terms).transpose()?;
         // Once for all of them: every port gets the same bytes, whatever becomes of the file.
@@ -55,20 +47,9 @@ impl App {
             let text = format!("{}: its contents are others than those that were asked for", path.display());
             return Err(Problem::new(ProblemKind::BadModule, text));
         }
-        let untouched =
-            |port: String| RolledPort { port, fate: PortFate::Untouched, receipt: None, back: None };
-        let run = Run {
-            app: self,
-            request,
-            who,
-            staged,
-            terms,
-            name: format!("rolling-{}", self.receipts.last_id() + 1),
-            ports: ports.into_iter().map(untouched).collect(),
-            reason: String::new(),
-            busy: false,
-        };
-        Ok(run.carry_out())
+        let several = Several::new(format!("rolling-{}", self.receipts.last_id() + 1), ports);
+        let mut run = Run { app: self, request, who, staged, terms, several };
+        Ok(in_turn::carry_out(&mut run, request.rolling))
     }
 
     /// The ports that are meant, each once.
@@ -106,98 +87,18 @@ impl App {
 }
 
 impl Run<'_> {
-    fn carry_out(mut self) -> RollingReport {
-        let mut rolling = Rolling::new(self.ports.len(), self.request.rolling);
-        let outcome = loop {
-            let input = match rolling.action() {
-                Action::Check(at) => self.check(at),
-                Action::Update(at) => self.update(at),
-                Action::TakeBack(at) => self.take_back(at),
-                Action::Done(outcome) => break outcome,
-            };
-            rolling.step(input);
-        };
-        for (port, fate) in self.ports.iter_mut().zip(rolling.fates()) {
-            port.fate = shown(*fate);
-        }
-        let outcome = match outcome {
-            rolling::Outcome::Done => RollingOutcome::Done,
-            rolling::Outcome::Refused if self.busy => RollingOutcome::Busy,
-            rolling::Outcome::Refused => RollingOutcome::Refused,
-            rolling::Outcome::RolledBack => RollingOutcome::RolledBack,
-            rolling::Outcome::Stopped => RollingOutcome::Stopped,
-            rolling::Outcome::Mixed => RollingOutcome::Mixed,
-        };
-        let (name, reason) = (&self.name, &self.reason);
-        tracing::info!(?outcome, reason, "{name}: update of {} ports", self.ports.len());
-        RollingReport { outcome, reason: self.reason, name: self.name, ports: self.ports }
-    }
-
     fn options(&self) -> UpdateOptions {
         let update = &self.request.update;
-        let source = format!("{} ({})", update.module, self.name);
+        let source = format!("{} ({})", update.module, self.several.name);
         let by = Requester { cause: Cause::Operator, who: self.who.clone() };
         crate::updates::options(update, by, source)
     }
 
-    /// Every check that can be made without touching anything.
-    fn check(&mut self, at: usize) -> Input {
-        let port = self.ports[at].port.clone();
-        let options = self.options();
-        let busy = self.app.engine.under_way(&port).map(|what| format!("{what} is under way"));
-        let on_probation = || {
-            let on = self.app.probations.of(&port).is_some() && !self.request.update.end_probation;
-            on.then(|| "its driver is on probation".to_owned())
-        };
-        let (outcome, why) = match busy.or_else(on_probation) {
-            Some(why) => (Outcome::Busy, why),
-            None => match self.app.engine.check(&port, &self.staged, &options) {
-                Ok(found) if found.ok => return Input::Ok,
-                Ok(found) if !check::passed(&found.rows) => (Outcome::Refused, check::refusals(&found.rows)),
-                Ok(_) => {
-                    (Outcome::Refused, "it can not be updated in the mode that was asked for".to_owned())
-                }
-                Err(e) => (Outcome::Refused, e.to_string()),
-            },
-        };
-        self.busy = outcome == Outcome::Busy;
-        self.reason = format!("{port}: {why}; no port was touched");
-        self.ports[at].receipt = Some(self.app.turn_away(&port, outcome, self.reason.clone(), &options));
-        Input::Failed
-    }
-
-    fn update(&mut self, at: usize) -> Input {
-        let port = self.ports[at].port.clone();
-        if self.app.probations.are_stopping() {
-            self.reason = format!("{port}: the daemon stops");
-            return Input::Failed;
-        }
-        let ends = format!("an update of several ports ({}) was asked for", self.name);
-        let work = Work {
-            options: self.options(),
-            probation: self.terms,
-            ends_probation: self.request.update.end_probation.then_some(ends),
-        };
-        let receipt = self.app.update_stored(&port, &self.staged.hash, work);
-        let (receipt, input) = self.judge(receipt);
-        if input != Input::Ok {
-            let why = if receipt.reason.is_empty() {
-                receipt.probation.as_ref().map_or("", |p| p.reason.as_str())
-            } else {
-                receipt.reason.as_str()
-            };
-            self.reason = format!("{port}: {why}");
-        }
-        self.ports[at].receipt = Some(receipt);
-        input
-    }
-
     /// How an update went, once its probation is over.
     fn judge(&self, receipt: Receipt) -> (Receipt, Input) {
-        match receipt.outcome {
-            Outcome::Done => {}
-            Outcome::Stranded => return (receipt, Input::Stranded),
-            Outcome::Refused | Outcome::Busy | Outcome::RolledBack => return (receipt, Input::Failed),
+        let input = in_turn::input(&receipt);
+        if input != Input::Ok {
+            return (receipt, input);
         }
         while let Some(watch) = self.app.probations.of(&receipt.port).filter(|w| w.receipt == receipt.id) {
             watch.wait_over(LOOK);
@@ -215,45 +116,83 @@ impl Run<'_> {
         };
         (receipt, input)
     }
+}
+
+impl InTurn for Run<'_> {
+    fn several(&mut self) -> &mut Several {
+        &mut self.several
+    }
+
+    /// Every check that can be made without touching anything.
+    fn check(&mut self, at: usize) -> Input {
+        let port = self.several.ports[at].port.clone();
+        let options = self.options();
+        let busy = self.app.engine.under_way(&port).map(|what| format!("{what} is under way"));
+        let on_probation = || {
+            let on = self.app.probations.of(&port).is_some() && !self.request.update.end_probation;
+            on.then(|| "its driver is on probation".to_owned())
+        };
+        let (outcome, why) = match busy.or_else(on_probation) {
+            Some(why) => (Outcome::Busy, why),
+            None => match self.app.engine.check(&port, &self.staged, &options) {
+                Ok(found) if found.ok => return Input::Ok,
+                Ok(found) if !check::passed(&found.rows) => (Outcome::Refused, check::refusals(&found.rows)),
+                Ok(_) => {
+                    (Outcome::Refused, "it can not be updated in the mode that was asked for".to_owned())
+                }
+                Err(e) => (Outcome::Refused, e.to_string()),
+            },
+        };
+        let reason = self.several.refuse(at, outcome, &why);
+        self.several.ports[at].receipt = Some(self.app.turn_away(&port, outcome, reason, &options));
+        Input::Failed
+    }
+
+    fn change(&mut self, at: usize) -> Input {
+        let port = self.several.ports[at].port.clone();
+        if self.app.probations.are_stopping() {
+            self.several.reason = format!("{port}: the daemon stops");
+            return Input::Failed;
+        }
+        let ends = format!("an update of several ports ({}) was asked for", self.several.name);
+        let work = Work {
+            options: self.options(),
+            probation: self.terms,
+            ends_probation: self.request.update.end_probation.then_some(ends),
+        };
+        let receipt = self.app.update_stored(&port, &self.staged.hash, work);
+        let (receipt, input) = self.judge(receipt);
+        if input != Input::Ok {
+            let why = if receipt.reason.is_empty() {
+                receipt.probation.as_ref().map_or("", |p| p.reason.as_str())
+            } else {
+                receipt.reason.as_str()
+            };
+            self.several.reason = format!("{port}: {why}");
+        }
+        self.several.ports[at].receipt = Some(receipt);
+        input
+    }
 
     /// Puts back what a port ran before, unless somebody has changed it since.
     fn take_back(&mut self, at: usize) -> Input {
-        let Some(receipt) = self.ports[at].receipt.clone() else { return Input::Failed };
+        let Some(receipt) = self.several.ports[at].receipt.clone() else { return Input::Failed };
         let port = receipt.port.clone();
         let running = self.app.engine.port(&port).and_then(|port| port.driver);
         if running.as_ref().is_none_or(|running| running.hash != self.staged.hash) {
             let now = running.map_or("nothing".to_owned(), |r| release(&r));
-            self.reason.push_str(&format!("; {port} is left alone: somebody has put {now} there since"));
+            self.several
+                .reason
+                .push_str(&format!("; {port} is left alone: somebody has put {now} there since"));
             return Input::Failed;
         }
         let by = Requester { cause: Cause::Revert, who: self.who.clone() };
         let undo = receipt.params_before.clone().into_iter().collect();
-        let back = self.app.go_back(&port, &receipt.from, undo, by, &self.name);
-        let input = match back.outcome {
-            Outcome::Done => Input::Ok,
-            Outcome::Stranded => Input::Stranded,
-            Outcome::Refused | Outcome::Busy | Outcome::RolledBack => Input::Failed,
-        };
-        if input != Input::Ok {
-            self.reason.push_str(&format!("; {port} does not go back: {}", back.reason));
-        }
-        self.ports[at].back = Some(back);
-        input
+        let back = self.app.go_back(&port, &receipt.from, undo, by, &self.several.name);
+        self.several.taken_back(at, back)
     }
 }
 
 fn release(release: &Release) -> String {
     format!("{} {}", release.driver, release.version)
-}
-
-/// A fate as the control API has it.
-pub(crate) fn shown(fate: Fate) -> PortFate {
-    match fate {
-        Fate::Untouched => PortFate::Untouched,
-        Fate::Updated => PortFate::Updated,
-        Fate::Failed => PortFate::Failed,
-        Fate::TakenBack => PortFate::TakenBack,
-        Fate::NotTakenBack => PortFate::NotTakenBack,
-        Fate::Stranded => PortFate::Stranded,
-    }
 }
