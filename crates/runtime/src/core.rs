@@ -3,11 +3,11 @@
 
 #![allow(unsafe_code)] // submission entries point at memory that this queue owns
 
-use crate::engine::Remote;
 use crate::error::{EngineError, ErrorKind};
 use crate::fileio::FileIo;
 use crate::lane::Lane;
 use crate::ops::OpTable;
+use crate::remote::Remote;
 use crate::stack::list::StackedList;
 use crate::{FrontendId, LaneId, Tag};
 use io_uring::{IoUring, squeue, types};
@@ -231,7 +231,7 @@ pub(crate) fn now_ns() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Remote;
+    use crate::remote::Remote;
     use io_uring::opcode;
 
     fn core() -> Core {

@@ -1,35 +1,28 @@
 //! The control plane's handle on everything: queues, ports, devices.
 
-#![allow(unsafe_code)] // eventfd and resource limits
+#![allow(unsafe_code)] // resource limits
 
+use crate::PortId;
 use crate::adapters::{AdapterRef, Adapters};
 use crate::arena::Arenas;
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, lock};
-use crate::info::{DeviceClaim, DeviceInfo, HandleSummary, PortInfo, PortState};
-use crate::lane::Lane;
+use crate::info::{DeviceClaim, DeviceInfo, PortInfo};
 use crate::limits::Limits;
-use crate::port::{Port, PortInner, RegionMemory, SlotMemory};
+use crate::numbers::port_info;
+use crate::port::{Port, PortInner, SlotMemory};
 use crate::reactor::Reactor;
+use crate::remote::{Remote, Task};
 use crate::rules::PortRules;
 use crate::turn::Turns;
-use crate::{LaneId, PortId};
 use std::collections::BTreeMap;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use steadfast_abi::block_op;
 use steadfast_loader::LoadedModule;
-use steadfast_shell::gate::Entry;
-use steadfast_shell::histogram::Histogram;
-use steadfast_shell::mailbox::Mailbox;
 use steadfast_shell::params::{ShellDefaults, ShellParams};
 use steadfast_shell::properties::Properties;
-
-/// Work for a queue's thread.
-pub type Task = Box<dyn FnOnce(&mut Reactor) + Send>;
 
 /// Longest time that the control plane waits for a queue to answer a question.
 pub(crate) const ANSWER: Duration = Duration::from_millis(500);
@@ -102,89 +95,6 @@ pub struct PortSpec {
     pub queues: Option<usize>,
     /// The adapter that it is a port of; `None`: one of its own, of the port's name.
     pub adapter: Option<AdapterRef>,
-}
-
-/// The way to a queue's thread.
-#[derive(Debug)]
-pub(crate) struct Remote {
-    tasks: Mailbox<TaskBox>,
-    eventfd: OwnedFd,
-}
-
-struct TaskBox(Task);
-
-impl std::fmt::Debug for TaskBox {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Task")
-    }
-}
-
-impl Remote {
-    pub(crate) fn new() -> Result<Remote, EngineError> {
-        // SAFETY: plain call; the result is checked before it is owned.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-        if fd < 0 {
-            let what = format!("eventfd: {}", std::io::Error::last_os_error());
-            return Err(EngineError::new(ErrorKind::Unsupported, what));
-        }
-        // SAFETY: just created, nobody else has it.
-        let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Remote { tasks: Mailbox::default(), eventfd })
-    }
-
-    pub(crate) fn eventfd(&self) -> &OwnedFd {
-        &self.eventfd
-    }
-
-    /// Lets the queue's thread do something.
-    pub(crate) fn post(&self, task: Task) {
-        if self.tasks.post(TaskBox(task)) {
-            self.ring();
-        }
-    }
-
-    /// Makes the queue's thread take a turn.
-    pub(crate) fn wake(&self) {
-        if self.tasks.wake() {
-            self.ring();
-        }
-    }
-
-    fn ring(&self) {
-        let one = 1_u64.to_ne_bytes();
-        // SAFETY: eight bytes from a local array to a descriptor that we own.
-        unsafe { libc::write(self.eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
-    }
-
-    /// The tasks that are there; called by the queue's thread after a wake.
-    pub(crate) fn take(&self) -> impl Iterator<Item = Task> + use<> {
-        self.tasks.take().into_iter().map(|t| t.0)
-    }
-
-    /// Lets the queue's thread do something and waits for the answer, for a while.
-    pub(crate) fn ask<T: Send + 'static>(
-        &self,
-        patience: Duration,
-        f: impl FnOnce(&mut Reactor) -> T + Send + 'static,
-    ) -> Option<T> {
-        let (tx, rx) = mpsc::sync_channel(1);
-        self.post(Box::new(move |rt| {
-            let _ = tx.try_send(f(rt));
-        }));
-        rx.recv_timeout(patience).ok()
-    }
-
-    /// The same with much patience: for what must have happened before things can go on.
-    pub(crate) fn call<T: Send + 'static>(
-        &self,
-        f: impl FnOnce(&mut Reactor) -> T + Send + 'static,
-    ) -> Option<T> {
-        let answer = self.ask(Duration::from_secs(30), f);
-        if answer.is_none() {
-            tracing::error!("a queue's thread does not answer");
-        }
-        answer
-    }
 }
 
 #[derive(Debug)]
@@ -497,107 +407,6 @@ impl Engine {
                 result => return result,
             }
         }
-    }
-}
-
-/// Numbers that a lane's own thread reads for the control plane.
-#[derive(Debug, Default)]
-struct LaneNumbers {
-    in_flight: u32,
-    held: u32,
-    waiting: u32,
-    lost: u32,
-    open: bool,
-    counters: crate::metrics::Counters,
-    entered: [u64; Entry::ALL.len()],
-    inside: [u32; Entry::ALL.len()],
-    oldest_ns: u64,
-}
-
-fn read_lane(lane: &Lane) -> LaneNumbers {
-    LaneNumbers {
-        in_flight: lane.slots.issued(),
-        held: lane.held(),
-        waiting: lane.waiting_in_line(),
-        lost: lane.slots.lost(),
-        open: lane.gate.is_open(),
-        counters: lane.counters.clone(),
-        entered: Entry::ALL.map(|e| lane.gate.entered(e)),
-        inside: Entry::ALL.map(|e| lane.gate.inside(e)),
-        oldest_ns: lane.oldest_ns(),
-    }
-}
-
-fn port_info(port: &Port) -> PortInfo {
-    let id = LaneId(port.id.0);
-    let ask = |r: &Arc<Remote>| r.ask(ANSWER, move |rt| rt.inspect_lane(id, read_lane)).flatten();
-    let lanes: Vec<Option<LaneNumbers>> = port.remotes.iter().map(ask).collect();
-    let known = || lanes.iter().flatten();
-    let down = port.waiting_module();
-    let parameters_down = down.as_ref().map(|module| port.parameters_down(module));
-    let inner = lock(&port.inner);
-    let state = if lanes.iter().any(Option::is_none) {
-        PortState::Unresponsive
-    } else if inner.down.is_some() {
-        PortState::Down
-    } else if inner.serving.is_none() {
-        PortState::Stranded
-    } else if known().all(|l| l.open) {
-        PortState::Running
-    } else {
-        PortState::Held
-    };
-    let mut latency = Histogram::default();
-    known().for_each(|l| latency.add(l.counters.latency()));
-    let by_entry = |e: Entry| (e.name().to_owned(), known().map(|l| l.entered[e as usize]).sum());
-    let inside = |e: Entry| (e.name().to_owned(), known().map(|l| l.inside[e as usize]).sum());
-    let handle = |(i, h): (usize, &Option<crate::handle::Handle>)| {
-        let h = h.as_ref()?;
-        Some(HandleSummary { number: i as u32, key: h.key.clone(), target: h.spec.target.clone() })
-    };
-    PortInfo {
-        name: port.name.clone(),
-        adapter: port.seat.adapter.name.clone(),
-        number: port.seat.adapter.number,
-        driver: inner.serving.as_ref().map(|i| i.module.release()),
-        module: inner.serving.as_ref().map(|i| &i.module).or(inner.down.as_ref()).map(|m| m.release()),
-        state,
-        generation: port.generation(),
-        epoch_unix_ms: port.epoch_unix_ms.load(Ordering::Acquire),
-        swaps: inner.swaps,
-        queues: port.queues.clone(),
-        slots: port.limits.slots() * port.queues.len() as u32,
-        in_flight: known().map(|l| l.in_flight).sum(),
-        held: known().map(|l| l.held).sum(),
-        waiting: known().map(|l| l.waiting).sum(),
-        lost: known().map(|l| l.lost).sum(),
-        requests: known().map(|l| l.counters.total().requests).sum(),
-        errors: known().map(|l| l.counters.total().errors).sum(),
-        bytes_read: known().map(|l| l.counters.bytes(block_op::READ)).sum(),
-        bytes_written: known().map(|l| l.counters.bytes(block_op::WRITE)).sum(),
-        latency: latency.quantiles(),
-        oldest_ns: known().map(|l| l.oldest_ns).max().unwrap_or(0),
-        held_total: known().map(|l| l.counters.held).sum(),
-        entered: Entry::ALL.into_iter().map(by_entry).collect(),
-        inside: Entry::ALL.into_iter().map(inside).collect(),
-        clients: inner.clients(),
-        driver_faults: inner.driver_faults
-            + inner.serving.as_ref().map_or(0, |i| i.faults.load(Ordering::Relaxed)),
-        params: inner.properties.given(),
-        properties: inner.properties.in_force(),
-        load_time: inner.properties.load_time().clone(),
-        parameters: match &inner.serving {
-            Some(serving) => serving.parameters(&inner.properties.given()),
-            None => parameters_down.unwrap_or_default(),
-        },
-        handles: inner.handles.iter().enumerate().filter_map(handle).collect(),
-        over: inner.handles.iter().flatten().filter_map(|h| Some(h.device.as_ref()?.name())).collect(),
-        regions: inner.regions.iter().flatten().map(RegionMemory::summary).collect(),
-        devices: inner.devices.iter().filter(|_| inner.down.is_none()).map(|d| port.device_info(d)).collect(),
-        memory: inner.serving.as_ref().map(|i| i.granted).unwrap_or_default(),
-        reduced: inner.serving.as_ref().map(|i| lock(&i.reduced).clone()).unwrap_or_default(),
-        last_receipt: inner.last_receipt.clone(),
-        shadow: inner.trial.as_ref().map(|trial| trial.info()),
     }
 }
 

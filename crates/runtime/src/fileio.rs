@@ -17,8 +17,8 @@
 #![allow(unsafe_code)] // pwritev2 from memory that the shell owns
 
 use crate::core::now_ns;
-use crate::engine::Remote;
 use crate::handle::lock;
+use crate::remote::Remote;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use steadfast_abi::{Op, op_flag};

@@ -13,12 +13,12 @@
 #![allow(unsafe_code)] // hands PDUs and lanes between threads, see `Lane`
 
 use crate::core::now_ns;
-use crate::engine::Remote;
 use crate::handle::lock;
 use crate::instance::Instance;
 use crate::lane::Lane;
 use crate::left::State;
 use crate::port::{Left, PDU_STRIDE, Port, PortInner};
+use crate::remote::Remote;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};

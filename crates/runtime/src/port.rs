@@ -2,7 +2,6 @@
 
 use crate::adapters::Seat;
 use crate::arena::Arenas;
-use crate::engine::Remote;
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, Handle, OpenSpec, Opened, lock, open_file};
 use crate::instance::{Instance, Made};
@@ -10,6 +9,7 @@ use crate::job::Job;
 use crate::left::States;
 use crate::limits::{Limits, slots_per_queue};
 use crate::memory::{Mapping, pages};
+use crate::remote::Remote;
 use crate::rules::PortRules;
 use crate::shadow::Trial;
 use crate::stack::WeakEngine;

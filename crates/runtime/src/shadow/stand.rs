@@ -3,13 +3,14 @@
 use super::{End, Mirror, Trial};
 use crate::arena::Arenas;
 use crate::core::now_ns;
-use crate::engine::{Engine, Remote};
+use crate::engine::Engine;
 use crate::handle::lock;
 use crate::instance::Instance;
 use crate::left::{State, States};
 use crate::limits::Limits;
 use crate::port::{Port, PortInner, RegionMemory, SlotMemory};
 use crate::ready::ops_room;
+use crate::remote::Remote;
 use crate::transact::unload;
 use crate::turn::Turns;
 use crate::{LaneId, PortId};
