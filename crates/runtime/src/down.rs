@@ -96,7 +96,8 @@ impl Port {
 }
 
 fn used_by(port: &str, clients: u32) -> String {
-    format!("port {port} is in use by {clients} clients")
+    let plural = if clients == 1 { "client" } else { "clients" };
+    format!("port {port} is in use by {clients} {plural}")
 }
 
 impl Engine {

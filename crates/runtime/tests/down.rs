@@ -100,7 +100,7 @@ fn clients_keep_a_port_up_unless_forced_and_their_requests_end_with_an_error() {
     walk.pass(100);
     let receipt = activate(&bench, &[("admin_state", "down")], false);
     assert_eq!(receipt.outcome, Outcome::Busy, "{receipt:?}");
-    assert!(receipt.reason.contains("in use by 1 clients"), "{receipt:?}");
+    assert!(receipt.reason.contains("in use by 1 client, "), "{receipt:?}");
     assert_eq!(info(&bench).state, PortState::Running);
     walk.pass(100);
     done(&activate(&bench, &[("admin_state", "down")], true));
