@@ -138,7 +138,7 @@ fn a_port_in_use_is_detached_only_by_force() {
     bench.attach("vol0", "ram", &[("size", "1M")], None);
     let claim = bench.engine.open_device("vol0").expect("device");
     let refused = bench.engine.detach("vol0", false).expect_err("in use");
-    assert!(refused.to_string().contains("1 clients"), "{refused}");
+    assert!(refused.to_string().contains("in use by 1 client"), "{refused}");
     bench.engine.detach("vol0", true).expect("forced");
     drop(claim);
     assert!(bench.engine.port("vol0").is_none() && bench.engine.open_device("vol0").is_none());
