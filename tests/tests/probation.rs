@@ -151,6 +151,30 @@ fn an_idle_device_passes_and_nothing_is_kept_back() -> Result {
 }
 
 #[test]
+fn the_device_and_the_receipt_agree_on_when_it_is_over() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = daemon(&dir, 50)?;
+    let (sound, other) = (test_module("sound")?, test_module("other_pdu")?);
+    for round in 0..6 {
+        let ask = json!({"probation": {"duration_ms": 100}});
+        let module = if round % 2 == 0 { &other } else { &sound };
+        let up = daemon.api()?.update("vol0", module, ask)?;
+        assert_eq!(up["probation"]["outcome"], "running", "{up:#}");
+        // Whichever of the two says first that it is over, the other says so too.
+        if round < 3 {
+            let up = over(&daemon, &up["id"])?;
+            assert_eq!(daemon.device("vol0")?["probation"], Value::Null, "{up:#}");
+        } else {
+            until("none on probation", || {
+                Ok((daemon.device("vol0")?["probation"] == Value::Null).then_some(()))
+            })?;
+            assert_eq!(receipt(&daemon, &up["id"])?["probation"]["outcome"], "passed");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn an_update_during_probation_is_busy_unless_it_ends_it() -> Result {
     let dir = TempDir::new()?;
     let daemon = daemon(&dir, 50)?;

@@ -33,11 +33,25 @@ impl Receipts {
 
     /// Changes a receipt: what follows an update is only known later.
     pub(crate) fn amend(&self, id: u64, change: impl FnOnce(&mut Receipt)) {
-        let Some(mut receipt) = self.history.get(id) else {
+        self.amend_while(id, change, || ());
+    }
+
+    /// The same, while what `hold` gives is held: nobody who waits for that sees the receipt as it was.
+    pub(crate) fn amend_while<G>(
+        &self,
+        id: u64,
+        change: impl FnOnce(&mut Receipt),
+        hold: impl FnOnce() -> G,
+    ) {
+        let receipt = self.history.get(id);
+        let held = hold();
+        let Some(mut receipt) = receipt else {
             return tracing::warn!("receipt {id} is not kept any more, so what follows it is not either");
         };
         change(&mut receipt);
-        self.history.amend(&receipt);
+        let amended = self.history.amend(&receipt);
+        drop(held);
+        self.history.wait_amended(amended);
         self.tell(receipt);
     }
 
@@ -59,7 +73,7 @@ impl Receipts {
             {
                 report.outcome = ProbationOutcome::Stopped;
                 "the daemon ended without a stop".clone_into(&mut report.reason);
-                self.history.amend(&receipt);
+                self.history.wait_amended(self.history.amend(&receipt));
             }
         }
     }

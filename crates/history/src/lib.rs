@@ -85,6 +85,14 @@ pub struct Status {
     pub error: String,
 }
 
+/// A receipt that was changed, and is on its way to the disk.
+#[derive(Debug)]
+#[must_use = "it is waited for, so that it outlives a daemon that is killed"]
+pub struct Amended {
+    id: u64,
+    wait: bool,
+}
+
 /// The receipts, the newest of them in memory.
 #[derive(Debug)]
 pub struct History {
@@ -141,11 +149,17 @@ impl History {
         }
     }
 
-    /// Writes a receipt anew that was added before: what follows an update is only known later.
-    pub fn amend(&self, receipt: &Receipt) {
+    /// Writes a receipt anew that was added before: what follows an update is only known later. From then
+    /// on it is read as it is now; whether it is on disk, [`wait_amended`](History::wait_amended) sees to.
+    pub fn amend(&self, receipt: &Receipt) -> Amended {
         let wait = self.memory.amend(receipt.clone());
-        if self.send(Command::Save) && wait {
-            self.memory.wait_saved(receipt.id, PATIENCE);
+        Amended { id: receipt.id, wait: self.send(Command::Save) && wait }
+    }
+
+    /// Waits until it is on disk, where that can be done at once.
+    pub fn wait_amended(&self, amended: Amended) {
+        if amended.wait {
+            self.memory.wait_saved(amended.id, PATIENCE);
         }
     }
 

@@ -50,33 +50,33 @@ impl Memory {
     pub(crate) fn push(&self, receipt: Receipt) -> bool {
         let mut state = self.lock();
         state.last_id = state.last_id.max(receipt.id);
-        // Two updates that end at once may come in either order.
-        let at = state.recent.partition_point(|other| other.id < receipt.id);
-        if receipt.id <= state.saved {
-            state.again.insert(receipt.id);
-        }
         state.last.insert(receipt.port.clone(), receipt.clone());
-        state.recent.insert(at, receipt);
-        let bound = if self.path.is_some() { MOST } else { RECENT };
-        while state.recent.len() > bound {
-            state.forget_oldest();
-        }
-        !state.slow && state.error.is_empty()
+        self.keep(state, receipt)
     }
 
     /// Keeps a receipt in place of the one of that number.
     pub(crate) fn amend(&self, receipt: Receipt) -> bool {
         let mut state = self.lock();
         state.recent.retain(|other| other.id != receipt.id);
-        let newer = state.last.get(&receipt.port).filter(|last| last.id != receipt.id).cloned();
-        let port = receipt.port.clone();
-        drop(state);
-        let wait = self.push(receipt);
         // It is not the port's newest only because it was changed last.
-        if let Some(newer) = newer {
-            self.lock().last.insert(port, newer);
+        if state.last.get(&receipt.port).is_none_or(|last| last.id == receipt.id) {
+            state.last.insert(receipt.port.clone(), receipt.clone());
         }
-        wait
+        self.keep(state, receipt)
+    }
+
+    fn keep(&self, mut state: MutexGuard<'_, State>, receipt: Receipt) -> bool {
+        // Two updates that end at once may come in either order.
+        let at = state.recent.partition_point(|other| other.id < receipt.id);
+        if receipt.id <= state.saved {
+            state.again.insert(receipt.id);
+        }
+        state.recent.insert(at, receipt);
+        let bound = if self.path.is_some() { MOST } else { RECENT };
+        while state.recent.len() > bound {
+            state.forget_oldest();
+        }
+        !state.slow && state.error.is_empty()
     }
 
     pub(crate) fn last_of(&self, port: &str) -> Option<Receipt> {

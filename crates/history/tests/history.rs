@@ -230,7 +230,8 @@ fn a_receipt_that_is_changed_later_is_changed_on_disk() {
     let changed = |id| Receipt { reason: "changed".into(), ..receipt(id, "odd", Outcome::Done) };
     // One that memory has, one that only the disk has, one that was never there.
     for id in [299, 3, 301] {
-        history.amend(&changed(id));
+        let amended = history.amend(&changed(id));
+        history.wait_amended(amended);
     }
     assert_eq!(history.last_of("even").map(|r| r.id), Some(300));
     drop(history);

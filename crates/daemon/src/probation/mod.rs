@@ -73,11 +73,6 @@ impl Probations {
         let (app2, watch2) = (Arc::clone(app), Arc::clone(&watch));
         let body = move || {
             Runner { app: &app2, watch: &watch2, machine }.run();
-            let mut running = lock(&app2.probations.running);
-            if running.get(&watch2.port).is_some_and(|other| Arc::ptr_eq(other, &watch2)) {
-                running.remove(&watch2.port);
-            }
-            drop(running);
             watch2.over();
         };
         match std::thread::Builder::new().name("probation".to_owned()).spawn(body) {
@@ -87,13 +82,24 @@ impl Probations {
                 threads.push(thread);
             }
             Err(e) => {
-                lock(&probations.running).remove(&watch.port);
-                watch.over();
                 let reason = format!("it could not be watched: {e}");
                 let report = ProbationReport { outcome: ProbationOutcome::Ended, reason, ..watch.report() };
-                app.receipts.amend(watch.receipt, |receipt| receipt.probation = Some(report.clone()));
+                Probations::end(app, &watch, report);
+                watch.over();
             }
         }
+    }
+
+    /// It is over: at one time the port has none any more and the receipt says how it ended.
+    fn end(app: &App, watch: &Watch, report: ProbationReport) {
+        let leave = || {
+            let mut running = lock(&app.probations.running);
+            if running.get(&watch.port).is_some_and(|other| other.receipt == watch.receipt) {
+                running.remove(&watch.port);
+            }
+            running
+        };
+        app.receipts.amend_while(watch.receipt, |receipt| receipt.probation = Some(report), leave);
     }
 
     /// The daemon stops.
@@ -228,8 +234,7 @@ impl Runner<'_> {
         let port = &self.watch.port;
         let (outcome, reason) = (report.outcome.name(), &report.reason);
         tracing::info!(port, reason, "probation of update {}: {outcome}", self.watch.receipt);
-        self.watch.set_report(report.clone());
-        self.app.receipts.amend(self.watch.receipt, |receipt| receipt.probation = Some(report.clone()));
+        Probations::end(self.app, self.watch, report);
     }
 }
 
