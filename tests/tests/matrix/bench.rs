@@ -55,12 +55,15 @@ pub(crate) struct Bench {
     /// Which of the modules serves.
     serving: usize,
     load: Vec<Verified>,
+    /// Uses the device between two rounds of fio as well, so that it is never free to become smaller.
+    _user: Option<Client>,
 }
 
 impl Bench {
     /// A daemon in which both releases have been tried in this mode, with fio at work on the device.
     pub(crate) fn new(queues: u32, mode: &'static str) -> Result<Bench> {
         let mut bench = Bench::idle(queues, mode, 3000)?;
+        bench._user = Some(Client::connect(bench.daemon.nbd(), "vol0")?);
         // The first 64 KiB are slow, and not for fio.
         for part in 0..2 {
             bench.load.push(Verified::start(&bench.daemon, "vol0", 1 + 7 * part, 7, 16));
@@ -76,7 +79,7 @@ impl Bench {
         let modules = [test_module("matrix_one")?, test_module("matrix_two")?];
         let spec = format!("vol0={}:16M,slow_ms={slow_ms}", modules[0].display());
         let daemon = Setup::device(spec).arg("--queues").arg(queues.to_string()).start(&dir)?;
-        Ok(Bench { dir, daemon, mode, modules, serving: 0, load: Vec::new() })
+        Ok(Bench { dir, daemon, mode, modules, serving: 0, load: Vec::new(), _user: None })
     }
 
     /// The file that a driver makes at the entry point where it waits, until it is taken away.
