@@ -156,3 +156,32 @@ fn clients_keep_a_port_up_unless_forced_and_go_on_when_it_is_up_again() -> Resul
     assert_eq!(state(&daemon, "vol0")?, "none");
     Ok(())
 }
+
+#[test]
+fn what_others_lie_over_is_not_saved_as_down_before_they_are() -> Result {
+    let dir = TempDir::new()?;
+    let setup = || Setup::device("base=ram:8M").and_device("vol0=error:4096,over=base");
+    let mut daemon = setup().start(&dir)?;
+    let said = ends(&daemon, 1, &["param", "set", "base", "admin_state=down"])?;
+    assert!(said.contains("port vol0 lies over it and is up"), "{said}");
+    assert!(said.contains("steadfast param set vol0 admin_state=down"), "what to do first: {said}");
+    let plan = ends(&daemon, 0, &["plan", "base"])?;
+    assert!(!plan.contains("admin_state"), "nothing was saved: {plan}");
+    // From above it goes, and stays so over a restart; and up again from below.
+    for port in ["vol0", "base"] {
+        ends(&daemon, 0, &["param", "set", port, "admin_state=down"])?;
+    }
+    let said = ends(&daemon, 1, &["param", "set", "vol0", "admin_state=up"])?;
+    assert!(said.contains("port base: admin_state=down"), "{said}");
+    for port in ["vol0", "base"] {
+        ends(&daemon, 0, &["activate", port])?;
+    }
+    ensure!(daemon.stop()?.success());
+    let mut daemon = setup().start(&dir)?;
+    for port in ["base", "vol0"] {
+        assert_eq!(state(&daemon, port)?, "down");
+        ends(&daemon, 0, &["param", "set", port, "admin_state=up"])?;
+        ends(&daemon, 0, &["activate", port])?;
+    }
+    daemon.check_serves("vol0")
+}

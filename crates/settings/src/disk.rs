@@ -64,6 +64,18 @@ pub(crate) fn replace(path: &Path, before: Option<&str>, text: &str) -> Result<(
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)
 }
 
+/// Takes the file away that `before` was read from.
+pub(crate) fn remove(path: &Path, before: &str) -> Result<(), SettingsError> {
+    let fail = |error| SettingsError::Write { path: path.to_owned(), error };
+    if read(path)?.as_deref() != Some(before) {
+        return Err(SettingsError::Changed { path: path.to_owned() });
+    }
+    let target = target(path).map_err(fail)?;
+    fs::remove_file(&target).map_err(fail)?;
+    let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)
+}
+
 fn written_beside(target: &Path, folder: &Path, text: &str) -> io::Result<tempfile::NamedTempFile> {
     let old = match fs::metadata(target) {
         Ok(metadata) => Some(metadata),
@@ -135,7 +147,8 @@ mod tests {
             let refused = replace(&path, before, "c").expect_err("it is another one");
             assert!(refused.to_string().contains("was changed by somebody else"), "{refused}");
         }
-        fs::remove_file(&path).expect("removed");
+        assert!(matches!(remove(&path, "b"), Err(SettingsError::Changed { .. })));
+        remove(&path, "a").expect("removed");
         assert!(matches!(replace(&path, Some("a"), "c"), Err(SettingsError::Changed { .. })));
         assert!(names(folder.path()).is_empty());
     }

@@ -20,7 +20,9 @@ impl App {
         }
         let mut known: Known = newest
             .iter()
-            .map(|(name, m)| (name.clone(), KnownDriver { table: settings.table(m), ports: BTreeMap::new() }))
+            .map(|(name, m)| {
+                (name.clone(), KnownDriver { table: settings.table(m), ..KnownDriver::default() })
+            })
             .collect();
         for port in self.engine.ports() {
             let running = self.engine.module_of(&port.name);
@@ -32,6 +34,10 @@ impl App {
             let driver = known.entry(manifest.name.clone()).or_default();
             add(&mut driver.table, &table);
             driver.ports.insert(port.name, KnownPort { table, given });
+        }
+        // Why they are not known is told where they are needed.
+        if let Ok(numbers) = self.numbered() {
+            known.iter_mut().for_each(|(name, driver)| driver.numbers = Some(numbers.ports(name)));
         }
         known
     }

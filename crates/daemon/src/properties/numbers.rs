@@ -20,7 +20,8 @@ impl App {
         self.numbered().map(|instances| instances.ports(driver)).map_err(|e| file_problem(&e))
     }
 
-    fn numbered(&self) -> Result<Instances, SettingsError> {
+    /// All numbers; ports that had none have one now.
+    pub(super) fn numbered(&self) -> Result<Instances, SettingsError> {
         let _numbering = lock(&self.edits.numbering);
         let mut instances = Instances::load(&self.topology.settings.folder)?;
         for port in self.engine.ports() {

@@ -5,9 +5,9 @@ use super::saved::{View, file_problem};
 use super::show::values;
 use crate::app::App;
 use std::collections::{BTreeMap, BTreeSet};
-use steadfast_api::{Problem, Saved};
+use steadfast_api::{Problem, ProblemKind, Saved};
 use steadfast_settings::DriverFile;
-use steadfast_shell::params::{ActivationClass, ParamSpec, Value};
+use steadfast_shell::params::{ActivationClass, AdminState, ParamSpec, ShellDefaults, ShellParams, Value};
 use steadfast_shell::properties::Definitions;
 
 /// A driver's file that is to change.
@@ -58,6 +58,7 @@ impl App {
             }
             files.push((file, &*before));
         }
+        self.nobody_over_down(&judged)?;
         if dry_run {
             return Ok(changed);
         }
@@ -72,6 +73,31 @@ impl App {
             }
         }
         Ok(changed)
+    }
+
+    /// No port that is to be down carries one that is not: neither would an activation take it down, nor
+    /// could the upper one attach when the daemon starts.
+    fn nobody_over_down(&self, judged: &[Judged<'_>]) -> Result<(), Problem> {
+        let to_be_down = |port: &String| match judged.iter().find(|j| j.view.info.name == *port) {
+            Some(staged) => Ok(is_to_be_down(&staged.values)),
+            None => self.view(port).map(|view| {
+                view.saved.get("admin_state").is_some_and(|definition| definition.value == "down")
+            }),
+        };
+        for j in judged.iter().filter(|j| j.names.contains("admin_state")) {
+            let name = &j.view.info.name;
+            let over = self.engine.over_it(name).into_iter().map(|upper| (name.clone(), upper));
+            let under = j.view.info.over.iter().map(|device| (self.port_of(device), name.clone()));
+            for (lower, upper) in over.chain(under) {
+                if to_be_down(&lower)? && !to_be_down(&upper)? {
+                    let what =
+                        format!("port {lower}: admin_state=down, but port {upper} lies over it and is up");
+                    let hint = format!("`steadfast param set {upper} admin_state=down` comes first");
+                    return Err(Problem::new(ProblemKind::Refused, what).hint(hint));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Gives the driver the live ones of the names, as they are saved now.
@@ -124,6 +150,10 @@ impl App {
         }
         problem
     }
+}
+
+fn is_to_be_down(values: &BTreeMap<String, Value>) -> bool {
+    ShellParams::from_values(values, ShellDefaults::default()).admin_state == AdminState::Down
 }
 
 /// Puts a driver's file back.

@@ -17,12 +17,8 @@ pub fn import(
     ports: &BTreeMap<u32, String>,
     table: &[ParamSpec],
 ) -> Result<usize, SettingsError> {
-    let mut faults = Vec::new();
-    for (instance, entries) in classic.instances.iter().filter(|(number, _)| !ports.contains_key(number)) {
-        faults.extend(entries.values().map(|entry| no_instance(classic, *instance, entry, ports)));
-    }
+    let faults = unknown_numbers(classic, ports);
     if !faults.is_empty() {
-        faults.sort_by_key(|fault| fault.line);
         return Err(Faults(faults).into());
     }
     let global = std::iter::once((Section::Global, &classic.global));
@@ -41,6 +37,16 @@ pub fn import(
     }
     *file = edited;
     Ok(changes)
+}
+
+/// What a classic file says of numbers that no port has, in the order of its lines.
+pub fn unknown_numbers(classic: &Classic, ports: &BTreeMap<u32, String>) -> Vec<Fault> {
+    let unknown = classic.instances.iter().filter(|(number, _)| !ports.contains_key(number));
+    let mut faults: Vec<Fault> = unknown
+        .flat_map(|(number, entries)| entries.values().map(|e| no_instance(classic, *number, e, ports)))
+        .collect();
+    faults.sort_by_key(|fault| fault.line);
+    faults
 }
 
 fn no_instance(

@@ -14,7 +14,7 @@
 mod convert;
 mod scan;
 
-pub use convert::{export, import};
+pub use convert::{export, import, unknown_numbers};
 
 use crate::{Fault, FaultKind, Faults};
 use scan::{Assigned, Scanned};

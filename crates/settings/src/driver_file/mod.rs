@@ -166,11 +166,17 @@ impl DriverFile {
         Ok(true)
     }
 
-    /// Takes back what was saved since `earlier`, an earlier state of the same file, on disk too.
+    /// Takes back what was saved since `earlier`, an earlier state of the same file, on disk too: where there
+    /// was none, there is none again.
     ///
     /// # Errors
     /// As [`DriverFile::save`].
     pub fn restore(&mut self, earlier: &DriverFile) -> Result<(), SettingsError> {
+        if let (Some(text), None) = (&self.on_disk, &earlier.on_disk) {
+            disk::remove(&self.path, text)?;
+            *self = earlier.clone();
+            return Ok(());
+        }
         let on_disk = self.on_disk.take();
         *self = DriverFile { on_disk, ..earlier.clone() };
         self.save().map(drop)

@@ -241,3 +241,24 @@ fn it_is_saved_whole_and_never_over_anothers_change() {
     let on_disk = fs::read_to_string(file.path()).expect("there");
     assert_eq!(on_disk, "[port.vol0]\nio_throttle = 9\n");
 }
+
+#[test]
+fn what_is_taken_back_is_as_it_was_and_not_there_where_it_was_not() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("file.toml");
+    for before in [None, Some(TEXT)] {
+        if let Some(text) = before {
+            fs::write(&path, text).expect("written");
+        }
+        let earlier = DriverFile::load(folder.path(), "file").expect("readable");
+        let mut file = earlier.clone();
+        file.set(&vol0(), "io_slots", "256", None).expect("set");
+        assert!(file.save().expect("saved"));
+        file.restore(&earlier).expect("taken back");
+        assert_eq!(fs::read_to_string(&path).ok().as_deref(), before);
+        file.set(&vol0(), "io_slots", "512", None).expect("set");
+        assert!(file.save().expect("it goes on from there"));
+        fs::write(&path, "# somebody else's\n").expect("written");
+        assert!(matches!(file.restore(&earlier), Err(SettingsError::Changed { .. })));
+    }
+}

@@ -9,7 +9,7 @@ mod tests;
 
 use crate::classic;
 use crate::profile::BUILT_IN;
-use crate::{DriverFile, Faults, INSTANCES, Instances, Profiles, SettingsError};
+use crate::{DriverFile, Fault, Faults, INSTANCES, Instances, Profiles, SettingsError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use steadfast_shell::params::{ParamSpec, nearest};
@@ -22,6 +22,8 @@ pub struct KnownDriver {
     pub table: Vec<ParamSpec>,
     /// Its ports.
     pub ports: BTreeMap<String, KnownPort>,
+    /// Its ports by number, those that are away among them; `None` where that is not known.
+    pub numbers: Option<BTreeMap<u32, String>>,
 }
 
 /// A port that there is.
@@ -107,7 +109,7 @@ pub fn folder(folder: &Path, known: &Known) -> (Vec<PathBuf>, Vec<Finding>) {
 pub fn text(path: &Path, text: &str, parameters: &Path, known: &Known) -> Vec<Finding> {
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let in_profiles = path.parent().and_then(Path::file_name).is_some_and(|folder| folder == "profiles");
-    let all = |faults: Faults| {
+    let all = |faults: Faults| -> Vec<Finding> {
         faults.0.into_iter().map(|f| Finding::fault(&f.path, f.line, f.kind.to_string())).collect()
     };
     let findings = if in_profiles {
@@ -125,11 +127,14 @@ pub fn text(path: &Path, text: &str, parameters: &Path, known: &Known) -> Vec<Fi
             None => vec![unknown_driver(path, name, known)],
             Some(driver) => match classic::parse(path, text, name, &driver.table) {
                 Err(faults) => all(faults),
-                Ok(classic) => classic
-                    .warnings
-                    .iter()
-                    .map(|f| Finding::at(Severity::Warning, path, f.line, f.kind.to_string()))
-                    .collect(),
+                Ok(classic) => {
+                    let unknown = driver.numbers.as_ref().map(|n| classic::unknown_numbers(&classic, n));
+                    let mut findings = all(Faults(unknown.unwrap_or_default()));
+                    let warning =
+                        |f: &Fault| Finding::at(Severity::Warning, path, f.line, f.kind.to_string());
+                    findings.extend(classic.warnings.iter().map(warning));
+                    findings
+                }
             },
         }
     } else {

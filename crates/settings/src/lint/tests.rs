@@ -27,9 +27,14 @@ fn known() -> Known {
             ("vol0".to_owned(), port(vec![given("io_slots", "256", 4)])),
             ("vol1".to_owned(), port(Vec::new())),
         ]),
+        // One that is away keeps its number.
+        numbers: Some([(0, "vol0"), (2, "away")].map(|(n, port)| (n, port.to_owned())).into()),
     };
-    let ram =
-        KnownDriver { table: specs(false), ports: BTreeMap::from([("ram0".to_owned(), port(Vec::new()))]) };
+    let ram = KnownDriver {
+        table: specs(false),
+        ports: BTreeMap::from([("ram0".to_owned(), port(Vec::new()))]),
+        numbers: None,
+    };
     Known::from([("file".to_owned(), file), ("ram".to_owned(), ram)])
 }
 
@@ -139,4 +144,9 @@ fn a_classic_file_is_examined_too() {
     let one = found("file.conf", "io-slots=5;\nlog-mask=1;\nlog-mask=2;\n");
     assert_eq!(one, ["file.conf:1 Fault: out of range: io_slots=5 (allowed 128..=10240)"]);
     assert_eq!(found("file.conf", "log-mask=1;\nlog-mask=2;\n").len(), 1, "given twice");
+    assert_eq!(
+        found("file.conf", "file0-log-mask=1;\nfile2-log-mask=1;\nfile1-log-mask=1;\n"),
+        ["file.conf:3 Fault: file1-log-mask: no port of the driver has number 1 (0 is vol0, 2 is away)"]
+    );
+    assert_eq!(found("ram.conf", "ram7-log-mask=1;\n"), [""; 0], "numbers are not known");
 }
