@@ -133,3 +133,23 @@ fn a_program_reads_what_is_wrong_as_json() -> Result {
     }
     Ok(())
 }
+
+#[test]
+fn what_a_killed_daemon_had_half_written_is_cleared_when_the_next_one_starts() -> Result {
+    let dir = TempDir::new()?;
+    let folder = dir.join("store/state/parameters");
+    fs::create_dir_all(folder.join("profiles"))?;
+    let halves = [".steadfast-a1B2c3.new", "profiles/.steadfast-a1B2c3.new"];
+    for name in halves.iter().chain(&[".mine.new", "null.toml.new"]) {
+        fs::write(folder.join(name), "[glo")?;
+    }
+    let _daemon = Setup::device("vol0=null:1M").start(&dir)?;
+    for name in halves {
+        ensure!(!folder.join(name).exists(), "{name} is still there");
+    }
+    ensure!(
+        folder.join(".mine.new").exists() && folder.join("null.toml.new").exists(),
+        "what is not its own stays"
+    );
+    Ok(())
+}

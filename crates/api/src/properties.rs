@@ -32,6 +32,10 @@ pub struct Property {
     pub unit: String,
     /// What a change takes: `live`, `reinit` or `reload`.
     pub class: String,
+    /// What one value is for: `port` (each has its own), `own` (the same, and it names what is behind the port, so
+    /// no other can have it), `adapter` (all of its ports share it), `module` (all ports that run it do).
+    #[serde(default)]
+    pub scope: String,
     /// Who carries it out: `shell` or `driver`.
     pub by: String,
     /// One line for people; may be empty.
@@ -112,8 +116,11 @@ pub struct SaveReport {
     pub file: String,
     /// It was only said what would be done.
     pub dry_run: bool,
-    /// Values that are others than before.
+    /// Values that are others than before, or were put in force.
     pub changed: Vec<Saved>,
+    /// What the file says since that it did not say before, an entry each: also what changes no value.
+    #[serde(default)]
+    pub written: Vec<String>,
 }
 
 /// Asks for a port to be initialised anew with what is saved.

@@ -9,7 +9,8 @@ fn or_undefined(value: Option<&String>) -> String {
 
 /// All parameters of a port, one line each.
 pub(crate) fn list(all: &Properties) -> String {
-    let mut table = Table::new(&["NAME", "CURRENT", "SAVED", "DEFAULT", "UNIT", "CLASS", "BY", "SOURCE"]);
+    let mut table =
+        Table::new(&["NAME", "CURRENT", "SAVED", "DEFAULT", "UNIT", "CLASS", "SCOPE", "BY", "SOURCE"]);
     for p in &all.properties {
         let saved = saved_text(p, all.saved_known);
         table.row([
@@ -19,6 +20,7 @@ pub(crate) fn list(all: &Properties) -> String {
             p.default.clone().unwrap_or_else(|| "-".to_owned()),
             if p.unit.is_empty() { "-".to_owned() } else { p.unit.clone() },
             p.class.clone(),
+            p.scope.clone(),
             p.by.clone(),
             source(p),
         ]);
@@ -83,6 +85,13 @@ pub(crate) fn explain(p: &Property, known: bool) -> String {
         _ => "reload: a change takes effect when every port that runs the module is initialised anew",
     };
     fact("class", class.to_owned());
+    let scope = match p.scope.as_str() {
+        "own" => "own: it names what is behind this port, so no other port can have the same value",
+        "adapter" => "adapter: all ports of the adapter share one value",
+        "module" => "module: all ports that run the module share one value",
+        _ => "port: each port has a value of its own; `--global` says one for those that say none",
+    };
+    fact("scope", scope.to_owned());
     fact("carried out", format!("by the {}", p.by));
     text
 }
@@ -93,10 +102,17 @@ fn waits(class: &str) -> &'static str {
 
 /// What a change of saved values has done.
 pub(crate) fn saved(report: &SaveReport) -> String {
-    saved_lines(&report.changed, report.dry_run)
+    let mut text = saved_lines(&report.changed, report.dry_run);
+    if report.changed.is_empty() {
+        let verb = if report.dry_run { "would be written" } else { "written" };
+        for entry in &report.written {
+            text.push_str(&format!("{}: {entry}, {verb}\n", report.file));
+        }
+    }
+    text
 }
 
-/// Saved values that are others than before, a line each.
+/// Saved values that are others than before, or were put in force, a line each.
 pub(crate) fn saved_lines(changed: &[Saved], dry_run: bool) -> String {
     let verb = if dry_run { "would be saved" } else { "saved" };
     let mut text = String::new();
@@ -107,10 +123,17 @@ pub(crate) fn saved_lines(changed: &[Saved], dry_run: bool) -> String {
         } else {
             format!("waits for {}", s.waits_for)
         };
-        text.push_str(&format!("{}: {} {before} -> {after}, {verb}, {what}\n", s.port, s.name));
+        let (port, name) = (&s.port, &s.name);
+        text.push_str(&if s.before == s.after {
+            format!("{port}: {name} {after} is saved already, {what}\n")
+        } else {
+            format!("{port}: {name} {before} -> {after}, {verb}, {what}\n")
+        });
     }
     if text.is_empty() {
-        text.push_str("nothing changes: the values are those that are saved\n");
+        text.push_str(
+            "nothing changes: what is saved comes to the same values, and what is in force stays\n",
+        );
     }
     text
 }

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::config::{ConfigError, DeviceConfig};
+use crate::modules::target_param;
 use crate::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -10,7 +11,7 @@ use steadfast_api::{Problem, ProblemKind, suggest};
 use steadfast_runtime::{PortInfo, PortState};
 use steadfast_settings::{DriverFile, Section, SettingsError, validate};
 use steadfast_shell::manifest::Manifest;
-use steadfast_shell::params::{ParamSpec, Value};
+use steadfast_shell::params::{ActivationClass, ParamKind, ParamSpec, Scope, Value, is_shells};
 use steadfast_shell::properties::Definitions;
 
 /// A port with what is in force. No file is needed to know that.
@@ -89,6 +90,11 @@ impl View {
         &self.manifest
     }
 
+    /// Whether a parameter names what is this port's own, what is behind it: no other port can have the same.
+    pub(crate) fn names_its_own(&self, spec: &ParamSpec) -> bool {
+        names_its_own(&self.manifest, spec)
+    }
+
     pub(crate) fn spec(&self, name: &str) -> Result<&ParamSpec, Problem> {
         self.table.iter().find(|spec| spec.name == name).ok_or_else(|| {
             let names = self.table.iter().map(|spec| spec.name.as_str());
@@ -154,6 +160,24 @@ pub(crate) fn unserved(port: &str) -> Problem {
     Problem::new(ProblemKind::Refused, what).hint(format!(
         "`steadfast update {port} MODULE` puts a driver under it again; requests are held till then"
     ))
+}
+
+impl InForce {
+    /// What one value of a parameter is for: `own`, `port`, `adapter` or `module`.
+    pub(crate) fn scope(&self, spec: &ParamSpec) -> &'static str {
+        match (spec.class, spec.scope) {
+            _ if names_its_own(&self.manifest, spec) => "own",
+            (ActivationClass::Reload, _) => "module",
+            (_, Scope::Adapter) => "adapter",
+            (_, Scope::Port) => "port",
+        }
+    }
+}
+
+fn names_its_own(manifest: &Manifest, spec: &ParamSpec) -> bool {
+    let target = target_param(manifest).filter(|target| target.required);
+    let is_target = target.is_some_and(|target| target.name == spec.name);
+    !is_shells(&spec.name) && (is_target || spec.kind == ParamKind::Path)
 }
 
 /// Judges a set as a whole.

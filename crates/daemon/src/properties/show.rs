@@ -80,6 +80,7 @@ fn describe(
         allowed: spec.allowed(),
         unit: spec.unit.clone(),
         class: spec.class.name().to_owned(),
+        scope: port.scope(spec).to_owned(),
         by: if is_shells(name) { "shell" } else { "driver" }.to_owned(),
         help: spec.help.clone(),
     }
