@@ -173,7 +173,8 @@ pub(crate) fn activate(client: &Client, args: &Activate, json: bool) -> Result<E
         None => args.ports.iter().map(|port| (port.clone(), None)).collect(),
     };
     if ports.is_empty() {
-        output::print("the plan has no changes\n")?;
+        const NOTHING: &str = "the plan has no changes";
+        if json { output::note(NOTHING, json) } else { output::print(&format!("{NOTHING}\n"))? }
     }
     // Of all of them before any: a plan is carried out as a whole or not at all.
     for (port, fingerprint) in ports.iter().filter_map(|(port, f)| Some((port, f.as_ref()?))) {
@@ -301,17 +302,17 @@ mod tests {
 
     #[test]
     fn a_hint_suits_the_reason() {
-        let hint = |outcome, reason: &str| {
-            super::hint(&Receipt { outcome, reason: reason.to_owned(), ..Receipt::blank(1, "vol0", 0) })
+        let of = |outcome, reason: &str| {
+            hint(&Receipt { outcome, reason: reason.to_owned(), ..Receipt::blank(1, "vol0", 0) })
         };
-        let under_way = hint(Outcome::Busy, "port vol0 is busy: an activation is under way");
+        let under_way = of(Outcome::Busy, "port vol0 is busy: an activation is under way");
         assert!(under_way.contains("wait until it is over") && !under_way.contains("idle"), "{under_way}");
-        let flows = hint(Outcome::Busy, "port vol0 is busy: 7 requests in 100 ms, 1 in flight");
+        let flows = of(Outcome::Busy, "port vol0 is busy: 7 requests in 100 ms, 1 in flight");
         assert!(flows.contains("leave --idle-only out"), "{flows}");
-        let stranded = hint(Outcome::Refused, "port vol0: it is stranded, nobody serves it");
+        let stranded = of(Outcome::Refused, "port vol0: it is stranded, nobody serves it");
         assert!(stranded.contains("`steadfast update vol0 MODULE`"), "{stranded}");
-        assert_eq!(stranded, hint(Outcome::Stranded, "the previous set failed too"));
-        assert_eq!(hint(Outcome::Refused, "out of range"), "");
+        assert_eq!(stranded, of(Outcome::Stranded, "the previous set failed too"));
+        assert_eq!(of(Outcome::Refused, "out of range"), "");
     }
 
     #[test]
