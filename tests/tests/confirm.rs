@@ -74,7 +74,7 @@ fn what_cannot_go_back_is_tried_until_it_can() -> Result {
 #[test]
 fn what_cannot_go_back_at_the_start_waits_on_and_can_be_kept() -> Result {
     let dir = TempDir::new()?;
-    let mut daemon = Setup::device("vol0=ram:8M").start(&dir)?;
+    let mut daemon = Setup::device("vol0=null:8M").start(&dir)?;
     ends(&daemon, 0, &["param", "set", "vol0", "size=16M"])?;
     ends(&daemon, 0, &["activate", "vol0", "--confirm-within", "60m"])?;
     daemon.kill();
