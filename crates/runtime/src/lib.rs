@@ -26,6 +26,7 @@ mod engine;
 mod error;
 mod extents;
 mod fileio;
+mod filelock;
 mod frontend;
 mod handle;
 mod idle;
