@@ -50,10 +50,19 @@ pub struct Properties {
     pub generation: u64,
     /// Every parameter.
     pub properties: Vec<Property>,
+    /// What is saved could be read. If not, `saved` is missing for every parameter and `pending` says nothing;
+    /// `faults` says why.
+    #[serde(default = "known")]
+    pub saved_known: bool,
     /// What is wrong with the saved set: none of it can be activated before that is mended.
     pub faults: Vec<String>,
     /// The file that parameters are saved in.
     pub file: String,
+}
+
+/// For an answer that does not say it.
+fn known() -> bool {
+    true
 }
 
 /// Asks for saved values to change: all of those named, or none.

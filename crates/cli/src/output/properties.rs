@@ -11,7 +11,7 @@ fn or_undefined(value: Option<&String>) -> String {
 pub(crate) fn list(all: &Properties) -> String {
     let mut table = Table::new(&["NAME", "CURRENT", "SAVED", "DEFAULT", "UNIT", "CLASS", "BY", "SOURCE"]);
     for p in &all.properties {
-        let saved = or_undefined(p.saved.as_ref());
+        let saved = saved_text(p, all.saved_known);
         table.row([
             p.name.clone(),
             or_undefined(p.current.as_ref()),
@@ -32,10 +32,15 @@ pub(crate) fn list(all: &Properties) -> String {
             all.port
         ));
     }
-    for fault in &all.faults {
+    for fault in all.faults.iter().filter(|_| all.saved_known) {
         text.push_str(&format!("saved, but cannot be activated: {fault}\n"));
     }
     text
+}
+
+/// What is saved, where that is known.
+fn saved_text(p: &Property, known: bool) -> String {
+    if known { or_undefined(p.saved.as_ref()) } else { "unknown".to_owned() }
 }
 
 fn source(p: &Property) -> String {
@@ -46,8 +51,8 @@ fn source(p: &Property) -> String {
     }
 }
 
-/// Everything about one parameter.
-pub(crate) fn explain(p: &Property) -> String {
+/// Everything about one parameter; of what is saved only where that is known.
+pub(crate) fn explain(p: &Property, known: bool) -> String {
     let mut text = format!("{}\n", p.name);
     let mut fact = |name: &str, value: String| {
         if !value.is_empty() {
@@ -57,10 +62,15 @@ pub(crate) fn explain(p: &Property) -> String {
     fact("about", p.help.clone());
     let said = |source: &Option<String>| source.clone().unwrap_or_else(|| "the default".to_owned());
     fact("current", format!("{} ({}: {})", or_undefined(p.current.as_ref()), p.layer, said(&p.source)));
-    fact("saved", format!("{} ({})", or_undefined(p.saved.as_ref()), said(&p.saved_source)));
+    let saved = saved_text(p, known);
+    fact("saved", if known { format!("{saved} ({})", said(&p.saved_source)) } else { saved });
     fact(
         "pending",
-        if p.pending { format!("yes: it waits for {}", waits(&p.class)) } else { "no".to_owned() },
+        match p.pending {
+            true => format!("yes: it waits for {}", waits(&p.class)),
+            false if known => "no".to_owned(),
+            false => "unknown".to_owned(),
+        },
     );
     fact("load-time", p.load_time.clone().unwrap_or_default());
     fact("default", p.default.clone().unwrap_or_else(|| "none".to_owned()));

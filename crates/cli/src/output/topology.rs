@@ -162,7 +162,12 @@ pub(crate) fn sentence(receipt: &Receipt) -> Option<String> {
     let port = &receipt.port;
     let to = receipt.to.as_ref().map(release);
     Some(match (receipt.kind, port.is_empty(), done) {
-        (Kind::Attach, false, true) => format!("{port}: added, {} serves it", to.unwrap_or_default()),
+        (Kind::Attach, false, true) if receipt.reason.is_empty() => {
+            format!("{port}: added, {} serves it", to.unwrap_or_default())
+        }
+        (Kind::Attach, false, true) => {
+            format!("{port}: added, but {} does not serve it: {}", to.unwrap_or_default(), receipt.reason)
+        }
         (Kind::Attach, false, false) => format!("{port}: not added"),
         (Kind::Detach, false, true) => format!("{port}: taken away"),
         (Kind::Detach, false, false) if receipt.outcome == Outcome::Busy => {
@@ -252,6 +257,14 @@ mod tests {
             said(Kind::Detach, "", Outcome::Done, Unload::Pinned).as_deref(),
             Some("driver file 1.0.0: let go, but PINNED: something keeps it in memory")
         );
+        let down = Receipt {
+            kind: Kind::Attach,
+            outcome: Outcome::Done,
+            reason: "the port is down: admin_state=down (ram.toml:2)".into(),
+            ..Receipt::blank(1, "vol1", 0)
+        };
+        let down = sentence(&down).expect("a sentence");
+        assert!(!down.contains(", file") && down.ends_with("admin_state=down (ram.toml:2)"), "{down}");
         assert_eq!(said(Kind::Update, "vol1", Outcome::Done, Unload::None), None);
     }
 

@@ -37,7 +37,7 @@ fn answer(activating: Activating) -> Response {
 /// Every parameter of a port: in force, saved, and whether that is the same.
 #[utoipa::path(get, path = "/v1/ports/{name}/params", params(("name" = String, description = "Port")),
     responses((status = 200, body = Properties), (status = 404, body = Problem),
-        (status = 409, description = "Nobody serves the port", body = Problem)))]
+        (status = 422, description = "Nobody serves the port", body = Problem)))]
 async fn show(State(control): State<Control>, Path(name): Path<String>) -> Result<Json<Properties>, Failed> {
     Ok(Json(blocking(&control, move |app| app.properties(&name)).await??))
 }

@@ -19,6 +19,7 @@ mod plan;
 mod profiles;
 mod reload;
 mod saved;
+mod sections;
 mod show;
 mod stage;
 mod unconfirmed;

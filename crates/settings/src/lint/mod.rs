@@ -105,6 +105,13 @@ pub fn folder(folder: &Path, known: &Known) -> (Vec<PathBuf>, Vec<Finding>) {
     (files, ordered(findings))
 }
 
+/// The drivers that have a file in a parameters folder.
+pub fn driver_names(folder: &Path) -> Vec<String> {
+    let name = |path: PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
+    let driver = |name: &String| !matches!(name.as_str(), "devices" | "profiles" | "instances");
+    toml_files(folder, &mut Vec::new()).into_iter().filter_map(name).filter(driver).collect()
+}
+
 /// A text, as if it were in the folder: what it is goes by its path.
 pub fn text(path: &Path, text: &str, parameters: &Path, known: &Known) -> Vec<Finding> {
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
