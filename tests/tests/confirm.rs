@@ -39,7 +39,11 @@ fn only_what_was_activated_goes_back_and_somebody_may_order_it() -> Result {
     );
     assert_eq!(port(&daemon, "vol0")?["unconfirmed"], Value::Null);
     ends(&daemon, 1, &["confirm", "vol0"])?;
-    ends(&daemon, 0, &["activate", "vol0"]).map(drop)
+    // One that changes nothing is nothing to go back from: what went back comes again.
+    ends(&daemon, 0, &["activate", "vol0"])?;
+    let again = ends(&daemon, 0, &["rollback", "vol0"])?;
+    assert!(again.contains("link_speed auto -> 16"), "{again}");
+    Ok(())
 }
 
 #[test]

@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn a_hint_suits_the_reason() {
         let hint = |outcome, reason: &str| {
-            super::hint(&Receipt { outcome, reason: reason.to_owned(), ..Receipt::blank(1, "vol0", 0) })
+            hint(&Receipt { outcome, reason: reason.to_owned(), ..Receipt::blank(1, "vol0", 0) })
         };
         let under_way = hint(Outcome::Busy, "port vol0 is busy: an activation is under way");
         assert!(under_way.contains("wait until it is over") && !under_way.contains("idle"), "{under_way}");

@@ -188,8 +188,11 @@ impl App {
             }
             None => {
                 let history = self.history_of(port, LOOK_BACK);
-                let done =
-                    |r: &&Receipt| r.kind == Kind::Activation && r.outcome == Outcome::Done && r.id > came;
+                // One that changed nothing is nothing to go back from.
+                let changed = |r: &Receipt| r.properties.as_ref().is_some_and(|p| !p.changes.is_empty());
+                let done = |r: &&Receipt| {
+                    r.kind == Kind::Activation && r.outcome == Outcome::Done && r.id > came && changed(r)
+                };
                 let last = history.iter().rev().find(done);
                 let last = last.ok_or_else(|| nothing("nothing was activated yet".to_owned()))?;
                 let report = last.properties.clone().unwrap_or_default();
