@@ -276,7 +276,7 @@ fn idle_only_is_busy_whenever_io_flows_and_done_whenever_none_does() -> Result {
     let before = generation(&daemon, "vol0")?;
     for _ in 0..10 {
         let said = ends(&daemon, 3, &["activate", "vol0", "--idle-only"])?;
-        assert!(said.contains("vol0 is busy") && said.contains("--hold"), "{said}");
+        assert!(said.contains("vol0 is busy") && said.contains("leave --idle-only out"), "{said}");
     }
     assert_eq!(generation(&daemon, "vol0")?, before, "nothing was changed");
     load.finish()?;

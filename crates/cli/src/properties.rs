@@ -128,6 +128,10 @@ pub(crate) struct Activate {
     /// one fails, those before it go back
     #[arg(long, conflicts_with_all = ["plan", "delay", "confirm_within", "wait"])]
     pub(crate) reload: bool,
+    /// Call off what was asked for with --delay and has not begun
+    #[arg(long, conflicts_with_all = ["plan", "delay", "idle_only", "hold", "drain_timeout",
+        "confirm_within", "wait", "force", "reload"])]
+    pub(crate) call_off: bool,
 }
 
 /// `steadfast rollback`

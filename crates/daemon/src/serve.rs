@@ -52,6 +52,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let signals = Signals::install(&runtime)?;
     let app = Arc::new(start(config, &socket)?);
     app.number_ports();
+    app.edits.confirms.resume(&app);
     announce(&app, &socket);
     Folder::start(&app);
     notify("READY=1");
@@ -65,6 +66,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     notify("STOPPING=1");
     app.folder.begin_stop();
     app.probations.stop();
+    app.edits.delayed.stop();
     app.edits.confirms.stop(&app);
     app.folder.stop();
     // Nobody can ask for anything any more; now what clients of the devices have in flight.

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
 use crate::fileio::Buffered;
+use crate::filelock::{self, FileId, FileLock, Share};
 use crate::stack::DeviceHandle;
 use std::fs::File;
 use std::io;
@@ -10,7 +11,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 use steadfast_abi::{HandleInfo, handle_kind, open_flag};
 
 /// What was asked for; equal descriptions share one handle.
@@ -34,6 +34,8 @@ pub(crate) struct Handle {
     /// Its place in every ring's table of registered files; `u32::MAX` for a device.
     pub(crate) fixed: u32,
     pub(crate) info: HandleInfo,
+    /// Its part in what locks its file for the port; `None` where it asked for no lock.
+    pub(crate) share: Option<Arc<Share>>,
 }
 
 /// Places in the rings' tables of registered files; the same place on every ring.
@@ -67,10 +69,15 @@ pub(crate) struct Opened {
     pub(crate) file: Arc<OwnedFd>,
     pub(crate) info: HandleInfo,
     pub(crate) buffered: Option<Buffered>,
+    pub(crate) share: Option<Arc<Share>>,
 }
 
-/// Opens a regular file or a block device and finds out what it can do.
-pub(crate) fn open_file(spec: &OpenSpec) -> Result<Opened, (i32, String)> {
+/// Opens a regular file or a block device and finds out what it can do. `locked` knows what locks a file for
+/// the port already.
+pub(crate) fn open_file(
+    spec: &OpenSpec,
+    locked: impl Fn(FileId) -> Option<Arc<FileLock>>,
+) -> Result<Opened, (i32, String)> {
     let path = Path::new(&spec.target);
     let fail = |e: io::Error| (e.raw_os_error().unwrap_or(libc::EIO), format!("{}: {e}", path.display()));
     let known = open_flag::WRITE | open_flag::DIRECT | open_flag::LOCK;
@@ -91,37 +98,36 @@ pub(crate) fn open_file(spec: &OpenSpec) -> Result<Opened, (i32, String)> {
         let what = format!("{}: neither a regular file nor a block device", path.display());
         return Err((libc::EINVAL, what));
     }
-    if spec.flags & open_flag::LOCK != 0 {
-        lock_file(&file, write, path)?;
-    }
+    let id = FileId::of(&meta);
+    let owned = Arc::new(OwnedFd::from(file.try_clone().map_err(fail)?));
+    let share = match spec.flags & open_flag::LOCK {
+        0 => None,
+        _ => Some(lock_file(id, &owned, write, locked, path)?),
+    };
     let info = if kind.is_file() { regular(&file, write, direct != 0) } else { block(&file, &meta, write) };
     let slow_writes = !writes_without_sleep(&file);
-    let file = Arc::new(OwnedFd::from(file));
-    let buffered = (kind.is_file() && direct == 0).then(|| Buffered { file: file.clone(), slow_writes });
-    Ok(Opened { file, info: info.map_err(fail)?, buffered })
+    let buffered = (kind.is_file() && direct == 0).then(|| Buffered { file: owned.clone(), slow_writes });
+    Ok(Opened { file: owned, info: info.map_err(fail)?, buffered, share })
 }
 
-/// How long a lock is waited for: the kernel takes a ring down in the background, and with it lets go
-/// of the files of a process that was killed a moment ago.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
-
-fn lock_file(file: &File, exclusive: bool, path: &Path) -> Result<(), (i32, String)> {
-    let how = if exclusive { libc::LOCK_EX } else { libc::LOCK_SH } | libc::LOCK_NB;
-    let until = Instant::now() + LOCK_PATIENCE;
-    let e = loop {
-        // SAFETY: plain call on an open descriptor.
-        if unsafe { libc::flock(file.as_raw_fd(), how) } == 0 {
-            return Ok(());
-        }
-        let e = io::Error::last_os_error();
-        if e.raw_os_error() != Some(libc::EWOULDBLOCK) || Instant::now() >= until {
-            break e;
-        }
-        std::thread::sleep(Duration::from_millis(20));
+/// Locks a file, or shares what locks it for the port already.
+fn lock_file(
+    id: FileId,
+    file: &Arc<OwnedFd>,
+    write: bool,
+    locked: impl Fn(FileId) -> Option<Arc<FileLock>>,
+    path: &Path,
+) -> Result<Arc<Share>, (i32, String)> {
+    let share = match locked(id) {
+        Some(known) => filelock::share(known, file, write),
+        None => filelock::take(id, file, write),
     };
-    let code = e.raw_os_error().unwrap_or(libc::EIO);
-    let why = if code == libc::EWOULDBLOCK { "another process has it locked".into() } else { e.to_string() };
-    Err((if code == libc::EWOULDBLOCK { libc::EBUSY } else { code }, format!("{}: {why}", path.display())))
+    share.map(Arc::new).map_err(|e| {
+        let code = e.raw_os_error().unwrap_or(libc::EIO);
+        let taken = code == libc::EWOULDBLOCK;
+        let why = if taken { "another process has it locked".to_owned() } else { e.to_string() };
+        (if taken { libc::EBUSY } else { code }, format!("{}: {why}", path.display()))
+    })
 }
 
 fn blank(kind: u32) -> HandleInfo {

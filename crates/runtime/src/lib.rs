@@ -26,6 +26,7 @@ mod engine;
 mod error;
 mod extents;
 mod fileio;
+mod filelock;
 mod frontend;
 mod handle;
 mod idle;
@@ -54,7 +55,7 @@ mod transact;
 mod turn;
 mod visit;
 
-pub use activate::ActivateOptions;
+pub use activate::{ActivateOptions, CallOff};
 pub use adapters::AdapterRef;
 pub use arena::MemoryInfo;
 pub use behind::Behind;

@@ -3,6 +3,7 @@
 use crate::adapters::Seat;
 use crate::arena::Arenas;
 use crate::error::{EngineError, ErrorKind};
+use crate::filelock::{FileId, FileLock};
 use crate::handle::{FileSlots, Handle, OpenSpec, Opened, lock, open_file};
 use crate::instance::{Instance, Made};
 use crate::job::Job;
@@ -306,12 +307,18 @@ impl Port {
         if spec.kind != abi::open_kind::FILE {
             return Err((libc::EOPNOTSUPP, format!("kind {} cannot be opened here", spec.kind)));
         }
-        let Opened { file, info, buffered } = open_file(spec)?;
+        let Opened { file, info, buffered, share } = open_file(spec, |id| self.lock_on(id))?;
         let full = (libc::EMFILE, "every place for open files is taken".to_owned());
         let fixed = self.files.take().ok_or(full)?;
         self.register(fixed, file.as_raw_fd());
         let (key, spec, file) = (key.to_owned(), spec.clone(), Some(file));
-        Ok((self.add_handle(Handle { key, spec, file, device: None, buffered, fixed, info }), true))
+        Ok((self.add_handle(Handle { key, spec, file, device: None, buffered, fixed, info, share }), true))
+    }
+
+    /// What locks a file for the port already.
+    fn lock_on(&self, id: FileId) -> Option<Arc<FileLock>> {
+        let inner = lock(&self.inner);
+        inner.handles.iter().flatten().find_map(|handle| handle.share.as_ref()?.on(id))
     }
 
     /// Slots of each queue under `params`, where there is room for them and for the largest request.

@@ -29,7 +29,7 @@ struct Parameters {
     read_only: bool,
 }
 
-/// What the next driver must know: it may not shrink the device.
+/// What the next driver may want to know.
 #[derive(State)]
 #[state(schema = "file/1")]
 struct FileState {
@@ -49,7 +49,6 @@ struct Progress {
 struct File {
     backing: Handle,
     zeroes: Region,
-    path: String,
     size: u64,
     block_size: u32,
     preferred_block_size: u32,
@@ -95,16 +94,12 @@ impl Block for File {
         info!(cx, "{path}: {size} bytes in blocks of {}", info.block_size);
         let zeroes = cx.region("zeroes", ZEROES)?;
         let preferred_block_size = info.preferred_block_size.max(4096);
-        Ok(File { backing, zeroes, path, size, block_size: info.block_size, preferred_block_size, features })
+        Ok(File { backing, zeroes, size, block_size: info.block_size, preferred_block_size, features })
     }
 
-    fn connect(&mut self, cx: &mut Port<'_>, state: Option<FileState>) -> Result<()> {
-        if let Some(before) = state
-            && before.size > self.size
-        {
-            let text = format!("{}: size {}, was {} bytes", self.path, self.size, before.size);
-            return Err(Error::new(Errno::NOSPC, text));
-        }
+    /// Whether it may be smaller than the one before is not for the driver to say: the shell knows whether
+    /// anybody uses the device.
+    fn connect(&mut self, cx: &mut Port<'_>, _: Option<FileState>) -> Result<()> {
         let device = Device::new(0, self.size)
             .block_size(self.block_size)
             .preferred_block_size(self.preferred_block_size)

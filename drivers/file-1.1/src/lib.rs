@@ -41,7 +41,6 @@ struct Parameters {
 struct File {
     backing: Handle,
     zeroes: Region,
-    path: String,
     size: u64,
     block_size: u32,
     preferred_block_size: u32,
@@ -104,7 +103,6 @@ impl Block for File {
         Ok(File {
             backing,
             zeroes: cx.region("zeroes", ZEROES)?,
-            path,
             size,
             block_size: info.block_size,
             preferred_block_size: info.preferred_block_size.max(4096),
@@ -115,12 +113,10 @@ impl Block for File {
         })
     }
 
+    /// Whether it may be smaller than the one before is not for the driver to say: the shell knows whether
+    /// anybody uses the device.
     fn connect(&mut self, cx: &mut Port<'_>, state: Option<FileState>) -> Result<()> {
         if let Some(before) = state {
-            if before.size > self.size {
-                let text = format!("{}: size {}, was {} bytes", self.path, self.size, before.size);
-                return Err(Error::new(Errno::NOSPC, text));
-            }
             *self.punch.get_mut() &= before.punch;
             *self.zero.get_mut() &= before.zero;
             self.counters = Counters::from(&before);

@@ -156,6 +156,15 @@ pub(crate) fn activate(client: &Client, args: &Activate, json: bool) -> Result<E
     if args.reload {
         return reload(client, args, json);
     }
+    if args.call_off {
+        for port in &args.ports {
+            let answer: Activating = client.delete(&path(port, "activate"))?;
+            show(&answer, json, |a| {
+                format!("{}: the activation was called off, nothing was touched\n", a.port)
+            })?;
+        }
+        return Ok(Exit::Done);
+    }
     let request = ActivateRequest {
         idle_only: args.idle_only,
         delay_ms: args.delay.map_or(0, ms),

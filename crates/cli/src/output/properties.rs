@@ -255,7 +255,11 @@ pub(crate) fn history(receipts: &[Receipt]) -> String {
         return "nothing was done about the parameters yet\n".to_owned();
     }
     let mut table = Table::new(&[">ID", "STARTED", "KIND", "OUTCOME", "CHANGES", "BY"]);
+    let mut reasons = String::new();
     for receipt in receipts {
+        if !receipt.reason.is_empty() {
+            reasons.push_str(&format!("{}: {}\n", receipt.id, receipt.reason));
+        }
         let changes = receipt.properties.iter().flat_map(|report| &report.changes);
         let change = |c: &steadfast_api::ValueChange| {
             format!("{} {} -> {}", c.name, or_undefined(c.before.as_ref()), or_undefined(c.after.as_ref()))
@@ -270,5 +274,5 @@ pub(crate) fn history(receipts: &[Receipt]) -> String {
             history::by(&receipt.by),
         ]);
     }
-    table.to_string()
+    format!("{table}{reasons}")
 }

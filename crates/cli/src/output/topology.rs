@@ -80,6 +80,21 @@ pub(crate) fn port(port: &Port) -> String {
     fact("devices", list(&port.devices));
     fact("clients", port.clients.to_string());
     fact("requests", format!("{} in flight, {} held", port.in_flight, port.held));
+    if let Some(open) = &port.unconfirmed {
+        let until = super::history::clock(open.until_unix_ms, true);
+        let what = format!("what receipt {} activated", open.receipt);
+        fact(
+            "unconfirmed",
+            match open.problem.as_str() {
+                "" => format!("{what} goes back at {until} unless it is confirmed"),
+                why => format!("{what} was to go back at {until}; it is tried again: {why}"),
+            },
+        );
+    }
+    if let Some(delayed) = &port.delayed {
+        let due = super::history::clock(delayed.due_unix_ms, true);
+        fact("activation", format!("begins at {due}, asked for by {}", delayed.who));
+    }
     if !port.over.is_empty() {
         fact("over", list(&port.over));
     }
@@ -205,6 +220,8 @@ mod tests {
             kept: true,
             in_flight: 0,
             held: 1,
+            unconfirmed: None,
+            delayed: None,
         }
     }
 

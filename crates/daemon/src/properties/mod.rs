@@ -11,6 +11,7 @@
 mod activate;
 mod change;
 mod confirm;
+mod delayed;
 mod files;
 mod known;
 mod numbers;
@@ -27,6 +28,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 pub(crate) use confirm::Confirms;
+pub(crate) use delayed::Delays;
 pub(crate) use unconfirmed::{Notes, WentBack, go_back, tell};
 
 /// What the daemon keeps of changes that are under way.
@@ -37,6 +39,7 @@ pub(crate) struct Edits {
     /// Held while numbers of ports are given and written.
     numbering: Mutex<()>,
     pub(crate) confirms: Confirms,
+    pub(crate) delayed: Delays,
 }
 
 impl Edits {
@@ -46,6 +49,7 @@ impl Edits {
             editing: Mutex::default(),
             numbering: Mutex::default(),
             confirms: Confirms::new(Notes::within(state)),
+            delayed: Delays::default(),
         }
     }
 }

@@ -117,7 +117,8 @@ impl Port {
         let _ = device.stacks.set(stacks);
         let info = device.info();
         let (key, spec, device) = (key.to_owned(), spec.clone(), Some(device));
-        Ok(self.add_handle(Handle { key, spec, file: None, device, buffered: None, fixed: u32::MAX, info }))
+        let (fixed, file, buffered, share) = (u32::MAX, None, None, None);
+        Ok(self.add_handle(Handle { key, spec, file, device, buffered, fixed, info, share }))
     }
 
     fn claim_device(&self, engine: &Engine, spec: &OpenSpec) -> Result<DeviceHandle, Refused> {

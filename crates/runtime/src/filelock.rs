@@ -1,0 +1,258 @@
+//! Locks on the files that ports have open.
+//!
+//! While one driver takes over from another, a port may have one file open twice, in two ways: past the page
+//! cache and not, for writing and not. `flock(2)` takes the two for strangers. So what locks a file belongs to
+//! the port: one of its handles on the file holds the lock, and each has a [`Share`] of it. The lock is
+//! exclusive while any of them may write, and goes with the last of them.
+//!
+//! It must not lapse while one comes and the other goes. Linux makes a shared lock of an exclusive one, or the
+//! other way, in one step, but for the case that an exclusive one cannot be had: then the shared one is gone
+//! with the attempt, and is taken again at once.
+
+#![allow(unsafe_code)] // system calls without a safe wrapper
+
+use crate::handle::lock;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long a lock is waited for: the kernel takes a ring down in the background, and with it lets go
+/// of the files of a process that was killed a moment ago.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A file, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    pub(crate) fn of(meta: &std::fs::Metadata) -> FileId {
+        FileId { device: meta.dev(), inode: meta.ino() }
+    }
+}
+
+/// What locks one file for one port.
+#[derive(Debug)]
+pub(crate) struct FileLock {
+    id: FileId,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    /// The lock is this one's in the kernel. It stays open for it, even if its own handle has gone.
+    holder: Arc<OwnedFd>,
+    exclusive: bool,
+    /// The files of the handles that share it, and whether each may write.
+    shares: Vec<(Arc<OwnedFd>, bool)>,
+}
+
+/// A handle's part in a lock.
+#[derive(Debug)]
+pub(crate) struct Share {
+    lock: Arc<FileLock>,
+    file: Arc<OwnedFd>,
+}
+
+impl Share {
+    /// The lock, where it is on this file.
+    pub(crate) fn on(&self, id: FileId) -> Option<Arc<FileLock>> {
+        (self.lock.id == id).then(|| self.lock.clone())
+    }
+}
+
+/// Locks a file for a port that has no lock on it.
+///
+/// # Errors
+/// `EWOULDBLOCK`: another process, or another port, has it locked.
+pub(crate) fn take(id: FileId, file: &Arc<OwnedFd>, exclusive: bool) -> io::Result<Share> {
+    with_patience(|| flock(file, kind(exclusive)))?;
+    let held = Held { holder: file.clone(), exclusive, shares: vec![(file.clone(), exclusive)] };
+    Ok(Share { lock: Arc::new(FileLock { id, held: Mutex::new(held) }), file: file.clone() })
+}
+
+/// Shares a lock that the port has on the file with another handle.
+///
+/// # Errors
+/// As for [`take`], where it must become exclusive; it is as it was.
+pub(crate) fn share(known: Arc<FileLock>, file: &Arc<OwnedFd>, exclusive: bool) -> io::Result<Share> {
+    {
+        let mut held = lock(&known.held);
+        if exclusive && !held.exclusive {
+            held.become_exclusive(file)?;
+        }
+        held.shares.push((file.clone(), exclusive));
+    }
+    Ok(Share { lock: known, file: file.clone() })
+}
+
+impl Held {
+    /// With a file that may write, since on some file systems only such a one can have an exclusive lock.
+    fn become_exclusive(&mut self, file: &Arc<OwnedFd>) -> io::Result<()> {
+        // Beside a shared lock there can be another, and so it is handed on.
+        flock(file, libc::LOCK_SH)?;
+        flock(&self.holder, libc::LOCK_UN)?;
+        let Err(e) = flock(file, libc::LOCK_EX) else {
+            self.holder = file.clone();
+            self.exclusive = true;
+            return Ok(());
+        };
+        if let Err(lost) = with_patience(|| flock(&self.holder, libc::LOCK_SH)) {
+            tracing::error!("a file that a port has open is not locked any more: {lost}");
+        }
+        Err(e)
+    }
+
+    /// None of those that are left may write.
+    fn become_shared(&mut self) {
+        if let Err(e) = flock(&self.holder, libc::LOCK_SH) {
+            tracing::warn!("a file that a port reads stays locked for itself alone: {e}");
+            return;
+        }
+        self.exclusive = false;
+    }
+
+    /// A shared lock moves to a handle that is left, so that none stays open for it alone.
+    fn move_on(&mut self) {
+        let Some((next, _)) = self.shares.first().cloned() else { return };
+        let stays = self.shares.iter().any(|(file, _)| Arc::ptr_eq(file, &self.holder));
+        if !stays && flock(&next, libc::LOCK_SH).is_ok() {
+            // The file that goes may be open a little longer, for what is in flight on it.
+            let _ = flock(&self.holder, libc::LOCK_UN);
+            self.holder = next;
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = lock(&self.lock.held);
+        held.shares.retain(|(file, _)| !Arc::ptr_eq(file, &self.file));
+        if held.shares.is_empty() {
+            // The lock goes with the file, and that with the last operation on it.
+            return;
+        }
+        if held.exclusive && !held.shares.iter().any(|(_, writes)| *writes) {
+            held.become_shared();
+        }
+        if !held.exclusive {
+            held.move_on();
+        }
+    }
+}
+
+fn kind(exclusive: bool) -> libc::c_int {
+    if exclusive { libc::LOCK_EX } else { libc::LOCK_SH }
+}
+
+/// Does not wait.
+fn flock(file: &OwnedFd, how: libc::c_int) -> io::Result<()> {
+    // SAFETY: plain call on an open descriptor.
+    if unsafe { libc::flock(file.as_raw_fd(), how | libc::LOCK_NB) } == 0 {
+        return Ok(());
+    }
+    Err(io::Error::last_os_error())
+}
+
+fn with_patience(mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match attempt() {
+            Err(e) if e.raw_os_error() == Some(libc::EWOULDBLOCK) && Instant::now() < until => {
+                std::thread::sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::path::Path;
+
+    fn opened(path: &Path, write: bool) -> (FileId, Arc<OwnedFd>) {
+        let file = File::options().read(true).write(write).open(path).expect("opened");
+        (FileId::of(&file.metadata().expect("metadata")), Arc::new(OwnedFd::from(file)))
+    }
+
+    /// A port's first handle on a file.
+    fn first(path: &Path, write: bool) -> Share {
+        let (id, file) = opened(path, write);
+        take(id, &file, write).expect("nobody is in the way")
+    }
+
+    /// Another handle of the port that has `known`.
+    fn another(path: &Path, known: &Share, write: bool) -> io::Result<Share> {
+        let (id, file) = opened(path, write);
+        share(known.on(id).expect("the same file"), &file, write)
+    }
+
+    /// Who else could have the file locked now.
+    fn free_for(path: &Path) -> &'static str {
+        let (_, stranger) = opened(path, true);
+        let can = |how| flock(&stranger, how).is_ok();
+        match (can(libc::LOCK_EX), can(libc::LOCK_SH)) {
+            (true, _) => "writers",
+            (false, true) => "readers",
+            (false, false) => "nobody",
+        }
+    }
+
+    #[test]
+    fn handles_of_one_port_share_a_lock_that_goes_with_the_last_of_them() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let path = file.path();
+        for first_goes in [true, false] {
+            let one = first(path, true);
+            let two = another(path, &one, true).expect("shared");
+            assert_eq!(free_for(path), "nobody");
+            let (goes, stays) = if first_goes { (one, two) } else { (two, one) };
+            drop(goes);
+            assert_eq!(free_for(path), "nobody");
+            drop(stays);
+            assert_eq!(free_for(path), "writers");
+        }
+    }
+
+    #[test]
+    fn a_lock_is_exclusive_while_one_of_them_may_write() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let path = file.path();
+        let reads = first(path, false);
+        assert_eq!(free_for(path), "readers");
+        let writes = another(path, &reads, true).expect("shared");
+        assert_eq!(free_for(path), "nobody");
+        // The one that writes goes, as where a change is taken back, and comes again.
+        drop(writes);
+        assert_eq!(free_for(path), "readers");
+        let writes = another(path, &reads, true).expect("shared");
+        drop(reads);
+        assert_eq!(free_for(path), "nobody");
+        let reads = another(path, &writes, false).expect("shared");
+        assert_eq!(free_for(path), "nobody");
+        drop(writes);
+        assert_eq!(free_for(path), "readers");
+        drop(reads);
+        assert_eq!(free_for(path), "writers");
+    }
+
+    #[test]
+    fn what_another_reads_does_not_become_exclusive_and_stays_locked() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let path = file.path();
+        let (stranger, reads) = (first(path, false), first(path, false));
+        let refused = another(path, &reads, true).expect_err("it is read");
+        assert_eq!(refused.raw_os_error(), Some(libc::EWOULDBLOCK));
+        drop(stranger);
+        assert_eq!(free_for(path), "readers");
+        drop(reads);
+        assert_eq!(free_for(path), "writers");
+    }
+}

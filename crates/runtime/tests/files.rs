@@ -1,0 +1,261 @@
+//! Files that a port has open: what locks them, and what becomes of them when the port is initialised anew.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use steadfast_runtime::{ActivateOptions, PortSpec, UpdateOptions};
+use steadfast_shell::properties::{Definition, Source};
+use steadfast_shell::receipt::{Outcome, Receipt};
+use support::Bench;
+
+const RELEASES: [&str; 2] = ["file_1_0", "file_1_1"];
+
+fn disk(bench: &Bench, name: &str, megabytes: u64) -> PathBuf {
+    let path = bench.dir.path().join(name);
+    File::create(&path).and_then(|file| file.set_len(megabytes << 20)).expect("a file");
+    path
+}
+
+fn attach(bench: &Bench, release: &str, path: &Path, params: &[(&str, &str)]) {
+    let path = path.display().to_string();
+    bench.attach("vol0", release, &[&[("path", path.as_str())], params].concat(), None);
+}
+
+/// Initialises the port anew with these properties beside those that it has.
+fn activate(bench: &Bench, changes: &[(&str, &str)]) -> Receipt {
+    let mut set = bench.engine.port("vol0").expect("port").properties;
+    for (name, value) in changes {
+        let source = Source::Command { who: "a test".into() };
+        set.insert((*name).to_owned(), Definition { value: (*value).to_owned(), source });
+    }
+    bench.engine.activate("vol0", move || Ok(set), &ActivateOptions::default())
+}
+
+#[track_caller]
+fn done(receipt: &Receipt) {
+    assert_eq!(receipt.outcome, Outcome::Done, "{receipt:#?}");
+}
+
+#[track_caller]
+fn went_back(receipt: &Receipt, why: &str) {
+    assert_eq!(receipt.outcome, Outcome::RolledBack, "{receipt:#?}");
+    assert!(receipt.reason.contains(why), "{}", receipt.reason);
+}
+
+fn size(bench: &Bench) -> u64 {
+    bench.engine.device("vol0").expect("device").size >> 20
+}
+
+/// Whether somebody else could lock the file now, in this way.
+fn can_lock(path: &Path, how: libc::c_int) -> bool {
+    let file = File::options().read(true).write(true).open(path).expect("opened");
+    // SAFETY: plain call on an open descriptor.
+    unsafe { libc::flock(file.as_raw_fd(), how | libc::LOCK_NB) == 0 }
+}
+
+#[track_caller]
+fn free_for(path: &Path, whom: &str) {
+    let found = match (can_lock(path, libc::LOCK_EX), can_lock(path, libc::LOCK_SH)) {
+        (true, _) => "writers",
+        (false, true) => "readers",
+        (false, false) => "nobody",
+    };
+    assert_eq!(found, whom);
+}
+
+/// Somebody who tries to lock a file for himself, again and again.
+struct Stranger {
+    stop: Arc<AtomicBool>,
+    tries: Arc<AtomicU64>,
+    thread: JoinHandle<u64>,
+}
+
+impl Stranger {
+    fn at(path: &Path) -> Stranger {
+        let (stop, tries) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (path, ended, tried) = (path.to_owned(), stop.clone(), tries.clone());
+        let thread = std::thread::spawn(move || {
+            let mut got = 0;
+            while !ended.load(Ordering::Relaxed) {
+                got += u64::from(can_lock(&path, libc::LOCK_EX));
+                tried.fetch_add(1, Ordering::Relaxed);
+            }
+            got
+        });
+        Stranger { stop, tries, thread }
+    }
+
+    /// How often he has got it, of more than so many attempts.
+    fn end(self, at_least: u64) -> u64 {
+        while self.tries.load(Ordering::Relaxed) < at_least {
+            std::thread::yield_now();
+        }
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("no panic")
+    }
+}
+
+#[test]
+fn a_file_that_is_opened_in_another_way_stays_locked() {
+    for release in RELEASES {
+        let bench = Bench::new(1);
+        let path = disk(&bench, "disk.img", 4);
+        attach(&bench, release, &path, &[]);
+        let stranger = Stranger::at(&path);
+        for _ in 0..20 {
+            done(&activate(&bench, &[("direct", "true")]));
+            free_for(&path, "nobody");
+            done(&activate(&bench, &[("direct", "false")]));
+            free_for(&path, "nobody");
+            done(&activate(&bench, &[("read_only", "true")]));
+            free_for(&path, "readers");
+            done(&activate(&bench, &[("direct", "true")]));
+            free_for(&path, "readers");
+            done(&activate(&bench, &[("direct", "false"), ("read_only", "false")]));
+            free_for(&path, "nobody");
+        }
+        assert_eq!(stranger.end(100), 0, "the lock has lapsed");
+        // It opens nothing that would stay.
+        assert_eq!(bench.engine.port("vol0").expect("port").handles.len(), 1);
+        bench.engine.detach("vol0", false).expect("detached");
+        free_for(&path, "writers");
+    }
+}
+
+#[test]
+fn a_change_that_is_taken_back_leaves_the_lock_as_it_was_under_load() {
+    for release in RELEASES {
+        let bench = Bench::new(1);
+        let path = disk(&bench, "disk.img", 4);
+        attach(&bench, release, &path, &[("direct", "true")]);
+        let load = bench.load("vol0", 1, 8);
+        load.pass(50);
+        let stranger = Stranger::at(&path);
+        // Smaller blocks suit clients that use large ones, and not the other way.
+        done(&activate(&bench, &[("direct", "false")]));
+        for _ in 0..10 {
+            load.pass(50);
+            bench.engine.open_device("vol0").expect("a client that is shown blocks of one byte");
+            went_back(&activate(&bench, &[("direct", "true")]), "block size");
+            free_for(&path, "nobody");
+            went_back(
+                &activate(&bench, &[("read_only", "true")]),
+                "features that clients rely on are missing",
+            );
+            free_for(&path, "nobody");
+            let missing = bench.dir.path().join("missing.img").display().to_string();
+            went_back(&activate(&bench, &[("path", &missing)]), "missing.img");
+            free_for(&path, "nobody");
+        }
+        assert_eq!(stranger.end(100), 0, "the lock has lapsed");
+        assert_eq!(load.stop(), Vec::<String>::new());
+        // A client of a device that only reads relies on no writing, and may come to have it.
+        bench.engine.detach("vol0", true).expect("detached");
+        attach(&bench, release, &path, &[("read_only", "true")]);
+        let client = bench.engine.open_device("vol0").expect("device");
+        done(&activate(&bench, &[("read_only", "false")]));
+        free_for(&path, "nobody");
+        drop(client);
+    }
+}
+
+#[test]
+fn a_file_that_others_read_is_not_taken_for_writing() {
+    let bench = Bench::new(1);
+    let path = disk(&bench, "disk.img", 4);
+    attach(&bench, "file_1_0", &path, &[("read_only", "true")]);
+    let target = path.display().to_string();
+    bench.attach("reader", "file_1_1", &[("path", &target), ("read_only", "true")], None);
+    for _ in 0..3 {
+        went_back(&activate(&bench, &[("read_only", "false")]), "another process has it locked");
+        free_for(&path, "readers");
+    }
+    bench.engine.detach("reader", false).expect("detached");
+    // What another port writes is refused as another process's is.
+    done(&activate(&bench, &[("read_only", "false")]));
+    let module = Arc::new(bench.stage("file_1_1").load().expect("loaded"));
+    let params = BTreeMap::from([("path".to_owned(), target)]);
+    let spec = PortSpec { name: "vol1".into(), module, params, queues: None, adapter: None };
+    let why = bench.engine.attach(spec).expect_err("it is locked").to_string();
+    assert!(why.contains("disk.img: another process has it locked"), "{why}");
+}
+
+#[test]
+fn another_name_of_the_file_that_is_open_is_no_other_file() {
+    let bench = Bench::new(1);
+    let path = disk(&bench, "disk.img", 4);
+    attach(&bench, "file_1_1", &path, &[]);
+    let load = bench.load("vol0", 1, 8);
+    let (link, dotted) = (bench.dir.path().join("link.img"), bench.dir.path().join("./disk.img"));
+    std::fs::hard_link(&path, &link).expect("linked");
+    let stranger = Stranger::at(&path);
+    for name in [&link, &dotted, &path, &link] {
+        load.pass(50);
+        done(&activate(&bench, &[("path", &name.display().to_string())]));
+        free_for(&path, "nobody");
+    }
+    load.pass(50);
+    assert_eq!(load.stop(), Vec::<String>::new());
+    assert_eq!(stranger.end(100), 0, "the lock has lapsed");
+}
+
+#[test]
+fn a_smaller_file_is_all_right_where_nobody_uses_the_device() {
+    for release in RELEASES {
+        let bench = Bench::new(1);
+        let (small, large) = (disk(&bench, "small.img", 4), disk(&bench, "large.img", 8));
+        let [small, large] = [small, large].map(|path| path.display().to_string());
+        attach(&bench, release, Path::new(&small), &[]);
+        done(&activate(&bench, &[("path", &large)]));
+        assert_eq!(size(&bench), 8);
+        done(&activate(&bench, &[("path", &small)]));
+        assert_eq!(size(&bench), 4);
+        // Down, or while it is down.
+        done(&activate(&bench, &[("path", &large)]));
+        done(&activate(&bench, &[("admin_state", "down")]));
+        done(&activate(&bench, &[("admin_state", "up"), ("path", &small)]));
+        assert_eq!(size(&bench), 4);
+        // The file itself may have been cut, where nobody uses the device.
+        File::options().write(true).open(&small).and_then(|f| f.set_len(2 << 20)).expect("cut");
+        done(&activate(&bench, &[("direct", "true")]));
+        assert_eq!(size(&bench), 2);
+    }
+}
+
+#[test]
+fn a_smaller_file_comes_with_another_release_of_the_driver() {
+    let bench = Bench::new(1);
+    let (small, large) = (disk(&bench, "small.img", 4), disk(&bench, "large.img", 8));
+    attach(&bench, "file_1_0", &large, &[]);
+    for (release, path, megabytes) in
+        [("file_1_1", &small, 4), ("file_1_0", &large, 8), ("file_1_0", &small, 4), ("file_1_1", &small, 4)]
+    {
+        let path = Some(path.display().to_string());
+        let params = BTreeMap::from([("path".to_owned(), path)]);
+        let opts = UpdateOptions { allow_older: true, params, ..UpdateOptions::default() };
+        done(&bench.engine.update("vol0", &bench.stage(release), &opts));
+        assert_eq!(size(&bench), megabytes);
+    }
+}
+
+#[test]
+fn a_file_that_was_cut_under_clients_is_not_opened_anew() {
+    for release in RELEASES {
+        let bench = Bench::new(1);
+        let path = disk(&bench, "disk.img", 4);
+        attach(&bench, release, &path, &[("direct", "true")]);
+        let client = bench.engine.open_device("vol0").expect("device");
+        File::options().write(true).open(&path).and_then(|f| f.set_len(2 << 20)).expect("cut");
+        went_back(&activate(&bench, &[("direct", "false")]), "smaller than the 4194304 that clients use");
+        assert_eq!(size(&bench), 4);
+        drop(client);
+        done(&activate(&bench, &[("direct", "false")]));
+        assert_eq!(size(&bench), 2);
+    }
+}
