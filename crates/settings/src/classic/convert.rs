@@ -60,12 +60,26 @@ const AT_OLD: &str = "their entries are in the file already, and keep what is wr
 fn lost(classic: &Classic, comments: &Vec<&Comment>, text: &str, why: &'static str) -> Option<Fault> {
     let there =
         |comment: &str| text.lines().any(|line| line.contains('#') && line.trim_end().ends_with(comment));
-    let lost = comments.iter().filter(|c| !c.text.is_empty() && !there(&c.text)).map(|c| c.line);
-    let mut lines: Vec<u32> = lost.collect();
+    let lost = comments.iter().filter(|c| !c.text.is_empty() && !is_exports(&c.text) && !there(&c.text));
+    let mut lines: Vec<u32> = lost.map(|c| c.line).collect();
     lines.sort_unstable();
     let line = *lines.first()?;
     Some(Fault { path: classic.path.clone(), line, kind: FaultKind::Comments { lines, why } })
 }
+
+/// A comment that an export writes: whoever takes one back in misses nothing of it.
+fn is_exports(comment: &str) -> bool {
+    let between = |start: &str, end: &str| comment.strip_prefix(start)?.strip_suffix(end);
+    let word = |text: &str| !text.contains(' ');
+    between("Driver ", EVERY_PORT).is_some_and(word)
+        || between("Port ", ".").is_some_and(word)
+        || between("Port ", NO_NUMBER).is_some_and(word)
+        || between("", UNDEFINED).is_some_and(word)
+}
+
+const EVERY_PORT: &str = ": every port.";
+const NO_NUMBER: &str = " has no number, and so is not here.";
+const UNDEFINED: &str = " is undefined: the driver's default.";
 
 /// Blames what an import says for what it says: in `after`, what is to be saved for a port, as `file` is to
 /// say it, whose lines are not written yet. `number` is the port's.
@@ -114,7 +128,7 @@ fn no_instance(
 /// that has no number) stands there as a comment; it comes beside the text, with where the file says it.
 pub fn export(file: &DriverFile, ports: &BTreeMap<u32, String>, table: &[ParamSpec]) -> (String, Vec<Fault>) {
     let driver = file.driver();
-    let mut text = format!("# Driver {driver}: every port.\n");
+    let mut text = format!("# Driver {driver}{EVERY_PORT}\n");
     let mut left = Vec::new();
     section(&mut text, &mut left, file, &Section::Global, "", table);
     for section_of in file.sections() {
@@ -125,7 +139,7 @@ pub fn export(file: &DriverFile, ports: &BTreeMap<u32, String>, table: &[ParamSp
                 section(&mut text, &mut left, file, section_of, &format!("{driver}{number}-"), table);
             }
             None => {
-                let _ = writeln!(text, "\n# Port {port} has no number, and so is not here.");
+                let _ = writeln!(text, "\n# Port {port}{NO_NUMBER}");
                 let what = format!("[{section_of}], a port without a number,");
                 left.push(no_classic(file, file.section_line(section_of).unwrap_or(1), what));
             }
@@ -154,7 +168,7 @@ fn section(
             None => {
                 let what = format!("`undefine` of {} in [{section}]", entry.name);
                 left.push(no_classic(file, entry.line, what));
-                writeln!(text, "# {prefix}{name} is undefined: the driver's default.")
+                writeln!(text, "# {prefix}{name}{UNDEFINED}")
             }
         };
     }

@@ -246,6 +246,8 @@ proptest! {
         let classic = parse(Path::new("emlxs.conf"), &text, "emlxs", &table).expect("it reads its own");
         let mut again = empty();
         import(&classic, &mut again, &ports(), &table).expect("imported");
+        let back = import(&classic, &mut file, &ports(), &table).expect("imported");
+        prop_assert_eq!(back, Imported::default(), "{}", text);
         for section in [Section::Global, Section::port("san0-a"), Section::port("san0-b")] {
             let all = |file: &DriverFile| -> BTreeMap<String, Option<String>> {
                 file.entries(&section).iter().map(|e| (e.name.clone(), e.value.clone())).collect()
