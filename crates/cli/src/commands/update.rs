@@ -129,3 +129,21 @@ fn hint(device: &str, receipt: &Receipt) -> String {
         _ => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_suits_the_reason() {
+        let of = |reason: &str| {
+            let receipt =
+                Receipt { outcome: Outcome::Busy, reason: reason.to_owned(), ..Receipt::blank(1, "vol0", 0) };
+            hint("vol0", &receipt)
+        };
+        let under_way = of("port vol0 is busy: an activation is under way");
+        assert!(under_way.contains("until it is over") && !under_way.contains("--if-busy"), "{under_way}");
+        assert!(of("busy: 3 in flight").contains("--if-busy wait"));
+        assert!(of("on probation until later").contains("--end-probation"));
+    }
+}
