@@ -198,11 +198,7 @@ fn reload(client: &Client, args: &Activate, json: bool) -> Result<Exit, Failure>
     if exit == Exit::Done {
         return Ok(exit);
     }
-    Err(Failure {
-        exit,
-        message: output::rolling::reloaded(&report),
-        hint: super::rolling::hint(report.outcome),
-    })
+    Err(Failure { exit, message: output::rolling::reloaded(&report), hint: super::rolling::hint(&report) })
 }
 
 fn stale(port: &str) -> Failure {
@@ -231,6 +227,7 @@ fn ended(answer: &Activating, json: bool) -> Result<Exit, Failure> {
             Outcome::Busy if output::properties::new_state(receipt) == Some("down") => {
                 "disconnect who uses it; from under clients, --force takes it down all the same".to_owned()
             }
+            Outcome::Busy if receipt.reason.contains("other contents") => super::UNDER_CLIENTS.to_owned(),
             Outcome::Busy => "stop the I/O, or let it be held with --hold".to_owned(),
             _ => String::new(),
         },

@@ -9,6 +9,7 @@ use std::collections::btree_map::Entry;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use steadfast_api::{Cause, Outcome, Problem, ProblemKind, Receipt, Requester};
+use steadfast_runtime::ActivateOptions;
 use steadfast_shell::properties::Definitions;
 
 /// An activation that waits to be confirmed.
@@ -152,7 +153,7 @@ impl App {
     fn unconfirmed(&self, port: &str, open: &Open) {
         let by = Requester { cause: Cause::Unconfirmed, who: String::new() };
         let source = format!("receipt {} was not confirmed", open.receipt);
-        let opts = options(false, 0, None, by, &source);
+        let opts = ActivateOptions { goes_back: true, ..options(false, 0, None, by, &source) };
         self.receipts.say_confirmed(open.receipt, false);
         match self.go_back_to(port, &open.before, &opts) {
             Ok(receipt) if receipt.outcome == Outcome::Done => self.edits.confirms.notes.remove(port),
