@@ -35,7 +35,7 @@ fuzz_target!(|text: &str| {
     }
     assert!(DriverFile::parse(file.path(), "file", file.text()).is_ok(), "{}", file.text());
     let mut again = empty();
-    let exported = classic::export(&file, &ports, &table);
+    let (exported, _) = classic::export(&file, &ports, &table);
     let said = read(&exported).unwrap_or_else(|faults| panic!("{faults}\n{exported}"));
     classic::import(&said, &mut again, &ports, &table).expect("it was good before");
     let sections = std::iter::once(Section::Global).chain(ports.values().map(Section::port));

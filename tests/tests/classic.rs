@@ -140,6 +140,16 @@ fn everything_that_is_wrong_with_an_import_is_said_at_once_with_its_line() -> Re
     );
     let said = import("io-throttle=8;\nfile1-path=other.img;\n")?;
     assert!(said.contains("file.conf:2: not absolute: file1-path=other.img"), "{said}");
+    // All of that in one file is all said.
+    let said = import("io_throttle 64;\nfile7-io-slots=20000;\nfile1-path=other.img;\n")?;
+    for part in [
+        "file.conf:1: expected `=`",
+        "file.conf:2: out of range: io_slots=20000",
+        "file.conf:2: file7-io-slots: no port of the driver has number 7",
+        "file.conf:3: not absolute: file1-path=other.img",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
     let path = conf(&dir, "io-throttle=8;\n")?.display().to_string();
     let said = ends(&daemon, 1, &["config", "import", "fil", &path])?;
     assert!(said.contains("no driver `fil`") && said.contains("did you mean `file`?"), "{said}");
@@ -223,6 +233,55 @@ fn lint_finds_what_would_be_refused_and_what_has_no_effect() -> Result {
     assert!(all.iter().any(|f| f.contains("devices.toml:") && f.contains("driver")), "{report:#}");
     assert!(all.iter().any(|f| f.contains("ram.toml:2") && f.contains("auto, 1, 2, 4")), "{report:#}");
     assert!(all.iter().any(|f| f.contains("db.toml:1") && f.contains("did you mean oltp?")), "{report:#}");
+    Ok(())
+}
+
+#[test]
+fn lint_finds_what_import_and_apply_would_refuse_and_knows_who_is_away() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = ports(&dir)?.start(&dir)?;
+    let said = lint(&daemon, &dir, 6, "file.conf", "log-mask=1;\nfile1-path=rel;\nfile9-log-mask=1;\n")?;
+    assert!(said.contains("file.conf:2: fault: not absolute: file1-path=rel"), "{said}");
+    assert!(said.contains("file.conf:3: fault: file9-log-mask: no port"), "{said}");
+    let folder = file_of(&daemon, "vol0")?.with_file_name("");
+    fs::create_dir_all(folder.join("profiles"))?;
+    fs::write(folder.join("profiles/db.toml"), "[params]\nio_throttle = 99999\n")?;
+    let said = ends(&daemon, 6, &["config", "lint"])?;
+    assert!(said.contains("db.toml:2: fault: out of range: io_throttle=99999 (allowed 0..=8192)"), "{said}");
+    let refused = ends(&daemon, 1, &["profile", "apply", "db", "vol0"])?;
+    assert!(refused.contains("db.toml:2"), "lint was right: {refused}");
+    fs::remove_file(folder.join("profiles/db.toml"))?;
+    ends(&daemon, 0, &["param", "set", "vol1", "io_throttle=4"])?;
+    ends(&daemon, 0, &["device", "remove", "vol1"])?;
+    let said = ends(&daemon, 0, &["config", "lint"])?;
+    assert!(
+        said.contains(
+            "warning: port vol1 is away: this is read when it comes back, with the daemon's next start"
+        ),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[test]
+fn what_import_and_export_leave_out_is_said_with_its_line() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = ports(&dir)?.start(&dir)?;
+    let file = file_of(&daemon, "vol0")?;
+    fs::create_dir_all(file.parent().expect("a folder"))?;
+    fs::write(&file, "[global]\nio_throttle = 5\n[port.vol0]\nundefine = [\"io_throttle\"]\n")?;
+    let text = "# the night shift\n\n# why\nio-throttle=6; # agreed\n# new\nlog-mask=1;\n# the end\n";
+    let path = conf(&dir, text)?.display().to_string();
+    let said = ends(&daemon, 0, &["config", "import", "file", &path])?;
+    assert!(said.contains("warning: ") && said.contains("they stand at no entry: lines 1, 7"), "{said}");
+    assert!(said.contains("keep what is written there: lines 3 to 4"), "{said}");
+    assert!(fs::read_to_string(&file)?.contains("# new\nlog_mask = 1"), "one that is taken");
+    let (code, out, error) = cli(&daemon, &["config", "export", "file", "--classic"])?;
+    assert!(code == 0 && out.contains("# file0-io-throttle is undefined"), "{out}{error}");
+    let line =
+        fs::read_to_string(&file)?.lines().position(|line| line.starts_with("undefine")).expect("there") + 1;
+    let wanted = format!("file.toml:{line}: `undefine` of io_throttle in [port.vol0] has no classic form");
+    assert!(error.contains(&wanted), "{wanted}: {error}");
     Ok(())
 }
 

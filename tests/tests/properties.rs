@@ -276,13 +276,87 @@ fn idle_only_is_busy_whenever_io_flows_and_done_whenever_none_does() -> Result {
     let before = generation(&daemon, "vol0")?;
     for _ in 0..10 {
         let said = ends(&daemon, 3, &["activate", "vol0", "--idle-only"])?;
-        assert!(said.contains("vol0 is busy") && said.contains("--hold"), "{said}");
+        assert!(said.contains("vol0 is busy") && said.contains("leave --idle-only out"), "{said}");
     }
     assert_eq!(generation(&daemon, "vol0")?, before, "nothing was changed");
     load.finish()?;
     for n in 1..=5 {
         ends(&daemon, 0, &["activate", "vol0", "--idle-only"])?;
         assert_eq!(generation(&daemon, "vol0")?, before + n);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_refused_value_is_blamed_on_whoever_said_it() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = start(&dir)?;
+    let said = ends(&daemon, 1, &["param", "set", "vol0", "io_throttle=8193"])?;
+    assert!(said.contains("the command: out of range: io_throttle=8193 (allowed 0..=8192)"), "{said}");
+    assert!(!said.contains("ram.toml"), "the file does not say it: {said}");
+    let file = file_of(&daemon, "vol0")?;
+    std::fs::create_dir_all(file.parent().expect("a folder"))?;
+    std::fs::write(&file, "[port.vol0]\nlog_mask = 1\n[global]\nlink_speed = 40\n")?;
+    // What stands in the file is at the line that it has there, not at the one that it would have.
+    let said = ends(&daemon, 1, &["param", "set", "vol0", "io_throttle=8193"])?;
+    assert!(said.contains("ram.toml:4: not a choice: link_speed=40"), "{said}");
+    assert!(said.contains("the command: out of range: io_throttle=8193"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn what_is_written_and_changes_nothing_is_said() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = start(&dir)?;
+    let set = |args: &[&str]| ends(&daemon, 0, &[&["param", "set", "vol0"], args].concat());
+    set(&["log_mask=0", "io_throttle=8"])?;
+    let said = set(&["log_mask=0x0000"])?;
+    assert!(
+        said.contains("nothing changes") && said.contains("[port.vol0] log_mask = 0x0000, written"),
+        "{said}"
+    );
+    let said = set(&["log_mask=0x0000"])?;
+    assert!(said.contains("nothing changes") && !said.contains("written"), "{said}");
+    ends(&daemon, 0, &["param", "set", "vol1", "io_throttle=9"])?;
+    let said = set(&["io_throttle=10", "--global", "--dry-run"])?;
+    assert!(said.contains("[global] io_throttle = 10, would be written"), "{said}");
+    let said = set(&["io_throttle=10", "--global"])?;
+    assert!(
+        said.contains("nothing changes") && said.contains("[global] io_throttle = 10, written"),
+        "{said}"
+    );
+    // A value that is saved already and is not in force.
+    set(&["link_speed=16"])?;
+    ends(&daemon, 0, &["activate", "vol0"])?;
+    set(&["link_speed=auto"])?;
+    let said = set(&["link_speed=auto"])?;
+    assert!(said.contains("link_speed auto is saved already, waits for `steadfast activate vol0`"), "{said}");
+    ends(&daemon, 0, &["device", "set", "vol0", "io_throttle=3"])?;
+    let said = set(&["io_throttle=8"])?;
+    assert!(said.contains("io_throttle 8 is saved already, in force"), "{said}");
+    assert_eq!(param(&daemon, "vol0", "io_throttle")?["current"], "8");
+    Ok(())
+}
+
+#[test]
+fn the_scope_of_a_parameter_is_shown_and_what_is_a_ports_own_is_not_for_all() -> Result {
+    let dir = TempDir::new()?;
+    let disk = dir.disk("vol0.img", 1 << 20)?.display().to_string();
+    let daemon = Setup::device(format!("vol0=file@1.1.0:{disk}")).start(&dir)?;
+    assert_eq!(param(&daemon, "vol0", "path")?["scope"], "own");
+    assert_eq!(param(&daemon, "vol0", "io_throttle")?["scope"], "port");
+    assert!(ends(&daemon, 0, &["param", "list", "vol0"])?.contains("SCOPE"));
+    let said = ends(&daemon, 0, &["param", "explain", "vol0", "path"])?;
+    assert!(said.contains("own: it names what is behind this port"), "{said}");
+    for args in [&["path=/x"][..], &["--undefine", "path"]] {
+        let said = ends(&daemon, 1, &[&["param", "set", "vol0", "--global"], args].concat())?;
+        assert!(said.contains("path names what is behind one port"), "{said}");
+        assert!(said.contains("hint: without --global it is for vol0 alone"), "{said}");
+    }
+    assert!(!file_of(&daemon, "vol0")?.exists(), "nothing was written");
+    let said = ends(&daemon, 0, &["param", "explain", "vol0", "log_mask"])?;
+    for bit in ["0x1 the driver's errors", "0x100 requests that were aborted", "0x200 "] {
+        assert!(said.contains(bit), "{bit}: {said}");
     }
     Ok(())
 }

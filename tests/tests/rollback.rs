@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use steadfast_tests::load::{Load, Shape};
 use steadfast_tests::nbd::{Client, command};
+use steadfast_tests::params::ends;
 use steadfast_tests::{Daemon, Result, Setup, TempDir, test_module};
 
 const SHAPE: Shape = Shape { size: 4096, depth: 32, write: false };
@@ -214,6 +215,18 @@ fn a_stranded_port_holds_its_requests_until_another_update() -> Result {
     assert_eq!(daemon.device("vol0")?["state"], "stranded");
     let cookie = client.send(command::READ, 0, 4096, 4096, &[])?;
     wait_for(&daemon, "held", json!(1))?;
+    // One exit code for all that needs a driver, and the way out.
+    for command in [
+        &["param", "list", "vol0"][..],
+        &["param", "get", "vol0", "io_throttle"],
+        &["param", "set", "vol0", "io_throttle=8"],
+        &["plan", "vol0"],
+        &["activate", "vol0"],
+        &["activate", "--reload", "vol0"],
+    ] {
+        let said = ends(&daemon, 1, command)?;
+        assert!(said.contains("hint: `steadfast update vol0 MODULE`"), "{command:?}: {said}");
+    }
     assert_eq!(update(&daemon, "sound", json!({}))?["outcome"], "done");
     assert_eq!(client.receive()?, (cookie, 0), "the held read is answered");
     let mut data = [0; 4096];

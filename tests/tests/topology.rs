@@ -6,6 +6,7 @@ use std::io::Read;
 use std::time::Duration;
 use steadfast_tests::load::{Load, Shape};
 use steadfast_tests::nbd::Client;
+use steadfast_tests::params::{file_of, param};
 use steadfast_tests::{Daemon, Result, Setup, Swapper, TempDir, Verified, module, until};
 
 /// Runs a command: exit code, standard output, standard error.
@@ -379,5 +380,44 @@ fn a_driver_in_use_is_not_unloaded_and_says_by_whom() -> Result {
     let outcomes: Vec<(&str, &str)> =
         all.iter().filter_map(|r| Some((r["kind"].as_str()?, r["outcome"].as_str()?))).collect();
     assert_eq!(outcomes, [("attach", "done"), ("detach", "busy"), ("detach", "done"), ("detach", "refused")]);
+    Ok(())
+}
+
+#[test]
+fn what_was_saved_for_a_port_goes_with_it_and_the_next_of_its_name_is_another() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = Setup::device("keep=ram:1M").start(&dir)?;
+    done(&daemon, &["device", "add", "vol1=ram:1M"])?;
+    done(&daemon, &["param", "set", "keep", "io_throttle=4"])?;
+    done(&daemon, &["param", "set", "vol1", "io_throttle=8", "admin_state=down"])?;
+    let file = file_of(&daemon, "keep")?;
+    let text = std::fs::read_to_string(&file)?;
+    std::fs::write(&file, text.replace("[port.keep]", "# Agreed.\n[port.keep] # ours"))?;
+    let out = done(&daemon, &["device", "remove", "vol1"])?;
+    ensure!(out.contains("[port.vol1] is taken out of") && out.contains("ram.toml: 2 values"), "{out}");
+    let left = std::fs::read_to_string(&file)?;
+    ensure!(
+        !left.contains("vol1") && left.contains("# Agreed.\n[port.keep] # ours\nio_throttle = 4"),
+        "{left}"
+    );
+    let out = done(&daemon, &["device", "add", "vol1=ram:1M", "--temporary"])?;
+    ensure!(out.contains("vol1: added, ram 1.0.0 serves it"), "{out}");
+    ensure!(param(&daemon, "vol1", "io_throttle")?["current"] == "0");
+    done(&daemon, &["param", "set", "vol1", "io_throttle=9"])?;
+    let out = done(&daemon, &["port", "remove", "vol1"])?;
+    ensure!(out.contains("ram.toml: 1 value"), "{out}");
+    // What the configuration defines comes back with the next start, and so does what is saved for it.
+    let out = done(&daemon, &["device", "remove", "keep"])?;
+    ensure!(out.contains("it comes back") && out.contains("1 value of it in [port.keep]"), "{out}");
+    ensure!(std::fs::read_to_string(&file)? == left, "not a byte");
+    // What somebody has written for a port that is to come holds for it, and is said.
+    std::fs::write(&file, format!("{left}[port.vol2]\nadmin_state = \"down\"\n"))?;
+    let out = done(&daemon, &["device", "add", "vol2=ram:1M"])?;
+    ensure!(out.contains("vol2: added, but ram 1.0.0 does not serve it: the port is down"), "{out}");
+    ensure!(out.contains("ram.toml:") && out.contains("1 value of it in [port.vol2]"), "{out}");
+    // A file that cannot be read keeps nobody from going, and it is said what stays.
+    std::fs::write(&file, "[port.vol2]\nadmin_state = [\n")?;
+    let out = done(&daemon, &["device", "remove", "vol2"])?;
+    ensure!(out.contains("[port.vol2] STAYS in") && out.contains("ram.toml:2"), "{out}");
     Ok(())
 }

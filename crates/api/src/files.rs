@@ -92,4 +92,7 @@ pub struct Exported {
     pub file: String,
     /// The text.
     pub text: String,
+    /// What is not in it, because the form has no words for it, with file and line.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }

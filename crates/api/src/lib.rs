@@ -83,8 +83,9 @@ pub use steadfast_shell::receipt::{
 };
 pub use steadfast_shell::shadow::{Difference, ShadowReport};
 pub use topology::{
-    Adapter, AdapterAddRequest, DeviceAddRequest, Found, LoadRequest, LoadedDriver, Port, PortAddRequest,
-    RemoveRequest, RescanReport, RescanRequest, Rescanned, TopologyReport, UnloadRequest,
+    Adapter, AdapterAddRequest, Delayed, DeviceAddRequest, Found, LoadRequest, LoadedDriver, Port,
+    PortAddRequest, RemoveRequest, RescanReport, RescanRequest, Rescanned, TopologyReport, Unconfirmed,
+    UnloadRequest,
 };
 pub use trial::{Shadow, ShadowRequest};
 pub use update::{IfBusy, UpdateRequest};

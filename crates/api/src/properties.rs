@@ -32,6 +32,10 @@ pub struct Property {
     pub unit: String,
     /// What a change takes: `live`, `reinit` or `reload`.
     pub class: String,
+    /// What one value is for: `port` (each has its own), `own` (the same, and it names what is behind the port, so
+    /// no other can have it), `adapter` (all of its ports share it), `module` (all ports that run it do).
+    #[serde(default)]
+    pub scope: String,
     /// Who carries it out: `shell` or `driver`.
     pub by: String,
     /// One line for people; may be empty.
@@ -50,10 +54,19 @@ pub struct Properties {
     pub generation: u64,
     /// Every parameter.
     pub properties: Vec<Property>,
+    /// What is saved could be read. If not, `saved` is missing for every parameter and `pending` says nothing;
+    /// `faults` says why.
+    #[serde(default = "known")]
+    pub saved_known: bool,
     /// What is wrong with the saved set: none of it can be activated before that is mended.
     pub faults: Vec<String>,
     /// The file that parameters are saved in.
     pub file: String,
+}
+
+/// For an answer that does not say it.
+fn known() -> bool {
+    true
 }
 
 /// Asks for saved values to change: all of those named, or none.
@@ -103,8 +116,11 @@ pub struct SaveReport {
     pub file: String,
     /// It was only said what would be done.
     pub dry_run: bool,
-    /// Values that are others than before.
+    /// Values that are others than before, or were put in force.
     pub changed: Vec<Saved>,
+    /// What the file says since that it did not say before, an entry each: also what changes no value.
+    #[serde(default)]
+    pub written: Vec<String>,
 }
 
 /// Asks for a port to be initialised anew with what is saved.

@@ -49,6 +49,30 @@ pub struct Port {
     pub in_flight: u64,
     /// Requests that are held now.
     pub held: u64,
+    /// What was activated, and goes back unless it is confirmed.
+    pub unconfirmed: Option<Unconfirmed>,
+    /// The activation that is to come after its delay.
+    pub delayed: Option<Delayed>,
+}
+
+/// An activation that waits to be confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Unconfirmed {
+    /// Its receipt.
+    pub receipt: u64,
+    /// Until when it has to be confirmed, milliseconds since 1970.
+    pub until_unix_ms: u64,
+    /// Why it has not gone back although it was not confirmed, and is tried again; empty before that.
+    pub problem: String,
+}
+
+/// An activation that lets time pass first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Delayed {
+    /// When it begins, milliseconds since 1970.
+    pub due_unix_ms: u64,
+    /// Who asked for it.
+    pub who: String,
 }
 
 /// Asks for a device to come.

@@ -49,6 +49,12 @@ impl Client {
         self.document(status, &body)
     }
 
+    /// Calls something off, or takes it away, and reads the answer.
+    pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let (status, body) = self.runtime.block_on(self.exchange(Method::DELETE, path, None))?;
+        self.document(status, &body)
+    }
+
     /// Calls `each` for every event, until it returns `false` or the daemon stops.
     pub(crate) fn events(
         &self,

@@ -25,6 +25,21 @@ pub(crate) enum Exit {
     Mismatch = 6,
 }
 
+impl Exit {
+    /// The code as a word, for programs, where the daemon has given no kind of problem.
+    const fn name(self) -> &'static str {
+        match self {
+            Exit::Done => "done",
+            Exit::Error => "error",
+            Exit::Changes => "changes",
+            Exit::Busy => "busy",
+            Exit::RolledBack => "rolled_back",
+            Exit::Stale => "stale",
+            Exit::Mismatch => "mismatch",
+        }
+    }
+}
+
 impl From<Outcome> for Exit {
     fn from(outcome: Outcome) -> Exit {
         match outcome {
@@ -41,6 +56,8 @@ impl From<Outcome> for Exit {
 pub(crate) struct Failure {
     /// With which code.
     pub(crate) exit: Exit,
+    /// What the daemon answered; none where it is not its answer that ends the command.
+    pub(crate) kind: Option<ProblemKind>,
     /// What is wrong.
     pub(crate) message: String,
     /// What to do; may be empty.
@@ -50,7 +67,21 @@ pub(crate) struct Failure {
 impl Failure {
     /// An ordinary error.
     pub(crate) fn new(message: impl fmt::Display) -> Failure {
-        Failure { exit: Exit::Error, message: message.to_string(), hint: String::new() }
+        Failure::ending(Exit::Error, message)
+    }
+
+    /// One with a code of its own.
+    pub(crate) fn ending(exit: Exit, message: impl fmt::Display) -> Failure {
+        Failure { exit, kind: None, message: message.to_string(), hint: String::new() }
+    }
+
+    /// The same as one JSON object on one line, in the form of the API's problems.
+    pub(crate) fn json(&self) -> String {
+        let kind = match self.kind {
+            Some(kind) => serde_json::json!(kind),
+            None => self.exit.name().into(),
+        };
+        serde_json::json!({ "kind": kind, "message": self.message, "hint": self.hint }).to_string()
     }
 
     /// The same with a hint.
@@ -77,7 +108,7 @@ impl From<Problem> for Failure {
             ProblemKind::Stale => Exit::Stale,
             _ => Exit::Error,
         };
-        Failure { exit, message: problem.message, hint: problem.hint }
+        Failure { exit, kind: Some(problem.kind), message: problem.message, hint: problem.hint }
     }
 }
 
@@ -110,5 +141,15 @@ mod tests {
     fn an_error_has_its_hint_on_a_line_of_its_own() {
         let text = Failure::new("no device `vol9`").hint("did you mean `vol0`?").to_string();
         assert_eq!(text, "error: no device `vol9`\nhint: did you mean `vol0`?\n");
+    }
+
+    #[test]
+    fn a_program_gets_the_daemons_problem_or_one_like_it() {
+        let problem = Problem::new(ProblemKind::NotFound, "no port `vol9`").hint("did you mean `vol0`?");
+        let text = Failure::from(problem.clone()).json();
+        assert_eq!(serde_json::from_str::<Problem>(&text).expect("the API's form"), problem);
+        assert!(!text.contains('\n'), "one line");
+        let own = Failure::ending(Exit::RolledBack, "vol0: not activated").json();
+        assert_eq!(own, r#"{"hint":"","kind":"rolled_back","message":"vol0: not activated"}"#);
     }
 }

@@ -18,14 +18,25 @@ use client::Client;
 use failure::{Exit, Failure};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use steadfast_api::ProblemKind;
 
 fn main() -> ExitCode {
-    let result = match Cli::try_parse() {
-        Ok(cli) => run(cli),
-        Err(error) => usage(&error),
+    let (result, json) = match Cli::try_parse() {
+        Ok(cli) => {
+            let json = cli.output == Output::Json || matches!(&cli.command, Command::Demo(demo) if demo.json);
+            (run(cli), json)
+        }
+        Err(error) => {
+            let json = wants_json(std::env::args());
+            (usage(&error, json), json)
+        }
     };
     let exit = result.unwrap_or_else(|failure| {
-        eprint!("{failure}");
+        if json {
+            eprintln!("{}", failure.json());
+        } else {
+            eprint!("{failure}");
+        }
         failure.exit
     });
     ExitCode::from(exit as u8)
@@ -33,9 +44,22 @@ fn main() -> ExitCode {
 
 /// Prints what clap has to say. Its own exit code for a wrong command line is 2, which means
 /// something else here.
-fn usage(error: &clap::Error) -> Result<Exit, Failure> {
+fn usage(error: &clap::Error, json: bool) -> Result<Exit, Failure> {
+    if json && error.use_stderr() {
+        let text = error.to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+        return Err(Failure { kind: Some(ProblemKind::BadRequest), ..Failure::new(text) });
+    }
     let _ = error.print();
     Ok(if error.use_stderr() { Exit::Error } else { Exit::Done })
+}
+
+/// Whether a command line that could not be parsed asks for JSON.
+fn wants_json(args: impl Iterator<Item = String>) -> bool {
+    let args: Vec<String> = args.collect();
+    let pair = |pair: &[String]| matches!(pair[0].as_str(), "-o" | "--output") && pair[1] == "json";
+    let word = |arg: &String| matches!(arg.as_str(), "-ojson" | "-o=json" | "--output=json");
+    args.windows(2).any(pair) || args.iter().any(word)
 }
 
 fn run(cli: Cli) -> Result<Exit, Failure> {
@@ -100,4 +124,20 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
 
 fn default_socket() -> PathBuf {
     steadfast_api::default_socket(steadfast_daemon::effective_uid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_command_line_for_a_program_is_answered_for_a_program() {
+        let wants = |line: &str| wants_json(line.split(' ').map(str::to_owned));
+        assert!(wants("steadfast -o json devic") && wants("steadfast devic --output=json"));
+        assert!(!wants("steadfast devic -o table") && !wants("steadfast json"));
+        let error = Cli::try_parse_from(["steadfast", "devic", "-o", "json"]).expect_err("no such command");
+        let failure = usage(&error, true).expect_err("an object");
+        assert_eq!(failure.exit, Exit::Error);
+        assert!(failure.json().starts_with(r#"{"hint":"","kind":"bad_request","message":"unrecognized"#));
+    }
 }

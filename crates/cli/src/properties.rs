@@ -103,8 +103,8 @@ pub(crate) struct Activate {
     #[arg(long, value_name = "FILE", conflicts_with = "ports")]
     pub(crate) plan: Option<PathBuf>,
     /// Begin after so long; says how long to wait and does not, unless --wait
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
-    pub(crate) delay: Duration,
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) delay: Option<Duration>,
     /// Only when no I/O flows; exits with 3 otherwise, and changes nothing
     #[arg(long, conflicts_with = "hold")]
     pub(crate) idle_only: bool,
@@ -129,6 +129,10 @@ pub(crate) struct Activate {
     /// one fails, those before it go back
     #[arg(long, conflicts_with_all = ["plan", "delay", "confirm_within", "wait"])]
     pub(crate) reload: bool,
+    /// Call off what was asked for with --delay and has not begun
+    #[arg(long, conflicts_with_all = ["plan", "delay", "idle_only", "hold", "drain_timeout",
+        "confirm_within", "wait", "force", "reload"])]
+    pub(crate) call_off: bool,
 }
 
 /// `steadfast rollback`

@@ -52,6 +52,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let signals = Signals::install(&runtime)?;
     let app = Arc::new(start(config, &socket)?);
     app.number_ports();
+    app.edits.confirms.resume(&app);
     announce(&app, &socket);
     Folder::start(&app);
     notify("READY=1");
@@ -65,6 +66,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     notify("STOPPING=1");
     app.folder.begin_stop();
     app.probations.stop();
+    app.edits.delayed.stop();
     app.edits.confirms.stop(&app);
     app.folder.stop();
     // Nobody can ask for anything any more; now what clients of the devices have in flight.
@@ -116,6 +118,7 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
     engine_config.last_receipt = receipts.last_id();
     let engine = Engine::start(engine_config).map_err(ServeError::Engine)?;
     let topology = prepared.attach(&engine, &receipts)?;
+    clear(&topology.settings.folder);
     let mut listen = config.nbd.clone();
     if listen.is_empty() {
         listen.push(ListenAddr::Unix(socket.with_file_name("nbd.sock")));
@@ -138,6 +141,17 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
         started: Instant::now(),
         admins: config.control.admins.clone(),
     })
+}
+
+/// A daemon that was killed while it wrote a file of parameters has left what it had written.
+fn clear(parameters: &Path) {
+    let profiles = steadfast_settings::Profiles::of(parameters);
+    for folder in [parameters, profiles.folder()] {
+        let count = steadfast_settings::clear_unfinished(folder);
+        if count > 0 {
+            tracing::info!("{}: {count} unfinished files of an earlier daemon cleared", folder.display());
+        }
+    }
 }
 
 /// Folder of the history.

@@ -22,6 +22,8 @@ impl Errno {
     pub const NOMEM: Errno = Errno(12);
     /// Busy.
     pub const BUSY: Errno = Errno(16);
+    /// Exists already.
+    pub const EXIST: Errno = Errno(17);
     /// No such device.
     pub const NODEV: Errno = Errno(19);
     /// Invalid argument.

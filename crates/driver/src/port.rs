@@ -199,7 +199,14 @@ impl Prepare<'_> {
         let call = self.shell().region.ok_or(Errno::NOSYS)?;
         // SAFETY: the port is live; the shell only writes to `region`.
         let made = Errno::check(unsafe { call(self.raw(), abi::Str::new(name), size, &mut region) });
-        made.map_err(|e| Error::new(e, format!("region {name} of {size} bytes: {e}")))?;
+        made.map_err(|e| match e {
+            // What it holds is not copied, and may not be lost.
+            Errno::EXIST => {
+                let what = "it is there with another size, which it keeps as long as the port is there";
+                Error::new(e, format!("region {name} of {size} bytes: {what}"))
+            }
+            _ => Error::new(e, format!("region {name} of {size} bytes: {e}")),
+        })?;
         if region.data.is_null() || region.size < size {
             return Err(Error::new(Errno::NOMEM, format!("region {name}: {} bytes of {size}", region.size)));
         }

@@ -16,8 +16,8 @@ use crate::transact::{conclude, run_with};
 use crate::turn::Turn;
 use crate::{LaneId, PortInfo};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use steadfast_loader::LoadedModule;
 use steadfast_shell::activation::{Activation, Came, Next, Stamp, Step};
@@ -36,6 +36,28 @@ const ANSWER: Duration = Duration::from_millis(500);
 /// How often a delay looks whether its port is still there.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Calls an activation off that has not begun to change anything.
+#[derive(Debug, Default)]
+pub struct CallOff {
+    why: Mutex<Option<String>>,
+    changed: Condvar,
+}
+
+impl CallOff {
+    /// Calls it off, for this reason. The first one counts.
+    pub fn order(&self, why: &str) {
+        lock(&self.why).get_or_insert_with(|| why.to_owned());
+        self.changed.notify_all();
+    }
+
+    /// Waits, at most for so long; the reason where it was called off.
+    fn wait(&self, longest: Duration) -> Option<String> {
+        let why = lock(&self.why);
+        let waited = self.changed.wait_timeout_while(why, longest, |why| why.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+}
+
 /// How an activation is to be done.
 #[derive(Clone, Debug)]
 pub struct ActivateOptions {
@@ -50,6 +72,8 @@ pub struct ActivateOptions {
     pub reach: Reach,
     /// Time to let pass first.
     pub delay: Duration,
+    /// Calls it off while it lets time pass.
+    pub call_off: Option<Arc<CallOff>>,
     /// Longest wait for requests in flight; `None`: as the port's `drain_timeout` says.
     pub drain_timeout: Option<Duration>,
     /// Longest wait for management requests that are inside to leave.
@@ -68,6 +92,7 @@ impl Default for ActivateOptions {
             goes_back: false,
             reach: Reach::Port,
             delay: Duration::ZERO,
+            call_off: None,
             drain_timeout: None,
             patience: Duration::from_secs(5),
             by: Requester::default(),
@@ -254,7 +279,14 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
     fn delay(&self) -> Result<String, String> {
         let until = Instant::now() + self.opts.delay;
         while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            std::thread::sleep(left.min(LOOK));
+            match &self.opts.call_off {
+                Some(call_off) => {
+                    if let Some(why) = call_off.wait(left.min(LOOK)) {
+                        return Err(why);
+                    }
+                }
+                None => std::thread::sleep(left.min(LOOK)),
+            }
             if !self.engine.find(&self.port.name).is_some_and(|known| Arc::ptr_eq(&known, self.port)) {
                 return Err(format!("port {} was taken away meanwhile", self.port.name));
             }

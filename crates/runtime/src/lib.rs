@@ -56,7 +56,7 @@ mod transact;
 mod turn;
 mod visit;
 
-pub use activate::ActivateOptions;
+pub use activate::{ActivateOptions, CallOff};
 pub use adapters::AdapterRef;
 pub use arena::MemoryInfo;
 pub use behind::Behind;

@@ -193,6 +193,8 @@ impl Engine {
     pub(crate) fn blank(&self, name: &str, by: &Requester, source: &str) -> Receipt {
         let id = self.inner.receipts.fetch_add(1, Ordering::Relaxed) + 1;
         let mut receipt = Receipt::blank(id, name, unix_ms());
+        let generation = self.find(name).map_or(0, |port| port.generation());
+        (receipt.generation_before, receipt.generation_after) = (generation, generation);
         receipt.by.clone_from(by);
         source.clone_into(&mut receipt.source);
         receipt

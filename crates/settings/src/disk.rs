@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 const MAX_BYTES: u64 = 16 << 20;
 /// Permissions of a file that was not there, before the umask.
 const NEW_FILE: u32 = 0o644;
+/// How the name of a file that is being written begins and ends: nobody else's does.
+pub const NEW: (&str, &str) = (".steadfast-", ".new");
 
 /// A file's text; none where there is no file.
 pub(crate) fn read(path: &Path) -> Result<Option<String>, SettingsError> {
@@ -83,8 +85,8 @@ fn written_beside(target: &Path, folder: &Path, text: &str) -> io::Result<tempfi
         Err(e) => return Err(e),
     };
     let mut new = tempfile::Builder::new()
-        .prefix(".")
-        .suffix(".new")
+        .prefix(NEW.0)
+        .suffix(NEW.1)
         .permissions(fs::Permissions::from_mode(NEW_FILE))
         .tempfile_in(folder)?;
     new.write_all(text.as_bytes())?;
@@ -98,6 +100,18 @@ fn written_beside(target: &Path, folder: &Path, text: &str) -> io::Result<tempfi
     }
     new.as_file().sync_all()?;
     Ok(new)
+}
+
+/// Takes away what writes that were cut short have left in a folder: files by names that only writes
+/// give. Nobody else may be writing there. Returns how many there were.
+pub fn clear_unfinished(folder: &Path) -> usize {
+    let unfinished = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let ours = name.to_str().is_some_and(|name| name.starts_with(NEW.0) && name.ends_with(NEW.1));
+        ours && entry.metadata().is_ok_and(|m| m.is_file())
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(unfinished).filter(|entry| fs::remove_file(entry.path()).is_ok()).count()
 }
 
 /// The file that a path ends at, through symbolic links, whether it is there or not.
@@ -182,5 +196,17 @@ mod tests {
         fs::write(&bytes, [0xff, 0xfe]).expect("written");
         let refused = read(&bytes).expect_err("no text").to_string();
         assert!(refused.ends_with("cannot be read: it is not UTF-8 text"), "{refused}");
+    }
+
+    #[test]
+    fn what_a_write_that_was_cut_short_has_left_is_cleared_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("folder");
+        for name in [".steadfast-x1Y2z3.new", ".abc.new", "file.toml", ".steadfast-mine"] {
+            fs::write(folder.path().join(name), "a").expect("written");
+        }
+        fs::create_dir(folder.path().join(".steadfast-dir.new")).expect("made");
+        assert_eq!(clear_unfinished(folder.path()), 1);
+        assert_eq!(names(folder.path()), [".abc.new", ".steadfast-dir.new", ".steadfast-mine", "file.toml"]);
+        assert_eq!(clear_unfinished(&folder.path().join("nosuch")), 0);
     }
 }

@@ -95,6 +95,28 @@ pub enum FaultKind {
         /// The number.
         value: String,
     },
+    /// A relative path, where nobody can know from which folder it was meant.
+    #[error("not absolute: {name}={} (allowed a path that begins with /)", shown(.value))]
+    Relative {
+        /// The parameter, as it was given.
+        name: String,
+        /// The path.
+        value: String,
+    },
+    /// Comments that an import does not take.
+    #[error("comments are not taken, {why}: {}", lines_text(.lines))]
+    Comments {
+        /// Their lines, in order.
+        lines: Vec<u32>,
+        /// Why not.
+        why: &'static str,
+    },
+    /// An entry that the classic form has no words for.
+    #[error("{what} has no classic form: it is not exported, and is there as a comment")]
+    NoClassic {
+        /// What.
+        what: String,
+    },
     /// A number of the driver that no port has.
     #[error("{name}: no port of the driver has number {instance}{hint}")]
     NoInstance {
@@ -139,6 +161,20 @@ pub enum FaultKind {
 
 fn found_text(found: &str) -> String {
     if found.is_empty() { "the end of the file".to_owned() } else { shown(found) }
+}
+
+/// Lines for people: `line 3`, `lines 3, 7 to 9`.
+fn lines_text(lines: &[u32]) -> String {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for &line in lines {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == line => *last = line,
+            _ => runs.push((line, line)),
+        }
+    }
+    let run = |(from, to): &(u32, u32)| if from == to { from.to_string() } else { format!("{from} to {to}") };
+    let runs: Vec<String> = runs.iter().map(run).collect();
+    format!("{} {}", if lines.len() == 1 { "line" } else { "lines" }, runs.join(", "))
 }
 
 /// Everything that is wrong with a file, one line each.

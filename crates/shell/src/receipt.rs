@@ -274,7 +274,7 @@ pub struct Receipt {
     pub to: Option<Release>,
     /// How it ended.
     pub outcome: Outcome,
-    /// Why it was refused or went back; empty when done.
+    /// Why it was refused or went back; of a port that was added down, why nobody serves it; else empty.
     pub reason: String,
     /// How requests in flight were treated; missing when it did not come to that.
     pub mode: Option<Mode>,

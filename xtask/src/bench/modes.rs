@@ -43,7 +43,8 @@ pub(crate) fn measure(effort: Effort) -> Result<Value> {
 
 fn steadfast(latency_us: u64, mode: &str, swaps: usize) -> Result<Value> {
     let dir = TempDir::new()?;
-    let spec = format!("vol0=delay:1G,fixed_us={latency_us}");
+    // Requests that wait are adopted as what they are, begun; in the other modes they may be handed back.
+    let spec = format!("vol0=delay:1G,fixed_us={latency_us},hand_back={}", mode != "adopt");
     let daemon = Setup::device(spec).start(&dir)?;
     let (mut api, driver) = (daemon.api()?, module("delay")?);
     let load = Load::start(daemon.nbd(), "vol0", SHAPE)?;

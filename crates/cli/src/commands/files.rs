@@ -30,6 +30,10 @@ pub(crate) fn config(client: &Client, command: ConfigCommand, json: bool) -> Res
         ConfigCommand::Export { driver, classic } => {
             let path = format!("/config/export?driver={}&classic={classic}", segment(&driver));
             let exported: Exported = client.get(&path)?;
+            // Standard output is the file.
+            for warning in exported.warnings.iter().filter(|_| !json) {
+                crate::output::note(warning, json);
+            }
             show(&exported, json, |exported| exported.text.clone())
         }
     }

@@ -62,5 +62,5 @@ fn conclude(device: &str, receipt: &Receipt, report: &ProbationReport) -> Result
     };
     let driver = receipt.to.as_ref().map_or(String::new(), |to| format!("{} {}", to.driver, to.version));
     let message = format!("{device}: probation of {driver}: {}", output::probation::sentence(report));
-    Err(Failure { exit, message, hint: String::new() })
+    Err(Failure::ending(exit, message))
 }

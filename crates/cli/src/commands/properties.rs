@@ -19,14 +19,22 @@ pub(crate) fn param(client: &Client, command: ParamCommand, json: bool) -> Resul
         ParamCommand::List { port, pending } => {
             let mut all = fetch(client, &port)?;
             if pending {
+                known(&all)?;
                 all.properties.retain(|p| p.pending);
             }
+            note(&all, json);
             show(&all, json, output::properties::list)
         }
         ParamCommand::Get { port, name, saved } => {
             let all = fetch(client, &port)?;
             let found = find(&all, &name)?;
-            let value = if saved { &found.saved } else { &found.current };
+            let value = if saved {
+                known(&all)?;
+                &found.saved
+            } else {
+                note(&all, json);
+                &found.current
+            };
             match value {
                 Some(value) if json => output::json(value)?,
                 Some(value) => output::print(&format!("{value}\n"))?,
@@ -36,7 +44,8 @@ pub(crate) fn param(client: &Client, command: ParamCommand, json: bool) -> Resul
         }
         ParamCommand::Explain { port, name } => {
             let all = fetch(client, &port)?;
-            show(find(&all, &name)?, json, output::properties::explain)
+            note(&all, json);
+            show(find(&all, &name)?, json, |p| output::properties::explain(p, all.saved_known))
         }
         ParamCommand::Set(ParamSet { port, set, unset, undefine, how }) => {
             let mut request = SaveRequest { unset, undefine, ..request(how) };
@@ -70,6 +79,22 @@ fn path(port: &str, what: &str) -> String {
 
 fn fetch(client: &Client, port: &str) -> Result<Properties, Failure> {
     client.get(&path(port, "params"))
+}
+
+/// What is asked for cannot be said without what is saved.
+fn known(all: &Properties) -> Result<(), Failure> {
+    if all.saved_known {
+        return Ok(());
+    }
+    let what = format!("port {}: what is saved is not known: {}", all.port, all.faults.join("; "));
+    Err(Failure::new(what).hint("`steadfast config lint` lists everything that is wrong with the files"))
+}
+
+/// What is in force is shown all the same where what is saved is not known: that is said beside it.
+fn note(all: &Properties, json: bool) {
+    if let Err(failure) = known(all) {
+        output::note(&failure.message, json);
+    }
 }
 
 fn find<'a>(all: &'a Properties, name: &str) -> Result<&'a Property, Failure> {
@@ -131,9 +156,18 @@ pub(crate) fn activate(client: &Client, args: &Activate, json: bool) -> Result<E
     if args.reload {
         return reload(client, args, json);
     }
+    if args.call_off {
+        for port in &args.ports {
+            let answer: Activating = client.delete(&path(port, "activate"))?;
+            show(&answer, json, |a| {
+                format!("{}: the activation was called off, nothing was touched\n", a.port)
+            })?;
+        }
+        return Ok(Exit::Done);
+    }
     let request = ActivateRequest {
         idle_only: args.idle_only,
-        delay_ms: ms(args.delay),
+        delay_ms: args.delay.map_or(0, ms),
         drain_timeout_ms: args.drain_timeout.map(ms),
         confirm_within_ms: args.confirm_within.map(ms),
         wait: args.wait,
@@ -148,7 +182,8 @@ pub(crate) fn activate(client: &Client, args: &Activate, json: bool) -> Result<E
         None => args.ports.iter().map(|port| (port.clone(), None)).collect(),
     };
     if ports.is_empty() {
-        output::print("the plan has no changes\n")?;
+        const NOTHING: &str = "the plan has no changes";
+        if json { output::note(NOTHING, json) } else { output::print(&format!("{NOTHING}\n"))? }
     }
     // Of all of them before any: a plan is carried out as a whole or not at all.
     for (port, fingerprint) in ports.iter().filter_map(|(port, f)| Some((port, f.as_ref()?))) {
@@ -198,15 +233,12 @@ fn reload(client: &Client, args: &Activate, json: bool) -> Result<Exit, Failure>
     if exit == Exit::Done {
         return Ok(exit);
     }
-    Err(Failure { exit, message: output::rolling::reloaded(&report), hint: super::rolling::hint(&report) })
+    Err(Failure::ending(exit, output::rolling::reloaded(&report)).hint(super::rolling::hint(&report)))
 }
 
 fn stale(port: &str) -> Failure {
-    Failure {
-        exit: Exit::Stale,
-        message: format!("port {port}: the plan is stale: what it was made from has changed since"),
-        hint: "make another one with `steadfast plan`; nothing was touched".to_owned(),
-    }
+    let what = format!("port {port}: the plan is stale: what it was made from has changed since");
+    Failure::ending(Exit::Stale, what).hint("make another one with `steadfast plan`; nothing was touched")
 }
 
 fn ended(answer: &Activating, json: bool) -> Result<Exit, Failure> {
@@ -220,18 +252,32 @@ fn ended(answer: &Activating, json: bool) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let sentence = output::properties::sentence(receipt);
-    Err(Failure {
-        exit: receipt.outcome.into(),
-        message: format!("{sentence}: {}", receipt.reason),
-        hint: match receipt.outcome {
-            Outcome::Busy if output::properties::new_state(receipt) == Some("down") => {
-                "disconnect who uses it; from under clients, --force takes it down all the same".to_owned()
-            }
-            Outcome::Busy if receipt.reason.contains("other contents") => super::UNDER_CLIENTS.to_owned(),
-            Outcome::Busy => "stop the I/O, or let it be held with --hold".to_owned(),
-            _ => String::new(),
-        },
-    })
+    let failure = Failure::ending(receipt.outcome.into(), format!("{sentence}: {}", receipt.reason));
+    Err(failure.hint(hint(receipt)))
+}
+
+/// What to do about an activation that was not done. It has to suit the reason.
+fn hint(receipt: &Receipt) -> String {
+    let (port, reason) = (&receipt.port, &receipt.reason);
+    match receipt.outcome {
+        _ if receipt.outcome == Outcome::Stranded || reason.contains("it is stranded") => {
+            format!(
+                "`steadfast update {port} MODULE` puts a driver under it again; requests are held till then"
+            )
+        }
+        Outcome::Busy if reason.contains("is under way") => {
+            format!("wait until it is over, and try again; `steadfast history {port}` says how it went")
+        }
+        Outcome::Busy if output::properties::new_state(receipt) == Some("down") => {
+            "disconnect who uses it; from under clients, --force takes it down all the same".to_owned()
+        }
+        Outcome::Busy if reason.contains("other contents") => super::UNDER_CLIENTS.to_owned(),
+        Outcome::Busy if reason.contains("in flight") => {
+            "stop the I/O, or leave --idle-only out: requests are held meanwhile".to_owned()
+        }
+        Outcome::Busy => "try again".to_owned(),
+        _ => String::new(),
+    }
 }
 
 /// `steadfast confirm`
@@ -256,4 +302,34 @@ pub(crate) fn rollback(client: &Client, args: &Rollback, json: bool) -> Result<E
     };
     let answer: Activating = client.post(&path(&args.port, "rollback"), &request)?;
     ended(&answer, json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Cli;
+    use clap::Parser;
+
+    #[test]
+    fn a_hint_suits_the_reason() {
+        let of = |outcome, reason: &str| {
+            hint(&Receipt { outcome, reason: reason.to_owned(), ..Receipt::blank(1, "vol0", 0) })
+        };
+        let under_way = of(Outcome::Busy, "port vol0 is busy: an activation is under way");
+        assert!(under_way.contains("wait until it is over") && !under_way.contains("idle"), "{under_way}");
+        let flows = of(Outcome::Busy, "port vol0 is busy: 7 requests in 100 ms, 1 in flight");
+        assert!(flows.contains("leave --idle-only out"), "{flows}");
+        let stranded = of(Outcome::Refused, "port vol0: it is stranded, nobody serves it");
+        assert!(stranded.contains("`steadfast update vol0 MODULE`"), "{stranded}");
+        assert_eq!(stranded, of(Outcome::Stranded, "the previous set failed too"));
+        assert_eq!(of(Outcome::Refused, "out of range"), "");
+    }
+
+    #[test]
+    fn what_does_not_go_with_reload_is_named() {
+        let line = ["steadfast", "activate", "--reload", "vol0", "--delay", "5s"];
+        let error = Cli::try_parse_from(line).expect_err("not both").to_string();
+        let first = error.lines().next().unwrap_or_default();
+        assert!(first.contains("--reload") && first.contains("--delay"), "{error}");
+    }
 }

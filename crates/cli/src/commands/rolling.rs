@@ -55,7 +55,7 @@ pub(crate) fn update(
     if exit == Exit::Done {
         return Ok(exit);
     }
-    Err(Failure { exit, message: output::rolling::sentence(&report), hint: hint(&report) })
+    Err(Failure::ending(exit, output::rolling::sentence(&report)).hint(hint(&report)))
 }
 
 /// The exit code of something that was done to several ports.

@@ -79,11 +79,8 @@ fn ask(
     }
     // The receipt went to standard output; what went wrong belongs to standard error as well.
     let sentence = output::receipt::sentence(device, &receipt);
-    Err(Failure {
-        exit: if shadow::failed(&receipt) { Exit::Mismatch } else { receipt.outcome.into() },
-        message: format!("{sentence}: {}", receipt.reason),
-        hint: hint(device, &receipt),
-    })
+    let exit = if shadow::failed(&receipt) { Exit::Mismatch } else { receipt.outcome.into() };
+    Err(Failure::ending(exit, format!("{sentence}: {}", receipt.reason)).hint(hint(device, &receipt)))
 }
 
 fn if_busy(update: &Update) -> IfBusy {
@@ -99,11 +96,8 @@ fn params(update: &Update) -> Result<BTreeMap<String, Option<String>>, Failure> 
     let set = update.set.iter().map(|(name, value)| (name, Some(value.clone())));
     for (name, value) in set.chain(update.unset.iter().map(|name| (name, None))) {
         if params.insert(name.clone(), value).is_some() {
-            return Err(Failure {
-                exit: Exit::Error,
-                message: format!("parameter {name}: given more than once by --set and --unset"),
-                hint: String::new(),
-            });
+            let what = format!("parameter {name}: given more than once by --set and --unset");
+            return Err(Failure::new(what));
         }
     }
     Ok(params)
@@ -115,7 +109,13 @@ fn hint(device: &str, receipt: &Receipt) -> String {
             "wait for it, or go back with `steadfast update --revert {device}`; --end-probation ends it"
         ),
         Outcome::Busy if receipt.reason.contains("other contents") => super::UNDER_CLIENTS.to_owned(),
-        Outcome::Busy => "try again, or let it wait with --if-busy wait --deadline 45s".to_owned(),
+        Outcome::Busy if receipt.reason.contains("is under way") => {
+            "wait until it is over, and try again".to_owned()
+        }
+        Outcome::Busy if receipt.reason.contains("in flight") => {
+            "try again, or let it wait with --if-busy wait --deadline 45s".to_owned()
+        }
+        Outcome::Busy => "try again".to_owned(),
         Outcome::Refused if receipt.reason.contains("older") => {
             "--allow-older goes to an older version".to_owned()
         }

@@ -136,7 +136,7 @@ impl Watcher<'_> {
         }
         let text = text.trim_end();
         if self.json {
-            eprintln!("{text}");
+            output::note(text, true);
             return Ok(true);
         }
         self.print(&format!("{}: {text}", self.watch.device))

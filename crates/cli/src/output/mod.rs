@@ -29,6 +29,15 @@ pub(crate) fn json(document: &impl Serialize) -> Result<(), Failure> {
     print(&format!("{text}\n"))
 }
 
+/// Says something beside the result: on standard error, as an object where a program reads.
+pub(crate) fn note(text: &str, json: bool) {
+    if json {
+        eprintln!("{}", serde_json::json!({ "note": text }));
+    } else {
+        eprintln!("note: {text}");
+    }
+}
+
 /// Prints text. A reader that has gone away, as in `steadfast device list | head -1`, is no error.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     print_on(text).map(drop)

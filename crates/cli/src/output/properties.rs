@@ -9,9 +9,10 @@ fn or_undefined(value: Option<&String>) -> String {
 
 /// All parameters of a port, one line each.
 pub(crate) fn list(all: &Properties) -> String {
-    let mut table = Table::new(&["NAME", "CURRENT", "SAVED", "DEFAULT", "UNIT", "CLASS", "BY", "SOURCE"]);
+    let mut table =
+        Table::new(&["NAME", "CURRENT", "SAVED", "DEFAULT", "UNIT", "CLASS", "SCOPE", "BY", "SOURCE"]);
     for p in &all.properties {
-        let saved = or_undefined(p.saved.as_ref());
+        let saved = saved_text(p, all.saved_known);
         table.row([
             p.name.clone(),
             or_undefined(p.current.as_ref()),
@@ -19,6 +20,7 @@ pub(crate) fn list(all: &Properties) -> String {
             p.default.clone().unwrap_or_else(|| "-".to_owned()),
             if p.unit.is_empty() { "-".to_owned() } else { p.unit.clone() },
             p.class.clone(),
+            p.scope.clone(),
             p.by.clone(),
             source(p),
         ]);
@@ -32,10 +34,15 @@ pub(crate) fn list(all: &Properties) -> String {
             all.port
         ));
     }
-    for fault in &all.faults {
+    for fault in all.faults.iter().filter(|_| all.saved_known) {
         text.push_str(&format!("saved, but cannot be activated: {fault}\n"));
     }
     text
+}
+
+/// What is saved, where that is known.
+fn saved_text(p: &Property, known: bool) -> String {
+    if known { or_undefined(p.saved.as_ref()) } else { "unknown".to_owned() }
 }
 
 fn source(p: &Property) -> String {
@@ -46,8 +53,8 @@ fn source(p: &Property) -> String {
     }
 }
 
-/// Everything about one parameter.
-pub(crate) fn explain(p: &Property) -> String {
+/// Everything about one parameter; of what is saved only where that is known.
+pub(crate) fn explain(p: &Property, known: bool) -> String {
     let mut text = format!("{}\n", p.name);
     let mut fact = |name: &str, value: String| {
         if !value.is_empty() {
@@ -57,10 +64,15 @@ pub(crate) fn explain(p: &Property) -> String {
     fact("about", p.help.clone());
     let said = |source: &Option<String>| source.clone().unwrap_or_else(|| "the default".to_owned());
     fact("current", format!("{} ({}: {})", or_undefined(p.current.as_ref()), p.layer, said(&p.source)));
-    fact("saved", format!("{} ({})", or_undefined(p.saved.as_ref()), said(&p.saved_source)));
+    let saved = saved_text(p, known);
+    fact("saved", if known { format!("{saved} ({})", said(&p.saved_source)) } else { saved });
     fact(
         "pending",
-        if p.pending { format!("yes: it waits for {}", waits(&p.class)) } else { "no".to_owned() },
+        match p.pending {
+            true => format!("yes: it waits for {}", waits(&p.class)),
+            false if known => "no".to_owned(),
+            false => "unknown".to_owned(),
+        },
     );
     fact("load-time", p.load_time.clone().unwrap_or_default());
     fact("default", p.default.clone().unwrap_or_else(|| "none".to_owned()));
@@ -73,6 +85,13 @@ pub(crate) fn explain(p: &Property) -> String {
         _ => "reload: a change takes effect when every port that runs the module is initialised anew",
     };
     fact("class", class.to_owned());
+    let scope = match p.scope.as_str() {
+        "own" => "own: it names what is behind this port, so no other port can have the same value",
+        "adapter" => "adapter: all ports of the adapter share one value",
+        "module" => "module: all ports that run the module share one value",
+        _ => "port: each port has a value of its own; `--global` says one for those that say none",
+    };
+    fact("scope", scope.to_owned());
     fact("carried out", format!("by the {}", p.by));
     text
 }
@@ -83,10 +102,17 @@ fn waits(class: &str) -> &'static str {
 
 /// What a change of saved values has done.
 pub(crate) fn saved(report: &SaveReport) -> String {
-    saved_lines(&report.changed, report.dry_run)
+    let mut text = saved_lines(&report.changed, report.dry_run);
+    if report.changed.is_empty() {
+        let verb = if report.dry_run { "would be written" } else { "written" };
+        for entry in &report.written {
+            text.push_str(&format!("{}: {entry}, {verb}\n", report.file));
+        }
+    }
+    text
 }
 
-/// Saved values that are others than before, a line each.
+/// Saved values that are others than before, or were put in force, a line each.
 pub(crate) fn saved_lines(changed: &[Saved], dry_run: bool) -> String {
     let verb = if dry_run { "would be saved" } else { "saved" };
     let mut text = String::new();
@@ -97,10 +123,17 @@ pub(crate) fn saved_lines(changed: &[Saved], dry_run: bool) -> String {
         } else {
             format!("waits for {}", s.waits_for)
         };
-        text.push_str(&format!("{}: {} {before} -> {after}, {verb}, {what}\n", s.port, s.name));
+        let (port, name) = (&s.port, &s.name);
+        text.push_str(&if s.before == s.after {
+            format!("{port}: {name} {after} is saved already, {what}\n")
+        } else {
+            format!("{port}: {name} {before} -> {after}, {verb}, {what}\n")
+        });
     }
     if text.is_empty() {
-        text.push_str("nothing changes: the values are those that are saved\n");
+        text.push_str(
+            "nothing changes: what is saved comes to the same values, and what is in force stays\n",
+        );
     }
     text
 }
@@ -222,7 +255,11 @@ pub(crate) fn history(receipts: &[Receipt]) -> String {
         return "nothing was done about the parameters yet\n".to_owned();
     }
     let mut table = Table::new(&[">ID", "STARTED", "KIND", "OUTCOME", "CHANGES", "BY"]);
+    let mut reasons = String::new();
     for receipt in receipts {
+        if !receipt.reason.is_empty() {
+            reasons.push_str(&format!("{}: {}\n", receipt.id, receipt.reason));
+        }
         let changes = receipt.properties.iter().flat_map(|report| &report.changes);
         let change = |c: &steadfast_api::ValueChange| {
             format!("{} {} -> {}", c.name, or_undefined(c.before.as_ref()), or_undefined(c.after.as_ref()))
@@ -237,5 +274,5 @@ pub(crate) fn history(receipts: &[Receipt]) -> String {
             history::by(&receipt.by),
         ]);
     }
-    table.to_string()
+    format!("{table}{reasons}")
 }

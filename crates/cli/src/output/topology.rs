@@ -80,6 +80,21 @@ pub(crate) fn port(port: &Port) -> String {
     fact("devices", list(&port.devices));
     fact("clients", port.clients.to_string());
     fact("requests", format!("{} in flight, {} held", port.in_flight, port.held));
+    if let Some(open) = &port.unconfirmed {
+        let until = super::history::clock(open.until_unix_ms, true);
+        let what = format!("what receipt {} activated", open.receipt);
+        fact(
+            "unconfirmed",
+            match open.problem.as_str() {
+                "" => format!("{what} goes back at {until} unless it is confirmed"),
+                why => format!("{what} was to go back at {until}; it is tried again: {why}"),
+            },
+        );
+    }
+    if let Some(delayed) = &port.delayed {
+        let due = super::history::clock(delayed.due_unix_ms, true);
+        fact("activation", format!("begins at {due}, asked for by {}", delayed.who));
+    }
     if !port.over.is_empty() {
         fact("over", list(&port.over));
     }
@@ -147,7 +162,12 @@ pub(crate) fn sentence(receipt: &Receipt) -> Option<String> {
     let port = &receipt.port;
     let to = receipt.to.as_ref().map(release);
     Some(match (receipt.kind, port.is_empty(), done) {
-        (Kind::Attach, false, true) => format!("{port}: added, {} serves it", to.unwrap_or_default()),
+        (Kind::Attach, false, true) if receipt.reason.is_empty() => {
+            format!("{port}: added, {} serves it", to.unwrap_or_default())
+        }
+        (Kind::Attach, false, true) => {
+            format!("{port}: added, but {} does not serve it: {}", to.unwrap_or_default(), receipt.reason)
+        }
         (Kind::Attach, false, false) => format!("{port}: not added"),
         (Kind::Detach, false, true) => format!("{port}: taken away"),
         (Kind::Detach, false, false) if receipt.outcome == Outcome::Busy => {
@@ -200,6 +220,8 @@ mod tests {
             kept: true,
             in_flight: 0,
             held: 1,
+            unconfirmed: None,
+            delayed: None,
         }
     }
 
@@ -235,6 +257,14 @@ mod tests {
             said(Kind::Detach, "", Outcome::Done, Unload::Pinned).as_deref(),
             Some("driver file 1.0.0: let go, but PINNED: something keeps it in memory")
         );
+        let down = Receipt {
+            kind: Kind::Attach,
+            outcome: Outcome::Done,
+            reason: "the port is down: admin_state=down (ram.toml:2)".into(),
+            ..Receipt::blank(1, "vol1", 0)
+        };
+        let down = sentence(&down).expect("a sentence");
+        assert!(!down.contains(", file") && down.ends_with("admin_state=down (ram.toml:2)"), "{down}");
         assert_eq!(said(Kind::Update, "vol1", Outcome::Done, Unload::None), None);
     }
 

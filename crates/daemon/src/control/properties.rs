@@ -22,7 +22,7 @@ pub(super) fn router() -> OpenApiRouter<Control> {
     OpenApiRouter::new()
         .routes(routes!(show, save))
         .routes(routes!(plan))
-        .routes(routes!(activate))
+        .routes(routes!(activate, call_off))
         .routes(routes!(reload))
         .routes(routes!(confirm))
         .routes(routes!(rollback))
@@ -37,7 +37,7 @@ fn answer(activating: Activating) -> Response {
 /// Every parameter of a port: in force, saved, and whether that is the same.
 #[utoipa::path(get, path = "/v1/ports/{name}/params", params(("name" = String, description = "Port")),
     responses((status = 200, body = Properties), (status = 404, body = Problem),
-        (status = 409, description = "Nobody serves the port", body = Problem)))]
+        (status = 422, description = "Nobody serves the port", body = Problem)))]
 async fn show(State(control): State<Control>, Path(name): Path<String>) -> Result<Json<Properties>, Failed> {
     Ok(Json(blocking(&control, move |app| app.properties(&name)).await??))
 }
@@ -91,6 +91,23 @@ async fn activate(
 ) -> Result<Response, Failed> {
     let Json(request) = request?;
     Ok(answer(change(&control, move |app| app.activate(&name, &request, who)).await?))
+}
+
+/// Calls off the activation that is to come after its delay.
+#[utoipa::path(delete, path = "/v1/ports/{name}/activate", params(("name" = String, description = "Port")),
+    responses(
+        (status = 200, description = "Its receipt, which says that it was called off", body = Activating),
+        (status = 403, description = "The peer may not change things", body = Problem),
+        (status = 404, description = "No such port", body = Problem),
+        (status = 409, description = "It had begun already", body = Problem),
+        (status = 422, description = "None is to come", body = Problem),
+    ))]
+async fn call_off(
+    State(control): State<Control>,
+    Admin(who): Admin,
+    Path(name): Path<String>,
+) -> Result<Json<Activating>, Failed> {
+    Ok(Json(change(&control, move |app| app.call_off(&name, &who)).await?))
 }
 
 /// Initialises every port that runs this port's module anew, one after the other: all of them or none.

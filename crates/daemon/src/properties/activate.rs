@@ -1,14 +1,15 @@
 //! Activations, and the way back to what was.
 
 use super::confirm::Open;
-use super::saved::file_problem;
+use super::saved::{View, file_problem};
 use super::stage::restore;
+use super::unconfirmed::Note;
 use crate::app::App;
 use crate::probation::lock;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use steadfast_api::{
-    ActivateRequest, Activating, Cause, Kind, Outcome, Problem, ProblemKind, Receipt, Requester,
+    ActivateRequest, Activating, Cause, Delayed, Kind, Outcome, Problem, ProblemKind, Receipt, Requester,
     RollbackRequest,
 };
 use steadfast_history::Filter;
@@ -49,26 +50,48 @@ impl App {
             return Err(Problem::new(ProblemKind::Stale, what));
         }
         let confirm = request.confirm_within_ms;
-        match confirm {
-            Some(_) => self.edits.confirms.begin(&port)?,
-            None => self.edits.confirms.free(&port)?,
-        }
+        self.edits.confirms.free(&port)?;
         let by = Requester { cause: Cause::Operator, who };
         let mut opts = options(request.idle_only, request.delay_ms, request.drain_timeout_ms, by, "activate");
         opts.force = request.force;
+        if request.delay_ms > 0 {
+            let due_unix_ms = now_unix_ms().saturating_add(request.delay_ms);
+            let shown = Delayed { due_unix_ms, who: opts.by.who.clone() };
+            opts.call_off = Some(self.edits.delayed.begin(&port, shown)?);
+        }
+        if confirm.is_some()
+            && let Err(busy) = self.edits.confirms.begin(&port)
+        {
+            self.no_more_delayed(&port, &opts);
+            return Err(busy);
+        }
         if request.delay_ms == 0 || request.wait {
             let receipt = self.carry_out_activation(&port, &opts, confirm);
+            self.no_more_delayed(&port, &opts);
             return Ok(Activating { port, wait_ms: 0, receipt: Some(receipt) });
         }
         let drain_ms = request.drain_timeout_ms.unwrap_or_else(|| self.drain_timeout_ms(&port));
         let wait_ms = request.delay_ms + drain_ms + BESIDE_MS;
-        let (app, of) = (Arc::clone(self), port.clone());
+        let (app, of, of_opts) = (Arc::clone(self), port.clone(), opts.clone());
         let thread = std::thread::Builder::new().name("activation".into());
-        thread.spawn(move || drop(app.carry_out_activation(&of, &opts, confirm))).map_err(|e| {
-            self.edits.confirms.give_up(&port);
+        let body = move || {
+            app.carry_out_activation(&of, &of_opts, confirm);
+            app.no_more_delayed(&of, &of_opts);
+        };
+        thread.spawn(body).map_err(|e| {
+            if confirm.is_some() {
+                self.edits.confirms.give_up(&port);
+            }
+            self.no_more_delayed(&port, &opts);
             Problem::new(ProblemKind::Internal, format!("thread: {e}"))
         })?;
         Ok(Activating { port, wait_ms, receipt: None })
+    }
+
+    fn no_more_delayed(&self, port: &str, opts: &ActivateOptions) {
+        if opts.call_off.is_some() {
+            self.edits.delayed.end(port);
+        }
     }
 
     /// How long the port waits for requests in flight where nothing else is asked for.
@@ -88,7 +111,8 @@ impl App {
             let saved = self.saved_and_good(port)?;
             if confirm_ms.is_some() {
                 let before = self.port_named(port).map_err(|e| e.message)?.properties;
-                self.edits.confirms.notes.write(port, &before)?;
+                let note = Note { before, after: saved.clone() };
+                self.edits.confirms.notes.write(port, &note)?;
                 noted = true;
             }
             Ok(saved)
@@ -100,8 +124,10 @@ impl App {
         }
         self.keep_properties(receipt.clone());
         if let (Some(ms), Some(report)) = (confirm, &receipt.properties) {
-            let open = Open { receipt: receipt.id, before: report.before.clone() };
-            self.edits.confirms.open(self, port, open, Duration::from_millis(ms));
+            let note = Note { before: report.before.clone(), after: report.after.clone() };
+            let until = report.confirm_until_unix_ms.unwrap_or_default();
+            let open = Open::new(receipt.id, note, Duration::from_millis(ms), until);
+            self.edits.confirms.open(self, port, open);
         } else if confirm_ms.is_some() {
             if noted {
                 self.edits.confirms.notes.remove(port);
@@ -127,21 +153,34 @@ impl App {
         who: String,
     ) -> Result<Activating, Problem> {
         let port = self.port_named(name)?.name;
-        self.edits.confirms.free(&port)?;
-        let (target, source) = self.target(&port, request.to)?;
-        let by = Requester { cause: Cause::Rollback, who };
-        let mut opts = options(request.idle_only, 0, request.drain_timeout_ms, by, &source);
-        (opts.force, opts.goes_back) = (request.force, true);
-        let receipt = self.go_back_to(&port, &target, &opts)?;
+        let receipt = match self.roll_back_unconfirmed(&port, request, &who) {
+            Some(back) => back?,
+            None => {
+                self.edits.confirms.free(&port)?;
+                let (target, source) = self.target(&port, request.to)?;
+                let by = Requester { cause: Cause::Rollback, who };
+                let mut opts = options(request.idle_only, 0, request.drain_timeout_ms, by, &source);
+                (opts.force, opts.goes_back) = (request.force, true);
+                let receipt = self.go_back_to(&port, |_| target, &opts)?;
+                self.keep_properties(receipt.clone());
+                receipt
+            }
+        };
         Ok(Activating { port, wait_ms: 0, receipt: Some(receipt) })
     }
 
     fn target(&self, port: &str, to: Option<u64>) -> Result<(Definitions, String), Problem> {
         let nothing = |what: String| Problem::new(ProblemKind::Refused, format!("port {port}: {what}"));
+        let came = self.came(port);
         match to {
             Some(id) => {
                 let receipt = self.receipts.get(id).filter(|r| r.port == port);
                 let receipt = receipt.ok_or_else(|| nothing(format!("there is no receipt {id} of it")))?;
+                if id < came {
+                    let what =
+                        format!("receipt {id} is of another port of that name, which went before this came");
+                    return Err(nothing(what));
+                }
                 let done = receipt.properties.filter(|_| receipt.outcome == Outcome::Done);
                 let report =
                     done.ok_or_else(|| nothing(format!("receipt {id} put no parameters in force")))?;
@@ -149,8 +188,12 @@ impl App {
             }
             None => {
                 let history = self.history_of(port, LOOK_BACK);
-                let last =
-                    history.iter().rev().find(|r| r.kind == Kind::Activation && r.outcome == Outcome::Done);
+                // One that changed nothing is nothing to go back from.
+                let changed = |r: &Receipt| r.properties.as_ref().is_some_and(|p| !p.changes.is_empty());
+                let done = |r: &&Receipt| {
+                    r.kind == Kind::Activation && r.outcome == Outcome::Done && r.id > came && changed(r)
+                };
+                let last = history.iter().rev().find(done);
                 let last = last.ok_or_else(|| nothing("nothing was activated yet".to_owned()))?;
                 let report = last.properties.clone().unwrap_or_default();
                 Ok((report.before, format!("rollback of receipt {}", last.id)))
@@ -158,23 +201,47 @@ impl App {
         }
     }
 
+    /// The receipt with which the port came, or one of its name went; 0 where it has been there ever since
+    /// there are receipts. What is older is about another port.
+    pub(crate) fn came(&self, port: &str) -> u64 {
+        let kinds = vec![Kind::Attach, Kind::Detach];
+        let filter = Filter {
+            port: Some(port.to_owned()),
+            outcome: Some(Outcome::Done),
+            kinds,
+            limit: Some(1),
+            ..Filter::default()
+        };
+        self.receipts.list(&filter).last().map_or(0, |receipt| receipt.id)
+    }
+
     /// Saves a set for a port and activates it. When that fails, what is saved is as it was.
     pub(super) fn go_back_to(
         &self,
         port: &str,
-        target: &Definitions,
+        target: impl FnOnce(&View) -> Definitions,
         opts: &ActivateOptions,
     ) -> Result<Receipt, Problem> {
-        let _editing = lock(&self.edits.editing);
-        let view = self.view(port)?;
-        let mut file = view.file.clone();
-        view.save_as(&mut file, target)?;
-        view.judge(&view.saved_by(&file)?)?;
-        file.save().map_err(|e| file_problem(&e))?;
+        let (before, saved) = {
+            let _editing = lock(&self.edits.editing);
+            let view = self.view(port)?;
+            let target = target(&view);
+            let mut file = view.file.clone();
+            view.save_as(&mut file, &target)?;
+            view.judge(&view.saved_by(&file)?)?;
+            file.save().map_err(|e| file_problem(&e))?;
+            (view, file)
+        };
+        // Requests in flight may take long, and nobody else who saves something has to wait for them.
         let receipt = self.engine.activate(port, || self.saved_and_good(port), opts);
-        self.keep_properties(receipt.clone());
         if receipt.outcome != Outcome::Done {
-            restore(&file, &view.file)?;
+            let _editing = lock(&self.edits.editing);
+            if restore(&saved, &before.file).is_err() {
+                // Somebody has changed the file since: of this port it says again what it said.
+                let mut file = self.view(port)?.file;
+                before.save_as(&mut file, &before.saved)?;
+                file.save().map_err(|e| file_problem(&e))?;
+            }
         }
         Ok(receipt)
     }

@@ -24,12 +24,16 @@ impl App {
         let names = names(request)?;
         let mut staged = Staged::of(&first.file);
         let section = if request.global { Section::Global } else { Section::port(&first.info.name) };
+        if request.global {
+            for_every_port(&first, request)?;
+        }
         edit(&mut staged.file, &section, &first, request)?;
         let views = if request.global { self.views_of(staged.file.driver(), first)? } else { vec![first] };
         staged.ports.extend(views.into_iter().map(|view| (view, names.clone())));
         let file = staged.file.path().display().to_string();
+        let written = staged.written();
         let changed = self.save_all(vec![staged], request.dry_run, who)?;
-        Ok(SaveReport { file, dry_run: request.dry_run, changed })
+        Ok(SaveReport { file, dry_run: request.dry_run, changed, written })
     }
 
     /// Every port of a driver that is served, that of `first` first.
@@ -61,6 +65,18 @@ fn names(request: &SaveRequest) -> Result<BTreeSet<String>, Problem> {
         return Err(Problem::new(ProblemKind::BadRequest, "no parameter is named"));
     }
     Ok(names)
+}
+
+/// Refuses to say for every port what only one can have.
+fn for_every_port(view: &View, request: &SaveRequest) -> Result<(), Problem> {
+    for name in request.set.keys().chain(&request.undefine) {
+        if view.names_its_own(view.spec(name)?) {
+            let what = format!("{name} names what is behind one port (scope own): it is not for every port");
+            let hint = format!("without --global it is for {} alone", view.info.name);
+            return Err(Problem::new(ProblemKind::Refused, what).hint(hint));
+        }
+    }
+    Ok(())
 }
 
 /// Makes the changes of a request in a section of a driver's file.

@@ -6,16 +6,14 @@ use crate::app::App;
 use crate::config::{ConfigErrors, Place};
 use crate::probation::lock;
 use crate::topology;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use steadfast_api::{
     Exported, Finding, ImportReport, ImportRequest, LintReport, LintRequest, Problem, ProblemKind, Severity,
 };
-use steadfast_settings::classic::{self, Classic, ClassicEntry};
-use steadfast_settings::lint::{self, KnownDriver};
+use steadfast_settings::classic;
+use steadfast_settings::lint;
 use steadfast_settings::{DriverFile, Section, SetFault, validate};
-use steadfast_shell::params::ParamKind;
-use steadfast_shell::properties::{Definitions, Source};
 
 impl App {
     /// What is wrong with the parameters folder, or with a text that could be in it.
@@ -45,15 +43,14 @@ impl App {
         let driver = &request.driver;
         let known = self.known_driver(driver)?;
         let path = Path::new(&request.path);
-        let classic = classic::parse(path, &request.text, driver, &known.table);
-        let classic = classic.map_err(|faults| nothing(path, faults.0.iter().map(ToString::to_string)))?;
-        relative(&classic, &known)?;
         let numbers = self.numbers(driver)?;
+        let classic = classic::examine(path, &request.text, driver, &known.table, Some(&numbers));
+        let classic = classic.map_err(|faults| nothing(path, faults.0.iter().map(ToString::to_string)))?;
         let _editing = lock(&self.edits.editing);
         let before =
             DriverFile::load(&self.topology.settings.folder, driver).map_err(|e| file_problem(&e))?;
         let mut staged = Staged::of(&before);
-        let entries = classic::import(&classic, &mut staged.file, &numbers, &known.table)
+        let imported = classic::import(&classic, &mut staged.file, &numbers, &known.table)
             .map_err(|e| nothing(path, e.to_string().lines().map(str::to_owned)))?;
         let mut faults = Vec::new();
         for port in self.ports_of(driver) {
@@ -66,7 +63,7 @@ impl App {
                 continue;
             }
             let mut after = view.saved_by(&staged.file)?;
-            blame(&mut after, &staged.file, &classic, own, &Section::port(&port));
+            classic::blame(&mut after, &staged.file, &classic, number, &Section::port(&port));
             if let Err(found) = validate(&view.table, &after) {
                 faults.extend(found.iter().map(|fault: &SetFault| format!("{fault} (port {port})")));
             }
@@ -81,9 +78,9 @@ impl App {
             driver: driver.clone(),
             file,
             dry_run: request.dry_run,
-            entries: entries as u32,
+            entries: imported.entries as u32,
             changed,
-            warnings: classic.warnings.iter().map(ToString::to_string).collect(),
+            warnings: classic.warnings.iter().chain(&imported.untaken).map(ToString::to_string).collect(),
         })
     }
 
@@ -91,12 +88,17 @@ impl App {
     pub(crate) fn export(&self, driver: &str, in_classic: bool) -> Result<Exported, Problem> {
         let known = self.known_driver(driver)?;
         let file = DriverFile::load(&self.topology.settings.folder, driver).map_err(|e| file_problem(&e))?;
-        let text = if in_classic {
+        let (text, left) = if in_classic {
             classic::export(&file, &self.numbers(driver)?, &known.table)
         } else {
-            file.text().to_owned()
+            (file.text().to_owned(), Vec::new())
         };
-        Ok(Exported { driver: driver.to_owned(), file: file.path().display().to_string(), text })
+        Ok(Exported {
+            driver: driver.to_owned(),
+            file: file.path().display().to_string(),
+            text,
+            warnings: left.iter().map(ToString::to_string).collect(),
+        })
     }
 }
 
@@ -107,46 +109,6 @@ fn nothing(path: &Path, faults: impl Iterator<Item = String>) -> Problem {
         message.push_str(&format!("\n  {fault}"));
     }
     Problem::new(ProblemKind::Refused, message)
-}
-
-/// The daemon's own folder is not the one that a relative path was meant from.
-fn relative(classic: &Classic, known: &KnownDriver) -> Result<(), Problem> {
-    let is_path =
-        |name: &str| known.table.iter().any(|spec| spec.name == name && spec.kind == ParamKind::Path);
-    let all = std::iter::once(&classic.global).chain(classic.instances.values()).flatten();
-    let mut faults: Vec<(u32, String)> = all
-        .filter(|(name, entry)| is_path(name) && !entry.value.starts_with('/'))
-        .map(|(_, entry)| {
-            let what = format!(
-                "not absolute: {}={} (allowed a path that begins with /)",
-                entry.written, entry.value
-            );
-            (entry.line, format!("{}:{}: {what}", classic.path.display(), entry.line))
-        })
-        .collect();
-    faults.sort();
-    if faults.is_empty() {
-        return Ok(());
-    }
-    Err(nothing(&classic.path, faults.into_iter().map(|(_, fault)| fault)))
-}
-
-/// Blames what the import says for what it says: the lines of the driver's file are not written yet.
-fn blame(
-    after: &mut Definitions,
-    file: &DriverFile,
-    classic: &Classic,
-    own: Option<&BTreeMap<String, ClassicEntry>>,
-    port: &Section,
-) {
-    for (name, definition) in after.iter_mut() {
-        let in_file = matches!(&definition.source, Source::File { path, .. } if *path == file.path().display().to_string());
-        let global = || classic.global.get(name).filter(|_| file.entry(port, name).is_none());
-        let entry = own.and_then(|own| own.get(name)).or_else(global).filter(|_| in_file);
-        if let Some(entry) = entry {
-            definition.source = Source::File { path: classic.path.display().to_string(), line: entry.line };
-        }
-    }
 }
 
 fn shown(finding: lint::Finding) -> Finding {

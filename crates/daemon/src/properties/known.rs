@@ -39,6 +39,18 @@ impl App {
         if let Ok(numbers) = self.numbered() {
             known.iter_mut().for_each(|(name, driver)| driver.numbers = Some(numbers.ports(name)));
         }
+        for port in
+            self.topology.defined_ports().into_iter().filter(|port| self.engine.port(&port.name).is_none())
+        {
+            let named = port.driver.split('@').next().unwrap_or_default();
+            for (name, driver) in &mut known {
+                // One with a module of its own says no driver's name; its number does.
+                let numbered = driver.numbers.iter().any(|n| n.values().any(|of| *of == port.name));
+                if name == named || numbered {
+                    driver.away.insert(port.name.clone());
+                }
+            }
+        }
         known
     }
 

@@ -11,6 +11,7 @@
 mod activate;
 mod change;
 mod confirm;
+mod delayed;
 mod files;
 mod known;
 mod numbers;
@@ -18,6 +19,7 @@ mod plan;
 mod profiles;
 mod reload;
 mod saved;
+mod sections;
 mod show;
 mod stage;
 mod unconfirmed;
@@ -26,6 +28,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 pub(crate) use confirm::Confirms;
+pub(crate) use delayed::Delays;
 pub(crate) use unconfirmed::{Notes, WentBack, go_back, tell};
 
 /// What the daemon keeps of changes that are under way.
@@ -36,6 +39,7 @@ pub(crate) struct Edits {
     /// Held while numbers of ports are given and written.
     numbering: Mutex<()>,
     pub(crate) confirms: Confirms,
+    pub(crate) delayed: Delays,
 }
 
 impl Edits {
@@ -45,6 +49,7 @@ impl Edits {
             editing: Mutex::default(),
             numbering: Mutex::default(),
             confirms: Confirms::new(Notes::within(state)),
+            delayed: Delays::default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::change::edit;
 use super::saved::{View, file_problem, refused};
 use super::show::values;
-use super::stage::{Staged, waits_for};
+use super::stage::{Said, Staged, saved_now, waits_for};
 use crate::app::App;
 use crate::modules::target_param;
 use crate::probation::lock;
@@ -13,7 +13,7 @@ use steadfast_api::{
     ProfileMissing, ProfileParam, ProfileSaveRequest, ProfileSaved, ProfileSummary, Profiles, SaveRequest,
 };
 use steadfast_settings::{self as settings, Faults, NewProfile, ProfileValue, Section, SettingsError};
-use steadfast_shell::params::{ActivationClass, ParamKind, ParamSpec, is_shells};
+use steadfast_shell::params::{ActivationClass, ParamSpec, is_shells};
 
 impl App {
     fn stored(&self) -> settings::Profiles {
@@ -97,7 +97,7 @@ impl App {
         let section = Section::port(&view.info.name);
         let after = request(&view, &fit.values)
             .and_then(|request| edit(&mut file, &section, &view, &request))
-            .and_then(|()| view.judge(&view.saved_by(&file)?));
+            .and_then(|()| view.judge(&saved_now(&view, &file, &view.file, &said(&section, &fit.values))?));
         let after = after.map_err(|e| diff.faults = vec![e.message]).ok();
         let saved = values(&view.table, &view.saved);
         for spec in &view.table {
@@ -158,6 +158,7 @@ impl App {
                 .and_then(|request| edit(&mut of_driver.file, &Section::port(&port), &view, &request));
             match done {
                 Ok(()) => {
+                    of_driver.said.extend(said(&Section::port(&port), &fit.values));
                     let names = fit.values.keys().map(|name| (*name).to_owned()).collect();
                     of_driver.ports.push((view, names));
                 }
@@ -221,11 +222,11 @@ impl App {
 }
 
 impl View {
-    /// Whether a parameter says which port it is, or what is behind it: another port cannot have the same.
+    /// Whether a parameter is left out of a profile: another port cannot have the same, or is not meant to.
     fn is_its_own(&self, spec: &ParamSpec) -> bool {
         let target = target_param(self.manifest());
         let is_target = !is_shells(&spec.name) && target.is_some_and(|target| target.name == spec.name);
-        is_target || spec.required || spec.kind == ParamKind::Path || spec.name == "admin_state"
+        is_target || spec.required || self.names_its_own(spec) || spec.name == "admin_state"
     }
 }
 
@@ -245,6 +246,11 @@ fn request(view: &View, values: &BTreeMap<&str, &ProfileValue>) -> Result<SaveRe
     }
     let set = values.iter().map(|(name, value)| ((*name).to_owned(), value.value.clone())).collect();
     Ok(SaveRequest { set, ..SaveRequest::default() })
+}
+
+/// Where the values of a section are said: in the profile.
+fn said(section: &Section, values: &BTreeMap<&str, &ProfileValue>) -> Said {
+    values.iter().map(|(name, v)| ((section.clone(), (*name).to_owned()), v.source.clone())).collect()
 }
 
 fn effect(spec: &ParamSpec, view: &View, in_force: bool) -> String {

@@ -1,10 +1,11 @@
 //! Activations of every port that runs a module, one after the other: for parameters of the class *reload*.
 
 use super::activate::options;
+use super::saved::unserved;
 use crate::app::App;
 use crate::topology::in_turn::{self, InTurn, Several};
 use std::sync::Arc;
-use steadfast_api::{Cause, Kind, Outcome, Problem, ProblemKind, ReloadRequest, Requester, RollingReport};
+use steadfast_api::{Cause, Kind, Outcome, Problem, ReloadRequest, Requester, RollingReport};
 use steadfast_runtime::ActivateOptions;
 use steadfast_shell::reload::Reach;
 use steadfast_shell::rolling::Input;
@@ -26,9 +27,7 @@ impl App {
     ) -> Result<RollingReport, Problem> {
         let _alone = self.alone()?;
         let port = self.port_named(name)?;
-        let module = port.module.ok_or_else(|| {
-            Problem::new(ProblemKind::Busy, format!("port {}: nobody serves it", port.name))
-        })?;
+        let module = port.module.ok_or_else(|| unserved(&port.name))?;
         let users = self.engine.ports_of(&module.hash);
         let meant = self.ports().into_iter().map(|port| port.name).filter(|name| users.contains(name));
         let name = format!("reload-{}", self.receipts.last_id() + 1);

@@ -1,22 +1,22 @@
 //! What is saved for a port.
 
 use crate::app::App;
-use crate::config::DeviceConfig;
+use crate::config::{ConfigError, DeviceConfig};
+use crate::modules::target_param;
 use crate::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
+use std::path::PathBuf;
 use steadfast_api::{Problem, ProblemKind, suggest};
 use steadfast_runtime::{PortInfo, PortState};
 use steadfast_settings::{DriverFile, Section, SettingsError, validate};
 use steadfast_shell::manifest::Manifest;
-use steadfast_shell::params::{ParamSpec, Value};
+use steadfast_shell::params::{ActivationClass, ParamKind, ParamSpec, Scope, Value, is_shells};
 use steadfast_shell::properties::Definitions;
 
-/// A port with what is saved for it and what is in force.
-pub(crate) struct View {
+/// A port with what is in force. No file is needed to know that.
+pub(crate) struct InForce {
     pub(crate) info: PortInfo,
-    pub(crate) file: DriverFile,
-    /// What is saved, as the driver is to see it.
-    pub(crate) saved: Definitions,
     /// Every parameter under the driver that serves the port, or is to once it comes up.
     pub(crate) table: Vec<ParamSpec>,
     /// Values in force.
@@ -24,6 +24,45 @@ pub(crate) struct View {
     config: DeviceConfig,
     manifest: Manifest,
     settings: Settings,
+}
+
+impl InForce {
+    /// Where the driver's file is, or would be.
+    pub(crate) fn path(&self) -> PathBuf {
+        DriverFile::path_in(&self.settings.folder, &self.manifest.name)
+    }
+
+    fn saving(&self) -> Saving<'_> {
+        Saving { settings: &self.settings, config: &self.config, manifest: &self.manifest }
+    }
+
+    /// The driver's file, and what is saved for the port, as the driver is to see it.
+    ///
+    /// # Errors
+    /// Everything that keeps it from being known, each with its place.
+    pub(crate) fn saved(&self) -> Result<(DriverFile, Definitions), Vec<String>> {
+        let said = |e: &ConfigError| e.to_string();
+        let file = self.settings.file(&self.manifest.name);
+        let file = file.map_err(|e| e.0.iter().map(said).collect::<Vec<_>>())?;
+        let saved = self.saving().set_in(&file).map_err(|problem| vec![problem.message])?;
+        Ok((file, saved))
+    }
+}
+
+/// A port with what is in force, and what is saved for it.
+pub(crate) struct View {
+    port: InForce,
+    pub(crate) file: DriverFile,
+    /// What is saved, as the driver is to see it.
+    pub(crate) saved: Definitions,
+}
+
+impl Deref for View {
+    type Target = InForce;
+
+    fn deref(&self) -> &InForce {
+        &self.port
+    }
 }
 
 impl View {
@@ -42,10 +81,6 @@ impl View {
         self.saving().save_as(file, &self.table, target)
     }
 
-    fn saving(&self) -> Saving<'_> {
-        Saving { settings: &self.settings, config: &self.config, manifest: &self.manifest }
-    }
-
     /// Judges a set as a whole.
     pub(crate) fn judge(&self, definitions: &Definitions) -> Result<BTreeMap<String, Value>, Problem> {
         judge(&self.table, definitions)
@@ -53,6 +88,11 @@ impl View {
 
     pub(crate) fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Whether a parameter names what is this port's own, what is behind it: no other port can have the same.
+    pub(crate) fn names_its_own(&self, spec: &ParamSpec) -> bool {
+        names_its_own(&self.manifest, spec)
     }
 
     pub(crate) fn spec(&self, name: &str) -> Result<&ParamSpec, Problem> {
@@ -84,18 +124,13 @@ impl App {
         })
     }
 
-    /// A port with what is saved for it.
+    /// A port with what is in force.
     ///
     /// # Errors
-    /// There is no such port; nobody serves it although somebody is to; the driver's file cannot be read.
-    pub(crate) fn view(&self, name: &str) -> Result<View, Problem> {
+    /// There is no such port; nobody serves it although somebody is to.
+    pub(crate) fn in_force(&self, name: &str) -> Result<InForce, Problem> {
         let info = self.port_named(name)?;
-        let (table, values) = self.engine.parameters(&info.name).ok_or_else(|| {
-            let what =
-                format!("port {}: nobody serves it, so what parameters it has is not known", info.name);
-            Problem::new(ProblemKind::Busy, what)
-        })?;
-        let driver = info.module.as_ref().map(|r| r.driver.clone()).unwrap_or_default();
+        let (table, values) = self.engine.parameters(&info.name).ok_or_else(|| unserved(&info.name))?;
         let missing = || {
             let what = format!("port {}: its driver, or where it is defined, is not known", info.name);
             Problem::new(ProblemKind::Internal, what)
@@ -104,10 +139,45 @@ impl App {
         let manifest = self.engine.module_of(&info.name).map(|module| module.manifest().clone());
         let manifest = manifest.ok_or_else(missing)?;
         let config = self.topology.config_of(&info.name).ok_or_else(missing)?;
-        let file = settings.file(&driver).map_err(|e| Problem::new(ProblemKind::Refused, e.to_string()))?;
-        let saved = Saving { settings: &settings, config: &config, manifest: &manifest }.set_in(&file)?;
-        Ok(View { info, file, saved, table, values, config, manifest, settings })
+        Ok(InForce { info, table, values, config, manifest, settings })
     }
+
+    /// A port with what is in force and what is saved for it.
+    ///
+    /// # Errors
+    /// As for [`in_force`](App::in_force); what is saved is not known.
+    pub(crate) fn view(&self, name: &str) -> Result<View, Problem> {
+        let port = self.in_force(name)?;
+        let (file, saved) = port.saved().map_err(|faults| refused(&faults))?;
+        Ok(View { port, file, saved })
+    }
+}
+
+/// Nobody serves a port, and so nobody knows its parameters.
+pub(crate) fn unserved(port: &str) -> Problem {
+    let what =
+        format!("port {port}: it is stranded, nobody serves it, so what parameters it has is not known");
+    Problem::new(ProblemKind::Refused, what).hint(format!(
+        "`steadfast update {port} MODULE` puts a driver under it again; requests are held till then"
+    ))
+}
+
+impl InForce {
+    /// What one value of a parameter is for: `own`, `port`, `adapter` or `module`.
+    pub(crate) fn scope(&self, spec: &ParamSpec) -> &'static str {
+        match (spec.class, spec.scope) {
+            _ if names_its_own(&self.manifest, spec) => "own",
+            (ActivationClass::Reload, _) => "module",
+            (_, Scope::Adapter) => "adapter",
+            (_, Scope::Port) => "port",
+        }
+    }
+}
+
+fn names_its_own(manifest: &Manifest, spec: &ParamSpec) -> bool {
+    let target = target_param(manifest).filter(|target| target.required);
+    let is_target = target.is_some_and(|target| target.name == spec.name);
+    !is_shells(&spec.name) && (is_target || spec.kind == ParamKind::Path)
 }
 
 /// Judges a set as a whole.

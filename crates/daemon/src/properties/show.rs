@@ -1,6 +1,6 @@
 //! Parameters as the control API shows them.
 
-use super::saved::View;
+use super::saved::{InForce, judge};
 use crate::app::App;
 use std::collections::BTreeMap;
 use steadfast_api::{Problem, Properties, Property};
@@ -10,48 +10,60 @@ use steadfast_shell::properties::{Definitions, values_of};
 impl App {
     /// Every parameter of a port.
     pub(crate) fn properties(&self, name: &str) -> Result<Properties, Problem> {
-        let view = self.view(name)?;
-        let definitions = view.saved.clone();
-        let (saved, faults) = match view.judge(&definitions) {
-            Ok(values) => (values, Vec::new()),
-            // What can be shown of a set that will not do is what of it is right by itself.
-            Err(problem) => (alone(&view, &definitions), vec![problem.message]),
+        let port = self.in_force(name)?;
+        // What is in force needs no file, and is shown also where one has a fault.
+        let (definitions, saved_known, mut faults) = match port.saved() {
+            Ok((_, definitions)) => (definitions, true, Vec::new()),
+            Err(faults) => (Definitions::new(), false, faults),
         };
-        let property = |spec: &ParamSpec| describe(&view, spec, &saved, &definitions);
+        let saved = match judge(&port.table, &definitions) {
+            _ if !saved_known => port.values.clone(),
+            Ok(values) => values,
+            // What can be shown of a set that will not do is what of it is right by itself.
+            Err(problem) => {
+                faults.push(problem.message);
+                alone(&port.table, &definitions)
+            }
+        };
+        let property = |spec: &ParamSpec| {
+            let shown = describe(&port, spec, &saved, &definitions);
+            if saved_known { shown } else { Property { saved: None, saved_source: None, ..shown } }
+        };
         Ok(Properties {
-            port: view.info.name.clone(),
-            driver: view.info.module.clone(),
-            generation: view.info.generation,
-            properties: view.table.iter().map(property).collect(),
+            port: port.info.name.clone(),
+            driver: port.info.module.clone(),
+            generation: port.info.generation,
+            properties: port.table.iter().map(property).collect(),
+            saved_known,
             faults,
-            file: view.file.path().display().to_string(),
+            file: port.path().display().to_string(),
         })
     }
 }
 
-fn alone(view: &View, definitions: &Definitions) -> BTreeMap<String, Value> {
+fn alone(table: &[ParamSpec], definitions: &Definitions) -> BTreeMap<String, Value> {
     let value = |spec: &ParamSpec| match definitions.get(&spec.name) {
         Some(definition) => Some((spec.name.clone(), spec.parse_value(&definition.value).ok()?)),
         None => Some((spec.name.clone(), spec.default.clone()?)),
     };
-    view.table.iter().filter_map(value).collect()
+    table.iter().filter_map(value).collect()
 }
 
 fn describe(
-    view: &View,
+    port: &InForce,
     spec: &ParamSpec,
     saved: &BTreeMap<String, Value>,
     definitions: &Definitions,
 ) -> Property {
     let name = &spec.name;
-    let current = view.values.get(name);
-    let in_force = view.info.properties.get(name);
+    let current = port.values.get(name);
+    let in_force = port.info.properties.get(name);
     let wanted = definitions.get(name);
     // A value that will not do is shown as it stands, and differs from every value that does.
     let text = saved.get(name).map(ToString::to_string).or_else(|| wanted.map(|d| d.value.clone()));
     let layer = match in_force {
         None => "default",
-        Some(definition) if view.info.load_time.get(name) == Some(definition) => "load-time",
+        Some(definition) if port.info.load_time.get(name) == Some(definition) => "load-time",
         Some(_) => "driver",
     };
     Property {
@@ -62,12 +74,13 @@ fn describe(
         pending: saved.get(name) != current,
         saved: text,
         saved_source: wanted.map(|d| d.source.to_string()),
-        load_time: view.info.load_time.get(name).map(|d| d.value.clone()),
+        load_time: port.info.load_time.get(name).map(|d| d.value.clone()),
         default: spec.default.as_ref().map(ToString::to_string),
         kind: spec.kind.to_string(),
         allowed: spec.allowed(),
         unit: spec.unit.clone(),
         class: spec.class.name().to_owned(),
+        scope: port.scope(spec).to_owned(),
         by: if is_shells(name) { "shell" } else { "driver" }.to_owned(),
         help: spec.help.clone(),
     }

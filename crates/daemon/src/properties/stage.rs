@@ -6,9 +6,9 @@ use super::show::values;
 use crate::app::App;
 use std::collections::{BTreeMap, BTreeSet};
 use steadfast_api::{Problem, ProblemKind, Saved};
-use steadfast_settings::DriverFile;
+use steadfast_settings::{DriverFile, Section};
 use steadfast_shell::params::{ActivationClass, AdminState, ParamSpec, ShellDefaults, ShellParams, Value};
-use steadfast_shell::properties::Definitions;
+use steadfast_shell::properties::{Definitions, Source};
 
 /// A driver's file that is to change.
 pub(super) struct Staged {
@@ -17,12 +17,64 @@ pub(super) struct Staged {
     before: DriverFile,
     /// The ports that it is to change for, each with the parameters that are named.
     pub(super) ports: Vec<(View, BTreeSet<String>)>,
+    /// Where the values are said that are to be written; of others it is the command.
+    pub(super) said: Said,
 }
+
+/// Sources of values by section and parameter.
+pub(super) type Said = BTreeMap<(Section, String), Source>;
 
 impl Staged {
     pub(super) fn of(before: &DriverFile) -> Staged {
-        Staged { file: before.clone(), before: before.clone(), ports: Vec::new() }
+        Staged { file: before.clone(), before: before.clone(), ports: Vec::new(), said: Said::new() }
     }
+
+    /// What the file is to say that it does not say yet, an entry each.
+    pub(super) fn written(&self) -> Vec<String> {
+        let sections: BTreeSet<&Section> = self.before.sections().chain(self.file.sections()).collect();
+        let mut written = Vec::new();
+        for section in sections {
+            let entries = self.before.entries(section).iter().chain(self.file.entries(section));
+            let names: BTreeSet<&str> = entries.map(|entry| entry.name.as_str()).collect();
+            for name in names {
+                let says = |file: &DriverFile| file.entry(section, name).map(|entry| entry.value.clone());
+                let now = says(&self.file);
+                if now == says(&self.before) {
+                    continue;
+                }
+                written.push(match now {
+                    Some(Some(value)) => format!("[{section}] {name} = {value}"),
+                    Some(None) => format!("[{section}] {name} is undefined"),
+                    None => format!("[{section}] says no more of {name}"),
+                });
+            }
+        }
+        written
+    }
+}
+
+/// What would be saved for a port with a driver's file that is not written yet. What it says anew is blamed
+/// on whoever says it, and what was there before on the line that it has on disk.
+pub(super) fn saved_now(
+    view: &View,
+    file: &DriverFile,
+    before: &DriverFile,
+    said: &Said,
+) -> Result<Definitions, Problem> {
+    let mut after = view.saved_by(file)?;
+    let (path, port) = (file.path().display().to_string(), Section::port(&view.info.name));
+    for (name, definition) in &mut after {
+        if !matches!(&definition.source, Source::File { path: of, .. } if *of == path) {
+            continue;
+        }
+        let section = if file.entry(&port, name).is_some() { &port } else { &Section::Global };
+        let value = file.entry(section, name).map(|entry| &entry.value);
+        let stood = before.entry(section, name).filter(|entry| Some(&entry.value) == value);
+        let by = || said.get(&(section.clone(), name.clone())).cloned();
+        let command = || Source::Option { text: "the command".to_owned() };
+        definition.source = stood.map_or_else(|| by().unwrap_or_else(command), |e| before.source(e.line));
+    }
+    Ok(after)
 }
 
 /// What would be saved for a port, and is allowed.
@@ -49,9 +101,9 @@ impl App {
         let mut changed = Vec::new();
         let mut files = Vec::new();
         let mut judged = Vec::new();
-        for Staged { file, before, ports } in &mut staged {
+        for Staged { file, before, ports, said } in &mut staged {
             for (view, names) in &*ports {
-                let after = view.saved_by(file)?;
+                let after = saved_now(view, file, before, said)?;
                 let values = view.judge(&after)?;
                 changed.extend(differences(view, names, &values));
                 judged.push(Judged { view, names, after, values });
@@ -171,8 +223,9 @@ fn differences(view: &View, names: &BTreeSet<String>, judged: &BTreeMap<String, 
             None => view.values.get(&spec.name),
         };
         let at_once = spec.class == ActivationClass::Live && !view.is_down();
-        let in_force = at_once || view.values.get(&spec.name) == after;
-        (before != after || !in_force).then(|| Saved {
+        let is_there = view.values.get(&spec.name) == after;
+        let in_force = at_once || is_there;
+        (before != after || !is_there).then(|| Saved {
             port: port.clone(),
             name: spec.name.clone(),
             before: before.map(ToString::to_string),

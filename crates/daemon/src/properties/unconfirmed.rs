@@ -7,11 +7,12 @@ use super::saved::{Saving, file_problem, judge};
 use crate::config::DeviceConfig;
 use crate::receipts::Receipts;
 use crate::settings::Settings;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use steadfast_api::{Cause, Kind, Outcome, Requester, ValueChange};
+use steadfast_api::{Cause, Kind, Outcome, Receipt, Requester, ValueChange};
 use steadfast_history::Filter;
 use steadfast_loader::StagedModule;
 use steadfast_runtime::Engine;
@@ -20,10 +21,37 @@ use steadfast_shell::params::ParamSpec;
 use steadfast_shell::properties::Definitions;
 use steadfast_shell::receipt::PropertiesReport;
 
-/// The folder of the notes within the state folder: `PORT.json`, what was in force on the port before.
+/// The folder of the notes within the state folder: `PORT.json`, a [`Note`].
 const FOLDER: &str = "unconfirmed";
 /// Receipts that are looked through for the activation that was not confirmed.
 const LOOK_BACK: usize = 1000;
+
+/// An activation that is to be confirmed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Note {
+    /// What was in force before.
+    pub(super) before: Definitions,
+    /// What it put in force.
+    pub(super) after: Definitions,
+}
+
+impl Note {
+    /// What is saved, without what the activation changed.
+    pub(super) fn undone(&self, saved: &Definitions) -> Definitions {
+        let mut undone = saved.clone();
+        let value = |set: &Definitions, name: &str| set.get(name).map(|definition| definition.value.clone());
+        for name in self.before.keys().chain(self.after.keys()) {
+            if value(&self.before, name) == value(&self.after, name) {
+                continue;
+            }
+            match self.before.get(name) {
+                Some(definition) => drop(undone.insert(name.clone(), definition.clone())),
+                None => drop(undone.remove(name)),
+            }
+        }
+        undone
+    }
+}
 
 /// Notes of what is to come back unless it is confirmed.
 #[derive(Clone, Debug, Default)]
@@ -41,16 +69,16 @@ impl Notes {
     ///
     /// # Errors
     /// The disk does not take it.
-    pub(super) fn write(&self, port: &str, before: &Definitions) -> Result<(), String> {
+    pub(super) fn write(&self, port: &str, note: &Note) -> Result<(), String> {
         let path = self.path(port);
-        self.try_write(&path, before)
+        self.try_write(&path, note)
             .map_err(|e| format!("{}: {e}: it could not go back after a crash", path.display()))
     }
 
-    fn try_write(&self, path: &Path, before: &Definitions) -> io::Result<()> {
+    fn try_write(&self, path: &Path, note: &Note) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let mut new = tempfile::NamedTempFile::new_in(&self.folder)?;
-        new.write_all(&serde_json::to_vec_pretty(before)?)?;
+        new.write_all(&serde_json::to_vec_pretty(note)?)?;
         new.as_file().sync_all()?;
         new.persist(path).map_err(|e| e.error)?;
         File::open(&self.folder)?.sync_all()
@@ -72,7 +100,7 @@ impl Notes {
     }
 
     /// By port. What cannot be read is said in the log.
-    fn read(&self) -> BTreeMap<String, Definitions> {
+    pub(super) fn read(&self) -> BTreeMap<String, Note> {
         let Ok(folder) = fs::read_dir(&self.folder) else { return BTreeMap::new() };
         let mut notes = BTreeMap::new();
         for path in folder.flatten().map(|entry| entry.path()) {
@@ -82,7 +110,7 @@ impl Notes {
             };
             let read = fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
             match read {
-                Ok(before) => drop(notes.insert(port.to_owned(), before)),
+                Ok(note) => drop(notes.insert(port.to_owned(), note)),
                 Err(e) => tracing::error!("{}: {e}: port {port} does not go back", path.display()),
             }
         }
@@ -98,7 +126,10 @@ pub(crate) struct WentBack {
 }
 
 /// Puts back what is saved for every port whose last activation was not confirmed before the daemon ended.
-/// Nothing runs yet. Where it cannot be done it stays as it is saved, and the log says so.
+/// Nothing runs yet. Where it cannot be done the log says so and the note stays: [`Confirms::resume`] goes on
+/// from there.
+///
+/// [`Confirms::resume`]: super::Confirms::resume
 pub(crate) fn go_back<'a>(
     notes: &Notes,
     devices: impl Iterator<Item = &'a DeviceConfig>,
@@ -108,8 +139,8 @@ pub(crate) fn go_back<'a>(
     let unconfirmed = notes.read();
     let mut gone_back = Vec::new();
     for config in devices.filter(|config| unconfirmed.contains_key(&config.name)) {
-        let (port, before) = (&config.name, &unconfirmed[&config.name]);
-        let done = locate(config).and_then(|staged| put_back(config, &staged.manifest, settings, before));
+        let (port, note) = (&config.name, &unconfirmed[&config.name]);
+        let done = locate(config).and_then(|staged| put_back(config, &staged.manifest, settings, note));
         match done {
             Ok(report) => {
                 tracing::warn!(
@@ -117,6 +148,7 @@ pub(crate) fn go_back<'a>(
                     "what was activated was not confirmed before the daemon ended: it goes back"
                 );
                 gone_back.push(WentBack { port: port.clone(), report });
+                notes.remove(port);
             }
             Err(why) => {
                 tracing::error!(
@@ -125,7 +157,6 @@ pub(crate) fn go_back<'a>(
                 );
             }
         }
-        notes.remove(port);
     }
     gone_back
 }
@@ -134,13 +165,13 @@ fn put_back(
     config: &DeviceConfig,
     manifest: &Manifest,
     settings: &Settings,
-    before: &Definitions,
+    note: &Note,
 ) -> Result<PropertiesReport, String> {
     let saving = Saving { settings, config, manifest };
     let mut file = settings.file(&manifest.name).map_err(|e| e.to_string())?;
     let table = settings.table(manifest);
     let saved = saving.set_in(&file).map_err(|e| e.message)?;
-    saving.save_as(&mut file, &table, before).map_err(|e| e.message)?;
+    saving.save_as(&mut file, &table, &note.undone(&saved)).map_err(|e| e.message)?;
     let after = saving.set_in(&file).map_err(|e| e.message)?;
     let values = judge(&table, &after).map_err(|e| e.message)?;
     file.save().map_err(|e| file_problem(&e).message)?;
@@ -162,16 +193,7 @@ fn put_back(
 /// Leaves receipts of it, once there are receipts and the ports are attached.
 pub(crate) fn tell(gone_back: Vec<WentBack>, engine: &Engine, receipts: &Receipts) {
     for WentBack { port, report } in gone_back {
-        let activations = Filter {
-            port: Some(port.clone()),
-            kinds: vec![Kind::Activation],
-            limit: Some(LOOK_BACK),
-            ..Filter::default()
-        };
-        let open = receipts.list(&activations).into_iter().rev().find(|receipt| {
-            let report = receipt.properties.as_ref();
-            report.is_some_and(|r| r.confirm_until_unix_ms.is_some() && r.confirmed.is_none())
-        });
+        let open = waiting(&port, receipts);
         let mut source = "the daemon ended before it was confirmed".to_owned();
         if let Some(open) = open {
             source = format!("the daemon ended before receipt {} was confirmed", open.id);
@@ -184,4 +206,18 @@ pub(crate) fn tell(gone_back: Vec<WentBack>, engine: &Engine, receipts: &Receipt
         receipt.properties = Some(report);
         receipts.add(receipt);
     }
+}
+
+/// The port's activation that was to be confirmed, and neither was nor went back.
+pub(super) fn waiting(port: &str, receipts: &Receipts) -> Option<Receipt> {
+    let activations = Filter {
+        port: Some(port.to_owned()),
+        kinds: vec![Kind::Activation],
+        limit: Some(LOOK_BACK),
+        ..Filter::default()
+    };
+    receipts.list(&activations).into_iter().rev().find(|receipt| {
+        let report = receipt.properties.as_ref();
+        report.is_some_and(|r| r.confirm_until_unix_ms.is_some() && r.confirmed.is_none())
+    })
 }

@@ -156,11 +156,13 @@ impl App {
             receipt.to = Some(device.staged.release());
             receipt.outcome = Outcome::Done;
             receipt.generation_after = self.engine.generation_of(&name);
+            receipt.reason = self.down_from_the_start(&name).unwrap_or_default();
             done.push(receipt);
             let by = if adding.temporary { By::Temporary } else { By::Saved };
             self.topology.define(whole(&device), by);
         }
-        let notes = self.save(devices, adding).map_err(|why| Box::new((first(), why)))?;
+        let mut notes = self.save(devices, adding).map_err(|why| Box::new((first(), why)))?;
+        notes.extend(devices.iter().flat_map(|device| self.kept_saved(&device.name)));
         done.iter().for_each(|receipt| self.keep_topology(receipt));
         self.number_ports();
         Ok(notes)

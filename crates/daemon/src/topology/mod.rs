@@ -83,6 +83,11 @@ impl Topology {
         self.defined(port).map(|defined| defined.config)
     }
 
+    /// All of them, those among them that are not there.
+    pub(crate) fn defined_ports(&self) -> Vec<DeviceConfig> {
+        lock(&self.defined).values().map(|defined| defined.config.clone()).collect()
+    }
+
     fn defined(&self, port: &str) -> Option<Defined> {
         lock(&self.defined).get(port).cloned()
     }

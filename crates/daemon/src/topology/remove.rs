@@ -58,7 +58,7 @@ impl App {
     fn forget_absent(&self, name: &str) -> Option<TopologyReport> {
         let absent = self.engine.port(name).is_none();
         let saved = self.topology.defined(name).is_some_and(|d| d.by == By::Saved);
-        let notes: Vec<String> = (absent && saved).then(|| self.forget(name))?.into_iter().collect();
+        let notes = (absent && saved).then(|| self.forget(name))?;
         Some(TopologyReport { notes, ..TopologyReport::default() })
     }
 
@@ -148,14 +148,14 @@ impl App {
         Ok(receipt)
     }
 
-    /// A port has gone; says whether it comes back.
-    fn forget(&self, port: &str) -> Option<String> {
-        let Defined { config, by, .. } = self.topology.defined(port)?;
+    /// A port has gone; says whether it comes back, and what becomes of what is saved for it.
+    fn forget(&self, port: &str) -> Vec<String> {
+        let Some(Defined { config, by, .. }) = self.topology.defined(port) else { return Vec::new() };
         match by {
             By::Temporary => {
                 lock(&self.topology.defined).remove(port);
                 self.forget_number(port);
-                None
+                self.forget_saved(port)
             }
             By::Saved => {
                 lock(&self.topology.defined).remove(port);
@@ -163,17 +163,24 @@ impl App {
                 let folder = &self.topology.settings.folder;
                 let _saving = lock(&self.topology.saving);
                 let file = saved::path(folder);
-                Some(match saved::remove(folder, std::slice::from_ref(&config)) {
-                    Ok(()) => format!("{port} is taken out of {}", file.display()),
-                    Err(why) => format!("{port} COMES BACK when the daemon starts again: {why}"),
-                })
+                match saved::remove(folder, std::slice::from_ref(&config)) {
+                    Ok(()) => {
+                        let mut notes = vec![format!("{port} is taken out of {}", file.display())];
+                        notes.extend(self.forget_saved(port));
+                        notes
+                    }
+                    Err(why) => vec![format!("{port} COMES BACK when the daemon starts again: {why}")],
+                }
             }
             By::Configuration => {
                 if let Some(defined) = lock(&self.topology.defined).get_mut(port) {
                     defined.removed = true;
                 }
                 let place = &config.place;
-                Some(format!("{port} is defined at {place}: it comes back when the daemon starts again"))
+                let mut notes =
+                    vec![format!("{port} is defined at {place}: it comes back when the daemon starts again")];
+                notes.extend(self.kept_saved(port));
+                notes
             }
         }
     }

@@ -169,7 +169,10 @@ fn edit(folder: &Path, change: impl FnOnce(&mut DocumentMut) -> Result<(), Strin
 /// Puts a file in the place of the one that is there, once it is on the disk.
 fn replace(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(steadfast_settings::NEW.0)
+        .suffix(steadfast_settings::NEW.1)
+        .tempfile_in(folder)?;
     match fs::metadata(path) {
         Ok(old) => file.as_file().set_permissions(old.permissions())?,
         Err(_) => file.write_all(HEAD.as_bytes())?,

@@ -56,6 +56,8 @@ impl App {
         let defined = self.topology.defined(&port.name);
         let admin_state = port.parameters.iter().find(|param| param.name == "admin_state");
         let admin_state = admin_state.and_then(|param| param.value.clone());
+        let unconfirmed = self.edits.confirms.shown(&port.name);
+        let delayed = self.edits.delayed.shown(&port.name);
         Port {
             admin_state: admin_state.or_else(|| port.params.get("admin_state").cloned()),
             state: state(&port),
@@ -73,6 +75,8 @@ impl App {
             over: port.over,
             in_flight: port.in_flight.into(),
             held: port.held.into(),
+            unconfirmed,
+            delayed,
         }
     }
 }

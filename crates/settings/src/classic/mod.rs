@@ -14,13 +14,22 @@
 mod convert;
 mod scan;
 
-pub use convert::{export, import, unknown_numbers};
+pub use convert::{Imported, blame, export, import};
 
 use crate::{Fault, FaultKind, Faults};
 use scan::{Assigned, Scanned};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use steadfast_shell::params::{ParamError, ParamKind, ParamSpec, nearest};
+
+/// A comment, without its `#`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comment {
+    /// Line, from 1.
+    pub line: u32,
+    /// What it says; may be empty.
+    pub text: String,
+}
 
 /// A value in a classic file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +40,8 @@ pub struct ClassicEntry {
     pub line: u32,
     /// The name as it was written.
     pub written: String,
-    /// What the comments right above and behind it say, a line each.
-    pub comments: Vec<String>,
+    /// The comments right above and behind it.
+    pub comments: Vec<Comment>,
 }
 
 /// What a classic file says, by parameter.
@@ -44,6 +53,8 @@ pub struct Classic {
     pub global: BTreeMap<String, ClassicEntry>,
     /// For single ports, by their number.
     pub instances: BTreeMap<u32, BTreeMap<String, ClassicEntry>>,
+    /// Comments that stand at no entry.
+    pub loose: Vec<Comment>,
     /// What is not wrong but not likely to be meant either: names that were given more than once.
     pub warnings: Vec<Fault>,
 }
@@ -53,48 +64,74 @@ pub struct Classic {
 /// # Errors
 /// Everything that is wrong with it, with file and line.
 pub fn parse(path: &Path, text: &str, driver: &str, table: &[ParamSpec]) -> Result<Classic, Faults> {
-    let mut classic = Classic { path: path.to_owned(), ..Classic::default() };
-    let Scanned { assigned, mut faults } = scan::scan(text);
+    examine(path, text, driver, table, None)
+}
+
+/// Reads a classic file that is to be imported: also what it says of ports by their number, where that is
+/// known, and paths are judged. All that can be found without the ports' other values is found at once.
+///
+/// # Errors
+/// Everything that is wrong with it, with file and line.
+pub fn examine(
+    path: &Path,
+    text: &str,
+    driver: &str,
+    table: &[ParamSpec],
+    ports: Option<&BTreeMap<u32, String>>,
+) -> Result<Classic, Faults> {
+    let Scanned { assigned, loose, mut faults } = scan::scan(text);
+    let mut classic = Classic { path: path.to_owned(), loose, ..Classic::default() };
     let mut warnings = Vec::new();
     for one in assigned {
-        match judge(&one, driver, table) {
-            Ok((instance, spec)) => {
-                let section = match instance {
-                    Some(number) => classic.instances.entry(number).or_default(),
-                    None => &mut classic.global,
-                };
-                let Assigned { name, value, line, comments, .. } = one;
-                let entry = ClassicEntry { value, line, written: name.clone(), comments };
-                if let Some(before) = section.insert(spec.name.clone(), entry) {
-                    warnings.push((line, FaultKind::Again { name, before: before.line }));
-                }
+        let (instance, spec) = match meant(&one.name, driver, table) {
+            Ok(meant) => meant,
+            Err(kind) => {
+                faults.push((one.line, kind));
+                continue;
             }
-            Err(kind) => faults.push((one.line, kind)),
+        };
+        faults.extend(judge(&one, spec).err().map(|kind| (one.line, kind)));
+        let section = match instance {
+            Some(number) => classic.instances.entry(number).or_default(),
+            None => &mut classic.global,
+        };
+        let Assigned { name, value, line, comments, .. } = one;
+        if ports.is_some() && spec.kind == ParamKind::Path && !value.starts_with('/') {
+            // The daemon's own folder is not the one that a relative path was meant from.
+            faults.push((line, FaultKind::Relative { name: name.clone(), value: value.clone() }));
+        }
+        let entry = ClassicEntry { value, line, written: name.clone(), comments };
+        if let Some(before) = section.insert(spec.name.clone(), entry) {
+            warnings.push((line, FaultKind::Again { name, before: before.line }));
         }
     }
-    faults.sort_by_key(|(line, _)| *line);
     let at = |(line, kind)| Fault { path: path.to_owned(), line, kind };
+    let mut faults: Vec<Fault> = faults.into_iter().map(at).collect();
+    faults.extend(ports.map(|ports| convert::unknown_numbers(&classic, ports)).into_iter().flatten());
+    faults.sort_by_key(|fault| fault.line);
     if !faults.is_empty() {
-        return Err(Faults(faults.into_iter().map(at).collect()));
+        return Err(Faults(faults));
     }
     classic.warnings = warnings.into_iter().map(at).collect();
     Ok(classic)
 }
 
 /// The port's number, if one is meant, and the parameter.
-fn judge<'t>(
-    one: &Assigned,
+fn meant<'t>(
+    name: &str,
     driver: &str,
     table: &'t [ParamSpec],
 ) -> Result<(Option<u32>, &'t ParamSpec), FaultKind> {
     // A parameter whose own name looks like one with a number comes first.
-    let (instance, spec) = match find(table, &one.name) {
-        Some(spec) => (None, spec),
-        None => {
-            let (instance, name) = split(&one.name, driver);
-            (instance, find(table, name).ok_or_else(|| unknown(table, name))?)
-        }
-    };
+    if let Some(spec) = find(table, name) {
+        return Ok((None, spec));
+    }
+    let (instance, name) = split(name, driver);
+    Ok((instance, find(table, name).ok_or_else(|| unknown(table, name))?))
+}
+
+/// Whether the parameter takes the value.
+fn judge(one: &Assigned, spec: &ParamSpec) -> Result<(), FaultKind> {
     let number = matches!(spec.kind, ParamKind::U32 | ParamKind::U64 | ParamKind::I64 | ParamKind::Size);
     let digits = one.value.strip_prefix('-').unwrap_or(&one.value);
     let octal = digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit());
@@ -102,7 +139,7 @@ fn judge<'t>(
         return Err(FaultKind::Octal { name: spec.name.clone(), value: one.value.clone() });
     }
     spec.parse_value(&one.value)?;
-    Ok((instance, spec))
+    Ok(())
 }
 
 /// A name without the driver's name and the port's number before it.

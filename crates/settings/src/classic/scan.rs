@@ -1,6 +1,7 @@
 //! From text to names and values. What cannot be read is passed over up to the end of its line or entry,
 //! so that every fault is found.
 
+use super::Comment;
 use crate::FaultKind;
 
 /// A name and its value, as they stand there.
@@ -10,18 +11,20 @@ pub(super) struct Assigned {
     /// The value is one word without quotes.
     pub(super) bare: bool,
     pub(super) line: u32,
-    pub(super) comments: Vec<String>,
+    pub(super) comments: Vec<Comment>,
 }
 
 /// What a text has in it.
 #[derive(Default)]
 pub(super) struct Scanned {
     pub(super) assigned: Vec<Assigned>,
+    /// Comments that stand at no entry.
+    pub(super) loose: Vec<Comment>,
     pub(super) faults: Vec<(u32, FaultKind)>,
 }
 
 pub(super) fn scan(text: &str) -> Scanned {
-    let mut scanner = Scanner { rest: text, line: 1, above: Vec::new(), last_comment: 0 };
+    let mut scanner = Scanner { rest: text, line: 1, above: Vec::new(), loose: Vec::new(), last_comment: 0 };
     let mut found = Scanned::default();
     // Entries that have begun and not ended: `a=1 b=2;` is one entry with two properties.
     let mut open: Option<u32> = None;
@@ -48,6 +51,8 @@ pub(super) fn scan(text: &str) -> Scanned {
             }
         }
     }
+    scanner.leave();
+    found.loose = scanner.loose;
     if open.is_some() {
         found.faults.push(Failed::new(scanner.line, "`;` behind the value", "").fault());
     }
@@ -75,7 +80,8 @@ struct Scanner<'t> {
     rest: &'t str,
     line: u32,
     /// Comments since the last blank line or entry.
-    above: Vec<String>,
+    above: Vec<Comment>,
+    loose: Vec<Comment>,
     /// Line of the last one of them.
     last_comment: u32,
 }
@@ -84,8 +90,10 @@ impl<'t> Scanner<'t> {
     fn assignment(&mut self) -> Result<Assigned, Failed> {
         let line = self.line;
         // A comment belongs to what stands right under it.
+        if self.last_comment + 1 < line {
+            self.leave();
+        }
         let comments = std::mem::take(&mut self.above);
-        let comments = if self.last_comment + 1 >= line { comments } else { Vec::new() };
         let name = self.word();
         if name.is_empty() {
             return Err(Failed::new(line, "a name", self.next()));
@@ -105,7 +113,7 @@ impl<'t> Scanner<'t> {
             value.push_str(&part);
             bare = false;
         }
-        self.above.clear();
+        self.leave();
         Ok(Assigned { name: name.to_owned(), value, bare, line, comments })
     }
 
@@ -192,11 +200,16 @@ impl<'t> Scanner<'t> {
             let comment = trimmed.split('\n').next().unwrap_or(trimmed);
             self.rest = &trimmed[comment.len()..];
             if self.last_comment + 1 < self.line {
-                self.above.clear();
+                self.leave();
             }
             self.last_comment = self.line;
-            self.above.push(comment[1..].trim().to_owned());
+            self.above.push(Comment { line: self.line, text: comment[1..].trim().to_owned() });
         }
+    }
+
+    /// The comments above stand at no entry.
+    fn leave(&mut self) {
+        self.loose.append(&mut self.above);
     }
 
     /// A comment behind the last entry, on its line, belongs to it.
@@ -205,7 +218,7 @@ impl<'t> Scanner<'t> {
         let rest = &self.rest[spaces..];
         if let (Some(_), true, Some(last)) = (open, rest.starts_with('#'), assigned.last_mut()) {
             let comment = rest.split('\n').next().unwrap_or(rest);
-            last.comments.push(comment[1..].trim().to_owned());
+            last.comments.push(Comment { line: self.line, text: comment[1..].trim().to_owned() });
             self.rest = &rest[comment.len()..];
         }
     }

@@ -60,7 +60,9 @@ fn a_file_of_its_kind_is_read_as_its_driver_would() {
     );
     assert_eq!(classic.instances[&0]["io_throttle"].value, "8");
     assert_eq!(classic.instances[&1]["io_throttle"].line, 16);
-    let about = |entry: &ClassicEntry| entry.comments.join("|");
+    let about = |entry: &ClassicEntry| {
+        entry.comments.iter().map(|comment| comment.text.as_str()).collect::<Vec<_>>().join("|")
+    };
     assert_eq!(about(&classic.global["log_mask"]), "log-mask: which messages.|Range:  Min:0  Max:0xffffffff");
     assert_eq!(about(&classic.global["io_slots"]), "", "a blank line is between");
     assert_eq!(about(&classic.instances[&0]["io_throttle"]), "it floods otherwise");
@@ -106,7 +108,10 @@ fn an_import_keeps_comments_and_what_the_file_has_beside() {
     )
     .expect("good");
     let classic = read(CONF).expect("good");
-    assert_eq!(import(&classic, &mut file, &ports(), &table()).expect("imported"), 6);
+    let imported = import(&classic, &mut file, &ports(), &table()).expect("imported");
+    assert_eq!(imported.entries, 6);
+    let untaken: Vec<String> = imported.untaken.iter().map(ToString::to_string).collect();
+    assert_eq!(untaken, ["emlxs.conf:2: comments are not taken, they stand at no entry: lines 2, 11, 19"]);
     assert_eq!(
         file.text(),
         "\
@@ -128,7 +133,52 @@ io_throttle = 8
 io_throttle = 16
 "
     );
-    assert_eq!(import(&classic, &mut file, &ports(), &table()).expect("again"), 0);
+    assert_eq!(import(&classic, &mut file, &ports(), &table()).expect("again").entries, 0);
+}
+
+#[test]
+fn comments_that_are_not_taken_are_said_with_their_lines() {
+    let file = "[global]\nio_slots = 1024 # agreed\n[port]\nsan0-a = { log_mask = 1 }\n";
+    let mut file = DriverFile::parse(Path::new("emlxs.toml"), "emlxs", file).expect("good");
+    let text =
+        "# why more\nio-slots=2048; # agreed\n# a new one\nlog-mask=1;\nemlxs0-io-throttle=8; # inline\n";
+    let imported = import(&read(text).expect("good"), &mut file, &ports(), &table()).expect("imported");
+    let untaken: Vec<String> = imported.untaken.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        untaken,
+        ["emlxs.conf:1: comments are not taken, their entries are in the file already, and keep what is \
+          written there: lines 1, 5"]
+    );
+    assert!(file.text().contains("# a new one"), "{}", file.text());
+    let again = import(&read("# a new one\nlog-mask=2;\n").expect("good"), &mut file, &ports(), &table());
+    assert!(again.expect("imported").untaken.is_empty(), "it is there");
+}
+
+#[test]
+fn what_an_import_would_refuse_is_found_at_once() {
+    let mut table = table();
+    table.push(ParamSpec::new("path", ParamKind::Path));
+    let text =
+        "io_throttle 64;\nemlxs7-io-slots=20000;\nemlxs1-path=rel.img;\nemlxs8-path=other;\nio_slot=1;\n";
+    let faults =
+        examine(Path::new("emlxs.conf"), text, "emlxs", &table, Some(&ports())).expect_err("all wrong");
+    let mut lines: Vec<(u32, &str)> = Vec::new();
+    let texts: Vec<String> = faults.0.iter().map(|fault| fault.kind.to_string()).collect();
+    for (fault, text) in faults.0.iter().zip(&texts) {
+        lines.push((fault.line, text.split([':', '=']).next().unwrap_or_default()));
+    }
+    assert_eq!(
+        lines,
+        [
+            (1, "expected `"),
+            (2, "out of range"),
+            (2, "emlxs7-io-slots"),
+            (3, "not absolute"),
+            (4, "not absolute"),
+            (4, "emlxs8-path"),
+            (5, "unknown parameter"),
+        ]
+    );
 }
 
 #[test]
@@ -148,8 +198,9 @@ fn numbers_that_no_port_has_are_refused_and_nothing_changes() {
 fn what_the_form_has_no_words_for_is_exported_as_a_comment() {
     let text = "[global]\nio_throttle = 64\n[port.san0-b]\nundefine = [\"io_throttle\"]\n[port.gone]\nlog_mask = 1\n";
     let file = DriverFile::parse(Path::new("emlxs.toml"), "emlxs", text).expect("good");
+    let (text, left) = export(&file, &ports(), &table());
     assert_eq!(
-        export(&file, &ports(), &table()),
+        text,
         "\
 # Driver emlxs: every port.
 io-throttle=64;
@@ -159,6 +210,16 @@ io-throttle=64;
 # Port san0-b.
 # emlxs1-io-throttle is undefined: the driver's default.
 "
+    );
+    let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        left,
+        [
+            "emlxs.toml:4: `undefine` of io_throttle in [port.san0-b] has no classic form: it is not exported, \
+             and is there as a comment",
+            "emlxs.toml:5: [port.gone], a port without a number, has no classic form: it is not exported, and \
+             is there as a comment",
+        ]
     );
 }
 
@@ -181,10 +242,12 @@ proptest! {
             let spec = find(&table, name);
             file.set(&section, name, &value, spec).expect("set");
         }
-        let text = export(&file, &ports(), &table);
+        let (text, _) = export(&file, &ports(), &table);
         let classic = parse(Path::new("emlxs.conf"), &text, "emlxs", &table).expect("it reads its own");
         let mut again = empty();
         import(&classic, &mut again, &ports(), &table).expect("imported");
+        let back = import(&classic, &mut file, &ports(), &table).expect("imported");
+        prop_assert_eq!(back, Imported::default(), "{}", text);
         for section in [Section::Global, Section::port("san0-a"), Section::port("san0-b")] {
             let all = |file: &DriverFile| -> BTreeMap<String, Option<String>> {
                 file.entries(&section).iter().map(|e| (e.name.clone(), e.value.clone())).collect()

@@ -109,6 +109,54 @@ impl DriverFile {
         })
     }
 
+    /// Takes a section away with all that it says and the comments in it; those above its header go with it
+    /// where a blank line sets them off. Says how many entries it had.
+    ///
+    /// # Errors
+    /// As [`DriverFile::set`].
+    pub fn remove_section(&mut self, section: &Section) -> Result<usize, SettingsError> {
+        let names: Vec<String> = self.entries(section).iter().map(|entry| entry.name.clone()).collect();
+        let Some(body) = self.body(section) else { return Ok(0) };
+        let headed = body.form == Form::Header;
+        let first = names.first().map_or(UNDEFINE, String::as_str).to_owned();
+        let mut wanted = self.meaning();
+        wanted.retain(|(of, _), _| of != section);
+        self.edit(section, &first, &wanted, |file| {
+            if headed {
+                return file.drop_headed(section);
+            }
+            for name in &names {
+                file.drop_undefined(section, name);
+                file.drop_value(section, name);
+            }
+        })?;
+        Ok(names.len())
+    }
+
+    /// Takes a header away, and all up to the end of the last entry under it.
+    fn drop_headed(&mut self, section: &Section) {
+        let Some(body) = self.body(section) else { return };
+        let last = keyed(body).last().map_or(body.span.end, |(_, value)| value.end);
+        let header = line_start(&self.text, body.span.start);
+        let mut end = (line_end(&self.text, last) + 1).min(self.text.len());
+        let above = self.text[..header].split_inclusive('\n').rev();
+        let comments: usize = above.take_while(|line| line.trim_start().starts_with('#')).map(str::len).sum();
+        let blank = |text: &str| text.trim().is_empty();
+        let line_before = |at: usize| &self.text[line_start(&self.text, at.saturating_sub(1))..at];
+        let mut start = header;
+        if comments < header && blank(line_before(header - comments)) {
+            start -= comments;
+        }
+        // Two blank lines do not become one behind the other.
+        let set_off = start > 0 && blank(line_before(start));
+        if end == self.text.len() && set_off {
+            start = line_start(&self.text, start - 1);
+        } else if (start == 0 || set_off) && blank(&self.text[end..line_end(&self.text, end)]) {
+            end = line_end(&self.text, end) + 1;
+        }
+        self.splice(start..end.min(self.text.len()), "");
+    }
+
     /// Makes an edit, and takes it only if the file then says what it is to say and is as readable.
     fn edit(
         &mut self,

@@ -262,3 +262,35 @@ fn what_is_taken_back_is_as_it_was_and_not_there_where_it_was_not() {
         assert!(matches!(file.restore(&earlier), Err(SettingsError::Changed { .. })));
     }
 }
+
+#[test]
+fn a_section_goes_whole_and_others_keep_their_comments() {
+    let gone = |text: &str, wanted: &str, entries: usize| {
+        let mut file = parse(text);
+        assert_eq!(file.remove_section(&vol0()).expect("removed"), entries, "{text}");
+        assert_eq!(file.text(), wanted, "{text}");
+        assert!(file.entries(&vol0()).is_empty(), "{text}");
+    };
+    gone(
+        TEXT,
+        "# Ports of the file driver.\n[global]\nio_throttle = 64        # agreed with the array's owner\n",
+        4,
+    );
+    gone(
+        "# ours\n[port.vol0]\nio_slots = 256 # many\n\n# The other.\n[port.vol1] # here\nio_slots = 128\n",
+        "# ours\n\n# The other.\n[port.vol1] # here\nio_slots = 128\n",
+        1,
+    );
+    gone(
+        "[port.vol1]\nio_slots = 128\n# still vol1's\n[port.vol0]\n# within\nio_slots = 256",
+        "[port.vol1]\nio_slots = 128\n# still vol1's\n",
+        1,
+    );
+    gone("[port.vol1]\n\n[port.vol0]\n\n[port.vol2]\n", "[port.vol1]\n\n[port.vol2]\n", 0);
+    gone("[port]\nvol0.io_slots = 256\nvol1.io_slots = 128\n", "[port]\nvol1.io_slots = 128\n", 1);
+    gone("[port]\nvol0 = { io_slots = 256 }\n", "[port]\nvol0 = {  }\n", 1);
+    gone("[global]\n", "[global]\n", 0);
+    let mut deep = parse("port = { vol0.io_slots = 256 }\n");
+    assert!(deep.remove_section(&vol0()).is_err(), "it cannot be edited in that form");
+    assert_eq!(deep.text(), "port = { vol0.io_slots = 256 }\n");
+}

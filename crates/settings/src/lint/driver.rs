@@ -19,9 +19,7 @@ pub(super) fn examine(file: &DriverFile, driver: &KnownDriver, known: &Known) ->
             Section::Port(port) => match driver.ports.get(port) {
                 Some(port) => port.table.as_slice(),
                 None => {
-                    let line = file.section_line(section).unwrap_or(1);
-                    let message = unknown_port(port, file.driver(), driver, known);
-                    findings.push(Finding::fault(file.path(), line, message));
+                    findings.push(absent(file, section, port, driver, known));
                     driver.table.as_slice()
                 }
             },
@@ -41,6 +39,18 @@ pub(super) fn examine(file: &DriverFile, driver: &KnownDriver, known: &Known) ->
     findings.extend(without_effect(file, &saved, &wrong));
     findings.extend(hidden(&saved));
     findings
+}
+
+/// A section of a port that is not there.
+fn absent(file: &DriverFile, section: &Section, port: &str, driver: &KnownDriver, known: &Known) -> Finding {
+    let line = file.section_line(section).unwrap_or(1);
+    if driver.away.contains(port) {
+        let message =
+            format!("port {port} is away: this is read when it comes back, with the daemon's next start");
+        Finding::at(Severity::Warning, file.path(), line, message)
+    } else {
+        Finding::fault(file.path(), line, unknown_port(port, file.driver(), driver, known))
+    }
 }
 
 fn unknown_port(port: &str, name: &str, driver: &KnownDriver, known: &Known) -> String {

@@ -3,14 +3,16 @@
 //! Nothing here knows the ports of a daemon: it is told which drivers there are, with which ports and
 //! parameters, and what the daemon's own configuration says of each port.
 
+mod conf;
 mod driver;
+mod profile;
 #[cfg(test)]
 mod tests;
 
 use crate::classic;
 use crate::profile::BUILT_IN;
-use crate::{DriverFile, Fault, Faults, INSTANCES, Instances, Profiles, SettingsError};
-use std::collections::BTreeMap;
+use crate::{DriverFile, Faults, INSTANCES, Instances, Profiles, SettingsError};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use steadfast_shell::params::{ParamSpec, nearest};
 use steadfast_shell::properties::{Said, Source};
@@ -24,6 +26,8 @@ pub struct KnownDriver {
     pub ports: BTreeMap<String, KnownPort>,
     /// Its ports by number, those that are away among them; `None` where that is not known.
     pub numbers: Option<BTreeMap<u32, String>>,
+    /// Ports that are defined and not there, and come with the daemon's next start.
+    pub away: BTreeSet<String>,
 }
 
 /// A port that there is.
@@ -58,10 +62,14 @@ pub struct Finding {
     pub message: String,
 }
 
+/// A line of a file.
+fn at(path: &Path, line: u32) -> Source {
+    Source::File { path: path.display().to_string(), line }
+}
+
 impl Finding {
     fn at(severity: Severity, path: &Path, line: u32, message: impl Into<String>) -> Finding {
-        let place = Source::File { path: path.display().to_string(), line };
-        Finding { severity, place, message: message.into() }
+        Finding { severity, place: at(path, line), message: message.into() }
     }
 
     fn fault(path: &Path, line: u32, message: impl Into<String>) -> Finding {
@@ -92,7 +100,7 @@ pub fn folder(folder: &Path, known: &Known) -> (Vec<PathBuf>, Vec<Finding>) {
     for path in toml_files(profiles.folder(), &mut findings) {
         let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         match profiles.get(name) {
-            Ok(profile) => findings.extend(unknown_names(&profile, known)),
+            Ok(profile) => findings.extend(profile::examine(&profile, known)),
             // What is wrong with one that it extends is said where that is.
             Err(SettingsError::Faults(Faults(faults))) => {
                 let own = faults.into_iter().filter(|fault| fault.path == path);
@@ -103,6 +111,13 @@ pub fn folder(folder: &Path, known: &Known) -> (Vec<PathBuf>, Vec<Finding>) {
         files.push(path);
     }
     (files, ordered(findings))
+}
+
+/// The drivers that have a file in a parameters folder.
+pub fn driver_names(folder: &Path) -> Vec<String> {
+    let name = |path: PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
+    let driver = |name: &String| !matches!(name.as_str(), "devices" | "profiles" | "instances");
+    toml_files(folder, &mut Vec::new()).into_iter().filter_map(name).filter(driver).collect()
 }
 
 /// A text, as if it were in the folder: what it is goes by its path.
@@ -118,24 +133,19 @@ pub fn text(path: &Path, text: &str, parameters: &Path, known: &Known) -> Vec<Fi
             return error(&path.clone(), &SettingsError::BuiltIn { name: name.to_owned(), path });
         }
         match Profiles::of(parameters).parse(name, path, text) {
-            Ok(profile) => unknown_names(&profile, known),
+            Ok(profile) => profile::examine(&profile, known),
             Err(SettingsError::Faults(faults)) => all(faults),
             Err(e) => error(path, &e),
         }
     } else if path.extension().is_some_and(|e| e == "conf") {
         match known.get(name) {
             None => vec![unknown_driver(path, name, known)],
-            Some(driver) => match classic::parse(path, text, name, &driver.table) {
-                Err(faults) => all(faults),
-                Ok(classic) => {
-                    let unknown = driver.numbers.as_ref().map(|n| classic::unknown_numbers(&classic, n));
-                    let mut findings = all(Faults(unknown.unwrap_or_default()));
-                    let warning =
-                        |f: &Fault| Finding::at(Severity::Warning, path, f.line, f.kind.to_string());
-                    findings.extend(classic.warnings.iter().map(warning));
-                    findings
+            Some(driver) => {
+                match classic::examine(path, text, name, &driver.table, driver.numbers.as_ref()) {
+                    Err(faults) => all(faults),
+                    Ok(read) => conf::examine(&read, name, driver, parameters),
                 }
-            },
+            }
         }
     } else {
         match DriverFile::parse(path, name, text) {
@@ -160,14 +170,6 @@ fn unknown_driver(path: &Path, name: &str, known: &Known) -> Finding {
         None => format!("there is: {}", names.collect::<Vec<_>>().join(", ")),
     };
     Finding::fault(path, 1, format!("there is no driver {name}, so nobody reads this ({hint})"))
-}
-
-fn unknown_names(profile: &crate::Profile, known: &Known) -> Vec<Finding> {
-    let tables = known.values().flat_map(|d| d.ports.values().map(|p| &p.table).chain([&d.table]));
-    let names: Vec<&str> = tables.flatten().map(|spec| spec.name.as_str()).collect();
-    let faults = profile.unknown_names(names.into_iter());
-    let own = faults.into_iter().filter(|fault| Some(&fault.path) == profile.path.as_ref());
-    own.map(|f| Finding::fault(&f.path, f.line, f.kind.to_string())).collect()
 }
 
 fn instances(folder: &Path, known: &Known, findings: &mut Vec<Finding>) {

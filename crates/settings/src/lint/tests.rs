@@ -3,6 +3,7 @@ use std::fs;
 use steadfast_shell::params::{ParamKind, ShellDefaults, Value, table};
 use steadfast_shell::properties::Definition;
 
+/// The file driver has all of them.
 fn specs(with_depth: bool) -> Vec<ParamSpec> {
     let delay = |name: &str, default: i64| {
         let mut spec = ParamSpec::new(name, ParamKind::I64);
@@ -11,6 +12,7 @@ fn specs(with_depth: bool) -> Vec<ParamSpec> {
     };
     let mut own = vec![delay("fast_fail_delay", 5), delay("failover_delay", 30)];
     own.extend(with_depth.then(|| ParamSpec::new("depth", ParamKind::U32)));
+    own.extend(with_depth.then(|| ParamSpec::new("path", ParamKind::Path)));
     table(&own, ShellDefaults::default())
 }
 
@@ -29,11 +31,13 @@ fn known() -> Known {
         ]),
         // One that is away keeps its number.
         numbers: Some([(0, "vol0"), (2, "away")].map(|(n, port)| (n, port.to_owned())).into()),
+        away: BTreeSet::from(["away".to_owned()]),
     };
     let ram = KnownDriver {
         table: specs(false),
         ports: BTreeMap::from([("ram0".to_owned(), port(Vec::new()))]),
         numbers: None,
+        ..KnownDriver::default()
     };
     Known::from([("file".to_owned(), file), ("ram".to_owned(), ram)])
 }
@@ -149,4 +153,57 @@ fn a_classic_file_is_examined_too() {
         ["file.conf:3 Fault: file1-log-mask: no port of the driver has number 1 (0 is vol0, 2 is away)"]
     );
     assert_eq!(found("ram.conf", "ram7-log-mask=1;\n"), [""; 0], "numbers are not known");
+}
+
+#[test]
+fn a_section_of_a_port_that_is_away_is_read_when_it_comes_back() {
+    assert_eq!(
+        found("file.toml", "[port.away]\nio_slots = 256\nio_throttle = 9000\n"),
+        [
+            "file.toml:1 Warning: port away is away: this is read when it comes back, with the daemon's next start",
+            "file.toml:3 Fault: out of range: io_throttle=9000 (allowed 0..=8192)",
+        ]
+    );
+}
+
+#[test]
+fn what_an_import_would_refuse_is_found_in_a_classic_file() {
+    assert_eq!(
+        found("file.conf", "file0-path=rel.img;\nfile0-path=/abs.img;\n"),
+        ["file.conf:1 Fault: not absolute: file0-path=rel.img (allowed a path that begins with /)"]
+    );
+    // Values that are right by themselves, and do not suit what else is saved for a port.
+    let pair = found("file.conf", "# of nobody\n\nfile0-fast-fail-delay=40;\n");
+    assert_eq!(pair.len(), 2, "{pair:?}");
+    assert!(pair[0].starts_with("file.conf:1 Warning: comments are not taken"), "{pair:?}");
+    assert!(pair[1].starts_with("file.conf:3 Fault: port vol0: do not suit each other"), "{pair:?}");
+    // A driver's file that cannot be read keeps every import away.
+    let folder = tempfile::tempdir().expect("folder");
+    fs::write(folder.path().join("file.toml"), "[globl]\n").expect("written");
+    let findings = text(Path::new("file.conf"), "log-mask=1;\n", folder.path(), &known());
+    assert!(findings[0].place.to_string().ends_with("file.toml:1"), "{findings:?}");
+}
+
+#[test]
+fn a_profiles_values_are_judged_by_the_drivers_that_have_the_parameter() {
+    let mut known = known();
+    let wide = known.get_mut("ram").expect("there");
+    wide.table = vec![ParamSpec::new("io_slots", ParamKind::U32)];
+    wide.ports.clear();
+    let body = "[params]\nio_throttle = 99999\nio_slots = 20000\ndepth = \"x\"\nlog_mask = 1\n";
+    let findings = text(Path::new("profiles/db.toml"), body, Path::new("/nowhere"), &known);
+    let findings: Vec<String> =
+        findings.iter().map(|f| format!("{} {:?}: {}", f.place, f.severity, f.message)).collect();
+    assert_eq!(findings.len(), 3, "{findings:?}");
+    assert_eq!(
+        findings[0],
+        "profiles/db.toml:2 Fault: out of range: io_throttle=99999 (allowed 0..=8192): no driver that has the \
+         parameter takes it"
+    );
+    assert_eq!(
+        findings[1],
+        "profiles/db.toml:3 Warning: out of range: io_slots=20000 (allowed 128..=10240) with driver file; others \
+         take it"
+    );
+    assert!(findings[2].starts_with("profiles/db.toml:4 Fault: ") && findings[2].contains("depth=x"));
 }

@@ -33,6 +33,27 @@ pub mod log_mask {
     pub const FAULT: u32 = 1 << 9;
     /// Everything.
     pub const ALL: u32 = u32::MAX;
+
+    /// Every bit that means something, with what it lets through.
+    pub const BITS: [(u32, &str); 7] = [
+        (DRIVER_ERROR, "the driver's errors"),
+        (DRIVER_WARN, "its warnings"),
+        (DRIVER_INFO, "its information"),
+        (DRIVER_DEBUG, "its details"),
+        (DRIVER_TRACE, "its every step"),
+        (TIMEOUT, "requests that were aborted"),
+        (FAULT, "calls that the driver should not have made"),
+    ];
+
+    /// The parameter in a line, with every bit.
+    pub(super) fn help() -> String {
+        let bits: Vec<String> = BITS.iter().map(|(bit, what)| format!("{bit:#x} {what}")).collect();
+        format!(
+            "bits: what the driver says and what becomes of requests reaches the log: {}; what is done to the \
+             port, and by whom, always does",
+            bits.join(", ")
+        )
+    }
 }
 
 /// Whether a port is to serve.
@@ -174,7 +195,7 @@ pub fn shell_table(defaults: ShellDefaults) -> Vec<ParamSpec> {
         ),
         with(transfer, Reinit, "bytes", "largest request that is passed on to the driver"),
         with(choice("link_speed", &speeds), Reinit, "Gb/s", "rate limit of the port (auto: none)"),
-        with(mask, Live, "", "bits: which messages of the port reach the log"),
+        with(mask, Live, "", &log_mask::help()),
     ]
 }
 
@@ -225,6 +246,15 @@ mod tests {
         assert_eq!(params, ShellParams::from_values(&BTreeMap::new(), defaults));
         assert_eq!((params.io_slots, params.request_timeout_s, params.drain_timeout_s), (256, 30, 45));
         assert_eq!(params.log_mask, log_mask::ALL);
+    }
+
+    #[test]
+    fn every_bit_of_the_mask_is_explained() {
+        let all = shell_table(ShellDefaults::default());
+        let help = &all.iter().find(|spec| spec.name == "log_mask").expect("there").help;
+        for bit in ["0x1 ", "0x2 ", "0x4 ", "0x8 ", "0x10 ", "0x100 ", "0x200 "] {
+            assert!(help.contains(bit), "{bit}: {help}");
+        }
     }
 
     #[test]
