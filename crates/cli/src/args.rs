@@ -36,7 +36,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 error, 2 plan found changes, 3 b
 pub(crate) enum Output {
     /// For people
     Table,
-    /// For programs: the control API's own documents
+    /// For programs: the control API's own documents, and what is wrong as one object on standard error
     Json,
 }
 

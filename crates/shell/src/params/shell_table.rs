@@ -49,8 +49,7 @@ pub mod log_mask {
     pub(super) fn help() -> String {
         let bits: Vec<String> = BITS.iter().map(|(bit, what)| format!("{bit:#x} {what}")).collect();
         format!(
-            "bits: what the driver says and what becomes of requests reaches the log: {}; what is done to the \
-             port, and by whom, always does",
+            "which messages reach the log, by bit: {}; what is done to the port, and by whom, is logged in any case",
             bits.join(", ")
         )
     }
