@@ -143,7 +143,8 @@ pub struct ActivateRequest {
     #[serde(default)]
     pub wait: bool,
     /// Where it takes the port down (`admin_state`): also when clients use it, whose requests then end with an
-    /// error.
+    /// error. Where it puts other contents behind the port (another file): also under clients, which find them
+    /// from one request to the next.
     #[serde(default)]
     pub force: bool,
     /// Only if the port is still as it was when this was made: see [`Plan`].
@@ -237,7 +238,7 @@ pub struct RollbackRequest {
     /// As for an activation.
     #[serde(default)]
     pub drain_timeout_ms: Option<u64>,
-    /// As for an activation.
+    /// As for an activation, for taking the port down; other contents that come back need none.
     #[serde(default)]
     pub force: bool,
 }

@@ -33,6 +33,10 @@ pub struct UpdateRequest {
     /// The driver may be replaced again although policy allows it once per start.
     #[serde(default)]
     pub allow_again: bool,
+    /// Where `params` put other contents behind the port (another file): also under clients, which find them
+    /// from one request to the next.
+    #[serde(default)]
+    pub force: bool,
     /// Parameters that change together with the driver, and only if it comes to serve; `null` makes one
     /// undefined.
     #[serde(default)]
@@ -66,6 +70,7 @@ impl UpdateRequest {
             allow_other: false,
             allow_skip: false,
             allow_again: false,
+            force: false,
             params: BTreeMap::new(),
             probation: None,
             end_probation: false,

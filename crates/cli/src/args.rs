@@ -373,7 +373,7 @@ pub(crate) struct Update {
     #[arg(required_unless_present_any = ["revert", "adapter", "all_of"])]
     pub(crate) module: Option<String>,
     /// Go back to the module that ran before; asked for once more, it goes forward again
-    #[arg(long, conflicts_with_all = ["module", "allow_older", "allow_other", "allow_skip", "allow_again", "set", "unset", "end_probation"])]
+    #[arg(long, conflicts_with_all = ["module", "allow_older", "allow_other", "allow_skip", "allow_again", "set", "unset", "force", "end_probation"])]
     pub(crate) revert: bool,
     /// Watch the new driver for so long, and put the one before back if it does worse; exits with 4 then
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -407,6 +407,9 @@ pub(crate) struct Update {
     /// A parameter that goes back to the driver's default together with the change; repeatable
     #[arg(long, value_name = "NAME")]
     pub(crate) unset: Vec<String>,
+    /// Put another file behind the port (--set path=...) even when clients use it: they find other contents
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) shadow: ShadowArgs,
     #[command(flatten)]

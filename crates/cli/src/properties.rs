@@ -121,7 +121,8 @@ pub(crate) struct Activate {
     /// With --delay: wait until it is over
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Take a port down (admin_state=down) even when clients use it: their requests end with an error
+    /// Even when clients use the port: take it down (admin_state=down), so that their requests end with an error,
+    /// or put another file behind it, so that they find other contents
     #[arg(long)]
     pub(crate) force: bool,
     /// Every port that runs the port's module, one after the other, for parameters of the class reload; when
@@ -148,7 +149,7 @@ pub(crate) struct Rollback {
     /// How long requests in flight may be waited for
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) drain_timeout: Option<Duration>,
-    /// As for `activate`
+    /// Take the port down even when clients use it
     #[arg(long)]
     pub(crate) force: bool,
 }

@@ -171,6 +171,7 @@ impl App {
         options.allow_older = true;
         options.allow_again = true;
         options.allow_skip = true;
+        options.force = true;
         options.allow_other =
             self.engine.port(port).and_then(|p| p.driver).is_some_and(|now| now.driver != to.driver);
         options.source = format!("{} {}", to.driver, to.version);
@@ -303,6 +304,7 @@ pub(crate) fn options(request: &UpdateRequest, by: Requester, source: String) ->
         allow_other: request.allow_other,
         allow_skip: request.allow_skip,
         allow_again: request.allow_again,
+        force: request.force,
         by,
         params: request.params.clone(),
         source,

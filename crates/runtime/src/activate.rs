@@ -11,7 +11,7 @@ use crate::handle::lock;
 use crate::instance::Instance;
 use crate::job::Handling;
 use crate::port::Port;
-use crate::ready::{prepare, resolve};
+use crate::ready::{discard, prepare, resolve};
 use crate::transact::{conclude, run_with};
 use crate::turn::Turn;
 use crate::{LaneId, PortInfo};
@@ -63,8 +63,11 @@ impl CallOff {
 pub struct ActivateOptions {
     /// Only when no I/O flows; otherwise it is held.
     pub idle_only: bool,
-    /// Take the port down (`admin_state`) even from under clients that are connected.
+    /// Take the port down (`admin_state`) even from under clients that are connected, or put other contents
+    /// under them.
     pub force: bool,
+    /// Only the latter: what goes back goes back under clients that have come meanwhile.
+    pub goes_back: bool,
     /// Which ports whoever asks sees to: a parameter of the class *reload* takes all that run the module.
     pub reach: Reach,
     /// Time to let pass first.
@@ -86,6 +89,7 @@ impl Default for ActivateOptions {
         ActivateOptions {
             idle_only: false,
             force: false,
+            goes_back: false,
             reach: Reach::Port,
             delay: Duration::ZERO,
             call_off: None,
@@ -344,7 +348,8 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
             (None, true) => self.take_down(),
             (Some(module), false) => {
                 let (values, next) = (self.values.clone(), self.next.clone());
-                match self.engine.bring_up(self.port, module, values, next, self.receipt) {
+                let force = self.exchanges_contents();
+                match self.engine.bring_up(self.port, module, values, next, force, self.receipt) {
                     Ok(()) => (Came::Ok, "the port is up".to_owned()),
                     Err(came) => (came, String::new()),
                 }
@@ -365,7 +370,7 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
             Ok(old) => self.exchange(old, None),
             Err(why) => (Came::Failed(why), String::new()),
         };
-        lock(&self.port.inner).going_down = false;
+        self.port.reopen();
         if came == Came::Ok {
             self.port.close_all_but(&[]);
             return (came, format!("the port is down; {detail}"));
@@ -378,10 +383,21 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
             let made = prepare(self.port, Some(&old), old.module.clone(), self.values.clone());
             made.map(|new| (old, new)).map_err(|(why, _)| why)
         });
-        match prepared {
-            Ok((old, new)) => self.exchange(old, Some(new)),
-            Err(why) => (Came::Failed(why), String::new()),
+        let (old, new) = match prepared {
+            Ok(both) => both,
+            Err(why) => return (Came::Failed(why), String::new()),
+        };
+        if let Err(why) = self.port.begin_exchange(&new, self.exchanges_contents()) {
+            discard(new);
+            return (Came::Busy(why), String::new());
         }
+        let came = self.exchange(old, Some(new));
+        self.port.reopen();
+        came
+    }
+
+    fn exchanges_contents(&self) -> bool {
+        self.opts.force || self.opts.goes_back
     }
 
     /// The pause.

@@ -11,7 +11,7 @@ use crate::handle::lock;
 use crate::instance::probe;
 use crate::job::unix_ms;
 use crate::port::Port;
-use crate::ready::{ops_room, prepare, resolve};
+use crate::ready::{discard, ops_room, prepare, resolve};
 use crate::rules::{HardwareId, PortRules};
 use crate::transact::{conclude, run_with};
 use crate::{DeviceInfo, LaneId};
@@ -78,7 +78,7 @@ impl Port {
         if clients > 0 && !force {
             return Err(format!("{}, whose requests would fail", used_by(name, clients)));
         }
-        inner.going_down = true;
+        inner.shut = true;
         Ok(())
     }
 
@@ -95,7 +95,7 @@ impl Port {
     }
 }
 
-fn used_by(port: &str, clients: u32) -> String {
+pub(crate) fn used_by(port: &str, clients: u32) -> String {
     let plural = if clients == 1 { "client" } else { "clients" };
     format!("port {port} is in use by {clients} {plural}")
 }
@@ -170,6 +170,7 @@ impl Engine {
         module: Arc<LoadedModule>,
         values: BTreeMap<String, Value>,
         next: Properties,
+        force: bool,
         receipt: &mut Receipt,
     ) -> Result<(), Came> {
         probe(&module, port).map_err(Came::Failed)?;
@@ -179,9 +180,12 @@ impl Engine {
         let row =
             hardware.as_ref().map(|h: &HardwareId| check::hardware(instance.module.manifest(), h.side()));
         if let Some(row) = row.filter(|row| !row.ok) {
-            instance.release();
-            port.take_back(&lock(&instance.made));
+            discard(instance);
             return Err(Came::Failed(row.detail));
+        }
+        if let Err(why) = port.begin_exchange(&instance, force) {
+            discard(instance);
+            return Err(Came::Busy(why));
         }
         let deadline_ns = u64::MAX / 2;
         let plan =
@@ -191,6 +195,7 @@ impl Engine {
         let done = run_with(port, None, Some(instance), handling, update, COMES_UP, Some(next));
         let answered = done.answered;
         conclude(port, done, receipt);
+        port.reopen();
         match receipt.outcome {
             Outcome::Done => Ok(()),
             _ if answered => Err(Came::Failed(receipt.reason.clone())),

@@ -291,7 +291,7 @@ impl Engine {
     pub fn open_device(&self, name: &str) -> Option<DeviceClaim> {
         let (port, number) = self.resolve(name)?;
         let mut inner = lock(&port.inner);
-        if inner.down.is_some() || inner.going_down {
+        if inner.down.is_some() || inner.shut {
             return None;
         }
         let mut device = inner.devices.iter().find(|d| d.number == number)?.clone();

@@ -7,7 +7,7 @@
 //!
 //! It must not lapse while one comes and the other goes. Linux makes a shared lock of an exclusive one, or the
 //! other way, in one step, but for the case that an exclusive one cannot be had: then the shared one is gone
-//! with the attempt, and is taken again at once.
+//! with the attempt, and is taken again at once. So that is not even tried while others are known to share it.
 
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
@@ -33,6 +33,19 @@ pub(crate) struct FileId {
 impl FileId {
     pub(crate) fn of(meta: &std::fs::Metadata) -> FileId {
         FileId { device: meta.dev(), inode: meta.ino() }
+    }
+
+    /// Whether more than one has the file locked, as far as the kernel says it: not across containers, nor on
+    /// file systems that number their files in another way there.
+    fn is_shared(self) -> bool {
+        let (major, minor) = (libc::major(self.device), libc::minor(self.device));
+        let place = format!("{major:02x}:{minor:02x}:{}", self.inode);
+        let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+        let on_it = |line: &&str| {
+            let mut words = line.split_whitespace();
+            words.nth(1) == Some("FLOCK") && words.any(|word| word == place)
+        };
+        locks.lines().filter(on_it).count() > 1
     }
 }
 
@@ -84,6 +97,7 @@ pub(crate) fn share(known: Arc<FileLock>, file: &Arc<OwnedFd>, exclusive: bool) 
     {
         let mut held = lock(&known.held);
         if exclusive && !held.exclusive {
+            with_patience(|| if known.id.is_shared() { Err(taken()) } else { Ok(()) })?;
             held.become_exclusive(file)?;
         }
         held.shares.push((file.clone(), exclusive));
@@ -157,6 +171,10 @@ fn flock(file: &OwnedFd, how: libc::c_int) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::last_os_error())
+}
+
+fn taken() -> io::Error {
+    io::Error::from_raw_os_error(libc::EWOULDBLOCK)
 }
 
 fn with_patience(mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
@@ -250,6 +268,10 @@ mod tests {
         let (stranger, reads) = (first(path, false), first(path, false));
         let refused = another(path, &reads, true).expect_err("it is read");
         assert_eq!(refused.raw_os_error(), Some(libc::EWOULDBLOCK));
+        // Nor where the kernel does not tell beforehand who shares it.
+        let (_, file) = opened(path, true);
+        lock(&reads.lock.held).become_exclusive(&file).expect_err("it is read");
+        drop(file);
         drop(stranger);
         assert_eq!(free_for(path), "readers");
         drop(reads);

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
+use crate::contents::Contents;
 use crate::fileio::Buffered;
 use crate::filelock::{self, FileId, FileLock, Share};
 use crate::stack::DeviceHandle;
@@ -34,6 +35,7 @@ pub(crate) struct Handle {
     /// Its place in every ring's table of registered files; `u32::MAX` for a device.
     pub(crate) fixed: u32,
     pub(crate) info: HandleInfo,
+    pub(crate) contents: Contents,
     /// Its part in what locks its file for the port; `None` where it asked for no lock.
     pub(crate) share: Option<Arc<Share>>,
 }
@@ -67,6 +69,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) file: Arc<OwnedFd>,
+    pub(crate) contents: Contents,
     pub(crate) info: HandleInfo,
     pub(crate) buffered: Option<Buffered>,
     pub(crate) share: Option<Arc<Share>>,
@@ -107,7 +110,7 @@ pub(crate) fn open_file(
     let info = if kind.is_file() { regular(&file, write, direct != 0) } else { block(&file, &meta, write) };
     let slow_writes = !writes_without_sleep(&file);
     let buffered = (kind.is_file() && direct == 0).then(|| Buffered { file: owned.clone(), slow_writes });
-    Ok(Opened { file: owned, info: info.map_err(fail)?, buffered, share })
+    Ok(Opened { file: owned, contents: Contents::of(&meta), info: info.map_err(fail)?, buffered, share })
 }
 
 /// Locks a file, or shares what locks it for the port already.

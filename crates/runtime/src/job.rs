@@ -393,8 +393,7 @@ impl Job {
         inner.announced.clear();
         inner.serving = None;
         if let Some(old) = &self.old {
-            let manifest = old.module.manifest().clone();
-            inner.left = Some(Left { manifest, release: old.module.release() });
+            inner.left = Some(left(&inner, old));
         }
     }
 
@@ -425,8 +424,7 @@ impl Job {
             // Its devices are shown to nobody meanwhile, but what comes up must suit who has them open.
             std::mem::swap(&mut inner.properties, properties);
             if let Some(old) = &self.old {
-                let manifest = old.module.manifest().clone();
-                inner.left = Some(Left { manifest, release: old.module.release() });
+                inner.left = Some(left(&inner, old));
                 inner.down = Some(old.module.clone());
             }
             self.port.count_attach();
@@ -491,6 +489,12 @@ impl Job {
             let _ = self.finished.try_send(());
         }
     }
+}
+
+/// What is kept of a driver that nobody comes after.
+fn left(inner: &PortInner, old: &Instance) -> Left {
+    let (manifest, release) = (old.module.manifest().clone(), old.module.release());
+    Left { manifest, release, opened: inner.opened_by(old) }
 }
 
 /// Makes room for what the drivers leave and announce within the pause.

@@ -2,6 +2,7 @@
 
 use crate::adapters::Seat;
 use crate::arena::Arenas;
+use crate::contents;
 use crate::error::{EngineError, ErrorKind};
 use crate::filelock::{FileId, FileLock};
 use crate::handle::{FileSlots, Handle, OpenSpec, Opened, lock, open_file};
@@ -178,6 +179,7 @@ pub(crate) const PROMISES: u64 = block_feature::FLUSH
 pub(crate) struct Left {
     pub(crate) manifest: Manifest,
     pub(crate) release: Release,
+    pub(crate) opened: Vec<contents::Opened>,
 }
 
 impl Left {
@@ -225,8 +227,8 @@ pub(crate) struct PortInner {
     pub(crate) left: Option<Left>,
     /// Set while nobody is to serve: the module of who does once the port comes up.
     pub(crate) down: Option<Arc<LoadedModule>>,
-    /// It is being taken down: nobody else gets a device of it.
-    pub(crate) going_down: bool,
+    /// Nobody else gets a device of it: it is being taken down, or gets other contents.
+    pub(crate) shut: bool,
     /// A transaction that a queue has not taken part in to the end.
     pub(crate) unfinished: Option<Arc<Job>>,
     /// Queues that every device which its driver wanted to open is on, once one was on others.
@@ -307,12 +309,14 @@ impl Port {
         if spec.kind != abi::open_kind::FILE {
             return Err((libc::EOPNOTSUPP, format!("kind {} cannot be opened here", spec.kind)));
         }
-        let Opened { file, info, buffered, share } = open_file(spec, |id| self.lock_on(id))?;
+        let Opened { file, contents, info, buffered, share } = open_file(spec, |id| self.lock_on(id))?;
         let full = (libc::EMFILE, "every place for open files is taken".to_owned());
         let fixed = self.files.take().ok_or(full)?;
         self.register(fixed, file.as_raw_fd());
         let (key, spec, file) = (key.to_owned(), spec.clone(), Some(file));
-        Ok((self.add_handle(Handle { key, spec, file, device: None, buffered, fixed, info, share }), true))
+        let device = None;
+        let handle = Handle { key, spec, file, device, buffered, fixed, info, contents, share };
+        Ok((self.add_handle(handle), true))
     }
 
     /// What locks a file for the port already.

@@ -145,6 +145,12 @@ impl Engine {
                 return None;
             }
         };
+        if let Err(why) = port.begin_exchange(&instance, opts.force) {
+            receipt.unload = discard(instance).map_or(Unload::None, unload);
+            update.step(Input::Busy(why), now_ns());
+            update.step(Input::Ok, now_ns());
+            return None;
+        }
         update.step(Input::Ok, now_ns());
         Some((instance, mode))
     }
@@ -306,11 +312,16 @@ pub(crate) fn prepare(
     }
     let instance = new_instance(port, module, params, &reach).map_err(|e| (e, None))?;
     if let Err(e) = instance.prepare() {
-        instance.release();
-        port.take_back(&lock(&instance.made));
-        return Err((e, Arc::into_inner(instance).map(|i| i.module)));
+        return Err((e, discard(instance)));
     }
     Ok(instance)
+}
+
+/// Lets a driver go that is not to serve; returns its module, where nobody else has it.
+pub(crate) fn discard(instance: Arc<Instance>) -> Option<Arc<LoadedModule>> {
+    instance.release();
+    instance.port.take_back(&lock(&instance.made));
+    Arc::into_inner(instance).map(|i| i.module)
 }
 
 pub(crate) fn new_instance(

@@ -42,6 +42,8 @@ pub struct UpdateOptions {
     pub allow_again: bool,
     /// Allow versions to be skipped that the candidate wants to come from.
     pub allow_skip: bool,
+    /// Put other contents under clients, where `params` say so.
+    pub force: bool,
     /// Parameters that change together with the driver, and only if it comes to serve; `None` makes one
     /// undefined.
     pub params: BTreeMap<String, Option<String>>,
@@ -63,6 +65,7 @@ impl Default for UpdateOptions {
             allow_other: false,
             allow_again: false,
             allow_skip: false,
+            force: false,
             params: BTreeMap::new(),
             by: Requester::default(),
             source: String::new(),
@@ -230,6 +233,7 @@ impl Engine {
         match self.get_ready(port, &mut update, stage, opts, old.as_deref(), receipt) {
             Some((instance, mode)) => {
                 let done = run(port, old, Some(instance), mode, update, deadline);
+                port.reopen();
                 // The transaction is this thread's: nobody has changed them since they were checked.
                 if done.job.verdict() == Verdict::New {
                     receipt.reduced =

@@ -29,12 +29,16 @@ fn attach(bench: &Bench, release: &str, path: &Path, params: &[(&str, &str)]) {
 
 /// Initialises the port anew with these properties beside those that it has.
 fn activate(bench: &Bench, changes: &[(&str, &str)]) -> Receipt {
+    activate_with(bench, changes, &ActivateOptions::default())
+}
+
+fn activate_with(bench: &Bench, changes: &[(&str, &str)], opts: &ActivateOptions) -> Receipt {
     let mut set = bench.engine.port("vol0").expect("port").properties;
     for (name, value) in changes {
         let source = Source::Command { who: "a test".into() };
         set.insert((*name).to_owned(), Definition { value: (*value).to_owned(), source });
     }
-    bench.engine.activate("vol0", move || Ok(set), &ActivateOptions::default())
+    bench.engine.activate("vol0", move || Ok(set), opts)
 }
 
 #[track_caller]
@@ -258,4 +262,76 @@ fn a_file_that_was_cut_under_clients_is_not_opened_anew() {
         done(&activate(&bench, &[("direct", "false")]));
         assert_eq!(size(&bench), 2);
     }
+}
+
+#[test]
+fn another_file_does_not_come_under_clients_unless_forced() {
+    for release in RELEASES {
+        let bench = Bench::new(1);
+        let (one, two) = (disk(&bench, "one.img", 4), disk(&bench, "two.img", 4));
+        attach(&bench, release, &one, &[]);
+        let load = bench.readers("vol0", 1, 8);
+        load.pass(50);
+        let [from, to] = [&one, &two].map(|path| path.display().to_string());
+        let changes = BTreeMap::from([("path".to_owned(), Some(to.clone()))]);
+        let exchange = bench.engine.exchange("vol0", &changes).expect("known before");
+        assert_eq!((&exchange.from, &exchange.to, exchange.clients), (&from, &to, 1));
+        let receipt = activate(&bench, &[("path", &to)]);
+        assert_eq!((receipt.outcome, &receipt.reason), (Outcome::Busy, &exchange.why()), "{receipt:#?}");
+        assert!(receipt.reason.contains("vol0 is in use by 1 client: "), "{}", receipt.reason);
+        let opts = UpdateOptions { allow_older: true, params: changes, ..UpdateOptions::default() };
+        let receipt = bench.engine.update("vol0", &bench.stage("file_1_1"), &opts);
+        assert_eq!((receipt.outcome, &receipt.reason), (Outcome::Busy, &exchange.why()), "{receipt:#?}");
+        assert_eq!(receipt.generation_after, receipt.generation_before);
+        // Nothing has changed, others are let in, and the other file is nobody's.
+        assert_eq!(bench.engine.port("vol0").expect("port").params["path"], from);
+        drop(bench.engine.open_device("vol0").expect("device"));
+        free_for(&two, "writers");
+        load.pass(50);
+        let force = ActivateOptions { force: true, ..ActivateOptions::default() };
+        done(&activate_with(&bench, &[("path", &to)], &force));
+        load.pass(50);
+        free_for(&one, "writers");
+        // What goes back is not refused for it.
+        let back = ActivateOptions { goes_back: true, ..ActivateOptions::default() };
+        done(&activate_with(&bench, &[("path", &from)], &back));
+        let opts = UpdateOptions { force: true, ..opts };
+        done(&bench.engine.update("vol0", &bench.stage("file_1_1"), &opts));
+        assert_eq!(bench.engine.port("vol0").expect("port").params["path"], to);
+        assert_eq!(load.stop(), Vec::<String>::new());
+        done(&activate(&bench, &[("path", &from)]));
+        done(&activate(&bench, &[("path", &to)]));
+    }
+}
+
+#[test]
+fn a_port_that_is_down_has_not_forgotten_what_its_clients_use() {
+    let bench = Bench::new(1);
+    let (one, two) = (disk(&bench, "one.img", 4), disk(&bench, "two.img", 4));
+    attach(&bench, "file_1_1", &one, &[]);
+    let client = bench.engine.open_device("vol0").expect("device");
+    let force = ActivateOptions { force: true, ..ActivateOptions::default() };
+    done(&activate_with(&bench, &[("admin_state", "down")], &force));
+    let up = [("admin_state", "up"), ("path", two.to_str().expect("text"))];
+    let receipt = activate(&bench, &up);
+    assert_eq!(receipt.outcome, Outcome::Busy, "{receipt:#?}");
+    free_for(&two, "writers");
+    // The same file, or what has been put in its place: that is what a port is taken down for.
+    std::fs::rename(&two, &one).expect("renamed");
+    done(&activate(&bench, &[("admin_state", "up")]));
+    drop(client);
+}
+
+#[test]
+fn a_file_in_the_place_of_the_one_that_is_open_does_not_come_under_clients() {
+    let bench = Bench::new(1);
+    let (one, two) = (disk(&bench, "one.img", 4), disk(&bench, "two.img", 4));
+    attach(&bench, "file_1_1", &one, &[("direct", "true")]);
+    let client = bench.engine.open_device("vol0").expect("device");
+    std::fs::rename(&two, &one).expect("renamed");
+    let receipt = activate(&bench, &[("direct", "false")]);
+    assert_eq!(receipt.outcome, Outcome::Busy, "{receipt:#?}");
+    assert!(receipt.reason.contains("one.img is another file by now"), "{}", receipt.reason);
+    drop(client);
+    done(&activate(&bench, &[("direct", "false")]));
 }

@@ -64,6 +64,8 @@ pub enum Input {
     Ok,
     /// Not done, and why.
     Failed(String),
+    /// Not to be done now, and why: `Prepare` found out who uses the port.
+    Busy(String),
     /// Answer to `Settle`: requests and operations that the old driver must finish first. With mode
     /// `adopt` there are none by definition.
     InFlight(u32),
@@ -193,7 +195,11 @@ impl Update {
                 self.failed(action, self.too_late(action))
             }
             (action, Input::Ok | Input::InFlight(_) | Input::Ending(_)) => self.succeeded(action),
-            (action, Input::Failed(why) | Input::Abandon(why)) => self.failed(action, why),
+            (Prepare, Input::Busy(why)) => {
+                self.outcome = Outcome::Busy;
+                self.failed(Prepare, why)
+            }
+            (action, Input::Failed(why) | Input::Abandon(why) | Input::Busy(why)) => self.failed(action, why),
         }
     }
 

@@ -22,6 +22,9 @@ pub(crate) use watch::watch;
 use crate::failure::Failure;
 use std::path::Path;
 
+/// What to do where another file would come under clients.
+const UNDER_CLIENTS: &str = "disconnect who uses it; --force does it under them all the same";
+
 /// What the daemon is told about a module: a path becomes absolute, because the daemon's own folder
 /// is another one; a driver name stays what it is.
 pub(crate) fn module_argument(module: &str) -> Result<String, Failure> {

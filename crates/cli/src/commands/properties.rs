@@ -233,7 +233,7 @@ fn reload(client: &Client, args: &Activate, json: bool) -> Result<Exit, Failure>
     if exit == Exit::Done {
         return Ok(exit);
     }
-    Err(Failure::ending(exit, output::rolling::reloaded(&report)).hint(super::rolling::hint(report.outcome)))
+    Err(Failure::ending(exit, output::rolling::reloaded(&report)).hint(super::rolling::hint(&report)))
 }
 
 fn stale(port: &str) -> Failure {
@@ -271,6 +271,7 @@ fn hint(receipt: &Receipt) -> String {
         Outcome::Busy if output::properties::new_state(receipt) == Some("down") => {
             "disconnect who uses it; from under clients, --force takes it down all the same".to_owned()
         }
+        Outcome::Busy if reason.contains("other contents") => super::UNDER_CLIENTS.to_owned(),
         Outcome::Busy if reason.contains("in flight") => {
             "stop the I/O, or leave --idle-only out: requests are held meanwhile".to_owned()
         }

@@ -55,7 +55,7 @@ pub(crate) fn update(
     if exit == Exit::Done {
         return Ok(exit);
     }
-    Err(Failure::ending(exit, output::rolling::sentence(&report)).hint(hint(report.outcome)))
+    Err(Failure::ending(exit, output::rolling::sentence(&report)).hint(hint(&report)))
 }
 
 /// The exit code of something that was done to several ports.
@@ -69,12 +69,13 @@ pub(super) fn exit(outcome: RollingOutcome) -> Exit {
 }
 
 /// What to do about it.
-pub(super) fn hint(outcome: RollingOutcome) -> String {
-    match outcome {
+pub(super) fn hint(report: &RollingReport) -> String {
+    match report.outcome {
         RollingOutcome::Stopped => {
             "with --rolling those already updated would have gone back; `steadfast update --revert` takes one back"
         }
         RollingOutcome::Mixed => "`steadfast port list` shows what each port runs now",
+        RollingOutcome::Busy if report.reason.contains("other contents") => super::UNDER_CLIENTS,
         RollingOutcome::Busy => "nothing was touched: try again",
         _ => "",
     }

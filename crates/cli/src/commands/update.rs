@@ -32,6 +32,7 @@ pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exi
                 allow_other: update.allow.allow_other,
                 allow_skip: update.allow.allow_skip,
                 allow_again: update.allow.allow_again,
+                force: update.force,
                 params: params(update)?,
                 shadow: update.shadow.request(),
                 probation: probation::request(update),
@@ -107,6 +108,7 @@ fn hint(device: &str, receipt: &Receipt) -> String {
         Outcome::Busy if receipt.reason.contains("on probation") => format!(
             "wait for it, or go back with `steadfast update --revert {device}`; --end-probation ends it"
         ),
+        Outcome::Busy if receipt.reason.contains("other contents") => super::UNDER_CLIENTS.to_owned(),
         Outcome::Busy if receipt.reason.contains("is under way") => {
             "wait until it is over, and try again".to_owned()
         }

@@ -160,7 +160,7 @@ impl App {
                 let (target, source) = self.target(&port, request.to)?;
                 let by = Requester { cause: Cause::Rollback, who };
                 let mut opts = options(request.idle_only, 0, request.drain_timeout_ms, by, &source);
-                opts.force = request.force;
+                (opts.force, opts.goes_back) = (request.force, true);
                 let receipt = self.go_back_to(&port, |_| target, &opts)?;
                 self.keep_properties(receipt.clone());
                 receipt

@@ -279,6 +279,7 @@ impl App {
                 options(false, 0, None, by, &format!("receipt {} was not confirmed", open.receipt))
             }
         };
+        let opts = ActivateOptions { goes_back: true, ..opts };
         let back = self.go_back_to(port, |view| open.note.undone(&view.saved), &opts);
         let problem = match &back {
             Ok(receipt) if receipt.outcome == Outcome::Done => None,

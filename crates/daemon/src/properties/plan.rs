@@ -4,6 +4,7 @@ use super::saved::View;
 use crate::app::App;
 use std::collections::BTreeMap;
 use steadfast_api::{PlannedChange, PortPlan, Problem};
+use steadfast_runtime::Exchange;
 use steadfast_shell::params::{ActivationClass, AdminState, ParamSpec, ShellDefaults, ShellParams, Value};
 
 impl App {
@@ -19,6 +20,13 @@ impl App {
         let turn = Turn::of(view.is_down(), &judged);
         let users = view.info.module.as_ref().map(|m| self.engine.ports_of(&m.hash)).unwrap_or_default();
         let alone = users.iter().all(|user| *user == port);
+        let exchange = self.engine.exchange(&port, &changes(&view.values, &judged));
+        let effect = |after: Option<&Value>| match &exchange {
+            Some(exchange) if after.is_some_and(|after| after.to_string() == exchange.to) => {
+                format!("{}, {}", turn.effect(&port), other_contents(exchange.clients))
+            }
+            _ => turn.effect(&port),
+        };
         let change = |spec: &ParamSpec| {
             let (current, saved) = (view.values.get(&spec.name), judged.get(&spec.name));
             (current != saved).then(|| PlannedChange {
@@ -28,8 +36,8 @@ impl App {
                 source: definitions.get(&spec.name).map(|d| d.source.to_string()).unwrap_or_default(),
                 class: spec.class.name().to_owned(),
                 effect: match spec.class {
-                    ActivationClass::Live | ActivationClass::Reinit => turn.effect(&port),
-                    ActivationClass::Reload if alone => turn.effect(&port),
+                    ActivationClass::Live | ActivationClass::Reinit => effect(saved),
+                    ActivationClass::Reload if alone => effect(saved),
                     ActivationClass::Reload => format!("`activate --reload`: {}", users.join(", ")),
                 },
             })
@@ -40,6 +48,29 @@ impl App {
             changes: view.table.iter().filter_map(change).collect(),
             port: port.clone(),
         })
+    }
+
+    /// Other contents that a plan puts under a port's clients.
+    pub(super) fn planned_exchange(&self, plan: &PortPlan) -> Option<Exchange> {
+        let saved = plan.changes.iter().map(|change| (change.name.clone(), change.saved.clone()));
+        self.engine.exchange(&plan.port, &saved.collect())
+    }
+}
+
+/// Values that would be others than now.
+fn changes(
+    now: &BTreeMap<String, Value>,
+    next: &BTreeMap<String, Value>,
+) -> BTreeMap<String, Option<String>> {
+    let changed = next.iter().filter(|(name, value)| now.get(*name) != Some(*value));
+    changed.map(|(name, value)| (name.clone(), Some(value.to_string()))).collect()
+}
+
+fn other_contents(clients: u32) -> String {
+    match clients {
+        0 => "with other contents".to_owned(),
+        1 => "with other contents under 1 client: takes --force".to_owned(),
+        n => format!("with other contents under {n} clients: takes --force"),
     }
 }
 

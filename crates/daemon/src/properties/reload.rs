@@ -52,9 +52,12 @@ impl InTurn for Run<'_> {
         let busy = busy.or_else(|| self.app.edits.confirms.free(&port).err().map(|e| e.message));
         let (outcome, why) = match busy {
             Some(why) => (Outcome::Busy, why),
-            None => match self.app.saved_and_good(&port) {
-                Ok(_) => return Input::Ok,
-                Err(why) => (Outcome::Refused, why),
+            None => match self.app.plan(&port) {
+                Ok(plan) => match self.app.planned_exchange(&plan).filter(|_| !self.opts.force) {
+                    Some(exchange) if exchange.clients > 0 => (Outcome::Busy, exchange.why()),
+                    _ => return Input::Ok,
+                },
+                Err(problem) => (Outcome::Refused, problem.message),
             },
         };
         let mut receipt =
@@ -91,7 +94,7 @@ impl InTurn for Run<'_> {
         }
         let before = receipt.properties.map(|report| report.before).unwrap_or_default();
         let by = Requester { cause: Cause::Rollback, who: self.opts.by.who.clone() };
-        let opts = ActivateOptions { by, ..self.opts.clone() };
+        let opts = ActivateOptions { by, goes_back: true, ..self.opts.clone() };
         let back = self.app.engine.activate(&port, || Ok(before), &opts);
         self.app.keep_properties(back.clone());
         self.several.taken_back(at, back)

@@ -132,7 +132,11 @@ impl InTurn for Run<'_> {
             let on = self.app.probations.of(&port).is_some() && !self.request.update.end_probation;
             on.then(|| "its driver is on probation".to_owned())
         };
-        let (outcome, why) = match busy.or_else(on_probation) {
+        let exchanges = || {
+            let exchange = self.app.engine.exchange(&port, &options.params)?;
+            (exchange.clients > 0 && !options.force).then(|| exchange.why())
+        };
+        let (outcome, why) = match busy.or_else(on_probation).or_else(exchanges) {
             Some(why) => (Outcome::Busy, why),
             None => match self.app.engine.check(&port, &self.staged, &options) {
                 Ok(found) if found.ok => return Input::Ok,

@@ -20,6 +20,7 @@ pub(crate) mod list;
 pub(crate) mod queue;
 
 use crate::PortId;
+use crate::contents::Contents;
 use crate::engine::{Engine, Inner};
 use crate::handle::{Handle, OpenSpec, lock};
 use crate::info::DeviceClaim;
@@ -115,10 +116,10 @@ impl Port {
         let device = Arc::new(self.claim_device(&engine, spec)?);
         let stacks = self.add_stacks(&device)?;
         let _ = device.stacks.set(stacks);
-        let info = device.info();
+        let (info, contents) = (device.info(), Contents::Device(device.name()));
         let (key, spec, device) = (key.to_owned(), spec.clone(), Some(device));
         let (fixed, file, buffered, share) = (u32::MAX, None, None, None);
-        Ok(self.add_handle(Handle { key, spec, file, device, buffered, fixed, info, share }))
+        Ok(self.add_handle(Handle { key, spec, file, device, buffered, fixed, info, contents, share }))
     }
 
     fn claim_device(&self, engine: &Engine, spec: &OpenSpec) -> Result<DeviceHandle, Refused> {

@@ -54,6 +54,17 @@ fn before_the_pause_a_failure_refuses_and_never_holds() {
 }
 
 #[test]
+fn what_must_not_be_done_now_is_busy_before_the_pause_and_holds_nothing() {
+    let mut update = Update::new(PLAN, 0);
+    while update.action() != Action::Prepare {
+        update.step(Input::Ok, 1);
+    }
+    assert_eq!(update.step(Input::Busy("in use".to_owned()), 2), Action::UnloadNew);
+    assert_eq!(update.step(Input::Ok, 3), Action::Done(Outcome::Busy));
+    assert_eq!(update.reason(), "in use");
+}
+
+#[test]
 fn within_the_pause_a_failure_puts_the_old_driver_back_and_releases() {
     use Action::*;
     for action in [StartUpdate, Settle, Disconnect, Transfer, Connect] {

@@ -1,0 +1,170 @@
+//! What a port has open is what its devices contain. Another file, or another device below, means other data
+//! under the same name: who uses a device must not find that from one request to the next, unless somebody
+//! wants it so.
+
+use crate::down::used_by;
+use crate::engine::Engine;
+use crate::filelock::FileId;
+use crate::handle::{Handle, lock};
+use crate::instance::Instance;
+use crate::port::{Port, PortInner};
+use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+/// What is behind a handle, whatever it is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Contents {
+    File(FileId),
+    /// A block device, by its number.
+    Block(u64),
+    /// A device of the daemon, by its name: one that has gone and comes again is meant to be the same.
+    Device(String),
+}
+
+impl Contents {
+    pub(crate) fn of(meta: &Metadata) -> Contents {
+        if meta.file_type().is_block_device() {
+            Contents::Block(meta.rdev())
+        } else {
+            Contents::File(FileId::of(meta))
+        }
+    }
+}
+
+/// What a driver has opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened {
+    key: String,
+    target: String,
+    contents: Contents,
+}
+
+/// Other contents that a port would come to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// Port.
+    pub port: String,
+    /// What is behind it now.
+    pub from: String,
+    /// What would be.
+    pub to: String,
+    /// Clients that have devices of it open.
+    pub clients: u32,
+}
+
+impl Exchange {
+    /// Why it is not done under clients.
+    pub fn why(&self) -> String {
+        let Exchange { port, from, to, clients } = self;
+        let used = used_by(port, *clients);
+        if from == to {
+            return format!(
+                "{used}, and {to} is another file by now: it would put other contents under them"
+            );
+        }
+        format!("{used}: {to} would put other contents under them than {from}")
+    }
+}
+
+impl PortInner {
+    /// What a driver of the port has open.
+    pub(crate) fn opened_by(&self, instance: &Instance) -> Vec<Opened> {
+        let numbers = lock(&instance.handles);
+        let known = |number: &u32| self.handles.get(*number as usize)?.as_ref();
+        numbers.iter().filter_map(known).map(Handle::opened).collect()
+    }
+
+    /// What the driver that serves has open; where there is none, what the last one had.
+    fn opened(&self) -> Vec<Opened> {
+        match (&self.serving, &self.left) {
+            (Some(serving), _) => self.opened_by(serving),
+            (None, Some(left)) => left.opened.clone(),
+            (None, None) => Vec::new(),
+        }
+    }
+}
+
+impl Handle {
+    fn opened(&self) -> Opened {
+        Opened { key: self.key.clone(), target: self.spec.target.clone(), contents: self.contents.clone() }
+    }
+}
+
+impl Port {
+    /// What `next` has open in place of something else.
+    fn exchanged(&self, next: &Instance) -> Option<Exchange> {
+        let inner = lock(&self.inner);
+        let (now, next, down) = (inner.opened(), inner.opened_by(next), inner.down.is_some());
+        now.iter().find_map(|now| {
+            let mut same_key = next.iter().filter(|next| next.key == now.key);
+            let other = same_key.clone().next()?;
+            // Who takes a port down means to do something to what is behind it.
+            let seen_to = |next: &Opened| down && next.target == now.target;
+            let kept = same_key.any(|next| next.contents == now.contents || seen_to(next));
+            (!kept).then(|| Exchange {
+                port: self.name.clone(),
+                from: now.target.clone(),
+                to: other.target.clone(),
+                clients: inner.clients(),
+            })
+        })
+    }
+
+    /// A driver that is prepared is about to take over. Where it would put other contents under clients, it
+    /// may not, unless forced. Where there are none, nobody gets a device until [`Port::reopen`].
+    ///
+    /// # Errors
+    /// Who uses the port, and what they would find.
+    pub(crate) fn begin_exchange(&self, next: &Instance, force: bool) -> Result<(), String> {
+        let Some(mut exchange) = self.exchanged(next) else { return Ok(()) };
+        let mut inner = lock(&self.inner);
+        exchange.clients = inner.clients();
+        match exchange.clients {
+            0 => inner.shut = true,
+            _ if force => tracing::warn!(port = self.name, "{}, and does, as was asked for", exchange.why()),
+            _ => return Err(exchange.why()),
+        }
+        Ok(())
+    }
+
+    /// Devices of the port are to be had again.
+    pub(crate) fn reopen(&self) {
+        lock(&self.inner).shut = false;
+    }
+}
+
+impl Engine {
+    /// What a port would have behind it in place of something else, if these parameters changed; `None`
+    /// where it stays what it is, whatever it is called, or cannot be found.
+    pub fn exchange(&self, name: &str, changes: &BTreeMap<String, Option<String>>) -> Option<Exchange> {
+        let port = self.find(name)?;
+        let (_, values) = self.parameters(name)?;
+        let (opened, clients) = {
+            let inner = lock(&port.inner);
+            (inner.opened(), inner.clients())
+        };
+        let changed = |(name, to): (&String, &Option<String>)| {
+            let (from, to) = (values.get(name)?.to_string(), to.as_ref()?);
+            let now = opened.iter().find(|opened| opened.target == from)?;
+            let next = self.contents(&now.contents, to)?;
+            (next != now.contents).then(|| Exchange {
+                port: port.name.clone(),
+                from,
+                to: to.clone(),
+                clients,
+            })
+        };
+        changes.iter().find_map(changed)
+    }
+
+    /// What a name leads to, in the way of `like`.
+    fn contents(&self, like: &Contents, target: &str) -> Option<Contents> {
+        match like {
+            Contents::File(_) | Contents::Block(_) => {
+                std::fs::metadata(target).ok().map(|meta| Contents::of(&meta))
+            }
+            Contents::Device(_) => self.device(target).map(|device| Contents::Device(device.name)),
+        }
+    }
+}
