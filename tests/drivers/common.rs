@@ -27,6 +27,9 @@ pub(crate) mod fault {
     pub(crate) const OTHER_PDU: u32 = 13;
     /// One block in a thousand reads wrong.
     pub(crate) const WRONG_READ: u32 = 14;
+    /// Ends the whole process.
+    pub(crate) const SUBMIT_ABORT: u32 = 15;
+    pub(crate) const PREPARE_ABORT: u32 = 16;
 }
 
 /// The driver, with one fault.
@@ -82,6 +85,12 @@ impl<const FAULT: u32> Driver<FAULT> {
         assert!(FAULT != at, "panic on purpose");
     }
 
+    fn may_abort(at: u32) {
+        if FAULT == at {
+            std::process::abort();
+        }
+    }
+
     fn work(&self, req: &Request<'_, Self>) -> Result<(), Errno> {
         match req.op() {
             Op::Read if FAULT == fault::WRONG_READ && req.offset() / 4096 % 1000 == 7 => {
@@ -109,6 +118,7 @@ impl<const FAULT: u32> Block for Driver<FAULT> {
 
     fn prepare(cx: &mut Prepare<'_>, params: Parameters) -> Result<Self> {
         Self::may_panic(fault::PREPARE_PANIC);
+        Self::may_abort(fault::PREPARE_ABORT);
         Self::may_fail(fault::PREPARE_ERROR, "prepare")?;
         let memory = cx.region("memory", params.size.0)?;
         let delay = Duration::from_micros(params.delay_us.into());
@@ -146,6 +156,7 @@ impl<const FAULT: u32> Block for Driver<FAULT> {
         // Only the second page is cursed, so that a client can get past its handshake.
         if req.offset() == 4096 {
             Self::may_panic(fault::SUBMIT_PANIC);
+            Self::may_abort(fault::SUBMIT_ABORT);
             if FAULT == fault::SUBMIT_ERROR {
                 return req.fail(Errno::IO);
             }

@@ -110,6 +110,21 @@ fn a_module_is_still_checked_by_itself() -> Result {
 }
 
 #[test]
+fn a_check_takes_the_parameters_that_the_update_would_change() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = Setup::device("vol0=delay:1M,fixed_us=5").start(&dir)?;
+    let (code, report) = check(&daemon, &["ram", "--allow-other"])?;
+    assert!(code == Some(6) && !row(&report, "parameters").0, "{report:#}");
+    let (code, report) = check(&daemon, &["ram", "--allow-other", "--unset", "fixed_us"])?;
+    assert_eq!(code, Some(0), "{report:#}");
+    let (code, report) = check(&daemon, &["delay", "--set", "fixed_us=much"])?;
+    assert!(code == Some(6) && row(&report, "parameters").1.contains("fixed_us=much"), "{report:#}");
+    let (_, memory) = row(&report, "memory.port");
+    assert!(memory.starts_with("delay 1.0.0 needs "), "{memory}");
+    Ok(())
+}
+
+#[test]
 fn once_per_start_is_once_and_can_be_overridden() -> Result {
     let dir = TempDir::new()?;
     let mut daemon = Setup::device("vol0=ram:1M").arg("--once-per-start").start(&dir)?;

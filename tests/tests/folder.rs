@@ -228,3 +228,75 @@ fn notify_tells_and_off_does_not_and_neither_takes() -> Result {
     assert!(String::from_utf8_lossy(&shown.stdout).contains("available    test 1.1.0 in"));
     Ok(())
 }
+
+/// A device that takes newer modules by itself, with a probation of a minute.
+fn taking(name: &str) -> Result<String> {
+    let sound = test_module("sound")?;
+    let auto = "{ policy = \"auto\", probation = \"60s\" }";
+    Ok(format!(
+        "[device.{name}]\ndriver = {sound:?}\nauto_update = {auto}\n[device.{name}.params]\nsize = \"8M\"\n"
+    ))
+}
+
+#[test]
+fn a_module_that_crashes_the_daemon_on_probation_is_not_taken_again() -> Result {
+    let dir = TempDir::new()?;
+    let folder = dir.join("modules");
+    fs::create_dir(&folder)?;
+    let mut first = daemon(&dir, &folder, &taking("vol0")?)?;
+    let mut client = Client::connect(first.nbd(), "vol0")?;
+    fs::write(folder.join("bad.so"), released_as(&test_module("submit_abort")?, "1.0.0", "1.1.0")?)?;
+    wait_version(&first, "vol0", "1.1.0")?;
+    // Written before the probation begins, and so there when the daemon is not any more.
+    until("its receipt", || Ok((!receipts(&first)?.is_empty()).then_some(())))?;
+    assert!(client.read(4096, 4096).is_err(), "the driver takes the daemon with it");
+    assert!(!first.stopped()?.success());
+    let mut second = daemon(&dir, &folder, &taking("vol0")?)?;
+    let why = wait_not_taken(&second, "vol0", "killed or crashed while vol0 had it on probation")?;
+    let seen = receipts(&second)?;
+    assert_eq!((seen.len(), &seen[0]["probation"]["outcome"]), (1, &json!("killed")), "{why}: {seen:#?}");
+    let revert = second.cli(&["update", "--revert", "vol0"])?;
+    let said = String::from_utf8_lossy(&revert.stderr).into_owned();
+    assert!(said.contains("once more would be forward"), "{said}");
+    assert_eq!(version(&second, "vol0")?, "1.0.0");
+    second.check_serves("vol0")?;
+    // Other contents are another module.
+    fs::write(folder.join("bad.so"), released_as(&test_module("sound")?, "1.0.0", "1.1.0")?)?;
+    wait_version(&second, "vol0", "1.1.0")
+}
+
+#[test]
+fn a_stop_during_the_probation_says_nothing_of_the_module() -> Result {
+    let dir = TempDir::new()?;
+    let folder = dir.join("modules");
+    fs::create_dir(&folder)?;
+    let mut first = daemon(&dir, &folder, &taking("vol0")?)?;
+    fs::write(folder.join("good.so"), released_as(&test_module("sound")?, "1.0.0", "1.1.0")?)?;
+    wait_version(&first, "vol0", "1.1.0")?;
+    until("its receipt", || Ok((!receipts(&first)?.is_empty()).then_some(())))?;
+    assert!(first.stop()?.success());
+    let second = daemon(&dir, &folder, &taking("vol0")?)?;
+    wait_version(&second, "vol0", "1.1.0")?;
+    let seen = receipts(&second)?;
+    assert_eq!(seen[0]["probation"]["outcome"], "stopped", "{seen:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_module_that_crashes_the_daemon_within_the_update_leaves_a_receipt_and_is_not_taken_again() -> Result {
+    let dir = TempDir::new()?;
+    let folder = dir.join("modules");
+    fs::create_dir(&folder)?;
+    let mut first = daemon(&dir, &folder, &taking("vol0")?)?;
+    fs::write(folder.join("bad.so"), released_as(&test_module("prepare_abort")?, "1.0.0", "1.1.0")?)?;
+    assert!(!first.stopped()?.success(), "it takes the daemon with it");
+    let mut second = daemon(&dir, &folder, &taking("vol0")?)?;
+    wait_not_taken(&second, "vol0", "the daemon ended in the midst of an update of vol0 to it")?;
+    let seen = receipts(&second)?;
+    let receipt = &seen[0];
+    assert_eq!((seen.len(), &receipt["outcome"]), (1, &json!("interrupted")), "{seen:#?}");
+    assert_eq!((&receipt["to"]["version"], &receipt["by"]["cause"]), (&json!("1.1.0"), &json!("folder")));
+    let shown = second.cli(&["receipt", "list", "--outcome", "interrupted"])?;
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("interrupted  test 1.0.0 -> 1.1.0"), "{shown:?}");
+    second.check_serves("vol0")
+}

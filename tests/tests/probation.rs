@@ -218,7 +218,61 @@ fn a_stop_during_probation_is_recorded() -> Result {
     second.kill();
     let third = daemon(&dir, 50)?;
     let up = receipt(&third, &up["id"])?;
-    assert_eq!(up["probation"]["outcome"], "stopped", "{up:#}");
+    assert_eq!(up["probation"]["outcome"], "killed", "{up:#}");
+    let id = up["id"].to_string();
+    let shown = third.cli(&["receipt", "show", &id])?;
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("cut short, the daemon was killed or crashed"), "{shown}");
+    Ok(())
+}
+
+#[test]
+fn the_way_back_waits_no_longer_for_requests_than_the_update() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = daemon(&dir, 0)?;
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    // A request that is found to hang before it ends, and a way back that would have to wait for it.
+    let ask = json!({
+        "mode": "drain", "deadline_ms": 300, "params": {"delay_us": "10000000"},
+        "probation": {"duration_ms": 4_000},
+    });
+    let up = daemon.api()?.update("vol0", &test_module("other_pdu")?, ask)?;
+    assert_eq!(up["outcome"], "done", "{up:#}");
+    client.send(steadfast_tests::nbd::command::READ, 0, 0, 4096, &[])?;
+    let back = until("the way back", || {
+        let all = daemon.api()?.get("/v1/receipts")?.1;
+        Ok(all.as_array().and_then(|all| all.iter().find(|r| r["by"]["cause"] == "probation").cloned()))
+    })?;
+    assert_eq!((&back["outcome"], &back["mode"]), (&json!("rolled_back"), &json!("drain")), "{back:#}");
+    let why = back["reason"].as_str().unwrap_or_default();
+    assert!(why.contains("deadline of 0.3 s passed"), "{why}");
+    Ok(())
+}
+
+#[test]
+fn a_policy_that_wants_min_from_is_in_no_way_back() -> Result {
+    let dir = TempDir::new()?;
+    let device =
+        format!("vol0={}:{}", module("file-1.0")?.display(), dir.disk("disk.img", 8 << 20)?.display());
+    let daemon = Setup::device(device).arg("--require-min-from").start(&dir)?;
+    let (new, old) = (module("file-1.1")?, module("file-1.0")?);
+    let version = || -> Result<Value> { Ok(daemon.device("vol0")?["driver"]["version"].clone()) };
+    // No latency at all is allowed: it goes back by itself.
+    let ask = json!({"probation": {"duration_ms": 60_000, "max_latency_ns": 1}});
+    let load = Load::start(daemon.nbd(), "vol0", Shape { size: 4096, depth: 8, write: false })?;
+    let up = daemon.api()?.update("vol0", &new, ask)?;
+    let up = over(&daemon, &up["id"])?;
+    assert_eq!(up["probation"]["outcome"], "reverted", "{up:#}");
+    assert_eq!(version()?, "1.0.0");
+    assert_eq!(daemon.update("vol0", &new)?["outcome"], "done");
+    let (_, back) = daemon.api()?.post("/v1/devices/vol0/revert", &json!({}))?;
+    assert_eq!(back["outcome"], "done", "{back:#}");
+    assert_eq!(daemon.update("vol0", &new)?["outcome"], "done");
+    let by_hand = daemon.api()?.update("vol0", &old, json!({"allow_older": true}))?;
+    assert_eq!(by_hand["outcome"], "refused", "{by_hand:#}");
+    let by_hand = daemon.api()?.update("vol0", &old, json!({"allow_older": true, "allow_skip": true}))?;
+    assert_eq!(by_hand["outcome"], "done", "{by_hand:#}");
+    assert!(!load.finish()?.is_empty(), "no request failed");
     Ok(())
 }
 

@@ -213,6 +213,14 @@ fn a_stranded_port_holds_its_requests_until_another_update() -> Result {
     let receipt = update(&daemon, "connect_error", json!({}))?;
     assert_eq!(receipt["outcome"], "stranded", "{receipt:#}");
     assert_eq!(daemon.device("vol0")?["state"], "stranded");
+    // What is refused then does not claim that somebody serves.
+    for module in ["/nonexistent/nothere.so", "null"] {
+        let output = daemon.cli(&["update", "vol0", module])?;
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let shown = daemon.cli(&["receipt", "show", "last"])?;
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(shown.contains("nothing was touched; no driver serves, as before"), "{module}: {shown}");
+    }
     let cookie = client.send(command::READ, 0, 4096, 4096, &[])?;
     wait_for(&daemon, "held", json!(1))?;
     // One exit code for all that needs a driver, and the way out.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
 use steadfast_tests::load::{Load, Shape};
-use steadfast_tests::{Daemon, Result, Setup, TempDir, Verified, fio, module, test_module};
+use steadfast_tests::{Daemon, Result, Setup, TempDir, Verified, fio, module, test_module, until};
 
 const READS: Shape = Shape { size: 4096, depth: 16, write: false };
 
@@ -101,6 +101,100 @@ fn a_trial_is_shown_and_in_the_way_of_others_and_ends_when_the_daemon_stops() ->
         assert!(receipt["reason"].as_str().is_some_and(|r| r.contains("the daemon stops")), "{receipt:#}");
     }
     let _ = load.finish();
+    Ok(())
+}
+
+/// `steadfast update vol0 MODULE --shadow 1440m`, as somebody runs it.
+fn begin_trial(daemon: &Daemon, module: &Path) -> Result<std::process::Child> {
+    let child = std::process::Command::new(steadfast_tests::steadfast()?)
+        .env("STEADFAST_SOCKET", daemon.control())
+        .args(["update", "vol0", &module.to_string_lossy(), "--shadow", "1440m"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()?;
+    wait_for_trial(daemon)?;
+    Ok(child)
+}
+
+#[test]
+fn a_trial_ends_with_its_client_or_when_somebody_says_so_and_nothing_is_replaced() -> Result {
+    let dir = TempDir::new()?;
+    let (sound, other) = (test_module("sound")?, test_module("other_pdu")?);
+    let daemon = Setup::device(format!("vol0={}:8M,delay_us=0", sound.display())).start(&dir)?;
+    let before = daemon.device("vol0")?["driver"].clone();
+    let load = Load::start(daemon.nbd(), "vol0", READS)?;
+    let mut client = begin_trial(&daemon, &other)?;
+    // Whoever wants the port meanwhile is told at once.
+    let busy = daemon.cli(&["activate", "vol0"])?;
+    let said = String::from_utf8_lossy(&busy.stderr).into_owned();
+    assert_eq!(busy.status.code(), Some(3), "{said}");
+    assert!(said.contains("on trial"), "{said}");
+    client.kill()?;
+    client.wait()?;
+    let last = until("the trial's receipt", || {
+        let all = daemon.api()?.get("/v1/receipts")?.1;
+        let ended = |r: &&Value| r["shadow"]["cut_short"].as_str().is_some_and(|why| !why.is_empty());
+        Ok(all.as_array().and_then(|all| all.iter().find(ended).cloned()))
+    })?;
+    assert_eq!(last["outcome"], "refused", "{last:#}");
+    assert!(last["reason"].as_str().is_some_and(|why| why.contains("has gone away")), "{last:#}");
+    // From elsewhere.
+    let client = begin_trial(&daemon, &other)?;
+    let ended = daemon.cli(&["update", "--end-trial", "vol0"])?;
+    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+    let output = client.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "no verdict: {said}");
+    assert!(said.contains("the trial was cut short, and nothing was replaced: somebody ended it"), "{said}");
+    let none = daemon.cli(&["update", "--end-trial", "vol0"])?;
+    assert!(String::from_utf8_lossy(&none.stderr).contains("no trial is under way"), "{none:?}");
+    assert_eq!(daemon.device("vol0")?["driver"], before);
+    assert!(!load.finish()?.is_empty(), "no request failed");
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_a_trial_is_a_mistake_and_no_verdict() -> Result {
+    let dir = TempDir::new()?;
+    let sound = test_module("sound")?;
+    let daemon = Setup::device(format!("vol0={}:8M", sound.display())).start(&dir)?;
+    let module = sound.to_string_lossy().into_owned();
+    for (options, says) in [
+        (&["--shadow", "1s", "--shadow-sample", "0"][..], "above 0, at most 1"),
+        (&["--shadow", "1s", "--shadow-sample", "1.5"], "above 0, at most 1"),
+        (&["--shadow", "1s", "--shadow-sample", "nan"], "above 0, at most 1"),
+        (&["--shadow", "1s", "--shadow-max-latency", "0"], "above 0"),
+        (&["--shadow", "0s"], "at most 24 hours"),
+    ] {
+        let output = daemon.cli(&[&["update", "vol0", &module], options].concat())?;
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{options:?}: {errors}");
+        assert!(errors.contains(says), "{options:?}: {errors}");
+    }
+    // The API says the same to other clients.
+    let ask = json!({ "module": module, "shadow": { "duration_ms": 1000, "sample": 1.5 } });
+    let (status, problem) = daemon.api()?.post("/v1/devices/vol0/update", &ask)?;
+    assert_eq!(status, 400, "{problem:#}");
+    assert!(problem["message"].as_str().is_some_and(|why| why.contains("sampling rate 1.5")), "{problem:#}");
+    Ok(())
+}
+
+#[test]
+fn a_trial_alone_that_passes_is_no_refusal() -> Result {
+    let dir = TempDir::new()?;
+    let sound = test_module("sound")?;
+    let daemon = Setup::device(format!("vol0={}:8M,delay_us=0", sound.display())).start(&dir)?;
+    let load = Load::start(daemon.nbd(), "vol0", READS)?;
+    let module = sound.to_string_lossy().into_owned();
+    let output = daemon.cli(&["update", "vol0", &module, "--shadow", "500ms", "--shadow-only"])?;
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!load.finish()?.is_empty(), "no request failed");
+    let refused = daemon.cli(&["receipt", "list", "--outcome", "refused"])?;
+    assert_eq!(String::from_utf8_lossy(&refused.stdout), "no receipts\n");
+    let shown = daemon.cli(&["receipt", "show", "last"])?;
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("tried, nothing speaks against") && !shown.contains(" ! "), "{shown}");
+    assert!(shown.contains("trial beside the driver that serves"), "{shown}");
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 use crate::{LoadedDriver, Mode, Release, schema};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// The modules of the daemon's search path.
@@ -72,6 +73,9 @@ pub struct CheckRequest {
     #[serde(default)]
     #[schema(value_type = Option<schema::Mode>)]
     pub mode: Option<Mode>,
+    /// Parameters that would change together with the driver; `null` goes back to the driver's default.
+    #[serde(default)]
+    pub params: BTreeMap<String, Option<String>>,
 }
 
 /// What a check found.

@@ -20,12 +20,16 @@ pub struct Health {
     pub clients: u64,
     /// Addresses the NBD server listens on.
     pub nbd: Vec<String>,
+    /// What is wrong although every device is served; empty when nothing is.
+    #[serde(default)]
+    pub degraded: String,
     /// Where receipts are kept, and whether they are.
     #[serde(default)]
     pub history: HistoryHealth,
 }
 
-/// Where receipts are kept. No trouble with it makes the daemon unhealthy: devices do not depend on it.
+/// Where receipts are kept. Trouble with it makes the daemon degraded and not
+/// unhealthy: devices do not depend on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryHealth {
     /// The database.

@@ -49,6 +49,10 @@ pub enum Outcome {
     RolledBack,
     /// Neither driver could be connected.
     Stranded,
+    /// Only a trial was asked for, and nothing speaks against the candidate.
+    Tried,
+    /// The daemon ended in the midst of it.
+    Interrupted,
 }
 
 /// A phase of an update.

@@ -264,6 +264,10 @@ pub(crate) enum OutcomeArg {
     RolledBack,
     /// Neither driver works
     Stranded,
+    /// Only a trial was asked for, and it passed
+    Tried,
+    /// The daemon ended in the midst of it
+    Interrupted,
 }
 
 /// `steadfast driver`
@@ -312,6 +316,12 @@ pub(crate) struct DriverCheck {
     /// What is allowed beyond the ordinary
     #[command(flatten)]
     pub(crate) allow: Allow,
+    /// A parameter that would change together with the driver; repeatable
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_param)]
+    pub(crate) set: Vec<(String, String)>,
+    /// A parameter that would go back to the driver's default together with the change; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub(crate) unset: Vec<String>,
     /// For a module by itself: folder of public keys (*.pub) whose signatures are trusted. With a device
     /// the daemon's count
     #[arg(long, value_name = "DIR")]
@@ -370,11 +380,14 @@ pub(crate) struct Update {
     /// The device; several with commas between them
     pub(crate) device: String,
     /// Path of a module, or a driver name such as file or file@1.1.0
-    #[arg(required_unless_present_any = ["revert", "adapter", "all_of"])]
+    #[arg(required_unless_present_any = ["revert", "end_trial", "adapter", "all_of"])]
     pub(crate) module: Option<String>,
     /// Go back to the module that ran before; asked for once more, it goes forward again
     #[arg(long, conflicts_with_all = ["module", "allow_older", "allow_other", "allow_skip", "allow_again", "set", "unset", "force", "end_probation"])]
     pub(crate) revert: bool,
+    /// End the trial (--shadow) that somebody has begun on the device; nothing is replaced
+    #[arg(long, conflicts_with_all = ["module", "revert", "probation", "end_probation", "shadow", "set", "unset", "mode", "deadline", "allow_older", "allow_other", "allow_skip", "allow_again", "adapter", "all_of", "rolling"])]
+    pub(crate) end_trial: bool,
     /// Watch the new driver for so long, and put the one before back if it does worse; exits with 4 then
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) probation: Option<Duration>,

@@ -43,10 +43,10 @@ impl Exit {
 impl From<Outcome> for Exit {
     fn from(outcome: Outcome) -> Exit {
         match outcome {
-            Outcome::Done => Exit::Done,
+            Outcome::Done | Outcome::Tried => Exit::Done,
             Outcome::Busy => Exit::Busy,
             Outcome::RolledBack => Exit::RolledBack,
-            Outcome::Refused | Outcome::Stranded => Exit::Error,
+            Outcome::Refused | Outcome::Stranded | Outcome::Interrupted => Exit::Error,
         }
     }
 }
@@ -130,6 +130,8 @@ mod tests {
             (Outcome::Busy, 3),
             (Outcome::RolledBack, 4),
             (Outcome::Stranded, 1),
+            (Outcome::Tried, 0),
+            (Outcome::Interrupted, 1),
         ];
         for (outcome, code) in codes {
             assert_eq!(Exit::from(outcome) as u8, code, "{outcome:?}");

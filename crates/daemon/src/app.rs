@@ -55,6 +55,7 @@ impl App {
             devices: ports.iter().map(|port| port.devices.len() as u32).sum(),
             clients: self.nbd.clients() as u64,
             nbd: self.nbd.addresses().iter().map(ListenAddr::to_string).collect(),
+            degraded: self.receipts.degraded(),
             history: self.receipts.health(),
         }
     }
@@ -190,6 +191,7 @@ impl App {
             allow_skip: request.allow_skip,
             allow_again: request.allow_again,
             mode: request.mode,
+            params: request.params.clone(),
             ..UpdateOptions::default()
         };
         let found = self

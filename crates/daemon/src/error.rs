@@ -1,6 +1,7 @@
 use crate::config::{ConfigErrors, Place};
 use crate::control_socket::SocketError;
 use std::io;
+use std::path::PathBuf;
 use steadfast_loader::LoadError;
 use steadfast_nbd::NbdError;
 use steadfast_runtime::EngineError;
@@ -17,6 +18,9 @@ pub enum ServeError {
     /// The configuration is wrong.
     #[error("{0}")]
     Config(#[from] ConfigErrors),
+    /// Another daemon has the state folder.
+    #[error("state folder {}: another daemon uses it", .0.display())]
+    StateInUse(PathBuf),
     /// The control socket cannot be opened.
     #[error("{0}")]
     Socket(#[from] SocketError),
@@ -58,6 +62,9 @@ impl ServeError {
             }
             ServeError::NoKeys => {
                 "--trusted-keys DIR names a folder of public keys (*.pub, made by minisign -G)"
+            }
+            ServeError::StateInUse(_) => {
+                "one daemon has it at a time: stop the other one, or choose another folder with --state DIR"
             }
             ServeError::Store(_) => "--store DIR chooses another folder for the module store",
             ServeError::Nbd(_) => "--nbd unix:PATH or --nbd tcp:HOST:PORT chooses where NBD clients connect",

@@ -22,6 +22,7 @@ mod receipts;
 mod serve;
 mod settings;
 mod state;
+mod state_lock;
 mod topology;
 mod trial;
 mod updates;

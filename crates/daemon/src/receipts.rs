@@ -1,4 +1,6 @@
+use crate::probation::lock;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use steadfast_api::{HistoryHealth, Kind, Outcome, ProbationOutcome, Receipt};
 use steadfast_history::{Filter, History};
@@ -10,13 +12,21 @@ pub(crate) struct Receipts {
     listeners: broadcast::Sender<Receipt>,
     /// Counts every change.
     version: AtomicU64,
+    /// The last number of the daemons before.
+    before: u64,
+    /// What they left open is dealt with.
+    settled: Mutex<bool>,
 }
 
 impl Receipts {
     /// The history in `folder`. What is wrong with it is told by [`health`](Receipts::health).
     pub(crate) fn open(folder: &Path, keep: u32) -> Receipts {
         let history = History::open(folder, keep);
-        Receipts { history, listeners: broadcast::Sender::new(64), version: AtomicU64::new(0) }
+        let before = history.last_id();
+        let (listeners, version) = (broadcast::Sender::new(64), AtomicU64::new(0));
+        let receipts = Receipts { history, listeners, version, before, settled: Mutex::default() };
+        receipts.settle();
+        receipts
     }
 
     /// The number of the last receipt that was ever written.
@@ -64,18 +74,45 @@ impl Receipts {
         });
     }
 
-    /// Probations that ran when the daemon was killed ended then.
-    pub(crate) fn end_probations(&self) {
-        let recent = Filter { limit: Some(1000), ..Filter::default() };
-        for mut receipt in self.history.list(&recent) {
-            if let Some(report) =
-                receipt.probation.as_mut().filter(|p| p.outcome == ProbationOutcome::Running)
-            {
-                report.outcome = ProbationOutcome::Stopped;
-                "the daemon ended without a stop".clone_into(&mut report.reason);
+    /// Notes an update that begins, so that it leaves a receipt whatever becomes of the daemon.
+    pub(crate) fn note(&self, attempt: &Receipt) {
+        self.history.note(attempt);
+    }
+
+    /// What the end of the daemon before cut short: updates get their receipts, and probations are over.
+    /// Says whether that is done; where the history does not answer it is not, and is tried again.
+    pub(crate) fn settle(&self) -> bool {
+        let mut settled = lock(&self.settled);
+        if *settled {
+            return true;
+        }
+        for mut attempt in self.history.take_attempts() {
+            attempt.outcome = Outcome::Interrupted;
+            attempt.reason =
+                "the daemon ended in the midst of it, killed or crashed; what it starts with is what \
+                              its configuration says"
+                    .to_owned();
+            let (id, port) = (attempt.id, &attempt.port);
+            tracing::warn!("port {port}: update {id} was cut short when the daemon ended");
+            self.add(attempt);
+        }
+        let running = Filter { on_probation: true, ..Filter::default() };
+        let Some(running) = self.history.try_list(&running) else { return false };
+        // Those that came since are this daemon's own.
+        for mut receipt in running.into_iter().filter(|receipt| receipt.id <= self.before) {
+            if let Some(report) = &mut receipt.probation {
+                report.outcome = ProbationOutcome::Killed;
+                report.reason = "the daemon ended without a stop".to_owned();
                 self.history.wait_amended(self.history.amend(&receipt));
             }
         }
+        *settled = true;
+        true
+    }
+
+    /// Writes what is not written yet, for as long as that takes at most, and names what is lost.
+    pub(crate) fn close(&self) {
+        self.history.close();
     }
 
     /// Another number after every change.
@@ -103,7 +140,11 @@ impl Receipts {
     /// by itself, so that no number of refusals hides what was done; and none of what was busy, of which
     /// there may be any number. `None` when the disk does not answer, so that there may be more.
     pub(crate) fn tried(&self, limit: usize) -> Option<Vec<Receipt>> {
-        let outcomes = [Outcome::Done, Outcome::Refused, Outcome::RolledBack, Outcome::Stranded];
+        if !self.settle() {
+            return None;
+        }
+        let outcomes =
+            [Outcome::Done, Outcome::Refused, Outcome::RolledBack, Outcome::Stranded, Outcome::Interrupted];
         let mut all = Vec::new();
         for outcome in outcomes {
             let kinds = vec![Kind::Update];
@@ -124,6 +165,20 @@ impl Receipts {
 
     pub(crate) fn listen(&self) -> broadcast::Receiver<Receipt> {
         self.listeners.subscribe()
+    }
+
+    /// Why receipts may be lost, in words; empty when none is at risk.
+    pub(crate) fn degraded(&self) -> String {
+        let status = self.history.status();
+        if status.error.is_empty() && status.dropped == 0 {
+            return String::new();
+        }
+        let (unsaved, dropped) = (status.unsaved, status.dropped);
+        format!(
+            "history: {unsaved} receipt(s) are in memory only and lost when the daemon stops, {dropped} were \
+             dropped: {}",
+            status.error
+        )
     }
 
     pub(crate) fn health(&self) -> HistoryHealth {

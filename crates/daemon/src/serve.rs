@@ -13,6 +13,7 @@ use crate::probation::{Baselines, Probations};
 use crate::properties::Edits;
 use crate::receipts::Receipts;
 use crate::settings::Settings;
+use crate::state_lock::StateLock;
 use crate::{effective_uid, topology, uri};
 use std::collections::BTreeMap;
 use std::env;
@@ -41,6 +42,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let socket = socket.unwrap_or_else(|| steadfast_api::default_socket(effective_uid()));
     // First, so that a second daemon finds out before it opens anything that belongs to the first.
     let (held, listener) = ControlSocket::bind(&socket, config.control.mode.unwrap_or(0o600))?;
+    let _state = StateLock::take(&state(config))?;
     share_heaps();
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -73,6 +75,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     app.engine.stop(GRACE);
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(held);
+    app.receipts.close();
     tracing::info!("stopped");
     result.map_err(|error| ServeError::Io { what: "control API", error })
 }
@@ -114,7 +117,6 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
     engine_config.busy_poll = config.busy_poll;
     // Before anything can be updated: numbers of receipts go on where they were.
     let receipts = Receipts::open(&state, config.history.unwrap_or(steadfast_history::KEEP));
-    receipts.end_probations();
     engine_config.last_receipt = receipts.last_id();
     let engine = Engine::start(engine_config).map_err(ServeError::Engine)?;
     let topology = prepared.attach(&engine, &receipts)?;

@@ -18,6 +18,13 @@ impl App {
             };
             Problem::new(kind, e.to_string())
         })?;
+        let nobody = || self.engine.port(&device.port).is_some_and(|port| port.driver.is_none());
+        if saved.is_empty() && nobody() {
+            let text = format!("device {name}: no driver serves it, and the last one has left no state");
+            return Err(Problem::new(ProblemKind::BadRequest, text).hint(
+                "`steadfast device show` says what is wrong; an update that succeeds puts a driver there",
+            ));
+        }
         Ok(DeviceState { device: name.to_owned(), states: saved.iter().map(describe).collect() })
     }
 }

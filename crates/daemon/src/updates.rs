@@ -7,14 +7,14 @@ use crate::probation::{self, Begin, Probations, Watch};
 use crate::trial;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use steadfast_api::{
     IfBusy, Outcome, ProbationOutcome, ProbationReport, Problem, ProblemKind, Receipt, Release,
     RevertRequest, UpdateRequest,
 };
 use steadfast_history::Filter;
-use steadfast_runtime::UpdateOptions;
+use steadfast_runtime::{Begins, UpdateOptions};
 use steadfast_shell::params::is_shells;
 use steadfast_shell::probation::{Probation, Sample, Terms};
 use steadfast_shell::receipt::{Cause, Kind, Requester};
@@ -45,11 +45,14 @@ impl App {
         name: &str,
         request: &UpdateRequest,
         who: String,
+        unwanted: Arc<AtomicBool>,
     ) -> Result<Receipt, Problem> {
         let device = self.device_info(name)?;
         let cause = if request.watch { Cause::Watch } else { Cause::Operator };
         let options = options(request, Requester { cause, who }, request.module.clone());
+        let options = UpdateOptions { unwanted, ..options };
         let asked = || -> Result<_, Problem> {
+            trial::sound(request)?;
             let path = self.locate(&request.module)?;
             let probation = request.probation.as_ref().map(probation::terms).transpose()?;
             let module = match &request.hash {
@@ -131,7 +134,8 @@ impl App {
     /// The driver on probation is worse than the one before.
     pub(crate) fn go_back_from(self: &Arc<App>, watch: &Watch, report: &ProbationReport) -> Receipt {
         let by = Requester { cause: Cause::Probation, who: String::new() };
-        let mut options = UpdateOptions { by, ..UpdateOptions::default() };
+        // Going back may hold requests for as long as the update was to hold them, and no longer.
+        let mut options = UpdateOptions { by, deadline: watch.deadline, ..UpdateOptions::default() };
         self.allow_back(&watch.port, &watch.before, watch.undo.clone(), &mut options);
         let report = ProbationReport { of_receipt: Some(watch.receipt), ..report.clone() };
         let module = Module::Stored(&watch.before.hash);
@@ -145,9 +149,10 @@ impl App {
         to: &Release,
         undo: Vec<(String, Option<String>)>,
         by: Requester,
+        deadline: Option<Duration>,
         with: &str,
     ) -> Receipt {
-        let mut options = UpdateOptions { by, ..UpdateOptions::default() };
+        let mut options = UpdateOptions { by, deadline, ..UpdateOptions::default() };
         self.allow_back(port, to, undo, &mut options);
         options.source.push_str(&format!(" ({with}, back)"));
         let ends_probation = Some(format!("{with} goes back"));
@@ -160,7 +165,8 @@ impl App {
     }
 
     /// Going back is asked for, so what is older, of another name or has been here before is all right.
-    /// Parameters become what they were; those that the older driver does not know are left out.
+    /// Parameters become what they were; those that the older driver does not know, or whose values it does
+    /// not take, are left out: it serves with its defaults for them, and the receipt says so.
     fn allow_back(
         &self,
         port: &str,
@@ -183,6 +189,16 @@ impl App {
             options.params.insert(name.clone(), None);
         }
         options.params.retain(|name, value| value.is_none() || known(name));
+        let mut given = info.params.clone();
+        for (name, value) in &options.params {
+            match value {
+                Some(value) => given.insert(name.clone(), value.clone()),
+                None => given.remove(name),
+            };
+        }
+        for name in self.engine.refused_params(&staged.manifest, &given) {
+            options.params.insert(name, None);
+        }
     }
 
     fn carry_out(self: &Arc<App>, port: &str, module: &Module<'_>, work: Work) -> Receipt {
@@ -209,6 +225,7 @@ impl App {
                 driver,
                 before: receipt.from.clone(),
                 undo: receipt.params_before.clone().into_iter().collect(),
+                deadline: options.deadline,
                 length_ns: terms.length_ns,
                 interval_ns: terms.interval_ns(),
                 report: receipt.probation.clone().unwrap_or_default(),
@@ -220,7 +237,7 @@ impl App {
 
     /// Carries an update out and keeps its receipt, to which `finish` may add.
     fn counted(
-        &self,
+        self: &Arc<App>,
         port: &str,
         module: &Module<'_>,
         options: &UpdateOptions,
@@ -228,6 +245,9 @@ impl App {
     ) -> Receipt {
         self.updates.fetch_add(1, Ordering::Relaxed);
         let given = self.engine.port(port).map(|port| port.params).unwrap_or_default();
+        let app = Arc::clone(self);
+        let begins = Some(Begins(Arc::new(move |receipt| app.receipts.note(receipt))));
+        let options = &UpdateOptions { begins, ..options.clone() };
         let mut receipt = match module {
             Module::File(path) => self.engine.update_file(port, &self.store, path, options),
             Module::Stored(hash) => self.engine.update_stored(port, &self.store, hash, options),
@@ -309,6 +329,7 @@ pub(crate) fn options(request: &UpdateRequest, by: Requester, source: String) ->
         params: request.params.clone(),
         source,
         shadow: request.shadow.as_ref().map(trial::asked),
+        ..UpdateOptions::default()
     }
 }
 

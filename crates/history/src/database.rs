@@ -25,6 +25,8 @@ const MIGRATIONS: &[&str] = &[
         document TEXT NOT NULL
     ) STRICT;
     CREATE INDEX receipt_by_port ON receipt (port, id);",
+    // 2. What has begun and has no receipt yet: what is here at a start, the end of a daemon has cut short.
+    "CREATE TABLE attempt (id INTEGER PRIMARY KEY, document TEXT NOT NULL) STRICT;",
 ];
 
 /// Marks the file as this program's: `Stdf`.
@@ -63,6 +65,8 @@ pub(crate) struct Facts {
     pub(crate) stored: u64,
     /// Newest receipt of each port.
     pub(crate) last: Vec<Receipt>,
+    /// What had begun when the daemon before ended.
+    pub(crate) attempts: Vec<Receipt>,
 }
 
 /// The open database, locked.
@@ -108,10 +112,14 @@ impl Database {
     fn facts(&self) -> rusqlite::Result<Facts> {
         let newest = "SELECT id, document FROM receipt
                       WHERE id IN (SELECT max(id) FROM receipt GROUP BY port)";
+        // A number that was given to an attempt is not given again.
+        let last_id = "SELECT max((SELECT coalesce(max(id), 0) FROM receipt),
+                                  (SELECT coalesce(max(id), 0) FROM attempt))";
         Ok(Facts {
-            last_id: self.connection.query_row("SELECT coalesce(max(id), 0) FROM receipt", [], number)?,
+            last_id: self.connection.query_row(last_id, [], number)?,
             stored: self.count()?,
             last: self.select(newest, &[])?,
+            attempts: self.select("SELECT id, document FROM attempt ORDER BY id", &[])?,
         })
     }
 
@@ -127,15 +135,25 @@ impl Database {
                 "INSERT OR REPLACE INTO receipt (id, port, started_unix_ms, outcome, document)
                  VALUES (?1, ?2, ?3, ?4, ?5)",
             )?;
+            let mut ends = transaction.prepare("DELETE FROM attempt WHERE id = ?1")?;
             for receipt in receipts {
                 let document = serde_json::to_string(receipt)
                     .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
                 let (id, started) = (signed(receipt.id), signed(receipt.started_unix_ms));
                 insert.execute(params![id, receipt.port, started, name(receipt.outcome), document])?;
+                ends.execute([id])?;
             }
         }
         transaction.commit()?;
         self.prune()
+    }
+
+    /// Notes what begins, under the number that its receipt will have.
+    pub(crate) fn note(&mut self, attempt: &Receipt) -> rusqlite::Result<()> {
+        let document = serde_json::to_string(attempt)
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        let note = "INSERT OR REPLACE INTO attempt (id, document) VALUES (?1, ?2)";
+        self.connection.execute(note, params![signed(attempt.id), document]).map(drop)
     }
 
     fn prune(&mut self) -> rusqlite::Result<u64> {
@@ -172,6 +190,11 @@ impl Database {
         if let Some(since) = filter.since_unix_ms {
             wanted.push("started_unix_ms >= ?");
             values.push(Box::new(signed(since)));
+        }
+        if filter.on_probation {
+            // The text is looked for first: it is far quicker than to read every document.
+            wanted.push("instr(document, 'running') > 0");
+            wanted.push("json_extract(document, '$.probation.outcome') = 'running'");
         }
         let condition = if wanted.is_empty() { "1".to_owned() } else { wanted.join(" AND ") };
         values.push(Box::new(filter.limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX))));

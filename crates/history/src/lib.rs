@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use steadfast_shell::probation::ProbationOutcome;
 use steadfast_shell::receipt::{Kind, Outcome, Receipt};
 
 use memory::Memory;
@@ -41,6 +42,10 @@ pub const FILE: &str = "history.sqlite";
 pub const KEEP: u32 = 10_000;
 /// Longest that [`History::add`] waits for the disk.
 pub const PATIENCE: Duration = Duration::from_secs(1);
+/// Longest that what begins waits until it is noted.
+const NOTING: Duration = Duration::from_millis(100);
+/// Most receipts that are named when they are lost.
+const NAMED: usize = 20;
 /// Longest that a question waits for the disk before memory answers it.
 const QUESTION: Duration = Duration::from_secs(2);
 /// Longest that the first look into the database may take.
@@ -59,6 +64,8 @@ pub struct Filter {
     pub since_unix_ms: Option<u64>,
     /// At most so many, the newest.
     pub limit: Option<usize>,
+    /// Only those whose probation runs, as far as they tell.
+    pub on_probation: bool,
 }
 
 impl Filter {
@@ -67,7 +74,12 @@ impl Filter {
             && self.outcome.is_none_or(|outcome| receipt.outcome == outcome)
             && (self.kinds.is_empty() || self.kinds.contains(&receipt.kind))
             && self.since_unix_ms.is_none_or(|since| receipt.started_unix_ms >= since)
+            && (!self.on_probation || runs(receipt))
     }
+}
+
+fn runs(receipt: &Receipt) -> bool {
+    receipt.probation.as_ref().is_some_and(|report| report.outcome == ProbationOutcome::Running)
 }
 
 /// How the history is.
@@ -97,7 +109,7 @@ pub struct Amended {
 #[derive(Debug)]
 pub struct History {
     memory: Arc<Memory>,
-    worker: Option<JoinHandle<()>>,
+    worker: Mutex<Option<JoinHandle<()>>>,
     commands: Mutex<Option<Sender<Command>>>,
 }
 
@@ -119,19 +131,19 @@ impl History {
                     memory.slow(&format!("it does not open within {} s", OPENING.as_secs()));
                 }
                 memory.settle_ids();
-                History { memory, worker: Some(thread), commands: Mutex::new(Some(commands)) }
+                History { memory, worker: Mutex::new(Some(thread)), commands: Mutex::new(Some(commands)) }
             }
             Err(error) => {
                 memory.broken(&format!("its thread does not start: {error}"));
                 memory.settle_ids();
-                History { memory, worker: None, commands: Mutex::new(None) }
+                History { memory, worker: Mutex::default(), commands: Mutex::new(None) }
             }
         }
     }
 
     /// A history that ends with the process.
     pub fn in_memory() -> History {
-        History { memory: Arc::new(Memory::new(None)), worker: None, commands: Mutex::new(None) }
+        History { memory: Arc::new(Memory::new(None)), worker: Mutex::default(), commands: Mutex::new(None) }
     }
 
     /// The number of the last receipt there is; the next one is greater. When the database could not be
@@ -146,6 +158,62 @@ impl History {
         let wait = self.memory.push(receipt.clone());
         if self.send(Command::Save) && wait {
             self.memory.wait_saved(receipt.id, PATIENCE);
+        }
+    }
+
+    /// Notes that something begins, under the number that its receipt will have, so that it leaves a trace
+    /// although the process ends in the midst of it. [`add`](History::add) of that number ends it. A disk
+    /// that does not answer is waited for once, for a tenth of a second.
+    pub fn note(&self, attempt: &Receipt) {
+        let wait = self.memory.is_well();
+        let (noted, answer) = sync_channel(1);
+        if self.send(Command::Note(Box::new(attempt.clone()), noted))
+            && wait
+            && answer.recv_timeout(NOTING).is_err()
+        {
+            self.memory.was_slow();
+        }
+    }
+
+    /// What was noted and never came to an end, because the process before this one ended. They are given
+    /// out once.
+    pub fn take_attempts(&self) -> Vec<Receipt> {
+        self.memory.take_attempts()
+    }
+
+    /// Writes what is not written yet and closes the file; what can not be written is named in the log.
+    /// Does not wait for a disk that hangs. What is added afterwards is kept in memory only.
+    pub fn close(&self) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(worker) = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        if self.memory.wait_ended(QUESTION) {
+            let _ = worker.join();
+        }
+        self.name_lost();
+    }
+
+    fn name_lost(&self) {
+        let (lost, status) = (self.memory.unsaved(), self.memory.status());
+        let count = lost.len() as u64 + status.dropped;
+        if count == 0 {
+            return;
+        }
+        let path = status.path.map(|path| path.display().to_string()).unwrap_or_default();
+        tracing::error!("history {path}: {count} receipt(s) are lost with this process: {}", status.error);
+        for receipt in lost.iter().rev().take(NAMED) {
+            let (id, port, from) = (receipt.id, &receipt.port, &receipt.from);
+            let to = receipt
+                .to
+                .as_ref()
+                .map_or_else(|| "?".to_owned(), |to| format!("{} {}", to.driver, to.version));
+            let (kind, outcome) = (receipt.kind.name(), receipt.outcome);
+            let (driver, version) = (&from.driver, &from.version);
+            tracing::error!(
+                "lost: receipt {id}, {kind} of port {port}, {driver} {version} -> {to}, {outcome:?}"
+            );
+        }
+        if count > NAMED as u64 {
+            tracing::error!("lost: and {} older one(s)", count - NAMED as u64);
         }
     }
 
@@ -223,12 +291,7 @@ impl History {
 }
 
 impl Drop for History {
-    /// Waits for what is not written yet, but not for a disk that hangs.
     fn drop(&mut self) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(worker) = self.worker.take() else { return };
-        if self.memory.wait_ended(QUESTION) {
-            let _ = worker.join();
-        }
+        self.close();
     }
 }

@@ -32,6 +32,8 @@ struct State {
     /// Receipts up to `saved` that are to be written: they came late, or were changed.
     again: BTreeSet<u64>,
     last_id: u64,
+    /// What had begun when the daemon before ended; taken once.
+    attempts: Vec<Receipt>,
     opened: bool,
     stored: u64,
     dropped: u64,
@@ -109,8 +111,12 @@ impl Memory {
     }
 
     /// What the database said when it was opened: its last number, and the newest receipt of each port.
-    pub(crate) fn opened(&self, last_id: u64, stored: u64, last: Vec<Receipt>) {
+    pub(crate) fn opened(&self, last_id: u64, stored: u64, last: Vec<Receipt>, attempts: Vec<Receipt>) {
         let mut state = self.lock();
+        // Opened again, it has this process's own attempts.
+        if !state.opened {
+            state.attempts = attempts;
+        }
         let known = state.last_id;
         state.last_id = known.max(last_id);
         if !state.opened && known == 0 {
@@ -151,6 +157,33 @@ impl Memory {
         state.stored = stored;
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// The file was taken away under the daemon: what is still in memory is to be written once more.
+    pub(crate) fn gone(&self) {
+        {
+            let mut state = self.lock();
+            let all: Vec<u64> = state.recent.iter().map(|receipt| receipt.id).collect();
+            state.again.extend(all);
+        }
+        self.broken("the file was deleted or replaced under the daemon; older receipts are gone with it");
+    }
+
+    /// What had begun when the daemon before ended, once.
+    pub(crate) fn take_attempts(&self) -> Vec<Receipt> {
+        std::mem::take(&mut self.lock().attempts)
+    }
+
+    /// Whether it is worth waiting for the disk.
+    pub(crate) fn is_well(&self) -> bool {
+        let state = self.lock();
+        state.opened && !state.slow && state.error.is_empty()
+    }
+
+    /// The disk does not answer in time; it is not waited for until it does.
+    pub(crate) fn was_slow(&self) {
+        self.lock().slow = true;
+        tracing::warn!("history {}: the disk is slow; receipts are not waited for meanwhile", self.shown());
     }
 
     /// The disk refuses.

@@ -1,6 +1,7 @@
 //! The thread that owns the database.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub(crate) enum Command {
     /// Something is in memory that is not on disk.
     Save,
+    /// Something begins; what is sent back says that it is noted.
+    Note(Box<Receipt>, SyncSender<()>),
     /// The newest that a filter means.
     List(Filter, SyncSender<Option<Vec<Receipt>>>),
     /// The one of that number.
@@ -33,13 +36,15 @@ pub(crate) struct Worker {
     keep: u32,
     memory: Arc<Memory>,
     database: Option<Database>,
+    /// Which file it is.
+    file: Option<(u64, u64)>,
     unsynced: bool,
     tried: Instant,
 }
 
 impl Worker {
     pub(crate) fn new(path: PathBuf, keep: u32, memory: Arc<Memory>) -> Worker {
-        Worker { path, keep, memory, database: None, unsynced: false, tried: Instant::now() }
+        Worker { path, keep, memory, database: None, file: None, unsynced: false, tried: Instant::now() }
     }
 
     /// Until nobody can send any more. `ready` is told when the database was opened, or was not.
@@ -55,6 +60,10 @@ impl Worker {
             }
             match commands.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(Command::Save) => self.save(),
+                Ok(Command::Note(attempt, noted)) => {
+                    self.note(&attempt);
+                    let _ = noted.try_send(());
+                }
                 Ok(Command::List(filter, reply)) => {
                     let list = self.read(|database| database.list(&filter));
                     let _ = reply.try_send(list);
@@ -76,10 +85,18 @@ impl Worker {
         self.tried = Instant::now();
         match Database::open(&self.path, self.keep) {
             Ok((database, facts)) => {
-                self.memory.opened(facts.last_id, facts.stored, facts.last);
+                self.memory.opened(facts.last_id, facts.stored, facts.last, facts.attempts);
+                self.file = identity(&self.path);
                 self.database = Some(database);
             }
             Err(error) => self.memory.broken(&error.to_string()),
+        }
+    }
+
+    fn note(&mut self, attempt: &Receipt) {
+        let Some(database) = &mut self.database else { return };
+        if let Err(error) = database.note(attempt) {
+            self.memory.broken(&error.to_string());
         }
     }
 
@@ -119,6 +136,11 @@ impl Worker {
             return;
         }
         self.tried = Instant::now();
+        if self.database.is_some() && identity(&self.path) != self.file {
+            // What is written from now on would be in a file that nobody finds.
+            self.database = None;
+            self.memory.gone();
+        }
         if self.database.is_none() {
             self.open();
         }
@@ -139,4 +161,9 @@ impl Worker {
             self.memory.broken(&error.to_string());
         }
     }
+}
+
+/// Device and inode of a file; none where there is none.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }

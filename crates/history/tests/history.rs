@@ -251,3 +251,60 @@ fn an_update_that_ends_after_a_later_one_is_written_too() {
     drop(history);
     assert_eq!(ids(&History::open(folder.path(), 100).list(&Filter::default())), [1, 2]);
 }
+
+#[test]
+fn what_was_noted_and_never_ended_is_found_once_and_its_number_is_taken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = History::open(folder.path(), 100);
+    history.note(&receipt(1, "a", Outcome::Refused));
+    history.add(&receipt(1, "a", Outcome::Done));
+    history.note(&receipt(2, "a", Outcome::Refused));
+    assert_eq!(ids(&history.list(&Filter::default())), [1], "what is noted is no receipt yet");
+    drop(history);
+    let history = History::open(folder.path(), 100);
+    assert_eq!((ids(&history.take_attempts()), history.last_id()), (vec![2], 2));
+    assert!(history.take_attempts().is_empty(), "once");
+    history.add(&receipt(2, "a", Outcome::Interrupted));
+    drop(history);
+    let history = History::open(folder.path(), 100);
+    assert!(history.take_attempts().is_empty(), "it has come to an end");
+    assert_eq!(ids(&history.list(&Filter::default())), [1, 2]);
+}
+
+#[test]
+fn probations_that_run_are_found_however_old_they_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = History::open(folder.path(), 5000);
+    fill(&history, 1);
+    let mut old = history.get(1).expect("the first");
+    old.probation = Some(Default::default());
+    history.wait_amended(history.amend(&old));
+    fill(&history, 1200);
+    let running = Filter { on_probation: true, ..Filter::default() };
+    assert_eq!(ids(&history.list(&running)), [1]);
+}
+
+#[test]
+fn a_file_that_is_deleted_under_the_daemon_is_noticed_and_made_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = History::open(folder.path(), 100);
+    fill(&history, 3);
+    for name in [FILE.to_owned(), format!("{FILE}-wal"), format!("{FILE}-shm")] {
+        let _ = fs::remove_file(folder.path().join(name));
+    }
+    // It is looked for every few seconds.
+    for _ in 0..30_000 {
+        if folder.path().join(FILE).exists() && history.status().error.is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    fill(&history, 1);
+    drop(history);
+    let history = History::open(folder.path(), 100);
+    assert_eq!(
+        ids(&history.list(&Filter::default())),
+        [1, 2, 3, 4],
+        "what was in memory is written once more"
+    );
+}

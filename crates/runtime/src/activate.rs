@@ -418,7 +418,9 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
             Outcome::Done => Came::Ok,
             Outcome::Busy => Came::Busy(why),
             Outcome::Stranded => Came::Stranded(why),
-            Outcome::Refused | Outcome::RolledBack => Came::Failed(why),
+            Outcome::Refused | Outcome::RolledBack | Outcome::Tried | Outcome::Interrupted => {
+                Came::Failed(why)
+            }
         };
         (came, format!("{} requests were held", self.receipt.held))
     }

@@ -76,7 +76,7 @@ pub use rules::{HardwareId, PortRules};
 pub use shadow::{Shadow, ShadowInfo};
 pub use state::SavedState;
 pub use steadfast_shell::slots::Tag;
-pub use transact::UpdateOptions;
+pub use transact::{Begins, UpdateOptions};
 
 /// A port, by its number in the engine; never used twice while the engine runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

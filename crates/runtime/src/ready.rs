@@ -15,9 +15,10 @@ use crate::port::{PDU_STRIDE, PROMISES, Port};
 use crate::remote::Remote;
 use crate::rules::{HardwareId, PortRules};
 use crate::shadow::Shadow;
-use crate::transact::{STUCK, UpdateOptions, unload};
+use crate::transact::{Begins, STUCK, UpdateOptions, unload};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use steadfast_loader::{LoadedModule, StagedModule};
 use steadfast_shell::check::{self, CheckInput, CheckRow, Limits, PendingSide, Policy, PortSide, Side};
 use steadfast_shell::manifest::Manifest;
@@ -108,6 +109,14 @@ impl Engine {
         })
     }
 
+    /// The parameters whose values a driver would not take, of those that are given.
+    pub fn refused_params(&self, manifest: &Manifest, given: &BTreeMap<String, String>) -> Vec<String> {
+        let table = params::table(&manifest.params, self.inner.config.shell_defaults());
+        let errors = params::resolve(&table, given).err().unwrap_or_default();
+        let names = errors.iter().flat_map(|error| error.names());
+        names.filter(|name| given.contains_key(*name)).map(str::to_owned).collect()
+    }
+
     /// The phases before the pause. `None`: refused, and everything is as it was.
     pub(crate) fn get_ready(
         &self,
@@ -123,9 +132,14 @@ impl Engine {
         let checked = self.decide(port, &staged, opts, old, &mut receipt.checks);
         let (mode, params) = step(update, checked)?;
         receipt.mode = Some(mode.0);
+        if let Some(Begins(begins)) = &opts.begins {
+            begins(receipt);
+            // Nobody's time is that of a disk.
+            update.restart_clock(now_ns());
+        }
         update.set_mode(mode.0);
         if let Some(shadow) = &opts.shadow {
-            let tried = self.try_first(port, &staged, &params, shadow, receipt);
+            let tried = self.try_first(port, &staged, &params, shadow, &opts.unwanted, receipt);
             // The time of a trial is no phase's.
             update.restart_clock(now_ns());
             if let Err(why) = tried {
@@ -162,14 +176,19 @@ impl Engine {
         staged: &StagedModule,
         params: &BTreeMap<String, Value>,
         how: &Shadow,
+        unwanted: &AtomicBool,
         receipt: &mut Receipt,
     ) -> Result<(), String> {
         let old = lock(&port.inner).serving.clone();
         let old = old.ok_or("nobody serves the port, so there is nothing to compare a candidate with")?;
-        let report = self.try_out(port, staged, params.clone(), &old, how);
+        let report = self.try_out(port, staged, params.clone(), &old, how, unwanted);
         let (equal, against) = (report.equal, report.against.join("; "));
+        let cut_short = report.cut_short.clone();
         receipt.unload = report.unload;
         receipt.shadow = Some(report);
+        if !cut_short.is_empty() {
+            return Err(format!("the trial was cut short, and nothing was replaced: {cut_short}"));
+        }
         if !equal {
             return Err(format!("the trial speaks against it: {against}"));
         }

@@ -10,8 +10,9 @@ use crate::port::Port;
 use crate::shadow::Shadow;
 use crate::turn::Turn;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use steadfast_loader::{LoadedModule, ModuleStore, StagedModule};
@@ -51,6 +52,10 @@ pub struct UpdateOptions {
     pub by: Requester,
     /// What was asked for, for the receipt.
     pub source: String,
+    /// Is told what begins, before any of the candidate's code runs.
+    pub begins: Option<Begins>,
+    /// Becomes true when nobody wants it any more: a trial ends then, and nothing is replaced.
+    pub unwanted: Arc<AtomicBool>,
     /// Try the candidate beside the driver that serves first; go on only when nothing speaks against it.
     pub shadow: Option<Shadow>,
 }
@@ -70,7 +75,19 @@ impl Default for UpdateOptions {
             by: Requester::default(),
             source: String::new(),
             shadow: None,
+            begins: None,
+            unwanted: Arc::default(),
         }
+    }
+}
+
+/// Who is told that an update begins: the receipt as far as it is known.
+#[derive(Clone)]
+pub struct Begins(pub Arc<dyn Fn(&Receipt) + Send + Sync>);
+
+impl fmt::Debug for Begins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Begins")
     }
 }
 
@@ -87,6 +104,9 @@ impl Engine {
         what: &str,
         patience: Duration,
     ) -> Result<Turn<'a>, EngineError> {
+        // A trial may have hours to go.
+        let on_trial = lock(&port.inner).trial.is_some();
+        let patience = if on_trial { Duration::ZERO } else { patience };
         let turn = port.turns.take_within(what, patience).map_err(|doing| busy(port, &doing))?;
         // It may have been taken away, and its name be another's, since it was looked up.
         if !self.find(&port.name).is_some_and(|known| Arc::ptr_eq(&known, port)) {
@@ -145,6 +165,7 @@ impl Engine {
             if let Some(module) = port.module() {
                 receipt.from = module.release();
             }
+            receipt.nobody_serves = lock(&port.inner).serving.is_none();
             receipt.generation_before = port.generation();
             receipt.generation_after = receipt.generation_before;
         }
@@ -181,6 +202,10 @@ impl Engine {
         }
         self.replace(&port, &turn, stage, opts, &mut receipt);
         drop(turn);
+        receipt.nobody_serves = lock(&port.inner).serving.is_none();
+        if receipt.outcome == Outcome::Refused && receipt.shadow.as_ref().is_some_and(|r| r.only && r.equal) {
+            receipt.outcome = Outcome::Tried;
+        }
         receipt.generation_after = port.generation();
         lock(&port.inner).last_receipt = Some(receipt.clone());
         receipt

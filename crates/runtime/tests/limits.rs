@@ -170,6 +170,48 @@ fn a_request_that_takes_too_long_ends_with_an_error_while_others_go_on() {
 }
 
 #[test]
+fn a_request_that_takes_too_long_ends_also_while_an_update_drains() {
+    let bench = Bench::new(1);
+    let module = attach(&bench, 1, &[("request_timeout", "1"), ("keep", "true")]);
+    let drain = |deadline| UpdateOptions { mode: Some(Mode::Drain), deadline, ..UpdateOptions::default() };
+    let engine = bench.engine.clone();
+    let kept = std::thread::spawn(move || ask(&engine, "vol0", request(block_op::READ, 0, LAST, 4096), 0).0);
+    until(&bench, |port| port.in_flight == 1);
+    // An attempt that comes to nothing does not make the request any younger.
+    let receipt = bench.engine.update("vol0", &module, &drain(Some(Duration::from_millis(600))));
+    assert_eq!(receipt.outcome, Outcome::RolledBack, "{receipt:?}");
+    let receipt = bench.engine.update("vol0", &module, &drain(Some(Duration::from_secs(60))));
+    assert_eq!(receipt.outcome, Outcome::Done, "what it keeps is not waited for any longer: {receipt:?}");
+    assert_eq!(kept.join().expect("an answer"), -libc::ETIMEDOUT);
+    // Exactly once: the slot is free again with the driver that had it, and nothing is answered twice.
+    let port = until(&bench, |port| port.lost == 0 && port.in_flight == 0);
+    assert_eq!(port.driver_faults, 0, "{port:?}");
+    assert_eq!(ask(&bench.engine, "vol0", request(block_op::READ, 0, 0, 4096), 0).0, 0);
+    stop(&bench);
+}
+
+#[test]
+fn what_a_port_holds_back_is_not_old_when_it_comes_to_its_driver() {
+    let bench = Bench::new(1);
+    let params = [("request_timeout", "2"), ("delay", "1500000000")];
+    let module = attach(&bench, 1, &params);
+    let engine = bench.engine.clone();
+    let first = std::thread::spawn(move || ask(&engine, "vol0", request(block_op::READ, 0, 0, 4096), 0).0);
+    until(&bench, |port| port.in_flight == 1);
+    let engine = bench.engine.clone();
+    let update = std::thread::spawn(move || {
+        let opts = UpdateOptions { mode: Some(Mode::Drain), ..UpdateOptions::default() };
+        engine.update("vol0", &module, &opts)
+    });
+    until(&bench, |port| port.state == steadfast_runtime::PortState::Held);
+    // Held for more than a second, and then a second and a half under way: longer than is allowed.
+    let (result, _) = ask(&bench.engine, "vol0", request(block_op::READ, 0, 4096, 4096), 0);
+    assert_eq!((result, first.join().expect("an answer")), (0, 0));
+    assert_eq!(update.join().expect("a receipt").outcome, Outcome::Done);
+    stop(&bench);
+}
+
+#[test]
 fn a_slot_that_a_driver_keeps_is_nobody_elses_until_it_is_replaced() {
     let bench = Bench::new(1);
     let module = attach(&bench, 1, &[("request_timeout", "1"), ("keep", "true"), ("delay", "0")]);

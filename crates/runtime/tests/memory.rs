@@ -54,7 +54,7 @@ fn a_driver_that_needs_more_than_there_is_is_refused_before_any_of_its_code_runs
     let opts = UpdateOptions { allow_other: true, ..UpdateOptions::default() };
     let receipt = bench.engine.update("vol0", &module, &opts);
     assert_eq!(receipt.outcome, Outcome::Refused);
-    assert!(receipt.reason.contains("memory.port: needs 1M"), "{}", receipt.reason);
+    assert!(receipt.reason.contains("memory.port: trouble 1.0.0 needs 1M"), "{}", receipt.reason);
     bench.engine.stop(Duration::from_secs(10));
 }
 

@@ -112,6 +112,8 @@ pub fn choose<'a>(
 /// - This port went back from it, whoever asked for that.
 /// - It went back on any port, when it was tried by itself: the others are spared. A person who goes
 ///   back before the probation is over has found what the probation was to find.
+/// - The daemon ended without a stop in the midst of an update to it or of its probation: a driver that
+///   crashes takes the daemon with it. A stop that somebody asked for says nothing of the module.
 pub fn objection<'a>(
     receipts: impl IntoIterator<Item = &'a Receipt>,
     port: &str,
@@ -177,6 +179,12 @@ fn says(receipt: &Receipt, hash: &str) -> Option<Said> {
                 why: format!("{port} went back from it: {reason} (receipt {id})"),
                 by_itself,
             },
+            Some((ProbationOutcome::Killed, _)) => Said::WentBack {
+                why: format!(
+                    "the daemon was killed or crashed while {port} had it on probation (receipt {id})"
+                ),
+                by_itself,
+            },
             _ => Said::Good,
         }),
         Outcome::Done if is_from => Some(left(receipt)),
@@ -185,6 +193,11 @@ fn says(receipt: &Receipt, hash: &str) -> Option<Said> {
         }
         Outcome::RolledBack | Outcome::Stranded if is_to && by_itself => {
             let why = format!("it failed on {port}: {} (receipt {id})", receipt.reason);
+            Some(Said::WentBack { why, by_itself })
+        }
+        // Whoever asked for it: it may be what ended the daemon.
+        Outcome::Interrupted if is_to => {
+            let why = format!("the daemon ended in the midst of an update of {port} to it (receipt {id})");
             Some(Said::WentBack { why, by_itself })
         }
         _ => None,
@@ -224,6 +237,17 @@ pub fn back<'a>(receipts: &[&'a Receipt], running: &Release, all: bool) -> Resul
         return Err(format!(
             "it has gone back from {driver} {version} by itself already (receipt {id}); once more would be \
              forward: `steadfast update` with the module's name does that"
+        ));
+    }
+    if let Some(last) = done().next()
+        && last.probation.as_ref().is_some_and(|p| p.outcome == ProbationOutcome::Killed)
+        && last.from.hash == running.hash
+        && let Some(to) = last.to.as_ref().filter(|to| to.hash != running.hash)
+    {
+        return Err(format!(
+            "the daemon ended in the midst of the probation of {} {}, and what ran before serves again (receipt \
+             {}); once more would be forward: `steadfast update` with the module's name does that",
+            to.driver, to.version, last.id
         ));
     }
     let unknown = "what ran before is not known: the history does not answer, and the newest receipts do not tell; \

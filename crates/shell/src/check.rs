@@ -165,8 +165,8 @@ pub fn check(input: &CheckInput<'_>) -> Vec<CheckRow> {
     }
     rows.push(rows::features(candidate, input.offered_features));
     rows.push(rows::pdu(candidate, input.limits.pdu_bytes));
-    rows.push(rows::memory("memory.port", candidate.memory_port, input.limits.port_bytes));
-    rows.push(rows::memory("memory.queue", candidate.memory_queue, input.limits.queue_bytes));
+    rows.push(rows::memory("memory.port", candidate, candidate.memory_port, input.limits.port_bytes));
+    rows.push(rows::memory("memory.queue", candidate, candidate.memory_queue, input.limits.queue_bytes));
     rows.push(rows::parameters(candidate, input.properties, input.shell));
     rows
 }

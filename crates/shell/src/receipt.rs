@@ -96,6 +96,10 @@ pub enum Outcome {
     RolledBack,
     /// Neither driver could be connected; the port holds its requests until another update.
     Stranded,
+    /// Only a trial was asked for, and nothing speaks against the candidate; the old driver serves.
+    Tried,
+    /// The daemon ended in the midst of it, or before its receipt could be kept: written at the next start.
+    Interrupted,
 }
 
 /// Time spent in one phase.
@@ -327,6 +331,9 @@ pub struct Receipt {
     /// What was done about properties, where that is what it is of.
     #[serde(default)]
     pub properties: Option<PropertiesReport>,
+    /// When it was over, no driver served the port: what it names as having run before does not.
+    #[serde(default)]
+    pub nobody_serves: bool,
 }
 
 impl Receipt {
@@ -360,6 +367,7 @@ impl Receipt {
             params_before: BTreeMap::new(),
             kind: Kind::default(),
             properties: None,
+            nobody_serves: false,
         }
     }
 

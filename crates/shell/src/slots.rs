@@ -420,6 +420,11 @@ impl Slots {
         self.tags(|owner| matches!(owner, Owner::Issued | Owner::Aborting | Owner::Held))
     }
 
+    /// Tags that the shell holds and since when, ascending by tag.
+    pub fn held_tags(&self) -> impl Iterator<Item = (Tag, u64)> + '_ {
+        self.tags(|owner| owner == Owner::Held).map(|tag| (tag, self.slots[tag.0 as usize].held_ns))
+    }
+
     /// Tags that are in use for requests which may still carry data to a driver, ascending.
     pub fn unanswered_tags(&self) -> impl Iterator<Item = Tag> + '_ {
         let may = |owner| matches!(owner, Owner::Reserved | Owner::Held | Owner::Issued | Owner::Aborting);

@@ -28,8 +28,10 @@ pub enum ProbationOutcome {
     NotReverted,
     /// Somebody changed the driver, or took the device away, before it was over.
     Ended,
-    /// The daemon stopped before it was over.
+    /// The daemon was asked to stop before it was over.
     Stopped,
+    /// The daemon ended without a stop before it was over.
+    Killed,
 }
 
 /// What a port did in some time.

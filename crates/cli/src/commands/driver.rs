@@ -44,6 +44,7 @@ pub(crate) fn check(
                 allow_skip: allow.allow_skip,
                 allow_again: allow.allow_again,
                 mode: check.mode.map(super::update::mode),
+                params: super::update::params(&check.set, &check.unset)?,
             };
             client()?.post("/drivers/check", &request)?
         }
@@ -71,6 +72,8 @@ fn sides(check: &DriverCheck) -> Result<(Option<String>, String), Failure> {
     let allow = check.allow;
     let alone = [
         (check.mode.is_some(), "--mode"),
+        (!check.set.is_empty(), "--set"),
+        (!check.unset.is_empty(), "--unset"),
         (allow.allow_older, "--allow-older"),
         (allow.allow_other, "--allow-other"),
         (allow.allow_skip, "--allow-skip"),
@@ -116,6 +119,7 @@ mod tests {
             (&["vol0", "m.so", "--trusted-keys", "k"][..], "the daemon's keys count"),
             (&["m.so", "--device", "vol0", "--trusted-keys", "k"], "the daemon's keys count"),
             (&["m.so", "--mode", "drain"], "--mode is about replacing"),
+            (&["m.so", "--unset", "size"], "--unset is about replacing"),
             (&["m.so", "--allow-older"], "--allow-older is about replacing"),
             (&["m.so", "--allow-again"], "--allow-again is about replacing"),
             (&["vol0", "m.so", "--device", "vol0"], "given twice"),

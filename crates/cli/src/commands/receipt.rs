@@ -4,7 +4,7 @@ use crate::args::{OutcomeArg, ReceiptId};
 use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 use crate::output;
-use steadfast_api::{Outcome, Receipt};
+use steadfast_api::{Health, HistoryHealth, Outcome, Receipt};
 
 /// Prints the newest receipts.
 pub(crate) fn list(
@@ -22,6 +22,12 @@ pub(crate) fn list(
         path.push_str(&format!("&outcome={}", output::history::outcome(wanted(outcome))));
     }
     let receipts: Vec<Receipt> = client.get(&path)?;
+    // Without it an empty or short list would read as if nothing had been done.
+    let health: Health = client.get("/health")?;
+    if !health.history.error.is_empty() {
+        let HistoryHealth { path, error, .. } = health.history;
+        eprintln!("note: the history {path} does not answer as it should, receipts may be missing: {error}");
+    }
     if json {
         output::json(&receipts)?;
     } else {
@@ -66,5 +72,7 @@ fn wanted(outcome: OutcomeArg) -> Outcome {
         OutcomeArg::Busy => Outcome::Busy,
         OutcomeArg::RolledBack => Outcome::RolledBack,
         OutcomeArg::Stranded => Outcome::Stranded,
+        OutcomeArg::Tried => Outcome::Tried,
+        OutcomeArg::Interrupted => Outcome::Interrupted,
     }
 }

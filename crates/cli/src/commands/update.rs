@@ -5,7 +5,7 @@ use crate::failure::{Exit, Failure};
 use crate::{output, shadow};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use steadfast_api::{IfBusy, Mode, Outcome, Receipt, RevertRequest, UpdateRequest};
+use steadfast_api::{IfBusy, Mode, Outcome, Receipt, RevertRequest, Shadow, UpdateRequest};
 
 /// A mode, as the API has it.
 pub(super) fn mode(mode: ModeArg) -> Mode {
@@ -19,6 +19,9 @@ pub(super) fn mode(mode: ModeArg) -> Mode {
 /// `steadfast update`: asks for it, prints the receipt, and says by its exit code how it went.
 pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exit, Failure> {
     let device = &update.device;
+    if update.end_trial {
+        return end_trial(client, device, json);
+    }
     let several = rolling::is_several(update);
     let module = if several { Some(rolling::module(update)?) } else { update.module.as_deref() };
     let path = |verb: &str| format!("/devices/{}/{verb}", segment(device));
@@ -33,7 +36,7 @@ pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exi
                 allow_skip: update.allow.allow_skip,
                 allow_again: update.allow.allow_again,
                 force: update.force,
-                params: params(update)?,
+                params: params(&update.set, &update.unset)?,
                 shadow: update.shadow.request(),
                 probation: probation::request(update),
                 end_probation: update.end_probation,
@@ -55,6 +58,22 @@ pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exi
             ask(client, device, &path("revert"), &request, json)
         }
     }
+}
+
+/// Ends a trial that somebody else waits for.
+fn end_trial(client: &Client, device: &str, json: bool) -> Result<Exit, Failure> {
+    let path = format!("/devices/{}/end-trial", segment(device));
+    let ended: Shadow = client.post(&path, &serde_json::json!({}))?;
+    if json {
+        output::json(&ended)?;
+    } else {
+        let (driver, version) = (&ended.candidate.driver, &ended.candidate.version);
+        let compared = ended.compared;
+        output::print(&format!(
+            "{device}: the trial of {driver} {version} is ended after {compared} reads compared; nothing is replaced\n"
+        ))?;
+    }
+    Ok(Exit::Done)
 }
 
 fn ask(
@@ -91,10 +110,13 @@ fn if_busy(update: &Update) -> IfBusy {
 }
 
 /// The parameters that change; one named twice is a mistake of which none of the two is meant.
-fn params(update: &Update) -> Result<BTreeMap<String, Option<String>>, Failure> {
+pub(super) fn params(
+    set: &[(String, String)],
+    unset: &[String],
+) -> Result<BTreeMap<String, Option<String>>, Failure> {
     let mut params = BTreeMap::new();
-    let set = update.set.iter().map(|(name, value)| (name, Some(value.clone())));
-    for (name, value) in set.chain(update.unset.iter().map(|name| (name, None))) {
+    let set = set.iter().map(|(name, value)| (name, Some(value.clone())));
+    for (name, value) in set.chain(unset.iter().map(|name| (name, None))) {
         if params.insert(name.clone(), value).is_some() {
             let what = format!("parameter {name}: given more than once by --set and --unset");
             return Err(Failure::new(what));
@@ -108,6 +130,9 @@ fn hint(device: &str, receipt: &Receipt) -> String {
         Outcome::Busy if receipt.reason.contains("on probation") => format!(
             "wait for it, or go back with `steadfast update --revert {device}`; --end-probation ends it"
         ),
+        Outcome::Busy if receipt.reason.contains("on trial") => {
+            format!("wait for it, or end it with `steadfast update --end-trial {device}`")
+        }
         Outcome::Busy if receipt.reason.contains("other contents") => super::UNDER_CLIENTS.to_owned(),
         Outcome::Busy if receipt.reason.contains("is under way") => {
             "wait until it is over, and try again".to_owned()

@@ -2,7 +2,7 @@
 
 use super::terminal::Look;
 use super::{Table, receipt, timeline, units};
-use steadfast_api::{Cause, Kind, Outcome, Receipt, Requester};
+use steadfast_api::{Cause, Kind, Outcome, ProbationOutcome, Receipt, Requester};
 
 /// Receipts, one line each.
 pub(crate) fn list(receipts: &[Receipt]) -> String {
@@ -15,7 +15,7 @@ pub(crate) fn list(receipts: &[Receipt]) -> String {
             receipt.id.to_string(),
             clock(receipt.started_unix_ms, false),
             if receipt.port.is_empty() { "-".to_owned() } else { receipt.port.clone() },
-            outcome(receipt.outcome).to_owned(),
+            ended(receipt),
             change(receipt),
             receipt.mode.map_or("-", |mode| mode.name()).to_owned(),
             if receipt.pause_ns == 0 { "-".to_owned() } else { units::time(receipt.pause_ns) },
@@ -68,7 +68,23 @@ pub(crate) fn outcome(outcome: Outcome) -> &'static str {
         Outcome::Busy => "busy",
         Outcome::RolledBack => "rolled_back",
         Outcome::Stranded => "stranded",
+        Outcome::Tried => "tried",
+        Outcome::Interrupted => "interrupted",
     }
+}
+
+/// How it ended, and what its probation made of it.
+fn ended(receipt: &Receipt) -> String {
+    let name = outcome(receipt.outcome);
+    let report = receipt.probation.as_ref().filter(|_| receipt.outcome == Outcome::Done);
+    // On the receipt of a way back it is the probation of the update.
+    let mark = match report.filter(|report| report.of_receipt.is_none()).map(|report| report.outcome) {
+        Some(ProbationOutcome::Reverted) => ", back",
+        Some(ProbationOutcome::NotReverted) => ", worse",
+        Some(ProbationOutcome::Killed) => ", killed",
+        _ => "",
+    };
+    format!("{name}{mark}")
 }
 
 fn change(receipt: &Receipt) -> String {
@@ -104,6 +120,7 @@ pub(super) fn clock(unix_ms: u64, zone: bool) -> String {
 mod tests {
     use super::super::receipt::tests::sample;
     use super::*;
+    use steadfast_api::ProbationReport;
 
     #[test]
     fn a_list_says_what_became_what() {
@@ -116,6 +133,12 @@ mod tests {
         assert!(lines[2].ends_with("vol0  refused  file 1.0.0 -> ?      -            -"), "{text}");
         assert!(lines.iter().all(|line| line.len() <= 80), "{text}");
         assert_eq!(list(&[]), "no receipts\n");
+        let report = ProbationReport { outcome: ProbationOutcome::Reverted, ..Default::default() };
+        let back = Receipt { probation: Some(report), ..sample() };
+        assert!(
+            list(&[back]).contains("vol0  done, back  file 1.0.0 -> 1.1.0"),
+            "what was taken back is marked"
+        );
     }
 
     #[test]

@@ -15,7 +15,10 @@ pub(crate) fn sentence(report: &ProbationReport) -> String {
         ProbationOutcome::Reverted => format!("not passed, went back after {after}"),
         ProbationOutcome::NotReverted => format!("not passed after {after}, and it could not go back"),
         ProbationOutcome::Ended => format!("ended after {after}"),
-        ProbationOutcome::Stopped => format!("ended after {after}, the new driver stays"),
+        // What serves after the next start is what the configuration says.
+        ProbationOutcome::Stopped => format!("cut short after {after} by a stop of the daemon"),
+        // When that was is not known: nobody was there to note it.
+        ProbationOutcome::Killed => "cut short, the daemon was killed or crashed".to_owned(),
     };
     match report.reason.as_str() {
         "" => text,
@@ -26,7 +29,8 @@ pub(crate) fn sentence(report: &ProbationReport) -> String {
 /// All of it, as names and values.
 pub(crate) fn facts(report: &ProbationReport) -> Vec<(&'static str, String)> {
     let mut facts = vec![("probation", sentence(report))];
-    if report.outcome != ProbationOutcome::Running {
+    // What was seen in a time that nobody noted is not known either.
+    if !matches!(report.outcome, ProbationOutcome::Running | ProbationOutcome::Killed) {
         facts.push(("  observed", observed(&report.observed)));
     }
     facts.push(("  before", observed(&report.baseline)));

@@ -200,6 +200,8 @@ pub(crate) fn sentence(receipt: &Receipt) -> String {
             format!("{port}: not activated, it stays down with the previous set")
         }
         Outcome::RolledBack => format!("{port}: not activated, it serves with the previous set"),
+        Outcome::Tried => format!("{port}: tried, nothing was touched"),
+        Outcome::Interrupted => format!("{port}: the daemon ended in the midst of it"),
         Outcome::Stranded => format!("{port}: stranded, it attaches with neither set; requests are held"),
     }
 }

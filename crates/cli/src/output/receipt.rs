@@ -1,6 +1,7 @@
+use super::timeline::failed;
 use super::{Table, shadow, units};
 use crate::shadow::passed_alone;
-use steadfast_api::{Kind, Outcome, Receipt, Release, Unload};
+use steadfast_api::{Kind, Outcome, Phase, Receipt, Release, Unload};
 
 /// A receipt in full: what was done, in a sentence, then everything that was measured.
 pub(crate) fn text(device: &str, receipt: &Receipt) -> String {
@@ -65,11 +66,28 @@ pub(crate) fn sentence(device: &str, receipt: &Receipt) -> String {
     let old = release(&receipt.from);
     let new = receipt.to.as_ref().map_or_else(|| "the module".to_owned(), release);
     match receipt.outcome {
+        Outcome::Refused | Outcome::Busy if receipt.nobody_serves => {
+            let word = super::history::outcome(receipt.outcome);
+            format!("{device}: {word}, nothing was touched; no driver serves, as before")
+        }
+        Outcome::Interrupted => {
+            format!("{device}: the daemon ended in the midst of replacing {old} by {new}")
+        }
+        Outcome::RolledBack if failed(receipt) == Some(Phase::Disconnect) => {
+            format!("{device}: rolled back, {old} did not let go and serves on; {new} was not put in")
+        }
+        Outcome::RolledBack if failed(receipt) == Some(Phase::Pending) => {
+            format!(
+                "{device}: rolled back, {old} did not finish its requests and serves on; {new} was not put in"
+            )
+        }
+        Outcome::RolledBack if failed(receipt) == Some(Phase::Transfer) => {
+            format!("{device}: rolled back, {old}'s state cannot go over to {new}; {old} serves again")
+        }
         Outcome::Done if old == new => format!("{device}: done, {new} was reloaded"),
         Outcome::Done => format!("{device}: done, {new} replaced {old}"),
-        Outcome::Refused if passed_alone(receipt) => {
-            format!("{device}: tried, nothing speaks against {new}; {old} serves")
-        }
+        Outcome::Refused if passed_alone(receipt) => tried(device, &new, &old),
+        Outcome::Tried => tried(device, &new, &old),
         Outcome::Refused => format!("{device}: refused, {old} serves and nothing was touched"),
         Outcome::Busy => format!("{device}: busy, {old} serves and nothing was touched"),
         Outcome::RolledBack => format!("{device}: rolled back, {new} failed and {old} serves again"),
@@ -79,6 +97,10 @@ pub(crate) fn sentence(device: &str, receipt: &Receipt) -> String {
             )
         }
     }
+}
+
+fn tried(device: &str, new: &str, old: &str) -> String {
+    format!("{device}: tried, nothing speaks against {new}; {old} serves")
 }
 
 fn requests(receipt: &Receipt) -> String {
@@ -92,6 +114,7 @@ fn requests(receipt: &Receipt) -> String {
 fn unload(receipt: &Receipt) -> String {
     let module = match receipt.outcome {
         Outcome::Done => "old module",
+        Outcome::Interrupted => return "with the daemon's end every module left memory".to_owned(),
         _ => "new module",
     };
     match receipt.unload {

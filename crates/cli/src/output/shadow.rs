@@ -7,7 +7,12 @@ use steadfast_api::{Release, Shadow, ShadowReport};
 pub(crate) fn facts(report: &ShadowReport, serves: &Release) -> Vec<(&'static str, String)> {
     let r = report;
     let candidate = r.candidate.as_ref().map_or_else(|| "the candidate".to_owned(), name);
-    let verdict = if r.equal { "nothing speaks against" } else { "not equal:" };
+    let verdict = match r {
+        _ if r.equal => "nothing speaks against",
+        _ if !r.cut_short.is_empty() => "cut short, no verdict on",
+        _ if r.differ > 0 => "not equal:",
+        _ => "not passed:",
+    };
     let seconds = units::time(r.duration_ms * 1_000_000);
     let mut facts =
         vec![("trial", format!("{verdict} {candidate}, after {seconds} beside {}", name(serves)))];

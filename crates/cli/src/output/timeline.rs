@@ -5,6 +5,7 @@
 
 use super::terminal::Look;
 use super::units;
+use crate::shadow::passed_alone;
 use steadfast_api::{Outcome, Phase, PhaseTime, Receipt};
 
 /// Cells of the longest bar: with name and time before it, a line has 80 columns at most.
@@ -27,6 +28,7 @@ pub(crate) fn draw(receipt: &Receipt, look: Look) -> String {
     }
     let parts = parts(receipt);
     let mut text = overview(&parts, look);
+    text.push_str(&trial(receipt, look));
     let failed = failed(receipt);
     for part in &parts {
         text.push_str(&format!("  {}\n", part.title));
@@ -44,15 +46,10 @@ pub(crate) fn draw(receipt: &Receipt, look: Look) -> String {
 fn parts(receipt: &Receipt) -> Vec<Part<'_>> {
     let phases = &receipt.phases[..];
     let inside = |phase: &PhaseTime| !matches!(phase.phase, Phase::Unload) && !before(phase.phase);
-    let begin = phases.iter().position(inside).unwrap_or(phases.len());
-    let end = phases.iter().rposition(inside).map_or(begin, |last| last + 1);
     // Without a pause, what comes last (unload after a refusal) still comes after the rest.
-    let begin = if begin == phases.len() {
-        phases.iter().position(|p| p.phase == Phase::Unload).unwrap_or(phases.len())
-    } else {
-        begin
-    };
-    let end = end.max(begin);
+    let rest = || phases.iter().position(|p| p.phase == Phase::Unload).unwrap_or(phases.len());
+    let begin = phases.iter().position(inside).unwrap_or_else(rest);
+    let end = phases.iter().rposition(inside).map_or(begin, |last| last + 1);
     let title = |name: &str, part: &[PhaseTime]| format!("{name}: {}", units::time(total(part)));
     let (first, rest) = (&phases[..begin], &phases[end..]);
     let first_name = if end > begin { "before the pause" } else { "before any pause" };
@@ -68,6 +65,15 @@ fn parts(receipt: &Receipt) -> Vec<Part<'_>> {
     .into_iter()
     .filter(|part| !part.phases.is_empty())
     .collect()
+}
+
+/// The trial comes before the module is loaded to serve, and is nobody's pause: a line of its own.
+fn trial(receipt: &Receipt, look: Look) -> String {
+    let Some(report) = &receipt.shadow else { return String::new() };
+    let time = units::time(report.duration_ms * 1_000_000);
+    let name = if report.equal { "trial" } else { "trial !" };
+    let name = if report.equal { name.to_owned() } else { look.paint(RED, name) };
+    format!("  {name} beside the driver that serves: {time}\n")
 }
 
 fn before(phase: Phase) -> bool {
@@ -135,8 +141,10 @@ fn bar(begin: u64, ns: u64, total: u64, look: Look) -> String {
 }
 
 /// The phase that did not succeed.
-fn failed(receipt: &Receipt) -> Option<Phase> {
-    if receipt.outcome == Outcome::Done {
+pub(super) fn failed(receipt: &Receipt) -> Option<Phase> {
+    // A trial that found what it was to find has not failed.
+    let tried = receipt.shadow.as_ref().is_some_and(|report| !report.equal);
+    if receipt.outcome == Outcome::Done || tried || passed_alone(receipt) {
         return None;
     }
     let gone = receipt.phases.iter().map(|phase| phase.phase);
@@ -151,6 +159,7 @@ fn total(phases: &[PhaseTime]) -> u64 {
 mod tests {
     use super::super::receipt::tests::sample;
     use super::*;
+    use steadfast_api::ShadowReport;
 
     const PLAIN: Look = Look { utf8: false, colour: false };
 
@@ -225,6 +234,33 @@ mod tests {
         let text = draw(&receipt, PLAIN);
         assert!(text.contains("check !") && text.contains("before any pause"), "{text}");
         assert!(!text.contains("the pause)"), "{text}");
+    }
+
+    #[test]
+    fn what_was_refused_before_the_pause_has_none() {
+        let mut receipt = update();
+        (receipt.outcome, receipt.pause_ns) = (Outcome::Refused, 0);
+        receipt.phases.truncate(4);
+        receipt.phases.extend(phases(&[(Phase::Unload, 70_000)]));
+        let text = draw(&receipt, PLAIN);
+        assert!(text.contains("before any pause: 1.9 ms") && text.contains("afterwards: 70.0 us"), "{text}");
+        assert!(text.contains("prepare ! ") && !text.contains("the pause"), "{text}");
+    }
+
+    #[test]
+    fn a_trial_has_its_time_and_no_phase_failed_where_it_passed() {
+        let mut receipt = update();
+        (receipt.outcome, receipt.pause_ns) = (Outcome::Tried, 0);
+        receipt.phases.truncate(3);
+        let report = ShadowReport { only: true, equal: true, duration_ms: 30_000, ..Default::default() };
+        receipt.shadow = Some(report.clone());
+        let text = draw(&receipt, PLAIN);
+        assert!(text.contains("  trial beside the driver that serves: 30.00 s\n"), "{text}");
+        assert!(!text.contains('!'), "{text}");
+        receipt.outcome = Outcome::Refused;
+        receipt.shadow = Some(ShadowReport { equal: false, ..report });
+        let text = draw(&receipt, PLAIN);
+        assert!(text.contains("trial !") && !text.contains("load !"), "{text}");
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub(super) async fn list(
             kinds: Vec::new(),
             since_unix_ms,
             limit: Some(limit),
+            ..Filter::default()
         })
     });
     Ok(Json(list.await?))

@@ -71,15 +71,12 @@ pub(crate) async fn change<T: Send + 'static>(
 
 /// The status of an update: every outcome but *done* is an error to a program that looks no further.
 pub(crate) fn update_status(receipt: &Receipt) -> StatusCode {
-    // Only a trial was asked for: what it was asked for, it has done.
-    if receipt.shadow.as_ref().is_some_and(|report| report.only && report.equal) {
-        return StatusCode::OK;
-    }
     match receipt.outcome {
-        Outcome::Done => StatusCode::OK,
+        // Only a trial was asked for: what it was asked for, it has done.
+        Outcome::Done | Outcome::Tried => StatusCode::OK,
         Outcome::Busy => StatusCode::CONFLICT,
         Outcome::Refused | Outcome::RolledBack => StatusCode::UNPROCESSABLE_ENTITY,
-        Outcome::Stranded => StatusCode::INTERNAL_SERVER_ERROR,
+        Outcome::Stranded | Outcome::Interrupted => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

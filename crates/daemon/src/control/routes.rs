@@ -8,9 +8,11 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use steadfast_api::{
     CheckReport, CheckRequest, Device, DeviceState, Drivers, Health, ParamsReport, ParamsRequest, Problem,
-    ProblemKind, UpdateRequest, schema,
+    ProblemKind, Shadow, UpdateRequest, schema,
 };
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -33,6 +35,7 @@ pub(super) fn router() -> Router<Control> {
         .routes(routes!(device))
         .routes(routes!(state))
         .routes(routes!(update))
+        .routes(routes!(end_trial))
         .routes(routes!(revert::revert))
         .routes(routes!(params))
         .routes(routes!(receipts::list))
@@ -114,8 +117,36 @@ async fn update(
     let Json(request) = request?;
     sound(&request)?;
     not_stopping(&control)?;
-    let receipt = blocking(&control, move |app| app.update(&name, &request, who)).await??;
+    // When the client goes away the server drops what it waits for, and with it this.
+    let client = Client(Arc::default());
+    let unwanted = Arc::clone(&client.0);
+    let receipt = blocking(&control, move |app| app.update(&name, &request, who, unwanted)).await??;
     Ok((update_status(&receipt), Json(receipt)).into_response())
+}
+
+/// Whoever waits for an answer. With it goes the wish for a trial, not for a change that has begun.
+struct Client(Arc<AtomicBool>);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Ends the trial of a module beside the device's driver; nothing is replaced, and the receipt says so. The
+/// answer is the trial as it was then.
+#[utoipa::path(post, path = "/v1/devices/{name}/end-trial", params(("name" = String, description = "Device")),
+    responses(
+        (status = 200, description = "It ends", body = Shadow),
+        (status = 403, description = "The peer may not change things", body = Problem),
+        (status = 404, description = "No such device, or no trial", body = Problem),
+    ))]
+async fn end_trial(
+    State(control): State<Control>,
+    Admin(who): Admin,
+    Path(name): Path<String>,
+) -> Result<Json<Shadow>, Failed> {
+    Ok(Json(blocking(&control, move |app| app.end_trial(&name, &who)).await??))
 }
 
 /// A request may not ask for what would be ignored.

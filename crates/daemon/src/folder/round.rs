@@ -100,9 +100,9 @@ fn turn(app: &Arc<App>, port: &str) -> Turn {
         Outcome::Done => watch(app, &receipt),
         // What is not in the store any more has to be found anew.
         Outcome::Refused if receipt.to.is_none() => Turn::Nothing,
-        Outcome::Busy => Turn::Nothing,
+        Outcome::Busy | Outcome::Tried => Turn::Nothing,
         Outcome::Refused => Turn::Refused,
-        Outcome::RolledBack | Outcome::Stranded => Turn::Back,
+        Outcome::RolledBack | Outcome::Stranded | Outcome::Interrupted => Turn::Back,
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Watch {
     pub(crate) before: Release,
     /// Parameters as they were, where the update changed them.
     pub(crate) undo: Vec<(String, Option<String>)>,
+    /// How long the update was to wait for requests in flight; the way back waits no longer.
+    pub(crate) deadline: Option<Duration>,
     began: Instant,
     length: Duration,
     interval: Duration,
@@ -49,6 +51,7 @@ pub(crate) struct Begin {
     pub(crate) driver: Release,
     pub(crate) before: Release,
     pub(crate) undo: Vec<(String, Option<String>)>,
+    pub(crate) deadline: Option<Duration>,
     pub(crate) length_ns: u64,
     pub(crate) interval_ns: u64,
     pub(crate) report: ProbationReport,
@@ -62,6 +65,7 @@ impl Watch {
             driver: begin.driver,
             before: begin.before,
             undo: begin.undo,
+            deadline: begin.deadline,
             began: Instant::now(),
             length: Duration::from_nanos(begin.length_ns),
             interval: Duration::from_nanos(begin.interval_ns),
@@ -145,6 +149,7 @@ mod tests {
             driver: release("1.1.0"),
             before: release("1.0.0"),
             undo: Vec::new(),
+            deadline: None,
             length_ns: 3_600_000_000_000,
             interval_ns: 1_000_000,
             report: ProbationReport::default(),

@@ -106,7 +106,9 @@ pub(crate) fn input(receipt: &Receipt) -> Input {
     match receipt.outcome {
         Outcome::Done => Input::Ok,
         Outcome::Stranded => Input::Stranded,
-        Outcome::Refused | Outcome::Busy | Outcome::RolledBack => Input::Failed,
+        Outcome::Refused | Outcome::Busy | Outcome::RolledBack | Outcome::Tried | Outcome::Interrupted => {
+            Input::Failed
+        }
     }
 }
 

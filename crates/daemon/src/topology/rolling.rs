@@ -3,8 +3,8 @@
 use super::in_turn::{self, InTurn, Several};
 use crate::app::App;
 use crate::modules::load_problem;
-use crate::probation;
 use crate::updates::Work;
+use crate::{probation, trial};
 use std::sync::Arc;
 use std::time::Duration;
 use steadfast_api::{
@@ -37,6 +37,7 @@ impl App {
         request: &RollingRequest,
         who: String,
     ) -> Result<RollingReport, Problem> {
+        trial::sound(&request.update)?;
         let _alone = self.alone()?;
         let ports = self.meant_ports(request)?;
         let terms = request.update.probation.as_ref().map(probation::terms).transpose()?;
@@ -109,7 +110,12 @@ impl Run<'_> {
             None | Some(ProbationOutcome::Passed | ProbationOutcome::Running) => Input::Ok,
             Some(ProbationOutcome::Reverted) => Input::Failed,
             // It was not judged to the end, or could not go back by itself: it is not to stay.
-            Some(ProbationOutcome::NotReverted | ProbationOutcome::Ended | ProbationOutcome::Stopped) => {
+            Some(
+                ProbationOutcome::NotReverted
+                | ProbationOutcome::Ended
+                | ProbationOutcome::Stopped
+                | ProbationOutcome::Killed,
+            ) => {
                 let runs = self.app.engine.port(&receipt.port).and_then(|port| port.driver);
                 if runs.is_some_and(|r| r.hash == self.staged.hash) { Input::Abandon } else { Input::Failed }
             }
@@ -174,6 +180,9 @@ impl InTurn for Run<'_> {
             };
             self.several.reason = format!("{port}: {why}");
         }
+        // Where its probation took it back that is done, and has its receipt.
+        let back = receipt.probation.as_ref().and_then(|report| report.revert_receipt);
+        self.several.ports[at].back = back.and_then(|id| self.app.receipts.get(id));
         self.several.ports[at].receipt = Some(receipt);
         input
     }
@@ -192,7 +201,8 @@ impl InTurn for Run<'_> {
         }
         let by = Requester { cause: Cause::Revert, who: self.who.clone() };
         let undo = receipt.params_before.clone().into_iter().collect();
-        let back = self.app.go_back(&port, &receipt.from, undo, by, &self.several.name);
+        let deadline = self.options().deadline;
+        let back = self.app.go_back(&port, &receipt.from, undo, by, deadline, &self.several.name);
         self.several.taken_back(at, back)
     }
 }

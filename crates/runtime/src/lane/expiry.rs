@@ -10,7 +10,11 @@
 //!    `ETIMEDOUT` without the driver. The slot is not used for another before the driver has completed it,
 //!    or is gone. As long as something is in flight nobody is answered: it may yet change the medium.
 //!
-//! The time that a port is held by an update or an activation does not count.
+//! The time that a port holds a request back for an update or an activation does not count: no driver had it
+//! then. The time that a driver has it counts on, and while the port is held to drain the driver goes on being
+//! asked (2 and 3): what it does not finish would otherwise hold up the update until its deadline. Nothing is
+//! asked of a driver that lets go or comes in, nor while completions wait for the next one: whoever has
+//! a request when that is over is asked then. See decision 38.
 
 #![allow(unsafe_code)] // the rules are in the module above
 
@@ -33,12 +37,31 @@ const TICK_NS: u64 = 500_000_000;
 const TIMED_OUT: i32 = -libc::ETIMEDOUT;
 
 impl Lane {
-    /// The port is open again: what it was closed for counts as nobody's time, if it was noticeable.
+    /// The port is open again: what it kept from drivers for a noticeable time is that much younger.
     pub(super) fn forgive(&mut self) {
-        let now = now_ns();
-        if now.saturating_sub(self.line.closed_ns) >= TICK_NS {
-            self.age_from_ns = now;
+        let (now, closed_ns) = (now_ns(), self.line.closed_ns);
+        if now.saturating_sub(closed_ns) < TICK_NS {
+            return;
         }
+        let held: Vec<(Tag, u64)> = self.slots.held_tags().collect();
+        for (tag, since_ns) in held {
+            let began = self.age_from(tag);
+            if let Some(user) = self.users.get_mut(tag.0 as usize) {
+                user.age_from_ns = began + now.saturating_sub(since_ns.max(closed_ns));
+            }
+        }
+    }
+
+    /// Since when a request's time counts.
+    fn age_from(&self, tag: Tag) -> u64 {
+        // SAFETY: a slot of this lane, whose header its frontend has written before it submitted it.
+        let since = unsafe { (*self.slot(tag)).submitted_ns };
+        since.max(self.users.get(tag.0 as usize).map_or(0, |user| user.age_from_ns))
+    }
+
+    /// The port is held, and its driver is waited for to finish what it has.
+    fn drains(&self) -> bool {
+        !self.gate.is_open() && !self.sealed && !self.deferring && self.bound.is_some()
     }
 
     /// Whether there can be anything to look for at the next tick.
@@ -47,9 +70,7 @@ impl Lane {
     }
 
     fn is_late(&self, tag: Tag, now: u64) -> bool {
-        // SAFETY: a slot of this lane, whose header its frontend has written before it submitted it.
-        let since = unsafe { (*self.slot(tag)).submitted_ns };
-        now.saturating_sub(since.max(self.age_from_ns)) >= self.timeout_ns
+        now.saturating_sub(self.age_from(tag)) >= self.timeout_ns
     }
 
     /// Looks for requests that are too old.
@@ -59,7 +80,8 @@ impl Lane {
     unsafe fn expire(lane: *mut Lane, now: u64) {
         // SAFETY: rules 1 and 2.
         unsafe {
-            if !(*lane).can_expire() || !(*lane).gate.is_open() {
+            let open = (*lane).gate.is_open();
+            if !(*lane).can_expire() || !(open || (*lane).drains()) {
                 return;
             }
             let tags: Vec<Tag> = (*lane).slots.pending_tags().collect();
@@ -69,7 +91,7 @@ impl Lane {
                 let owner = (*lane).slots.owner(tag);
                 match owner {
                     Owner::Aborting => given_up += u32::from(Lane::give_up(lane, tag)),
-                    Owner::Held if (*lane).is_late(tag, now) => {
+                    Owner::Held if open && (*lane).is_late(tag, now) => {
                         late.push(tag);
                         if (*lane).slots.end_held(tag).is_ok() {
                             Lane::answer(lane, tag, TIMED_OUT);
@@ -91,7 +113,9 @@ impl Lane {
                 Lane::cancel_aborted(lane);
             }
             // Who waited behind those that are gone may be at the front now.
-            Lane::make_due(lane);
+            if open {
+                Lane::make_due(lane);
+            }
         }
     }
 

@@ -60,6 +60,8 @@ struct SlotUser {
     /// The driver has completed the request although operations of it are in flight: it is kept from
     /// its frontend until they have ended, because they may still touch its data.
     late: Option<i32>,
+    /// Time before that does not count for its `request_timeout`.
+    age_from_ns: u64,
 }
 
 /// A completion that arrived while the port was held for adoption.
@@ -91,8 +93,6 @@ pub(crate) struct Lane {
     line: Line,
     /// How long a request may take, nanoseconds; 0: for ever.
     timeout_ns: u64,
-    /// Time before that does not count for it.
-    age_from_ns: u64,
     /// Grows to the highest tag in use; there is room for all.
     users: Vec<SlotUser>,
     bound: Option<Bound>,
@@ -153,7 +153,6 @@ impl Lane {
             slots: Slots::new(count),
             line: Line::default(),
             timeout_ns: 0,
-            age_from_ns: 0,
             users: Vec::with_capacity(count as usize),
             bound: None,
             instance: None,
@@ -262,7 +261,8 @@ impl Lane {
         // slot is the frontend's, and so nobody else reads or writes its header now.
         unsafe {
             debug_assert_eq!((*lane).slots.owner(tag), Owner::Reserved);
-            (*lane).set_user(tag, SlotUser { frontend, ops: 0, waits: 0, cookie, late: None });
+            (*lane)
+                .set_user(tag, SlotUser { frontend, ops: 0, waits: 0, cookie, late: None, age_from_ns: 0 });
             let slot = (*lane).slot(tag);
             (*slot).tag = tag.0;
             (*slot).device = req.device;

@@ -137,6 +137,37 @@ fn who_goes_back_by_hand_during_the_probation_spares_the_others() {
     }
 }
 
+#[test]
+fn a_daemon_that_was_killed_counts_against_the_module_and_a_stop_does_not() {
+    let probation = |outcome| Some(ProbationReport { outcome, ..Default::default() });
+    let mut up = receipt(1, "vol0", "1.1.0", "1.2.0", Outcome::Done, Cause::Folder);
+    up.probation = probation(ProbationOutcome::Stopped);
+    assert_eq!(objects(std::slice::from_ref(&up), "vol0"), None, "somebody stopped the daemon");
+    up.probation = probation(ProbationOutcome::Killed);
+    for port in ["vol0", "vol1"] {
+        let why = objects(std::slice::from_ref(&up), port).expect("it may have been the module");
+        assert!(why.contains("killed or crashed while vol0 had it on probation (receipt 1)"), "{why}");
+    }
+    up.by.cause = Cause::Operator;
+    assert!(objects(std::slice::from_ref(&up), "vol0").is_some());
+    assert_eq!(objects(std::slice::from_ref(&up), "vol1"), None, "it was not tried by itself");
+    let cut = receipt(2, "vol0", "1.1.0", "1.2.0", Outcome::Interrupted, Cause::Folder);
+    for port in ["vol0", "vol1"] {
+        assert!(objects(std::slice::from_ref(&cut), port).is_some_and(|why| why.contains("midst")), "{port}");
+    }
+    let on = [cut, receipt(3, "vol0", "1.1.0", "1.2.0", Outcome::Done, Cause::Operator)];
+    assert_eq!(objects(&on, "vol0"), None, "somebody has made it work");
+}
+
+#[test]
+fn after_a_crash_during_the_probation_there_is_no_going_back_to_what_crashed() {
+    let mut up = receipt(7, "vol0", "1.0.0", "1.1.0", Outcome::Done, Cause::Operator);
+    up.probation = Some(ProbationReport { outcome: ProbationOutcome::Killed, ..Default::default() });
+    let why = goes_back(std::slice::from_ref(&up), &release("1.0.0")).expect_err("that would be forward");
+    assert!(why.contains("probation of file 1.1.0") && why.contains("receipt 7"), "{why}");
+    assert_eq!(goes_back(std::slice::from_ref(&up), &release("1.1.0")), Ok(release("1.0.0")));
+}
+
 fn goes_back(receipts: &[Receipt], running: &Release) -> Result<Release, String> {
     let newest_first: Vec<&Receipt> = receipts.iter().rev().collect();
     back(&newest_first, running, true).cloned()

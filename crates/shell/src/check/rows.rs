@@ -133,10 +133,17 @@ pub(super) fn min_from(running: &Manifest, candidate: &Manifest, policy: Policy)
                 _ => row("min_from", true, sides),
             }
         }
+        None if policy.require_min_from && policy.allow_skip => row(
+            "min_from",
+            true,
+            format!("{new} does not say from which version it updates; going there was allowed all the same"),
+        ),
         None if policy.require_min_from => row(
             "min_from",
             false,
-            format!("{new} does not say from which version it updates, which policy requires"),
+            format!(
+                "{new} does not say from which version it updates, which policy requires (or allow the skip)"
+            ),
         ),
         None => row("min_from", true, format!("{new} updates from any version, {old} is running")),
     }
@@ -166,16 +173,25 @@ fn names(features: u64) -> Vec<String> {
 
 pub(super) fn pdu(candidate: &Manifest, limit: u32) -> CheckRow {
     let size = candidate.pdu.as_ref().map_or(0, |pdu| pdu.size);
-    let detail = format!("{} needs {size} bytes per request, the shell has {limit}", release(candidate));
+    let has = match limit {
+        u32::MAX => "no port sets a limit".to_owned(),
+        bytes => format!("the shell has {bytes}"),
+    };
+    let detail = format!("{} needs {size} bytes per request, {has}", release(candidate));
     row("pdu", size <= limit, detail)
 }
 
-pub(super) fn memory(name: &str, memory: Memory, available: u64) -> CheckRow {
+pub(super) fn memory(name: &str, candidate: &Manifest, memory: Memory, available: u64) -> CheckRow {
+    let has = match available {
+        // By itself there is no port that it would have to fit.
+        u64::MAX => "no port sets a limit".to_owned(),
+        bytes => format!("the shell has {}", show_size(bytes)),
+    };
     let sides = format!(
-        "needs {}, wants {}, the shell has {}",
+        "{} needs {}, wants {}, {has}",
+        release(candidate),
         show_size(memory.needed),
-        show_size(memory.wanted),
-        show_size(available)
+        show_size(memory.wanted)
     );
     match memory.grant(available) {
         Some(granted) if granted == memory.wanted => row(name, true, sides),

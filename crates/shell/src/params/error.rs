@@ -53,6 +53,20 @@ pub enum ParamError {
     },
 }
 
+impl ParamError {
+    /// The parameters that it is about: one, or two that do not suit each other.
+    pub fn names(&self) -> Vec<&str> {
+        match self {
+            ParamError::Unknown { name, .. }
+            | ParamError::Missing { name, .. }
+            | ParamError::Value { name, .. } => {
+                vec![name]
+            }
+            ParamError::Pair { name, other, .. } => vec![name, other],
+        }
+    }
+}
+
 /// What is wrong with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {

@@ -17,8 +17,10 @@ pub enum ProbationOutcome {
     NotReverted,
     /// Somebody changed the driver, or took the device away, before it was over.
     Ended,
-    /// The daemon stopped before it was over.
+    /// The daemon was asked to stop before it was over: nothing is said of the driver.
     Stopped,
+    /// The daemon ended without a stop before it was over, as it does when a driver crashes.
+    Killed,
 }
 
 impl ProbationOutcome {
@@ -31,6 +33,7 @@ impl ProbationOutcome {
             ProbationOutcome::NotReverted => "not_reverted",
             ProbationOutcome::Ended => "ended",
             ProbationOutcome::Stopped => "stopped",
+            ProbationOutcome::Killed => "killed",
         }
     }
 }

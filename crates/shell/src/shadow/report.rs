@@ -13,6 +13,9 @@ pub struct ShadowReport {
     pub equal: bool,
     /// Everything that does.
     pub against: Vec<String>,
+    /// Why it ended before its time, where somebody ended it: there is no verdict then. Empty otherwise.
+    #[serde(default)]
+    pub cut_short: String,
     /// How long reads were copied, milliseconds.
     pub duration_ms: u64,
     /// Reads that the device answered meanwhile.
@@ -67,6 +70,7 @@ impl ShadowReport {
             only: false,
             equal: false,
             against: Vec::new(),
+            cut_short: String::new(),
             duration_ms: 0,
             reads: tally.reads,
             compared: tally.judged(),
