@@ -18,6 +18,11 @@ fn every_test_that_the_specification_names_exists() -> Result {
         count += 1;
     }
     assert!(count > 30, "only {count} tests are named");
+    let mut seen = std::collections::BTreeSet::new();
+    for number in text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next()) {
+        let is_number = number.ends_with(|c: char| c.is_ascii_digit()) && !number.contains(' ');
+        assert!(!is_number || seen.insert(number), "two promises have the number {number}");
+    }
     Ok(())
 }
 
