@@ -154,6 +154,8 @@ pub struct Receipt {
     pub kind: Kind,
     /// What was done about properties, where that is what it is of.
     pub properties: Option<PropertiesReport>,
+    /// When it was over, no driver served the port.
+    pub nobody_serves: bool,
 }
 
 /// What a receipt is of.
@@ -215,6 +217,8 @@ pub struct ShadowReport {
     pub equal: bool,
     /// Everything that does.
     pub against: Vec<String>,
+    /// Why it ended before its time, where somebody ended it; empty otherwise.
+    pub cut_short: String,
     /// How long reads were copied, milliseconds.
     pub duration_ms: u64,
     /// Reads that the device answered meanwhile.
