@@ -14,7 +14,7 @@
 //! then. The time that a driver has it counts on, and while the port is held to drain the driver goes on being
 //! asked (2 and 3): what it does not finish would otherwise hold up the update until its deadline. Nothing is
 //! asked of a driver that lets go or comes in, nor while completions wait for the next one: whoever has
-//! a request when that is over is asked then. See decision 38.
+//! a request when that is over is asked then. See decision 0038.
 
 #![allow(unsafe_code)] // the rules are in the module above
 
