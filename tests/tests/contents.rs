@@ -2,16 +2,8 @@
 
 use anyhow::ensure;
 use steadfast_tests::nbd::Client;
+use steadfast_tests::params::ends;
 use steadfast_tests::{Daemon, Result, Setup, TempDir, until};
-
-/// Runs a command that has to end with that code; what it printed, on either.
-fn ends(daemon: &Daemon, code: i32, args: &[&str]) -> Result<String> {
-    let output = daemon.cli(args)?;
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text).into_owned();
-    ensure!(output.status.code() == Some(code), "{args:?}: {:?}, not {code}: {text}", output.status);
-    Ok(text)
-}
 
 /// A file of which every byte is the same.
 fn disk(dir: &TempDir, name: &str, byte: u8) -> Result<String> {

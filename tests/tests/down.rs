@@ -4,16 +4,8 @@ use anyhow::ensure;
 use serde_json::json;
 use std::time::Duration;
 use steadfast_tests::nbd::Client;
+use steadfast_tests::params::ends;
 use steadfast_tests::{Daemon, Result, Setup, Swapper, TempDir, fio, module, until};
-
-/// Runs a command that has to end with that code; what it printed, on either.
-fn ends(daemon: &Daemon, code: i32, args: &[&str]) -> Result<String> {
-    let output = daemon.cli(args)?;
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text).into_owned();
-    ensure!(output.status.code() == Some(code), "{args:?}: {:?}, not {code}: {text}", output.status);
-    Ok(text)
-}
 
 fn state(daemon: &Daemon, port: &str) -> Result<String> {
     let (_, port) = daemon.api()?.get(&format!("/v1/ports/{port}"))?;

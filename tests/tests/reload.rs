@@ -1,18 +1,9 @@
 //! Parameters of the class *reload*: every port that runs the module is initialised anew, or none.
 
-use anyhow::ensure;
 use serde_json::Value;
 use steadfast_tests::nbd::Client;
+use steadfast_tests::params::ends;
 use steadfast_tests::{Daemon, Result, Setup, TempDir, test_module};
-
-/// Runs a command that has to end with that code; what it printed, on either.
-fn ends(daemon: &Daemon, code: i32, args: &[&str]) -> Result<String> {
-    let output = daemon.cli(args)?;
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text).into_owned();
-    ensure!(output.status.code() == Some(code), "{args:?}: {:?}, not {code}: {text}", output.status);
-    Ok(text)
-}
 
 /// Generations of the ports.
 fn generations(daemon: &Daemon) -> Result<Vec<u64>> {
