@@ -4,9 +4,9 @@
 //! kernel lets it go however the daemon ends. The socket is bound under a name of its own, given its
 //! permissions, and moved into place, so that no client ever meets it with others.
 
+use crate::lock_file::try_lock;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -101,14 +101,7 @@ fn lock(path: &Path) -> Result<File, SocketError> {
         .write(true)
         .open(PathBuf::from(name))
         .map_err(failed("open its lock file"))?;
-    // SAFETY: `flock` takes no pointer; the descriptor is open.
-    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-        return Ok(file);
-    }
-    match io::Error::last_os_error() {
-        e if e.kind() == io::ErrorKind::WouldBlock => Err(SocketError::InUse(path.to_owned())),
-        e => Err(failed("lock")(e)),
-    }
+    if try_lock(&file).map_err(failed("lock"))? { Ok(file) } else { Err(SocketError::InUse(path.to_owned())) }
 }
 
 /// Looks at what is at `path` now. A socket that nobody answers was left by a daemon that died.

@@ -13,6 +13,7 @@ mod control_socket;
 mod devices;
 mod error;
 mod folder;
+mod lock_file;
 mod modules;
 mod notify;
 mod params;

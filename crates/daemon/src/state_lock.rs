@@ -1,9 +1,8 @@
 //! One daemon to a state folder: what two of them write there would be neither's.
 
 use crate::error::ServeError;
+use crate::lock_file::try_lock;
 use std::fs::{self, File};
-use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -39,17 +38,16 @@ impl StateLock {
         };
         let until = Instant::now() + PATIENCE;
         loop {
-            // SAFETY: `flock` takes no pointer; the descriptor is open.
-            if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-                return Ok(Some(StateLock { _file: file }));
-            }
-            match io::Error::last_os_error() {
-                e if e.kind() != io::ErrorKind::WouldBlock => {
+            match try_lock(&file) {
+                Ok(true) => return Ok(Some(StateLock { _file: file })),
+                Err(e) => {
                     tracing::warn!("state folder {}: cannot be locked: {e}", folder.display());
                     return Ok(None);
                 }
-                _ if Instant::now() >= until => return Err(ServeError::StateInUse(folder.to_owned())),
-                _ => std::thread::sleep(Duration::from_millis(10)),
+                Ok(false) if Instant::now() >= until => {
+                    return Err(ServeError::StateInUse(folder.to_owned()));
+                }
+                Ok(false) => std::thread::sleep(Duration::from_millis(10)),
             }
         }
     }
