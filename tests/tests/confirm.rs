@@ -164,3 +164,30 @@ fn a_port_that_takes_long_to_go_back_holds_up_nobody_who_saves() -> Result {
     assert!(back.join().expect("no panic").is_err(), "nobody answers any more");
     Ok(())
 }
+
+#[test]
+fn a_way_back_that_fails_leaves_its_receipt_although_the_file_was_broken_meanwhile() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = Setup::device("hung=hang:8M,ops=write,hand_back=false").start(&dir)?;
+    ends(&daemon, 0, &["param", "set", "hung", "link_speed=16"])?;
+    ends(&daemon, 0, &["activate", "hung"])?;
+    let mut client = Client::connect(daemon.nbd(), "hung")?;
+    client.send(command::WRITE, 0, 0, 4096, &[7; 4096])?;
+    until("the request hangs", || Ok((port(&daemon, "hung")?["in_flight"] == 1).then_some(())))?;
+    let mut api = daemon.api()?;
+    let back = std::thread::spawn(move || {
+        api.post("/v1/ports/hung/rollback", &json!({ "drain_timeout_ms": 5_000 }))
+    });
+    until("it goes back", || Ok((param(&daemon, "hung", "link_speed")?["saved"] == "auto").then_some(())))?;
+    let file = file_of(&daemon, "hung")?;
+    std::fs::write(&file, "x = = 1\n")?;
+    let (status, back) = back.join().expect("no panic")?;
+    let reason = back["receipt"]["reason"].as_str().unwrap_or_default();
+    assert_eq!((status, &back["receipt"]["outcome"]), (422, &json!("rolled_back")), "{back:#}");
+    assert!(reason.contains("hang.toml does not say again what it said"), "{reason}");
+    assert_eq!(std::fs::read_to_string(&file)?, "x = = 1\n", "what somebody else wrote is left alone");
+    let history = daemon.api()?.get("/v1/ports/hung/history?limit=100")?.1;
+    let kept = history.as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
+    assert_eq!(kept["reason"], reason, "it is in the history");
+    Ok(())
+}

@@ -102,11 +102,11 @@ impl App {
         let probation = request.probation.as_ref().map(probation::terms).transpose();
         let probation = probation.inspect_err(|problem| self.remember(&port, problem, &options))?;
         // Of those alone, so that no number of attempts that came to nothing hides what ran.
-        let (receipts, all) = self.receipts.known(&Filter {
+        let (mut receipts, all) = self.receipts.known(&Filter {
             port: Some(port.clone()),
             outcome: Some(Outcome::Done),
             // What was done about its parameters says nothing of its drivers.
-            kinds: vec![Kind::Update, Kind::Attach, Kind::Detach],
+            kinds: vec![Kind::Update],
             limit: Some(LOOK_BACK),
             ..Filter::default()
         });
@@ -114,8 +114,8 @@ impl App {
         let nothing = || Release { driver: String::new(), version: String::new(), hash: String::new() };
         let running = running.unwrap_or_else(nothing);
         // A name may have had another life: what ran there is nothing to go back to.
-        let came = receipts.iter().rposition(|receipt| receipt.kind == Kind::Attach);
-        let receipts = &receipts[came.map_or(0, |at| at + 1)..];
+        let came = self.came(&port);
+        receipts.retain(|receipt| receipt.id > came);
         let newest_first: Vec<&Receipt> = receipts.iter().rev().collect();
         let before = match auto::back(&newest_first, &running, all) {
             Ok(before) => before.clone(),
@@ -124,7 +124,7 @@ impl App {
                 return Ok(self.turn_away(&port, Outcome::Refused, why, &options));
             }
         };
-        let undo = undo(receipts, &running.hash);
+        let undo = undo(&receipts, &running.hash);
         self.allow_back(&port, &before, undo, &mut options);
         let ends = Some("somebody went back".to_owned());
         let work = Work { options, probation, ends_probation: ends };

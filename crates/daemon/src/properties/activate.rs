@@ -14,6 +14,7 @@ use steadfast_api::{
 };
 use steadfast_history::Filter;
 use steadfast_runtime::ActivateOptions;
+use steadfast_settings::DriverFile;
 use steadfast_shell::params::ShellParams;
 use steadfast_shell::properties::Definitions;
 
@@ -233,17 +234,26 @@ impl App {
             (view, file)
         };
         // Requests in flight may take long, and nobody else who saves something has to wait for them.
-        let receipt = self.engine.activate(port, || self.saved_and_good(port), opts);
-        if receipt.outcome != Outcome::Done {
-            let _editing = lock(&self.edits.editing);
-            if restore(&saved, &before.file).is_err() {
-                // Somebody has changed the file since: of this port it says again what it said.
-                let mut file = self.view(port)?.file;
-                before.save_as(&mut file, &before.saved)?;
-                file.save().map_err(|e| file_problem(&e))?;
-            }
+        let mut receipt = self.engine.activate(port, || self.saved_and_good(port), opts);
+        if receipt.outcome != Outcome::Done
+            && let Err(e) = self.put_back(port, &before, &saved)
+        {
+            let path = saved.path().display();
+            receipt.reason.push_str(&format!("; and {path} does not say again what it said: {e}"));
         }
         Ok(receipt)
+    }
+
+    /// What is saved for a port is again what it was before `saved`.
+    fn put_back(&self, port: &str, before: &View, saved: &DriverFile) -> Result<(), Problem> {
+        let _editing = lock(&self.edits.editing);
+        if restore(saved, &before.file).is_ok() {
+            return Ok(());
+        }
+        // Somebody has changed the file since: of this port it says again what it said.
+        let mut file = self.view(port)?.file;
+        before.save_as(&mut file, &before.saved)?;
+        file.save().map(drop).map_err(|e| file_problem(&e))
     }
 
     /// What was done about the parameters of a port, the newest last.

@@ -158,15 +158,11 @@ impl Confirms {
 
     /// It is not waited for any more. None where nothing waits.
     fn take(&self, port: &str) -> Option<Open> {
-        let taken = match lock(&self.open).entry(port.to_owned()) {
-            Entry::Occupied(open) if matches!(open.get(), State::Waits(_)) => match open.remove() {
-                State::Waits(open) => Some(open),
-                State::Begins | State::GoesBack(_) => None,
-            },
-            _ => None,
-        };
+        let mut all = lock(&self.open);
+        let Some(State::Waits(open)) = all.get(port).cloned() else { return None };
+        all.remove(port);
         self.changed.notify_all();
-        taken
+        Some(open)
     }
 
     /// It has gone back.

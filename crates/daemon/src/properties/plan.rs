@@ -1,11 +1,12 @@
 //! What an activation would change.
 
 use super::saved::View;
+use super::stage::is_to_be_down;
 use crate::app::App;
 use std::collections::BTreeMap;
 use steadfast_api::{PlannedChange, PortPlan, Problem};
 use steadfast_runtime::Exchange;
-use steadfast_shell::params::{ActivationClass, AdminState, ParamSpec, ShellDefaults, ShellParams, Value};
+use steadfast_shell::params::{ActivationClass, ParamSpec, Value};
 
 impl App {
     /// What an activation of a port would change.
@@ -85,12 +86,11 @@ enum Turn {
 
 impl Turn {
     fn of(down: bool, values: &BTreeMap<String, Value>) -> Turn {
-        let next = ShellParams::from_values(values, ShellDefaults::default()).admin_state;
-        match (down, next) {
-            (false, AdminState::Up) => Turn::Anew,
-            (false, AdminState::Down) => Turn::Down,
-            (true, AdminState::Up) => Turn::Up,
-            (true, AdminState::Down) => Turn::StaysDown,
+        match (down, is_to_be_down(values)) {
+            (false, false) => Turn::Anew,
+            (false, true) => Turn::Down,
+            (true, false) => Turn::Up,
+            (true, true) => Turn::StaysDown,
         }
     }
 

@@ -132,9 +132,10 @@ impl App {
     fn nobody_over_down(&self, judged: &[Judged<'_>]) -> Result<(), Problem> {
         let to_be_down = |port: &String| match judged.iter().find(|j| j.view.info.name == *port) {
             Some(staged) => Ok(is_to_be_down(&staged.values)),
-            None => self.view(port).map(|view| {
-                view.saved.get("admin_state").is_some_and(|definition| definition.value == "down")
-            }),
+            None => {
+                let view = self.view(port)?;
+                Ok(values(&view.table, &view.saved).is_some_and(|values| is_to_be_down(&values)))
+            }
         };
         for j in judged.iter().filter(|j| j.names.contains("admin_state")) {
             let name = &j.view.info.name;
@@ -204,7 +205,8 @@ impl App {
     }
 }
 
-fn is_to_be_down(values: &BTreeMap<String, Value>) -> bool {
+/// Whether a port with these values is to have no driver.
+pub(super) fn is_to_be_down(values: &BTreeMap<String, Value>) -> bool {
     ShellParams::from_values(values, ShellDefaults::default()).admin_state == AdminState::Down
 }
 
