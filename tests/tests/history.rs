@@ -118,14 +118,17 @@ fn a_history_that_cannot_be_written_harms_no_update() -> Result {
     assert_eq!((&health["healthy"], &health["history"]["unsaved"]), (&json!(true), &json!(2)));
     let error = health["history"]["error"].as_str().expect("an error");
     assert!(error.contains("not a database"), "{error}");
-    assert!(health["degraded"].as_str().is_some_and(|why| why.contains("2 receipt(s)")), "{health:#}");
+    assert!(
+        health["degraded"].as_str().is_some_and(|why| why.contains("lost when the daemon stops: 2;")),
+        "{health:#}"
+    );
     let listed = daemon.cli(&["receipt", "list"])?;
     let note = String::from_utf8_lossy(&listed.stderr).into_owned();
     assert!(note.contains("receipts may be missing") && note.contains("not a database"), "{note}");
     let mut daemon = daemon;
     assert!(daemon.stop()?.success());
     let (log, id) = (daemon.log(), receipt["id"].to_string());
-    assert!(log.contains("2 receipt(s) are lost with this process"), "{log}");
+    assert!(log.contains("receipts lost with this process: 2:"), "{log}");
     assert!(log.contains(&format!("lost: receipt {id}, update of port vol0")), "{log}");
     assert!(std::fs::read_to_string(dir.join("state/history.sqlite"))?.contains("treasure"));
     Ok(())

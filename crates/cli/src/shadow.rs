@@ -62,11 +62,6 @@ impl ShadowArgs {
     }
 }
 
-/// Whether only a trial was asked for, and nothing speaks against the module.
-pub(crate) fn passed_alone(receipt: &Receipt) -> bool {
-    receipt.shadow.as_ref().is_some_and(|report| report.only && report.equal)
-}
-
 /// Whether a trial speaks against the module.
 pub(crate) fn failed(receipt: &Receipt) -> bool {
     receipt.shadow.as_ref().is_some_and(|report| !report.equal && report.cut_short.is_empty())

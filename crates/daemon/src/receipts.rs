@@ -175,8 +175,7 @@ impl Receipts {
         }
         let (unsaved, dropped) = (status.unsaved, status.dropped);
         format!(
-            "history: {unsaved} receipt(s) are in memory only and lost when the daemon stops, {dropped} were \
-             dropped: {}",
+            "history: receipts in memory only, lost when the daemon stops: {unsaved}; dropped: {dropped}; {}",
             status.error
         )
     }

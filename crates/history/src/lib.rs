@@ -199,7 +199,7 @@ impl History {
             return;
         }
         let path = status.path.map(|path| path.display().to_string()).unwrap_or_default();
-        tracing::error!("history {path}: {count} receipt(s) are lost with this process: {}", status.error);
+        tracing::error!("history {path}: receipts lost with this process: {count}: {}", status.error);
         for receipt in lost.iter().rev().take(NAMED) {
             let (id, port, from) = (receipt.id, &receipt.port, &receipt.from);
             let to = receipt
@@ -213,7 +213,7 @@ impl History {
             );
         }
         if count > NAMED as u64 {
-            tracing::error!("lost: and {} older one(s)", count - NAMED as u64);
+            tracing::error!("lost: and older ones: {}", count - NAMED as u64);
         }
     }
 

@@ -192,7 +192,7 @@ impl Memory {
         if state.error != what {
             let unsaved = state.unsaved().count();
             let path = self.shown();
-            tracing::warn!("history {path}: {what}; {unsaved} receipt(s) are kept in memory meanwhile");
+            tracing::warn!("history {path}: {what}; receipts kept in memory meanwhile: {unsaved}");
             what.clone_into(&mut state.error);
         }
         drop(state);

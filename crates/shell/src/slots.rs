@@ -420,9 +420,9 @@ impl Slots {
         self.tags(|owner| matches!(owner, Owner::Issued | Owner::Aborting | Owner::Held))
     }
 
-    /// Tags that the shell holds and since when, ascending by tag.
-    pub fn held_tags(&self) -> impl Iterator<Item = (Tag, u64)> + '_ {
-        self.tags(|owner| owner == Owner::Held).map(|tag| (tag, self.slots[tag.0 as usize].held_ns))
+    /// Since when the shell holds a request, if it does.
+    pub fn held_since(&self, tag: Tag) -> Option<u64> {
+        self.slots.get(tag.0 as usize).filter(|slot| slot.owner == Owner::Held).map(|slot| slot.held_ns)
     }
 
     /// Tags that are in use for requests which may still carry data to a driver, ascending.

@@ -26,7 +26,9 @@ pub(crate) fn list(
     let health: Health = client.get("/health")?;
     if !health.history.error.is_empty() {
         let HistoryHealth { path, error, .. } = health.history;
-        eprintln!("note: the history {path} does not answer as it should, receipts may be missing: {error}");
+        let what =
+            format!("the history {path} does not answer as it should, receipts may be missing: {error}");
+        output::note(&what, json);
     }
     if json {
         output::json(&receipts)?;

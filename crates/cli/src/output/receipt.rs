@@ -1,6 +1,5 @@
 use super::timeline::failed;
 use super::{Table, shadow, units};
-use crate::shadow::passed_alone;
 use steadfast_api::{Kind, Outcome, Phase, Receipt, Release, Unload};
 
 /// A receipt in full: what was done, in a sentence, then everything that was measured.
@@ -86,8 +85,7 @@ pub(crate) fn sentence(device: &str, receipt: &Receipt) -> String {
         }
         Outcome::Done if old == new => format!("{device}: done, {new} was reloaded"),
         Outcome::Done => format!("{device}: done, {new} replaced {old}"),
-        Outcome::Refused if passed_alone(receipt) => tried(device, &new, &old),
-        Outcome::Tried => tried(device, &new, &old),
+        Outcome::Tried => format!("{device}: tried, nothing speaks against {new}; {old} serves"),
         Outcome::Refused => format!("{device}: refused, {old} serves and nothing was touched"),
         Outcome::Busy => format!("{device}: busy, {old} serves and nothing was touched"),
         Outcome::RolledBack => format!("{device}: rolled back, {new} failed and {old} serves again"),
@@ -97,10 +95,6 @@ pub(crate) fn sentence(device: &str, receipt: &Receipt) -> String {
             )
         }
     }
-}
-
-fn tried(device: &str, new: &str, old: &str) -> String {
-    format!("{device}: tried, nothing speaks against {new}; {old} serves")
 }
 
 fn requests(receipt: &Receipt) -> String {

@@ -5,7 +5,6 @@
 
 use super::terminal::Look;
 use super::units;
-use crate::shadow::passed_alone;
 use steadfast_api::{Outcome, Phase, PhaseTime, Receipt};
 
 /// Cells of the longest bar: with name and time before it, a line has 80 columns at most.
@@ -144,7 +143,7 @@ fn bar(begin: u64, ns: u64, total: u64, look: Look) -> String {
 pub(super) fn failed(receipt: &Receipt) -> Option<Phase> {
     // A trial that found what it was to find has not failed.
     let tried = receipt.shadow.as_ref().is_some_and(|report| !report.equal);
-    if receipt.outcome == Outcome::Done || tried || passed_alone(receipt) {
+    if tried || matches!(receipt.outcome, Outcome::Done | Outcome::Tried) {
         return None;
     }
     let gone = receipt.phases.iter().map(|phase| phase.phase);

@@ -1,5 +1,7 @@
 //! Server-sent events: devices as they change, receipts as they are written.
 
+#![allow(unused_qualifications, reason = "what utoipa makes of parameters in a query is qualified")]
+
 use super::reply::{Failed, blocking};
 use super::{Control, stopped};
 use axum::extract::rejection::QueryRejection;

@@ -1,7 +1,5 @@
 //! The control API: HTTP on a Unix socket. Types and rules are those of `steadfast_api`.
 
-#![allow(unused_qualifications, reason = "what utoipa makes of a description is qualified")]
-
 mod events;
 mod files;
 mod peer;

@@ -1,5 +1,7 @@
 //! Asking for receipts.
 
+#![allow(unused_qualifications, reason = "what utoipa makes of parameters in a query is qualified")]
+
 use super::Control;
 use super::reply::{Failed, blocking};
 use axum::Json;

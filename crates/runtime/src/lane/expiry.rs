@@ -43,11 +43,11 @@ impl Lane {
         if now.saturating_sub(closed_ns) < TICK_NS {
             return;
         }
-        let held: Vec<(Tag, u64)> = self.slots.held_tags().collect();
-        for (tag, since_ns) in held {
-            let began = self.age_from(tag);
-            if let Some(user) = self.users.get_mut(tag.0 as usize) {
-                user.age_from_ns = began + now.saturating_sub(since_ns.max(closed_ns));
+        for index in 0..self.users.len() {
+            let tag = Tag(index as u32);
+            if let Some(since_ns) = self.slots.held_since(tag) {
+                let held_ns = now.saturating_sub(since_ns.max(closed_ns));
+                self.users[index].age_from_ns = self.age_from(tag) + held_ns;
             }
         }
     }
