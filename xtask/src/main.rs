@@ -1,8 +1,10 @@
 //! Developer commands, run as `cargo xtask COMMAND`.
 
 mod bench;
+mod fresh;
 mod fuzz;
 mod hygiene;
+mod nextest;
 mod steps;
 mod suite;
 mod tools;
@@ -15,6 +17,7 @@ usage: cargo xtask COMMAND
 
   test            everything that CI runs: format, lints, unit and integration tests, fuzzing, hygiene
   test --only A,B only these steps (names as `test` prints them)
+  fresh [--keep]  the README's first two commands on a bare Debian that is made for it (needs root)
   bench [PART...] [--quick]
                   every performance figure beside its peer's; parts: pause, modes, tail, shadow,
                   neighbours, curve, steady, copy, shell, memory, ports1000, swaps
@@ -32,6 +35,7 @@ fn run(args: Vec<String>) -> Result<()> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["test", rest @ ..] => suite::test(rest),
+        ["fresh", rest @ ..] => fresh::fresh(rest),
         ["bench", rest @ ..] => bench::bench(rest),
         ["vm", ..] => bail!(
             "nothing needs a virtual machine yet: every frontend and driver so far runs on the host's own kernel"

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that must hold before a change lands.
 
 use crate::steps::{Outcome, Steps, cargo, run};
-use crate::{fuzz, hygiene, tools};
+use crate::{fuzz, hygiene, nextest, tools};
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,12 +19,15 @@ pub(crate) fn test(args: &[&str]) -> Result<()> {
         _ => bail!("unknown arguments: {} (allowed: --only STEP,STEP)", args.join(" ")),
     };
     let mut steps = Steps::new(only);
-    steps.step("tools", || tools::ensure(tools::TEST).map(|()| Outcome::Passed));
+    steps.step("tools", || {
+        tools::ensure(tools::TEST)?;
+        nextest::ensure().map(|()| Outcome::Passed)
+    });
     steps.step("hygiene", hygiene::check);
     steps.step("format", format);
     steps.step("clippy", clippy);
-    steps.step("release-build", || passed(cargo(["build", "--release", "--locked"])));
-    steps.step("doc-tests", || passed(cargo(["test", "--workspace", "--doc"])));
+    steps.step("release-build", || passed(&mut cargo(["build", "--release", "--locked"])));
+    steps.step("doc-tests", || passed(&mut cargo(["test", "--workspace", "--doc"])));
     steps.step("fuzz", || fuzz::run_all(FUZZ_SECONDS));
     steps.step("sim", sim);
     steps.step("loom", loom);
@@ -33,16 +36,16 @@ pub(crate) fn test(args: &[&str]) -> Result<()> {
     steps.finish()
 }
 
-fn passed(mut command: Command) -> Result<Outcome> {
-    run(&mut command).map(|()| Outcome::Passed)
+fn passed(command: &mut Command) -> Result<Outcome> {
+    run(command).map(|()| Outcome::Passed)
 }
 
 fn format() -> Result<Outcome> {
-    passed(cargo(["fmt", "--all", "--check"]))
+    passed(&mut cargo(["fmt", "--all", "--check"]))
 }
 
 fn clippy() -> Result<Outcome> {
-    passed(cargo([
+    passed(&mut cargo([
         "clippy",
         "--workspace",
         "--all-targets",
@@ -59,7 +62,7 @@ fn clippy() -> Result<Outcome> {
 fn sim() -> Result<Outcome> {
     let runs = SIM_RUNS.to_string();
     let program = ["run", "--release", "--locked", "--package", "steadfast-sim", "--"];
-    passed(cargo(program.into_iter().chain(["--runs", runs.as_str(), "--coverage"])))
+    passed(&mut cargo(program.into_iter().chain(["--runs", runs.as_str(), "--coverage"])))
 }
 
 /// Every interleaving of the threads that meet in an update. The atomics are loom's in this build, which
@@ -68,19 +71,12 @@ fn loom() -> Result<Outcome> {
     let mut command =
         cargo(["test", "--release", "--locked", "--package", "steadfast-shell", "--test", "loom"]);
     command.arg("--target-dir").arg(crate::target().join("loom")).env("RUSTFLAGS", "--cfg loom");
-    passed(command)
+    passed(&mut command)
 }
 
 /// Unit tests, and the tests of the whole in `tests/`, which run the release build.
 fn tests() -> Result<Outcome> {
-    let mut command = if cargo(["nextest", "--version"]).output().is_ok_and(|o| o.status.success()) {
-        cargo(["nextest", "run", "--workspace"])
-    } else {
-        println!("cargo-nextest is not installed: cargo test runs the tests");
-        cargo(["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--tests"])
-    };
-    command.env("STEADFAST_BIN", binary()?);
-    passed(command)
+    passed(with_binary(nextest::command()?.arg("--workspace"))?)
 }
 
 /// The tests that need root and loop devices, and are marked as ignored for that reason.
@@ -91,9 +87,13 @@ fn loop_devices() -> Result<Outcome> {
     if !Path::new("/dev/loop-control").exists() || !tools::present("losetup") {
         return Ok(Outcome::Skipped("there are no loop devices here".into()));
     }
-    let mut command = cargo(["test", "--package", "steadfast-tests", "--test", "medium", "--", "--ignored"]);
-    command.env("STEADFAST_BIN", binary()?);
-    passed(command)
+    let mut command = nextest::command()?;
+    passed(with_binary(command.args(["--workspace", "--run-ignored", "only"]))?)
+}
+
+/// Tests of the whole start this build.
+fn with_binary(command: &mut Command) -> Result<&mut Command> {
+    Ok(command.env("STEADFAST_BIN", binary()?))
 }
 
 /// The release build of the command.

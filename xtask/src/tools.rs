@@ -38,6 +38,9 @@ pub(crate) const BENCH: &[Tool] = &[
     tool("qemu-storage-daemon", "qemu-system-common"),
 ];
 
+/// What a bare Debian is made with.
+pub(crate) const FRESH: &[Tool] = &[tool("debootstrap", "debootstrap"), tool("unshare", "util-linux")];
+
 /// Is the program to be found on the path?
 pub(crate) fn present(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
