@@ -167,10 +167,10 @@ impl Receipts {
         self.listeners.subscribe()
     }
 
-    /// Why receipts may be lost, in words; empty when none is at risk.
+    /// Why receipts may be lost, in words; empty when none is at risk any more.
     pub(crate) fn degraded(&self) -> String {
         let status = self.history.status();
-        if status.error.is_empty() && status.dropped == 0 {
+        if status.error.is_empty() {
             return String::new();
         }
         let (unsaved, dropped) = (status.unsaved, status.dropped);

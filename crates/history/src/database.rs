@@ -110,6 +110,8 @@ impl Database {
     }
 
     fn facts(&self) -> rusqlite::Result<Facts> {
+        // What has a receipt has come to an end.
+        let open = "SELECT id, document FROM attempt WHERE id NOT IN (SELECT id FROM receipt) ORDER BY id";
         let newest = "SELECT id, document FROM receipt
                       WHERE id IN (SELECT max(id) FROM receipt GROUP BY port)";
         // A number that was given to an attempt is not given again.
@@ -119,7 +121,7 @@ impl Database {
             last_id: self.connection.query_row(last_id, [], number)?,
             stored: self.count()?,
             last: self.select(newest, &[])?,
-            attempts: self.select("SELECT id, document FROM attempt ORDER BY id", &[])?,
+            attempts: self.select(open, &[])?,
         })
     }
 
@@ -225,6 +227,12 @@ impl Database {
     fn begin_log(&self) -> rusqlite::Result<()> {
         let version: i64 = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         self.connection.pragma_update(None, "user_version", version)
+    }
+
+    /// Writes something that changes nothing, and forces it to the medium.
+    pub(crate) fn probe(&self) -> rusqlite::Result<()> {
+        self.begin_log()?;
+        self.sync().map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
     }
 
     /// Forces what was written to the medium.

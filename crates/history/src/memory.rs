@@ -25,12 +25,11 @@ pub(crate) struct Memory {
 struct State {
     /// In the order of their numbers.
     recent: VecDeque<Receipt>,
-    /// Newest of each port.
+    /// Newest of each port, by number.
     last: BTreeMap<String, Receipt>,
-    /// Every receipt up to here is on disk, or was dropped; but for those of `again`.
-    saved: u64,
-    /// Receipts up to `saved` that are to be written: they came late, or were changed.
-    again: BTreeSet<u64>,
+    /// The numbers, of those in `recent`, of all that are not on disk as they are here. A set and not a mark
+    /// up to which all is written: receipts come in the order in which things end, not in that of their numbers.
+    unsaved: BTreeSet<u64>,
     last_id: u64,
     /// What had begun when the daemon before ended; taken once.
     attempts: Vec<Receipt>,
@@ -52,14 +51,16 @@ impl Memory {
     pub(crate) fn push(&self, receipt: Receipt) -> bool {
         let mut state = self.lock();
         state.last_id = state.last_id.max(receipt.id);
-        state.last.insert(receipt.port.clone(), receipt.clone());
+        // What began later and ended sooner, such as a refusal, is newer.
+        if state.last.get(&receipt.port).is_none_or(|last| last.id <= receipt.id) {
+            state.last.insert(receipt.port.clone(), receipt.clone());
+        }
         self.keep(state, receipt)
     }
 
     /// Keeps a receipt in place of the one of that number.
     pub(crate) fn amend(&self, receipt: Receipt) -> bool {
         let mut state = self.lock();
-        state.recent.retain(|other| other.id != receipt.id);
         // It is not the port's newest only because it was changed last.
         if state.last.get(&receipt.port).is_none_or(|last| last.id == receipt.id) {
             state.last.insert(receipt.port.clone(), receipt.clone());
@@ -70,13 +71,16 @@ impl Memory {
     fn keep(&self, mut state: MutexGuard<'_, State>, receipt: Receipt) -> bool {
         // Two updates that end at once may come in either order.
         let at = state.recent.partition_point(|other| other.id < receipt.id);
-        if receipt.id <= state.saved {
-            state.again.insert(receipt.id);
+        if self.path.is_some() {
+            state.unsaved.insert(receipt.id);
         }
-        state.recent.insert(at, receipt);
+        match state.recent.get_mut(at).filter(|other| other.id == receipt.id) {
+            Some(other) => *other = receipt,
+            None => state.recent.insert(at, receipt),
+        }
         let bound = if self.path.is_some() { MOST } else { RECENT };
         while state.recent.len() > bound {
-            state.forget_oldest();
+            state.make_room();
         }
         !state.slow && state.error.is_empty()
     }
@@ -86,7 +90,7 @@ impl Memory {
     }
 
     pub(crate) fn get(&self, id: u64) -> Option<Receipt> {
-        self.lock().recent.iter().find(|receipt| receipt.id == id).cloned()
+        self.lock().find(id).cloned()
     }
 
     pub(crate) fn last_id(&self) -> u64 {
@@ -117,11 +121,7 @@ impl Memory {
         if !state.opened {
             state.attempts = attempts;
         }
-        let known = state.last_id;
-        state.last_id = known.max(last_id);
-        if !state.opened && known == 0 {
-            state.saved = last_id;
-        }
+        state.last_id = state.last_id.max(last_id);
         state.opened = true;
         for receipt in last {
             state.last.entry(receipt.port.clone()).or_insert(receipt);
@@ -129,21 +129,17 @@ impl Memory {
         self.well(state, stored);
     }
 
-    /// These are on disk, and with them everything up to the last of them.
+    /// These are on disk, and no others.
     pub(crate) fn saved(&self, receipts: &[Receipt], stored: u64) {
         let mut state = self.lock();
         for receipt in receipts {
             // What was changed meanwhile is to be written once more.
-            let same = state.recent.iter().find(|r| r.id == receipt.id).is_none_or(|r| r == receipt);
-            if same {
-                state.again.remove(&receipt.id);
-            } else {
-                state.again.insert(receipt.id);
+            if state.find(receipt.id).is_none_or(|now| now == receipt) {
+                state.unsaved.remove(&receipt.id);
             }
-            state.saved = state.saved.max(receipt.id);
         }
-        while state.recent.len() > RECENT && state.recent.front().is_some_and(|r| !state.is_unsaved(r)) {
-            state.forget_oldest();
+        while state.recent.len() > RECENT && state.recent.len() > state.unsaved.len() {
+            state.make_room();
         }
         self.well(state, stored);
     }
@@ -164,7 +160,7 @@ impl Memory {
         {
             let mut state = self.lock();
             let all: Vec<u64> = state.recent.iter().map(|receipt| receipt.id).collect();
-            state.again.extend(all);
+            state.unsaved.extend(all);
         }
         self.broken("the file was deleted or replaced under the daemon; older receipts are gone with it");
     }
@@ -180,6 +176,19 @@ impl Memory {
         state.opened && !state.slow && state.error.is_empty()
     }
 
+    /// Whether something is wrong with the disk, as far as is known.
+    pub(crate) fn is_ill(&self) -> bool {
+        let state = self.lock();
+        state.slow || !state.error.is_empty()
+    }
+
+    /// The disk takes what is written again.
+    pub(crate) fn recovered(&self) {
+        let state = self.lock();
+        let stored = state.stored;
+        self.well(state, stored);
+    }
+
     /// The disk does not answer in time; it is not waited for until it does.
     pub(crate) fn was_slow(&self) {
         self.lock().slow = true;
@@ -190,7 +199,7 @@ impl Memory {
     pub(crate) fn broken(&self, what: &str) {
         let mut state = self.lock();
         if state.error != what {
-            let unsaved = state.unsaved().count();
+            let unsaved = state.unsaved.len();
             let path = self.shown();
             tracing::warn!("history {path}: {what}; receipts kept in memory meanwhile: {unsaved}");
             what.clone_into(&mut state.error);
@@ -209,16 +218,15 @@ impl Memory {
     pub(crate) fn settle_ids(&self) {
         let mut state = self.lock();
         if !state.opened {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            state.last_id = state.last_id.max(now);
-            state.saved = state.saved.max(now);
+            // Milliseconds, so that no daemon gives more numbers than the time that it runs.
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+            state.last_id = state.last_id.max(u64::try_from(now).unwrap_or(u64::MAX / 2));
         }
     }
 
     /// Waits until that receipt is written, or cannot be.
     pub(crate) fn wait_saved(&self, id: u64, patience: Duration) {
-        let pending =
-            |state: &mut State| (state.saved < id || state.again.contains(&id)) && state.error.is_empty();
+        let pending = |state: &mut State| state.unsaved.contains(&id) && state.error.is_empty();
         let (mut state, waited) = self
             .changed
             .wait_timeout_while(self.lock(), patience, pending)
@@ -263,7 +271,7 @@ impl Memory {
         Status {
             path: self.path.clone(),
             stored: state.stored,
-            unsaved: state.unsaved().count() as u64,
+            unsaved: state.unsaved.len() as u64,
             dropped: state.dropped,
             error,
         }
@@ -281,18 +289,19 @@ impl Memory {
 
 impl State {
     fn unsaved(&self) -> impl Iterator<Item = &Receipt> {
-        self.recent.iter().filter(|receipt| self.is_unsaved(receipt))
+        self.recent.iter().filter(|receipt| self.unsaved.contains(&receipt.id))
     }
 
-    fn is_unsaved(&self, receipt: &Receipt) -> bool {
-        receipt.id > self.saved || self.again.contains(&receipt.id)
+    fn find(&self, id: u64) -> Option<&Receipt> {
+        let at = self.recent.partition_point(|receipt| receipt.id < id);
+        self.recent.get(at).filter(|receipt| receipt.id == id)
     }
 
-    /// Counts it if it is nowhere else.
-    fn forget_oldest(&mut self) {
-        if let Some(oldest) = self.recent.pop_front() {
-            self.dropped += u64::from(self.is_unsaved(&oldest));
-            self.again.remove(&oldest.id);
+    /// Forgets the oldest that is on disk too; where there is none, the oldest, which is counted.
+    fn make_room(&mut self) {
+        let saved = self.recent.iter().position(|receipt| !self.unsaved.contains(&receipt.id));
+        if let Some(oldest) = self.recent.remove(saved.unwrap_or(0)) {
+            self.dropped += u64::from(self.unsaved.remove(&oldest.id));
         }
     }
 }

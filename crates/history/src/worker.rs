@@ -145,6 +145,16 @@ impl Worker {
             self.open();
         }
         self.save();
+        self.look_again();
+    }
+
+    /// What was wrong is over when it is, not only when the next receipt comes.
+    fn look_again(&mut self) {
+        let Some(database) = self.database.as_ref().filter(|_| self.memory.is_ill()) else { return };
+        match database.probe() {
+            Ok(()) => self.memory.recovered(),
+            Err(error) => self.memory.broken(&error.to_string()),
+        }
     }
 
     fn checkpoint(&mut self, bytes: u64) {
@@ -166,4 +176,23 @@ impl Worker {
 /// Device and inode of a file; none where there is none.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::History;
+
+    #[test]
+    fn what_is_wrong_with_the_disk_is_over_when_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let history = History::open(folder.path(), 10);
+        // A note or a checkpoint found no room, and no receipt is left to be written.
+        history.memory.broken("database or disk is full");
+        assert_eq!(history.status().error, "database or disk is full");
+        let begin = std::time::Instant::now();
+        while !history.status().error.is_empty() {
+            assert!(begin.elapsed().as_secs() < 60, "{:?}", history.status());
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
 }

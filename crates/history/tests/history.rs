@@ -253,6 +253,58 @@ fn an_update_that_ends_after_a_later_one_is_written_too() {
 }
 
 #[test]
+fn updates_that_end_at_the_same_time_keep_all_their_receipts() {
+    const THREADS: u64 = 8;
+    const EACH: u64 = 75;
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = History::open(folder.path(), 10_000);
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let history = &history;
+            scope.spawn(move || {
+                for turn in 0..EACH {
+                    // Numbers are given at the beginning, and the later ones end first.
+                    let id = turn * THREADS + (THREADS - thread);
+                    history.note(&receipt(id, "a", Outcome::Refused));
+                    history.add(&receipt(id, "a", Outcome::Done));
+                }
+            });
+        }
+    });
+    history.close();
+    assert_eq!(history.status().unsaved, 0, "{:?}", history.status());
+    let history = History::open(folder.path(), 10_000);
+    let all: Vec<u64> = (1..=THREADS * EACH).collect();
+    assert_eq!(ids(&history.list(&Filter::default())), all);
+    assert!(history.take_attempts().is_empty(), "all of them have come to an end");
+}
+
+#[test]
+fn the_newest_of_a_port_is_the_one_that_began_last_whatever_ended_last() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = History::open(folder.path(), 100);
+    history.add(&receipt(2, "vol0", Outcome::Busy));
+    history.add(&receipt(1, "vol0", Outcome::Done));
+    assert_eq!(history.last_of("vol0").map(|r| r.id), Some(2));
+    drop(history);
+    assert_eq!(History::open(folder.path(), 100).last_of("vol0").map(|r| r.id), Some(2));
+}
+
+#[test]
+fn what_is_on_disk_makes_room_in_memory_before_what_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = History::open(folder.path(), 10_000);
+    // The first ends last of all.
+    for id in 2..=400 {
+        history.add(&receipt(id, "a", Outcome::Done));
+    }
+    history.add(&receipt(1, "b", Outcome::Done));
+    history.close();
+    assert_eq!((history.status().unsaved, history.status().dropped), (0, 0));
+    assert_eq!(History::open(folder.path(), 10_000).get(1), Some(receipt(1, "b", Outcome::Done)));
+}
+
+#[test]
 fn what_was_noted_and_never_ended_is_found_once_and_its_number_is_taken() {
     let folder = tempfile::tempdir().expect("a folder");
     let history = History::open(folder.path(), 100);
