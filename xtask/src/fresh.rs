@@ -6,14 +6,11 @@
 //! mounts and processes of their own, which are gone when they end. Devices and network are this machine's.
 
 use crate::steps::{Outcome, Steps, run};
-use crate::tools;
+use crate::{debian, tools};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// The release of Debian that is the floor.
-const SUITE: &str = "bookworm";
 
 /// What the machine of a newcomer has, apart from Rust.
 const PACKAGES: &str = "git,gcc,libc6-dev,ca-certificates";
@@ -37,7 +34,7 @@ pub(crate) fn fresh(args: &[&str]) -> Result<()> {
     let system = crate::target().join("fresh");
     let mut steps = Steps::new(Vec::new());
     steps.step("tools", || tools::ensure(tools::FRESH).map(|()| Outcome::Passed));
-    steps.step("debian", || debian(&system).map(|()| Outcome::Passed));
+    steps.step("debian", || make(&system).map(|()| Outcome::Passed));
     steps.step("clone", || clone(&system).map(|()| Outcome::Passed));
     for (name, line) in COMMANDS {
         steps.step(name, || inside(&system, line).map(|()| Outcome::Passed));
@@ -52,14 +49,14 @@ pub(crate) fn fresh(args: &[&str]) -> Result<()> {
 }
 
 /// Makes the bare system anew.
-fn debian(system: &Path) -> Result<()> {
+fn make(system: &Path) -> Result<()> {
     if system.exists() {
         fs::remove_dir_all(system).with_context(|| format!("cannot remove {}", system.display()))?;
     }
-    let (file, archive) = archive()?;
+    let (file, archive) = debian::archive()?;
     println!("archive: {archive} (from {})", file.display());
     run(Command::new("debootstrap")
-        .args(["--variant=minbase", "--include", PACKAGES, SUITE])
+        .args(["--variant=minbase", "--include", PACKAGES, debian::FLOOR])
         .arg(system)
         .arg(&archive))?;
     // Its own list names what debootstrap was given. How to reach the network is this machine's affair.
@@ -79,46 +76,6 @@ fn debian(system: &Path) -> Result<()> {
 
 fn inner(system: &Path, path: &str) -> PathBuf {
     system.join(path.trim_start_matches('/'))
-}
-
-/// The archive that this machine installs the release from, and the file that says so.
-fn archive() -> Result<(PathBuf, String)> {
-    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    if let Ok(folder) = fs::read_dir("/etc/apt/sources.list.d") {
-        files.extend(folder.flatten().map(|entry| entry.path()));
-    }
-    files.retain(|path| path.extension().is_some_and(|e| e == "list" || e == "sources"));
-    files.sort();
-    for file in files {
-        let Ok(text) = fs::read_to_string(&file) else { continue };
-        let found =
-            if file.extension().is_some_and(|e| e == "sources") { stanza(&text) } else { line(&text) };
-        if let Some(archive) = found {
-            return Ok((file, archive));
-        }
-    }
-    bail!("no file of /etc/apt names an archive with the suite {SUITE}")
-}
-
-/// From the form with a stanza for each archive.
-fn stanza(text: &str) -> Option<String> {
-    text.split("\n\n").find_map(|stanza| {
-        let field = |name: &str| {
-            let mut values = stanza.lines().filter_map(|line| line.strip_prefix(name));
-            values.next().map(|value| value.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-        };
-        let suites = field("Suites:")?;
-        suites.iter().any(|suite| suite == SUITE).then(|| field("URIs:")?.into_iter().next()).flatten()
-    })
-}
-
-/// From the form with a line for each archive.
-fn line(text: &str) -> Option<String> {
-    text.lines().find_map(|line| {
-        let line = line.strip_prefix("deb ")?;
-        let words: Vec<&str> = line.split_whitespace().skip_while(|w| !w.contains("://")).collect();
-        matches!(words.as_slice(), [_, suite, ..] if *suite == SUITE).then(|| words[0].to_owned())
-    })
 }
 
 /// Clones what is committed.
@@ -155,19 +112,4 @@ fn inside(system: &Path, command: &str) -> Result<()> {
         .args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"])
         .args(["sh", "-c", &script, "sh", sysroot.trim()])
         .arg(system))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{line, stanza};
-
-    #[test]
-    fn an_archive_is_found_in_either_form() {
-        let text = "Types: deb\nURIs: http://a/security\nSuites: bookworm-security\n\nTypes: deb\n# why\nURIs: http://a/debian http://b\nSuites: x bookworm\n";
-        assert_eq!(stanza(text).as_deref(), Some("http://a/debian"));
-        assert_eq!(stanza("Types: deb\nURIs: http://a\nSuites: sid\n"), None);
-        let text = "# deb http://no bookworm main\ndeb [signed-by=/k.gpg] http://a/debian bookworm main\n";
-        assert_eq!(line(text).as_deref(), Some("http://a/debian"));
-        assert_eq!(line("deb http://a sid main\n"), None);
-    }
 }

@@ -1,12 +1,14 @@
 //! Developer commands, run as `cargo xtask COMMAND`.
 
 mod bench;
+mod debian;
 mod fresh;
 mod fuzz;
 mod hygiene;
 mod nextest;
 mod steps;
 mod suite;
+mod tester;
 mod tools;
 
 use anyhow::{Result, bail};

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that must hold before a change lands.
 
 use crate::steps::{Outcome, Steps, cargo, run};
-use crate::{fuzz, hygiene, nextest, tools};
+use crate::{fuzz, hygiene, nextest, tester, tools};
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,6 +21,7 @@ pub(crate) fn test(args: &[&str]) -> Result<()> {
     let mut steps = Steps::new(only);
     steps.step("tools", || {
         tools::ensure(tools::TEST)?;
+        tester::ensure()?;
         nextest::ensure().map(|()| Outcome::Passed)
     });
     steps.step("hygiene", hygiene::check);
@@ -93,7 +94,7 @@ fn loop_devices() -> Result<Outcome> {
 
 /// Tests of the whole start this build.
 fn with_binary(command: &mut Command) -> Result<&mut Command> {
-    Ok(command.env("STEADFAST_BIN", binary()?))
+    Ok(command.env("STEADFAST_BIN", binary()?).env(tester::VARIABLE, tester::folder()))
 }
 
 /// The release build of the command.

@@ -25,6 +25,17 @@ pub(crate) const TEST: &[Tool] = &[
     tool("faketime", "faketime"),
     tool("gcc", "gcc"),
     tool("g++", "g++"),
+    tool("nbdfuse", "libnbd-bin"),
+    tool("nbdsh", "python3-libnbd"),
+    tool("mkfs.ext4", "e2fsprogs"),
+    tool("mkfs.xfs", "xfsprogs"),
+    tool("losetup", "mount"),
+    // nbd-tester-client is built from its source, see `tester`.
+    tool("make", "make"),
+    tool("bison", "bison"),
+    tool("xz", "xz-utils"),
+    tool("pkg-config", "pkg-config"),
+    tool("glib-mkenums", "libglib2.0-dev"),
 ];
 
 /// What the benchmarks need: the peers, and what counts instructions.
