@@ -8,6 +8,7 @@
 pub mod api;
 mod binary;
 mod daemon;
+pub mod disks;
 pub mod load;
 pub mod nbd;
 pub mod params;

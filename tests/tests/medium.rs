@@ -5,29 +5,13 @@
 //! must be in that file at once; a driver that answers a flush without doing it is found out.
 
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
+use steadfast_tests::disks::Loop;
 use steadfast_tests::nbd::Client;
-use steadfast_tests::{Result, Setup, TempDir, module, ok};
+use steadfast_tests::{Result, Setup, TempDir, module};
 
 const BLOCK: u64 = 4096;
 const COUNT: u64 = 256;
-
-/// A loop device over a file; taken away when this goes.
-struct Loop(PathBuf);
-
-impl Loop {
-    fn over(file: &Path) -> Result<Loop> {
-        let name = ok(Command::new("losetup").args(["--find", "--show"]).arg(file))?;
-        Ok(Loop(PathBuf::from(name.trim())))
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let _ = ok(Command::new("losetup").arg("--detach").arg(&self.0));
-    }
-}
 
 fn block(number: u64, salt: u8) -> Vec<u8> {
     let mut bytes = vec![salt; BLOCK as usize];
@@ -51,7 +35,7 @@ fn on_a_loop_device(swap: bool) -> Result {
     let dir = TempDir::new()?;
     let file = dir.disk("medium.img", 8 << 20)?;
     let device = Loop::over(&file)?;
-    let daemon = Setup::device(format!("vol0=file@1.0.0:{}", device.0.display())).start(&dir)?;
+    let daemon = Setup::device(format!("vol0=file@1.0.0:{}", device.path().display())).start(&dir)?;
     let mut client = Client::connect(daemon.nbd(), "vol0")?;
     for number in 0..COUNT {
         assert_eq!(client.write(number * BLOCK, &block(number, 1), false)?, Ok(vec![]));

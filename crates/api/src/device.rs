@@ -1,4 +1,4 @@
-use crate::{Available, Probation, Receipt, Reduced, Release, Shadow, schema};
+use crate::{Available, Probation, Receipt, Reduced, Release, Shadow, Trouble, schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -40,6 +40,9 @@ pub struct Device {
     pub features: Vec<String>,
     /// World-wide identity; empty where there is none.
     pub wwid: String,
+    /// What is wrong behind its port although it is served.
+    #[serde(default)]
+    pub troubles: Vec<Trouble>,
     /// Names of the devices that its port lies over.
     #[serde(default)]
     pub over: Vec<String>,

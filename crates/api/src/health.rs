@@ -1,10 +1,11 @@
+use crate::Trouble;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// The daemon, in a few numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
-    /// Every port has a driver, and every queue answers.
+    /// Every port has a driver, every queue answers, and nothing is wrong behind a port.
     pub healthy: bool,
     /// The daemon's version.
     pub version: String,
@@ -23,6 +24,9 @@ pub struct Health {
     /// What is wrong although every device is served; empty when nothing is.
     #[serde(default)]
     pub degraded: String,
+    /// What is wrong behind ports that are served.
+    #[serde(default)]
+    pub troubles: Vec<Trouble>,
     /// Where receipts are kept, and whether they are.
     #[serde(default)]
     pub history: HistoryHealth,

@@ -52,6 +52,7 @@ mod state;
 pub mod suggest;
 mod topology;
 mod trial;
+mod trouble;
 mod update;
 
 pub use available::Available;
@@ -88,6 +89,7 @@ pub use topology::{
     UnloadRequest,
 };
 pub use trial::{Shadow, ShadowRequest};
+pub use trouble::{Trouble, TroubleCode};
 pub use update::{IfBusy, UpdateRequest};
 
 /// What every path of this version begins with.

@@ -147,6 +147,10 @@ pub struct ActivateRequest {
     /// from one request to the next.
     #[serde(default)]
     pub force: bool,
+    /// Writes to what is behind the port that were acknowledged may be lost, as the daemon has told; go on with
+    /// it as it is. Flushes succeed again. With clients this takes `force`: they may not have heard of it.
+    #[serde(default)]
+    pub accept_loss: bool,
     /// Only if the port is still as it was when this was made: see [`Plan`].
     #[serde(default)]
     pub fingerprint: Option<String>,

@@ -125,13 +125,17 @@ pub(crate) struct Activate {
     /// or put another file behind it, so that they find other contents
     #[arg(long)]
     pub(crate) force: bool,
+    /// Writes that were acknowledged may be lost, as `device show` says: go on with what is there, so that flushes
+    /// succeed again; with clients this takes --force
+    #[arg(long)]
+    pub(crate) accept_loss: bool,
     /// Every port that runs the port's module, one after the other, for parameters of the class reload; when
     /// one fails, those before it go back
-    #[arg(long, conflicts_with_all = ["plan", "delay", "confirm_within", "wait"])]
+    #[arg(long, conflicts_with_all = ["plan", "delay", "confirm_within", "wait", "accept_loss"])]
     pub(crate) reload: bool,
     /// Call off what was asked for with --delay and has not begun
     #[arg(long, conflicts_with_all = ["plan", "delay", "idle_only", "hold", "drain_timeout",
-        "confirm_within", "wait", "force", "reload"])]
+        "confirm_within", "wait", "force", "accept_loss", "reload"])]
     pub(crate) call_off: bool,
 }
 

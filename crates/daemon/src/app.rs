@@ -7,7 +7,7 @@ use crate::probation::{Baselines, Probations};
 use crate::properties::Edits;
 use crate::receipts::Receipts;
 use crate::topology::Topology;
-use crate::{trial, uri};
+use crate::{trial, trouble, uri};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -43,11 +43,14 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn health(&self) -> Health {
         let ports = self.engine.ports();
+        let troubles: Vec<_> = ports.iter().flat_map(trouble::of).collect();
+        let degraded = [trouble::sentence(&troubles), self.receipts.degraded()];
+        let served = ports.iter().map(state).all(|state| {
+            // What is down is meant to be.
+            matches!(state, PortState::Running | PortState::Held | PortState::Down)
+        });
         Health {
-            healthy: ports.iter().map(state).all(|state| {
-                // What is down is meant to be.
-                matches!(state, PortState::Running | PortState::Held | PortState::Down)
-            }),
+            healthy: served && troubles.is_empty(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started_unix_ms: self.started_unix_ms,
@@ -55,7 +58,8 @@ impl App {
             devices: ports.iter().map(|port| port.devices.len() as u32).sum(),
             clients: self.nbd.clients() as u64,
             nbd: self.nbd.addresses().iter().map(ListenAddr::to_string).collect(),
-            degraded: self.receipts.degraded(),
+            degraded: degraded.into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join("; "),
+            troubles,
             history: self.receipts.health(),
         }
     }
@@ -114,6 +118,7 @@ impl App {
             max_transfer: device.max_transfer,
             features: device.feature_names,
             wwid: device.wwid,
+            troubles: trouble::of(port),
             over: port.over.clone(),
             queues: port.queues.len() as u32,
             slots: port.slots,

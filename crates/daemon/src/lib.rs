@@ -26,6 +26,7 @@ mod state;
 mod state_lock;
 mod topology;
 mod trial;
+mod trouble;
 mod updates;
 mod uri;
 

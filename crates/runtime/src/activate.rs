@@ -66,6 +66,8 @@ pub struct ActivateOptions {
     /// Take the port down (`admin_state`) even from under clients that are connected, or put other contents
     /// under them.
     pub force: bool,
+    /// Go on with a medium that has lost writes as it is: flushes succeed again.
+    pub accept_loss: bool,
     /// Only the latter: what goes back goes back under clients that have come meanwhile.
     pub goes_back: bool,
     /// Which ports whoever asks sees to: a parameter of the class *reload* takes all that run the module.
@@ -89,6 +91,7 @@ impl Default for ActivateOptions {
         ActivateOptions {
             idle_only: false,
             force: false,
+            accept_loss: false,
             goes_back: false,
             reach: Reach::Port,
             delay: Duration::ZERO,
@@ -343,6 +346,20 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
             Ok(values) => self.values = values,
             Err(why) => return (Came::Failed(why), String::new()),
         }
+        if !self.opts.accept_loss {
+            return self.attach();
+        }
+        if let Err(why) = self.port.begin_accepting(self.opts.force) {
+            return (Came::Busy(why), String::new());
+        }
+        let (came, detail) = self.attach();
+        let accepted =
+            if came == Came::Ok { self.port.accept_loss(&self.opts.by.who) } else { String::new() };
+        self.port.reopen();
+        (came, detail + &accepted)
+    }
+
+    fn attach(&mut self) -> (Came, String) {
         match (self.port.waiting_module(), is_down(&self.values, self.port.shell)) {
             (None, false) => self.anew(),
             (None, true) => self.take_down(),

@@ -83,6 +83,11 @@ impl PortInner {
             (None, None) => Vec::new(),
         }
     }
+
+    /// What is behind the port, or was before it had no driver.
+    pub(crate) fn behind(&self) -> Vec<Contents> {
+        self.opened().into_iter().map(|opened| opened.contents).collect()
+    }
 }
 
 impl Handle {

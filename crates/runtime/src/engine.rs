@@ -9,6 +9,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, lock};
 use crate::info::{DeviceClaim, DeviceInfo, PortInfo};
 use crate::limits::Limits;
+use crate::medium::Media;
 use crate::numbers::port_info;
 use crate::port::{Port, PortInner, SlotMemory};
 use crate::reactor::Reactor;
@@ -104,6 +105,7 @@ pub(crate) struct Inner {
     pub(crate) ports: RwLock<BTreeMap<String, Arc<Port>>>,
     pub(crate) receipts: AtomicU64,
     files: Arc<FileSlots>,
+    pub(crate) media: Media,
     /// Held while a device is opened over another, so that no two make a circle.
     pub(crate) stacking: Mutex<()>,
     pub(crate) adapters: Adapters,
@@ -138,6 +140,7 @@ impl Engine {
                 remotes,
                 ports: RwLock::default(),
                 files: Arc::new(FileSlots::new(files)),
+                media: Media::default(),
                 stacking: Mutex::new(()),
                 adapters: Adapters::default(),
                 generations: Mutex::default(),

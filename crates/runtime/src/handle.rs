@@ -5,6 +5,7 @@
 use crate::contents::Contents;
 use crate::fileio::Buffered;
 use crate::filelock::{self, FileId, FileLock, Share};
+use crate::medium::Watch;
 use crate::stack::DeviceHandle;
 use std::fs::File;
 use std::io;
@@ -38,6 +39,8 @@ pub(crate) struct Handle {
     pub(crate) contents: Contents,
     /// Its part in what locks its file for the port; `None` where it asked for no lock.
     pub(crate) share: Option<Arc<Share>>,
+    /// What is behind it; `None` for a device.
+    pub(crate) watch: Option<Arc<Watch>>,
 }
 
 /// Places in the rings' tables of registered files; the same place on every ring.

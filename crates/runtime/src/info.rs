@@ -2,7 +2,7 @@
 
 use crate::handle::lock;
 use crate::port::Port;
-use crate::{MemoryInfo, PortId, ShadowInfo};
+use crate::{MemoryInfo, PortId, ShadowInfo, Trouble};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -192,6 +192,8 @@ pub struct PortInfo {
     pub parameters: Vec<ParamInfo>,
     /// Open handles.
     pub handles: Vec<HandleSummary>,
+    /// What is wrong behind it although it is served.
+    pub troubles: Vec<Trouble>,
     /// Names of the devices that it lies over.
     pub over: Vec<String>,
     /// Regions.

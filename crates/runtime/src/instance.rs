@@ -7,6 +7,7 @@ use crate::fileio::Buffered;
 use crate::handle::lock;
 use crate::left::State;
 use crate::limits::slots_per_queue;
+use crate::medium::Watch;
 use crate::memory::Mapping;
 use crate::port::{PDU_STRIDE, Port, RegionMemory, SLOT_STRIDE};
 use crate::services;
@@ -53,6 +54,8 @@ pub(crate) struct Tables {
     pub(crate) buffered: Vec<Option<Buffered>>,
     /// Devices, by handle number.
     pub(crate) devices: Vec<Option<Arc<DeviceHandle>>>,
+    /// What is behind the others, by handle number.
+    pub(crate) watches: Vec<Option<Arc<Watch>>>,
     /// Address and size, by region number.
     pub(crate) regions: Vec<(usize, u64)>,
 }
@@ -300,11 +303,12 @@ impl Instance {
         let of_own = || inner.handles.iter().enumerate().map(|(i, h)| h.as_ref().filter(|_| own_of(i)));
         let buffered = of_own().map(|h| h?.buffered.clone()).collect();
         let devices = of_own().map(|h| h?.device.clone()).collect();
+        let watches = of_own().map(|h| h?.watch.clone()).collect();
         let regions = &inner.regions;
         let place = |r: &RegionMemory| (r.map.base() as usize, r.size);
         let regions = regions.iter().map(|r| r.as_ref().map_or((0, 0), place)).collect();
         let own = (0..inner.handles.len()).map(|i| AtomicBool::new(own_of(i))).collect();
-        let _ = self.tables.set(Tables { own, files, buffered, devices, regions });
+        let _ = self.tables.set(Tables { own, files, buffered, devices, watches, regions });
         Ok(())
     }
 

@@ -38,6 +38,7 @@ mod lane;
 mod left;
 mod limits;
 mod live;
+mod medium;
 mod memory;
 mod metrics;
 mod modules;
@@ -53,6 +54,7 @@ mod shadow;
 mod stack;
 mod state;
 mod transact;
+mod trouble;
 mod turn;
 mod visit;
 
@@ -77,6 +79,7 @@ pub use shadow::{Shadow, ShadowInfo};
 pub use state::SavedState;
 pub use steadfast_shell::slots::Tag;
 pub use transact::{Begins, UpdateOptions};
+pub use trouble::{Trouble, TroubleCode};
 
 /// A port, by its number in the engine; never used twice while the engine runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

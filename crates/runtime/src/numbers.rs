@@ -8,6 +8,7 @@ use crate::lane::Lane;
 use crate::metrics::Counters;
 use crate::port::{Port, RegionMemory};
 use crate::remote::Remote;
+use crate::trouble::Trouble;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use steadfast_abi::block_op;
@@ -106,6 +107,7 @@ pub(crate) fn port_info(port: &Port) -> PortInfo {
             None => parameters_down.unwrap_or_default(),
         },
         handles: inner.handles.iter().enumerate().filter_map(handle).collect(),
+        troubles: port.losses(&inner.behind()).into_iter().map(Trouble::from).collect(),
         over: inner.handles.iter().flatten().filter_map(|h| Some(h.device.as_ref()?.name())).collect(),
         regions: inner.regions.iter().flatten().map(RegionMemory::summary).collect(),
         devices: inner.devices.iter().filter(|_| inner.down.is_none()).map(|d| port.device_info(d)).collect(),

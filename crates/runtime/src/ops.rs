@@ -30,9 +30,14 @@ pub(crate) struct OpEntry {
     pub(crate) lane: NonNull<Lane>,
     pub(crate) kind: OpKind,
     pub(crate) code: u16,
+    /// Where its lane keeps what it makes durable; [`NO_SYNC`] for one that does not.
+    pub(crate) sync: u16,
     pub(crate) tag: u32,
     pub(crate) cookie: u64,
 }
+
+/// An operation that makes nothing durable.
+pub(crate) const NO_SYNC: u16 = u16::MAX;
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
@@ -121,7 +126,7 @@ mod tests {
     use super::*;
 
     fn entry(cookie: u64) -> OpEntry {
-        OpEntry { lane: NonNull::dangling(), kind: OpKind::Driver, code: 1, tag: 0, cookie }
+        OpEntry { lane: NonNull::dangling(), kind: OpKind::Driver, code: 1, sync: NO_SYNC, tag: 0, cookie }
     }
 
     #[test]

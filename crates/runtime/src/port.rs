@@ -310,12 +310,16 @@ impl Port {
             return Err((libc::EOPNOTSUPP, format!("kind {} cannot be opened here", spec.kind)));
         }
         let Opened { file, contents, info, buffered, share } = open_file(spec, |id| self.lock_on(id))?;
+        let gone = || (libc::ENODEV, "the daemon ends".to_owned());
+        let media = &self.engine.upgrade().ok_or_else(gone)?.media;
+        let cached = spec.flags & abi::open_flag::WRITE != 0 && spec.flags & abi::open_flag::DIRECT == 0;
+        let watch = Some(media.watch(&file, &contents, &spec.target, cached));
         let full = (libc::EMFILE, "every place for open files is taken".to_owned());
         let fixed = self.files.take().ok_or(full)?;
         self.register(fixed, file.as_raw_fd());
         let (key, spec, file) = (key.to_owned(), spec.clone(), Some(file));
         let device = None;
-        let handle = Handle { key, spec, file, device, buffered, fixed, info, contents, share };
+        let handle = Handle { key, spec, file, device, buffered, fixed, info, contents, share, watch };
         Ok((self.add_handle(handle), true))
     }
 

@@ -172,6 +172,7 @@ pub(crate) fn activate(client: &Client, args: &Activate, json: bool) -> Result<E
         confirm_within_ms: args.confirm_within.map(ms),
         wait: args.wait,
         force: args.force,
+        accept_loss: args.accept_loss,
         fingerprint: None,
     };
     let ports: Vec<(String, Option<String>)> = match &args.plan {
@@ -270,6 +271,9 @@ fn hint(receipt: &Receipt) -> String {
         }
         Outcome::Busy if output::properties::new_state(receipt) == Some("down") => {
             "disconnect who uses it; from under clients, --force takes it down all the same".to_owned()
+        }
+        Outcome::Busy if reason.contains("writes of theirs may be lost") => {
+            "disconnect who uses it; --force accepts the loss in the place of its clients".to_owned()
         }
         Outcome::Busy if reason.contains("other contents") => super::UNDER_CLIENTS.to_owned(),
         Outcome::Busy if reason.contains("in flight") => {

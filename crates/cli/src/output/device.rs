@@ -42,6 +42,9 @@ pub(crate) fn show(device: &Device) -> String {
     let hash = device.driver.as_ref().map_or("none", |release| short(&release.hash));
     fact("driver", format!("{}, module {hash}", driver(device)));
     fact("state", device.state.name().to_owned());
+    for trouble in &device.troubles {
+        fact(trouble.code.name(), trouble.detail.clone());
+    }
     fact("generation", format!("{}, {} swaps", device.generation, units::count(device.swaps)));
     fact("size", format!("{} ({} bytes)", units::bytes(device.size), device.size));
     fact(
@@ -167,7 +170,7 @@ fn short(hash: &str) -> &str {
 pub(crate) mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use steadfast_api::{Latency, Memory, PortState, Reduced};
+    use steadfast_api::{Latency, Memory, PortState, Reduced, Trouble, TroubleCode};
 
     /// A device as the daemon reports it.
     pub(crate) fn sample() -> Device {
@@ -188,6 +191,13 @@ pub(crate) mod tests {
             max_transfer: 339_968,
             features: vec!["flush".into(), "fua".into()],
             wwid: String::new(),
+            troubles: vec![Trouble {
+                port: "vol0".into(),
+                code: TroubleCode::WritesLost,
+                target: "/disk.img".into(),
+                detail: "/disk.img: writes may be lost".into(),
+                since_unix_ms: 0,
+            }],
             over: vec!["disk".into()],
             uris: vec!["nbd+unix:///vol0?socket=/run/nbd.sock".into()],
             queues: 1,
@@ -264,6 +274,7 @@ pub(crate) mod tests {
             "latency      p50 23.4 us, p99 99.0 us",
             "oldest       in flight for 45.0 ms",
             "over         disk",
+            "writes lost  /disk.img: writes may be lost",
             "reduced      no merging: needs 1 K more; until the next start",
             "memory       0 B of 0 B that the driver wants, 64 B of 1.3 KiB for each queue",
             "param        path=/disk.img (set)",

@@ -17,6 +17,7 @@ mod expiry;
 mod line;
 mod operations;
 mod stacked;
+mod sync;
 
 use crate::core::Core;
 use crate::instance::Instance;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use steadfast_abi as abi;
 use steadfast_shell::gate::{Entry, Gate};
 use steadfast_shell::slots::{Owner, Slots};
+use sync::Syncs;
 
 type SubmitFn = unsafe extern "C" fn(*mut abi::Queue, *mut abi::Request) -> i32;
 
@@ -110,6 +112,7 @@ pub(crate) struct Lane {
     deferring: bool,
     deferred: Vec<Deferred>,
     pub(crate) ops_in_flight: u32,
+    syncs: Syncs,
     pub(crate) port_ops: u32,
     commit_due: bool,
     timers: [u32; abi::TIMERS as usize],
@@ -164,6 +167,7 @@ impl Lane {
             deferring: false,
             deferred: Vec::with_capacity(ops as usize),
             ops_in_flight: 0,
+            syncs: Syncs::default(),
             port_ops: 0,
             commit_due: false,
             timers: [NO_OP; abi::TIMERS as usize],

@@ -6,7 +6,7 @@ use super::{Deferred, Lane, NO_OP};
 use crate::Tag;
 use crate::core::{Core, kind, user_data};
 use crate::handle::lock;
-use crate::ops::{OpEntry, OpKind, STOPPED_TIMERS, TIMER_ROOM};
+use crate::ops::{NO_SYNC, OpEntry, OpKind, STOPPED_TIMERS, TIMER_ROOM};
 use crate::port::PDU_STRIDE;
 use io_uring::{opcode, types};
 use std::ptr::{self, NonNull};
@@ -59,14 +59,22 @@ impl Lane {
                 },
             };
             let core = (*lane).core.as_ptr();
+            let sync = match (*lane).begin_sync(op) {
+                Ok(sync) => sync,
+                Err(errno) => return -errno,
+            };
             let entry = OpEntry {
                 lane: NonNull::new_unchecked(lane),
                 kind: OpKind::Driver,
                 code,
+                sync,
                 tag: op.tag,
                 cookie: op.cookie,
             };
-            let Some(id) = (*core).ops.insert(entry) else { return -libc::EAGAIN };
+            let Some(id) = (*core).ops.insert(entry) else {
+                (*lane).syncs.end(sync);
+                return -libc::EAGAIN;
+            };
             let pushed = if let Some(stack) = stack {
                 Lane::issue_stacked(lane, op, parts, stack, id)
             } else if Lane::past_ring(lane, op, parts, id) {
@@ -78,6 +86,7 @@ impl Lane {
             };
             if let Err(errno) = pushed {
                 (*core).ops.remove(id);
+                (*lane).syncs.end(sync);
                 return -errno;
             }
             (*lane).ops_in_flight += 1;
@@ -347,6 +356,7 @@ impl Lane {
                 lane: NonNull::new_unchecked(lane),
                 kind: OpKind::Timer(id),
                 code: op::TIMEOUT,
+                sync: NO_SYNC,
                 tag: abi::NO_TAG,
                 cookie: 0,
             };
@@ -366,6 +376,8 @@ impl Lane {
     pub(crate) unsafe fn op_completed(lane: *mut Lane, entry: OpEntry, id: u32, result: i64) {
         // SAFETY: rules 1 and 2.
         unsafe {
+            let result =
+                if entry.sync == NO_SYNC { result } else { (*lane).end_sync(entry.sync, entry.code, result) };
             match entry.kind {
                 OpKind::Driver => {
                     (*lane).ops_in_flight -= 1;

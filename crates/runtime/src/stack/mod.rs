@@ -118,8 +118,9 @@ impl Port {
         let _ = device.stacks.set(stacks);
         let (info, contents) = (device.info(), Contents::Device(device.name()));
         let (key, spec, device) = (key.to_owned(), spec.clone(), Some(device));
-        let (fixed, file, buffered, share) = (u32::MAX, None, None, None);
-        Ok(self.add_handle(Handle { key, spec, file, device, buffered, fixed, info, contents, share }))
+        let (fixed, file, buffered, share, watch) = (u32::MAX, None, None, None, None);
+        let handle = Handle { key, spec, file, device, buffered, fixed, info, contents, share, watch };
+        Ok(self.add_handle(handle))
     }
 
     fn claim_device(&self, engine: &Engine, spec: &OpenSpec) -> Result<DeviceHandle, Refused> {

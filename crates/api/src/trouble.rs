@@ -1,0 +1,36 @@
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Something that is wrong behind a port although it is served: it is unhealthy, and nothing to be cured by a
+/// restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Trouble {
+    /// Port.
+    pub port: String,
+    /// What kind of thing.
+    pub code: TroubleCode,
+    /// The file or block device.
+    pub target: String,
+    /// A sentence about it.
+    pub detail: String,
+    /// Wall clock when it was found, milliseconds since 1970.
+    pub since_unix_ms: u64,
+}
+
+/// The kinds of trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TroubleCode {
+    /// Writes that were acknowledged may be lost. Flushes, and writes with FUA, fail until the port is activated
+    /// with `accept_loss`.
+    WritesLost,
+}
+
+impl TroubleCode {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            TroubleCode::WritesLost => "writes lost",
+        }
+    }
+}
