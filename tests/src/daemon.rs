@@ -16,6 +16,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub struct Setup {
     args: Vec<String>,
     env: Vec<(String, String)>,
+    stderr: Option<Stdio>,
 }
 
 impl Setup {
@@ -41,6 +42,12 @@ impl Setup {
         self
     }
 
+    /// Where its log goes, instead of the file that [`Daemon::log`] reads.
+    pub fn log_to(mut self, stderr: impl Into<Stdio>) -> Setup {
+        self.stderr = Some(stderr.into());
+        self
+    }
+
     /// Starts it in `dir`, and waits until both of its sockets answer.
     pub fn start(self, dir: &TempDir) -> Result<Daemon> {
         let (nbd, control) = (dir.join("nbd.sock"), dir.join("control.sock"));
@@ -61,7 +68,7 @@ impl Setup {
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
-            .stderr(file)
+            .stderr(self.stderr.unwrap_or_else(|| file.into()))
             .spawn()
             .context("cannot start the daemon")?;
         let mut daemon = Daemon { child, nbd, control, log, ended: None };

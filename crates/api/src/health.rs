@@ -30,6 +30,22 @@ pub struct Health {
     /// Where receipts are kept, and whether they are.
     #[serde(default)]
     pub history: HistoryHealth,
+    /// How the daemon's log fares.
+    #[serde(default)]
+    pub log: LogHealth,
+}
+
+/// What became of the lines of the daemon's log. Devices never wait for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogHealth {
+    /// Lines written since the start.
+    pub written: u64,
+    /// Lines that are missing in it: it could not be written, or nobody read it in time.
+    pub lost: u64,
+    /// Lines that were not written because a client or a port brought about too many.
+    pub limited: u64,
+    /// Why it cannot be written now; empty when it can.
+    pub error: String,
 }
 
 /// Where receipts are kept. Trouble with it makes the daemon degraded and not

@@ -63,7 +63,7 @@ pub use driver::{CheckReport, CheckRequest, CheckRow, Driver, DriverProblem, Dri
 pub use files::{
     Exported, Finding, ImportReport, ImportRequest, LintFile, LintReport, LintRequest, Severity,
 };
-pub use health::{Health, HistoryHealth};
+pub use health::{Health, HistoryHealth, LogHealth};
 pub use probation::{Probation, ProbationRequest, RevertRequest};
 pub use problem::{Problem, ProblemKind};
 pub use profiles::{

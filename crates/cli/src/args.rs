@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use steadfast_api::AutoUpdate;
+use steadfast_daemon::log::LogFormat;
 use steadfast_daemon::{LatencyBound, parse_duration, parse_latency_bound, parse_share};
 
 /// Keeps a device in service while the driver underneath it is replaced.
@@ -159,6 +160,10 @@ pub(crate) struct Serve {
     /// Least severe messages that are logged: error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "STEADFAST_LOG")]
     pub(crate) log: tracing::Level,
+    /// How the log looks: text, json, journal (a level for the journal and no time), or auto, which is
+    /// journal where the journal reads it and else text
+    #[arg(long, value_name = "FORMAT", default_value = "auto", env = "STEADFAST_LOG_FORMAT")]
+    pub(crate) log_format: LogFormat,
 }
 
 /// `steadfast device`

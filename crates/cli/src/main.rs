@@ -32,11 +32,9 @@ fn main() -> ExitCode {
         }
     };
     let exit = result.unwrap_or_else(|failure| {
-        if json {
-            eprintln!("{}", failure.json());
-        } else {
-            eprint!("{failure}");
-        }
+        let text = if json { format!("{}\n", failure.json()) } else { failure.to_string() };
+        // Of the daemon too, whose log nobody may be reading.
+        steadfast_daemon::log::last_words(&text);
         failure.exit
     });
     ExitCode::from(exit as u8)

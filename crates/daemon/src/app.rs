@@ -7,13 +7,13 @@ use crate::probation::{Baselines, Probations};
 use crate::properties::Edits;
 use crate::receipts::Receipts;
 use crate::topology::Topology;
-use crate::{trial, trouble, uri};
+use crate::{log, trial, trouble, uri};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use steadfast_api::{
-    CheckReport, CheckRequest, Device, Drivers, Health, Latency, Memory, PortState, Problem, ProblemKind,
-    suggest,
+    CheckReport, CheckRequest, Device, Drivers, Health, Latency, LogHealth, Memory, PortState, Problem,
+    ProblemKind, suggest,
 };
 use steadfast_loader::ModuleStore;
 use steadfast_nbd::{ListenAddr, NbdServer};
@@ -43,8 +43,9 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn health(&self) -> Health {
         let ports = self.engine.ports();
+        let log = log::health();
         let troubles: Vec<_> = ports.iter().flat_map(trouble::of).collect();
-        let degraded = [trouble::sentence(&troubles), self.receipts.degraded()];
+        let degraded = [trouble::sentence(&troubles), self.receipts.degraded(), degraded(&log)];
         let served = ports.iter().map(state).all(|state| {
             // What is down is meant to be.
             matches!(state, PortState::Running | PortState::Held | PortState::Down)
@@ -61,6 +62,7 @@ impl App {
             degraded: degraded.into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join("; "),
             troubles,
             history: self.receipts.health(),
+            log,
         }
     }
 
@@ -207,6 +209,14 @@ impl App {
         report.ok = found.ok;
         report.mode = found.mode.filter(|_| found.ok);
         Ok(report)
+    }
+}
+
+/// What is wrong with the log.
+fn degraded(log: &LogHealth) -> String {
+    match log.error.as_str() {
+        "" => String::new(),
+        error => format!("log: {error} ({} lines are missing)", log.lost),
     }
 }
 

@@ -20,3 +20,12 @@ pub(crate) fn notify(state: &str) {
         tracing::warn!("NOTIFY_SOCKET {}: {e}", name.display());
     }
 }
+
+/// Says that the configuration is being read again; `READY=1` says that it has been.
+pub(crate) fn reloading() {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a place for the answer; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
+    notify(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+}

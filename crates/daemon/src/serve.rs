@@ -13,8 +13,9 @@ use crate::probation::{Baselines, Probations};
 use crate::properties::Edits;
 use crate::receipts::Receipts;
 use crate::settings::Settings;
+use crate::signals::{self, Signals};
 use crate::state_lock::StateLock;
-use crate::{effective_uid, topology, uri};
+use crate::{effective_uid, log, panics, topology, uri};
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
@@ -25,8 +26,7 @@ use steadfast_api::PortState;
 use steadfast_loader::{ModuleStore, Trust};
 use steadfast_nbd::{ListenAddr, NbdServer};
 use steadfast_runtime::{Engine, EngineConfig};
-use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::runtime::Builder;
 use tokio::sync::watch;
 
 /// How long requests in flight may take when the daemon stops.
@@ -35,14 +35,19 @@ const GRACE: Duration = Duration::from_secs(30);
 #[cfg(target_env = "gnu")]
 const HEAPS: libc::c_int = 4;
 
-/// Runs the daemon: returns when SIGTERM or SIGINT has come and every request in flight has finished.
-/// A second signal ends the process at once.
+/// Runs the daemon: returns when SIGTERM, SIGINT or SIGQUIT has come and every request in flight has
+/// finished. A second signal ends the process at once; SIGHUP rescans. A panic ends the process with
+/// [`PANIC_EXIT`](crate::PANIC_EXIT).
 pub fn serve(config: &Config) -> Result<(), ServeError> {
+    signals::ignore_others();
+    let state_folder = state(config);
+    panics::end_the_process(&state_folder);
     let socket = config.control.socket.clone();
     let socket = socket.unwrap_or_else(|| steadfast_api::default_socket(effective_uid()));
     // First, so that a second daemon finds out before it opens anything that belongs to the first.
     let (held, listener) = ControlSocket::bind(&socket, config.control.mode.unwrap_or(0o600))?;
-    let _state = StateLock::take(&state(config))?;
+    let _state = StateLock::take(&state_folder)?;
+    panics::tell_of_the_last(&state_folder);
     share_heaps();
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -61,7 +66,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
 
     let result = runtime.block_on(async {
         let listener = tokio::net::UnixListener::from_std(listener)?;
-        tokio::spawn(signals.obey(stop));
+        tokio::spawn(signals.obey(Arc::clone(&app), stop));
         tokio::spawn(keep_baselines(Arc::clone(&app)));
         control::serve(Arc::clone(&app), listener, stopping).await
     });
@@ -77,6 +82,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     drop(held);
     app.receipts.close();
     tracing::info!("stopped");
+    log::flush();
     result.map_err(|error| ServeError::Io { what: "control API", error })
 }
 
@@ -105,16 +111,14 @@ pub fn check(config: &Config) -> Result<String, ServeError> {
 }
 
 fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
+    let mut engine_config = engine_config(config);
+    // Before any file is written that a limit could cut short.
+    engine_config.check_memory().map_err(ServeError::Engine)?;
     let store = config.store.clone().unwrap_or_else(default_store);
     let store = ModuleStore::open(&store).map_err(ServeError::Store)?.trusting(trust(config)?);
     let state = state(config);
     let modules = ModulePath::standard(&config.modules);
     let prepared = topology::start(config, &state, &modules, &store)?;
-    let mut engine_config = EngineConfig::default();
-    engine_config.queues = config.queues.unwrap_or(engine_config.queues);
-    engine_config.slots_per_port = config.slots.unwrap_or(engine_config.slots_per_port);
-    engine_config.max_transfer = config.max_transfer.unwrap_or(engine_config.max_transfer);
-    engine_config.busy_poll = config.busy_poll;
     // Before anything can be updated: numbers of receipts go on where they were.
     let receipts = Receipts::open(&state, config.history.unwrap_or(steadfast_history::KEEP));
     engine_config.last_receipt = receipts.last_id();
@@ -143,6 +147,17 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
         started: Instant::now(),
         admins: config.control.admins.clone(),
     })
+}
+
+fn engine_config(config: &Config) -> EngineConfig {
+    let default = EngineConfig::default();
+    EngineConfig {
+        queues: config.queues.unwrap_or(default.queues),
+        slots_per_port: config.slots.unwrap_or(default.slots_per_port),
+        max_transfer: config.max_transfer.unwrap_or(default.max_transfer),
+        busy_poll: config.busy_poll,
+        ..default
+    }
 }
 
 /// A daemon that was killed while it wrote a file of parameters has left what it had written.
@@ -222,36 +237,5 @@ fn default_store() -> PathBuf {
     match state {
         Some(state) => state.join("steadfast/modules"),
         None => env::temp_dir().join(format!("steadfast-{uid}/modules")),
-    }
-}
-
-/// SIGTERM and SIGINT, caught from now on.
-struct Signals {
-    term: Signal,
-    int: Signal,
-}
-
-impl Signals {
-    fn install(runtime: &Runtime) -> Result<Signals, ServeError> {
-        let _inside = runtime.enter();
-        let catch =
-            |kind| signal(kind).map_err(|error| ServeError::Io { what: "cannot catch signals", error });
-        Ok(Signals { term: catch(SignalKind::terminate())?, int: catch(SignalKind::interrupt())? })
-    }
-
-    /// The first one asks for a clean stop, the second one ends the process.
-    async fn obey(mut self, stop: watch::Sender<bool>) {
-        self.next().await;
-        tracing::info!("stopping: requests in flight finish; another signal quits at once");
-        let _ = stop.send(true);
-        self.next().await;
-        std::process::exit(1);
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
-        }
     }
 }

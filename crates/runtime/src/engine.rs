@@ -8,7 +8,7 @@ use crate::arena::Arenas;
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, lock};
 use crate::info::{DeviceClaim, DeviceInfo, PortInfo};
-use crate::limits::Limits;
+use crate::limits::{Limits, slots_per_queue};
 use crate::medium::Media;
 use crate::numbers::port_info;
 use crate::port::{Port, PortInner, SlotMemory};
@@ -81,6 +81,20 @@ impl EngineConfig {
         range("slots", u64::from(self.slots_per_port), 128, 10_240)?;
         range("max_transfer", u64::from(self.max_transfer), 131_072, 1_388_544)
     }
+
+    /// Whether this process may have the memory of a port: a limit that leaves no room for any is better met
+    /// at the start than by each.
+    ///
+    /// # Errors
+    /// `Unsupported`: it may not; the message says what to do.
+    pub fn check_memory(&self) -> Result<(), EngineError> {
+        let count = slots_per_queue(self.slots_per_port, self.queues.min(4));
+        let made = SlotMemory::exactly("start", count, self.max_transfer).map(drop);
+        made.map_err(|e| {
+            let what = format!("memory for {count} slots of {} bytes: {e}", self.max_transfer);
+            EngineError::new(ErrorKind::Unsupported, what)
+        })
+    }
 }
 
 /// What to attach.
@@ -126,10 +140,11 @@ impl Engine {
     /// Starts the queues' threads.
     ///
     /// # Errors
-    /// `Unsupported` where io_uring is missing, forbidden or too old (the message says what to do);
-    /// `Invalid` for a configuration out of range.
+    /// `Unsupported` where io_uring is missing, forbidden or too old, or where the process may not have the
+    /// memory of one port (the message says what to do); `Invalid` for a configuration out of range.
     pub fn start(config: EngineConfig) -> Result<Engine, EngineError> {
         config.check()?;
+        config.check_memory()?;
         let files = raise_file_limit().min(FILES) as u32;
         let remotes =
             (0..config.queues).map(|_| Remote::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;

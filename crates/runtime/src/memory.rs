@@ -56,7 +56,7 @@ impl Mapping {
         let size = i64::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
         // SAFETY: plain call on a descriptor that we own.
         if unsafe { libc::ftruncate(fd, size) } != 0 {
-            return Err(io::Error::last_os_error());
+            return Err(no_room(io::Error::last_os_error(), len));
         }
         let base = map(&memfd, len, libc::MAP_SHARED)?;
         Ok(Mapping { base, len, memfd: Some(memfd) })
@@ -110,6 +110,23 @@ impl Mapping {
     pub(crate) fn base(&self) -> *mut u8 {
         self.base.as_ptr()
     }
+}
+
+/// Says what to do where the limit of file sizes, which holds for such memory too, is in the way.
+#[cold]
+fn no_room(error: io::Error, len: usize) -> io::Error {
+    if error.kind() != io::ErrorKind::FileTooLarge {
+        return error;
+    }
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a place for the answer.
+    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    let text = format!(
+        "{len} bytes in one piece are over this process's limit of file sizes, {} bytes (RLIMIT_FSIZE): \
+         raise it with `LimitFSIZE=infinity` in the unit or `ulimit -f unlimited`",
+        limit.rlim_cur
+    );
+    io::Error::new(io::ErrorKind::FileTooLarge, text)
 }
 
 fn map(memfd: &OwnedFd, len: usize, how: i32) -> io::Result<NonNull<u8>> {

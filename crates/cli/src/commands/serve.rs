@@ -2,24 +2,20 @@ use crate::args::Serve;
 use crate::failure::{Exit, Failure};
 use crate::output;
 use std::path::PathBuf;
+use steadfast_daemon::log::{self, LogOptions};
 use steadfast_daemon::{Config, ServeError, parse_device};
 
 /// `steadfast serve`: runs the daemon until it is told to stop.
 pub(crate) fn serve(serve: Serve, socket: PathBuf) -> Result<Exit, Failure> {
     let check = serve.check;
-    let log = serve.log;
+    let options = LogOptions { level: serve.log, format: serve.log_format };
     let config = configuration(serve, socket)?;
     if check {
         let report = steadfast_daemon::check(&config).map_err(failure)?;
         output::print(&report)?;
         return Ok(Exit::Done);
     }
-    tracing_subscriber::fmt()
-        .with_max_level(log)
-        .with_target(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_writer(std::io::stderr)
-        .init();
+    log::start(options).map_err(|e| Failure::new(format!("the log: {e}")))?;
     steadfast_daemon::serve(&config).map_err(failure)?;
     Ok(Exit::Done)
 }

@@ -2,7 +2,7 @@
 
 use super::load::Counters;
 use super::swaps::Swaps;
-use crate::output::units;
+use crate::output::{self, units};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl Progress {
                 bar.set_position(self.begin.elapsed().as_millis() as u64);
                 bar.set_message(text);
             }
-            None => eprintln!("{:5.1} s  {text}", self.begin.elapsed().as_secs_f64()),
+            None => output::say(&format!("{:5.1} s  {text}", self.begin.elapsed().as_secs_f64())),
         }
     }
 

@@ -31,11 +31,15 @@ pub(crate) fn json(document: &impl Serialize) -> Result<(), Failure> {
 
 /// Says something beside the result: on standard error, as an object where a program reads.
 pub(crate) fn note(text: &str, json: bool) {
-    if json {
-        eprintln!("{}", serde_json::json!({ "note": text }));
-    } else {
-        eprintln!("note: {text}");
+    match json {
+        true => say(&serde_json::json!({ "note": text }).to_string()),
+        false => say(&format!("note: {text}")),
     }
+}
+
+/// A line on standard error. That nobody can read it is no reason to end.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Prints text. A reader that has gone away, as in `steadfast device list | head -1`, is no error.
