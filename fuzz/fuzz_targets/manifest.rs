@@ -38,6 +38,7 @@ fuzz_target!(|section: &[u8]| {
         hardware: None,
         port: PortSide::default(),
         signature: None,
+        libraries: None,
         policy: Policy::default(),
     });
     assert!(

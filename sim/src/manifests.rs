@@ -61,6 +61,7 @@ pub(crate) fn check(running: &Spec, candidate: &Spec) -> Result<(), String> {
         hardware: None,
         port: PortSide::default(),
         signature: None,
+        libraries: None,
         policy: Policy::default(),
     }))
 }

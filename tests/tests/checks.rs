@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 use std::process::Command;
 use steadfast_tests::{Daemon, Result, Setup, TempDir, module, run, steadfast};
 
-const ROWS: [&str; 16] = [
+const ROWS: [&str; 18] = [
     "abi",
     "hardware",
     "signature",
+    "libraries",
     "class",
     "driver",
     "state",
@@ -21,6 +22,7 @@ const ROWS: [&str; 16] = [
     "memory.port",
     "memory.queue",
     "parameters",
+    "load",
 ];
 
 fn file(dir: &TempDir, driver: &str) -> Result<Setup> {

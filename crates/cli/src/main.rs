@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use steadfast_api::ProblemKind;
 
 fn main() -> ExitCode {
+    steadfast_daemon::answer_rehearsals();
     let (result, json) = match Cli::try_parse() {
         Ok(cli) => {
             let json = cli.output == Output::Json || matches!(&cli.command, Command::Demo(demo) if demo.json);

@@ -190,7 +190,7 @@ impl App {
     pub(crate) fn check(&self, request: &CheckRequest) -> Result<CheckReport, Problem> {
         let device = self.device_info(&request.device)?;
         let path = self.locate(&request.module)?;
-        // Nothing of it runs, and nothing is written.
+        // Nothing of it runs in this process, and nothing of it stays in the store.
         let staged = self.store.examine(&path).map_err(|e| modules::load_problem(&e))?;
         let options = UpdateOptions {
             allow_older: request.allow_older,
@@ -206,8 +206,10 @@ impl App {
             .check(&device.port, &staged, &options)
             .map_err(|e| Problem::new(ProblemKind::NotFound, e.to_string()))?;
         let mut report = modules::report(&staged, found.running, found.rows);
-        report.ok = found.ok;
-        report.mode = found.mode.filter(|_| found.ok);
+        let tried = modules::load_row(&staged, self.store.try_out(&staged), "mapped in a process of its own");
+        report.ok = found.ok && tried.ok;
+        report.rows.push(tried);
+        report.mode = found.mode.filter(|_| report.ok);
         Ok(report)
     }
 }

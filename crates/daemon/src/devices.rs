@@ -116,9 +116,9 @@ pub(crate) fn locate(
     let said = |e: LoadError| e.to_string();
     let path = modules.locate(&config.driver).map_err(said)?;
     let staged = store.stage(config.base.join(path)).map_err(said)?;
-    match staged.signature.allows() {
-        true => Ok(staged),
-        false => Err(format!("signature: {}", staged.signature.detail(&staged.source))),
+    match staged.refusal() {
+        None => Ok(staged),
+        Some(why) => Err(why.to_string()),
     }
 }
 

@@ -42,7 +42,7 @@ pub use error::ServeError;
 pub use modules::{ModulePath, check_module, examine_module, is_module_path};
 pub use panics::PANIC_EXIT;
 pub use serve::{check, serve};
-pub use steadfast_loader::Trust;
+pub use steadfast_loader::{Trust, answer_rehearsals};
 pub use steadfast_nbd::ListenAddr;
 pub use steadfast_shell::manifest::check_driver_name;
 pub use steadfast_shell::probation::LatencyBound;

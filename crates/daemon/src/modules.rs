@@ -118,7 +118,7 @@ pub(crate) fn load_problem(error: &LoadError) -> Problem {
 }
 
 /// Checks a module by itself, in this process: its file, its manifest, and that it can be mapped and
-/// keeps what its manifest says. Nothing of it stays.
+/// keeps what its manifest says; in a process of its own first. Nothing of it stays.
 pub fn check_module(modules: &ModulePath, text: &str, trust: Trust) -> Result<CheckReport, Problem> {
     let path = modules.locate(text).map_err(|e| load_problem(&e))?;
     let internal = |e: std::io::Error| Problem::new(ProblemKind::Internal, format!("temporary folder: {e}"));
@@ -129,17 +129,31 @@ pub fn check_module(modules: &ModulePath, text: &str, trust: Trust) -> Result<Ch
     let mut report = report(&staged, None, check(&input(&staged, &BTreeMap::new())));
     // By itself there are no parameters that it could be given.
     report.rows.retain(|row| row.name != "parameters");
-    let (ok, detail) = match staged.load() {
-        // The row of the signature says why.
-        Err(_) if !staged.signature.allows() => {
-            (false, "not mapped: its signature does not allow it".to_owned())
-        }
-        Ok(module) => (true, format!("mapped, and {}", unloaded(module.unload()))),
-        Err(e) => (false, e.to_string()),
+    let loaded = staged.load().map(|module| format!("mapped, and {}", unloaded(module.unload())));
+    let (loaded, how) = match loaded {
+        Ok(how) => (Ok(()), how),
+        Err(e) => (Err(e), String::new()),
     };
-    report.rows.push(steadfast_api::CheckRow { name: "load".to_owned(), ok, detail });
+    report.rows.push(load_row(&staged, loaded, &how));
     report.ok = report.rows.iter().all(|row| row.ok);
     Ok(report)
+}
+
+/// The row that says whether a module can be mapped, and how that was seen.
+pub(crate) fn load_row(
+    staged: &StagedModule,
+    tried: Result<(), LoadError>,
+    how: &str,
+) -> steadfast_api::CheckRow {
+    let (ok, detail) = match tried {
+        Ok(()) => (true, how.to_owned()),
+        // The rows of the signature and of the libraries say why.
+        Err(_) if staged.refusal().is_some() => {
+            (false, "not mapped: a row above does not allow it".to_owned())
+        }
+        Err(e) => (false, e.to_string()),
+    };
+    steadfast_api::CheckRow { name: "load".to_owned(), ok, detail }
 }
 
 /// What the module in a file is, from its bytes alone: nothing of it is mapped, and nothing is written.
@@ -170,6 +184,7 @@ fn input<'a>(staged: &'a StagedModule, properties: &'a BTreeMap<String, String>)
         hardware: None,
         port: PortSide::default(),
         signature: Some((&staged.signature, &staged.source)),
+        libraries: Some(&staged.libraries),
         policy: Policy::default(),
     }
 }

@@ -8,6 +8,9 @@ use thiserror::Error;
 
 use crate::file::MAX_MODULE_BYTES;
 
+/// How a symbol is missing that is in the file.
+pub(crate) const NOT_FOUND: &str = " that the dynamic loader finds";
+
 /// Why a module cannot be used: the file, and what is wrong with it.
 #[derive(Debug)]
 pub struct LoadError {
@@ -67,6 +70,8 @@ pub enum LoadErrorKind {
     Contradiction,
     /// Its signature is missing or wrong.
     Untrusted,
+    /// It would have other files loaded.
+    Libraries,
     /// The store fails.
     Store,
 }
@@ -85,6 +90,7 @@ impl LoadErrorKind {
             LoadErrorKind::Unmappable => "unmappable",
             LoadErrorKind::Contradiction => "contradiction",
             LoadErrorKind::Untrusted => "untrusted",
+            LoadErrorKind::Libraries => "libraries",
             LoadErrorKind::Store => "store",
         }
     }
@@ -115,6 +121,9 @@ pub enum Problem {
         /// Bytes.
         bytes: u64,
     },
+    /// Somebody writes to it.
+    #[error("it is being written to; try again when that is done")]
+    Rewritten,
     /// It is not ELF.
     #[error("not a driver module: no ELF header")]
     NotElf,
@@ -159,6 +168,9 @@ pub enum Problem {
     /// Its signature is missing or wrong.
     #[error("signature: {0}")]
     Untrusted(String),
+    /// It would have files loaded that no module may need.
+    #[error("libraries: {0}")]
+    Libraries(String),
     /// The store fails.
     #[error("module store: {path}: {what}", path = path.display())]
     Store {
@@ -174,11 +186,37 @@ impl Problem {
         Problem::Store { path: path.to_owned(), what: what.to_string() }
     }
 
+    /// What another process is to be told of it; none where it is not found by mapping.
+    pub(crate) fn as_told(&self) -> Option<String> {
+        Some(match self {
+            Problem::Unmappable(why) => format!("unmappable {why}"),
+            Problem::Contradiction(why) => format!("contradiction {why}"),
+            Problem::NoSymbol(_) => "symbol".to_owned(),
+            Problem::WrongAbi((major, minor)) => format!("abi {major} {minor}"),
+            _ => return None,
+        })
+    }
+
+    /// The problem that another process has told of.
+    pub(crate) fn told(text: &str) -> Problem {
+        let (kind, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let abi = || {
+            let (major, minor) = rest.split_once(' ')?;
+            Some(Problem::WrongAbi((major.parse().ok()?, minor.parse().ok()?)))
+        };
+        match kind {
+            "contradiction" => Problem::Contradiction(rest.to_owned()),
+            "symbol" => Problem::NoSymbol(NOT_FOUND),
+            "abi" => abi().unwrap_or_else(|| Problem::Unmappable(text.to_owned())),
+            _ => Problem::Unmappable(rest.to_owned()),
+        }
+    }
+
     /// The kind of problem, for control flow.
     pub fn kind(&self) -> LoadErrorKind {
         match self {
             Problem::Unreadable(error) if error.kind() == io::ErrorKind::NotFound => LoadErrorKind::NotFound,
-            Problem::Unreadable(_) => LoadErrorKind::Unreadable,
+            Problem::Unreadable(_) | Problem::Rewritten => LoadErrorKind::Unreadable,
             Problem::NotFound(_) | Problem::NoSuchHash(_) => LoadErrorKind::NotFound,
             Problem::NotRegular(_)
             | Problem::Empty
@@ -194,6 +232,7 @@ impl Problem {
             Problem::Unmappable(_) => LoadErrorKind::Unmappable,
             Problem::Contradiction(_) => LoadErrorKind::Contradiction,
             Problem::Untrusted(_) => LoadErrorKind::Untrusted,
+            Problem::Libraries(_) => LoadErrorKind::Libraries,
             Problem::Store { .. } => LoadErrorKind::Store,
         }
     }

@@ -1,8 +1,8 @@
 //! Opening and reading a file that somebody named, whatever it is.
 
-use std::fs::{self, File, FileType, OpenOptions};
+use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::error::Problem;
@@ -31,15 +31,26 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64), Problem> {
 
 /// Reads a module file whole.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
-    let (file, bytes) = open(path)?;
+    let (mut file, bytes) = open(path)?;
+    let before = stamp(&file)?;
     let mut contents = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
     // The file may grow while it is read; the bound holds all the same.
-    file.take(MAX_MODULE_BYTES + 1).read_to_end(&mut contents).map_err(Problem::Unreadable)?;
+    file.by_ref().take(MAX_MODULE_BYTES + 1).read_to_end(&mut contents).map_err(Problem::Unreadable)?;
+    // Half of one module and half of another is neither.
+    if stamp(&file)? != before {
+        return Err(Problem::Rewritten);
+    }
     match contents.len() as u64 {
         0 => Err(Problem::Empty),
         bytes if bytes > MAX_MODULE_BYTES => Err(Problem::TooLarge { bytes }),
         _ => Ok(contents),
     }
+}
+
+/// What changes when somebody writes to a file: its size and its times.
+fn stamp(file: &File) -> Result<(u64, i64, i64, i64, i64), Problem> {
+    let of = |data: Metadata| (data.len(), data.mtime(), data.mtime_nsec(), data.ctime(), data.ctime_nsec());
+    file.metadata().map(of).map_err(Problem::Unreadable)
 }
 
 fn refuse_special(kind: FileType) -> Result<(), Problem> {

@@ -8,7 +8,7 @@ use steadfast_shell::manifest::Manifest;
 use steadfast_shell::receipt::{Release, Unload};
 
 use crate::elf::Facts;
-use crate::error::Problem;
+use crate::error::{NOT_FOUND, Problem};
 use crate::maps::Mapping;
 use crate::store::ModuleCopy;
 use crate::table::{self, Tables};
@@ -42,21 +42,10 @@ impl LoadedModule {
         manifest: Arc<Manifest>,
         release: Release,
     ) -> Result<LoadedModule, Problem> {
-        // SAFETY: this runs the module's constructors. Its file was checked as far as a file can be;
-        // that its code is fit to run in this process is what who asked for it vouches for.
-        let library = unsafe { Library::open(Some(copy.path()), RTLD_NOW | RTLD_LOCAL) }
-            .map_err(|error| Problem::Unmappable(explain(&error, copy.path())))?;
-        // SAFETY: the symbol is data; only its address is taken here.
-        let symbol = unsafe { library.get::<*const c_void>(DRIVER_SYMBOL.as_bytes()) };
-        let address: *const c_void = match symbol {
-            Ok(symbol) => symbol.as_raw_ptr(),
-            Err(_) => return Err(Problem::NoSymbol(" that the dynamic loader finds")),
-        };
-        // SAFETY: the library is open, and stays so to the end of this function at least; `facts` are
-        // those of the file of which `copy` is the copy.
-        let tables = unsafe { table::copy(address, facts, &manifest)? };
+        let mapped = Mapped::open(copy.path())?;
+        let (tables, address) = mapped.tables(facts, &manifest)?;
         let mapping = Mapping::at(address as usize);
-        Ok(LoadedModule { manifest, release, tables, library: Some(library), mapping, copy })
+        Ok(LoadedModule { manifest, release, tables, library: Some(mapped.0), mapping, copy })
     }
 
     /// What it says of itself.
@@ -107,6 +96,42 @@ impl LoadedModule {
             return Unload::Pinned;
         }
         Unload::Unloaded
+    }
+}
+
+/// A module as the dynamic linker has mapped it.
+pub(crate) struct Mapped(Library);
+
+impl Mapped {
+    /// Maps the file, which runs its constructors.
+    pub(crate) fn open(path: &Path) -> Result<Mapped, Problem> {
+        // SAFETY: its file was checked as far as a file can be, and it was mapped in a process of its own
+        // before this one; that its code is fit to run here is what who asked for it vouches for.
+        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+        library.map(Mapped).map_err(|error| Problem::Unmappable(explain(&error, path)))
+    }
+
+    /// Its tables, held against its manifest, and where they are. `facts` are those of its file.
+    pub(crate) fn tables(
+        &self,
+        facts: &Facts,
+        manifest: &Manifest,
+    ) -> Result<(Tables, *const c_void), Problem> {
+        // SAFETY: the symbol is data; only its address is taken here.
+        let symbol = unsafe { self.0.get::<*const c_void>(DRIVER_SYMBOL.as_bytes()) };
+        let address: *const c_void = match symbol {
+            Ok(symbol) => symbol.as_raw_ptr(),
+            Err(_) => return Err(Problem::NoSymbol(NOT_FOUND)),
+        };
+        // SAFETY: the library is open, and stays so to the end of this function at least; by the caller's
+        // word `facts` are those of its file.
+        Ok((unsafe { table::copy(address, facts, manifest)? }, address))
+    }
+
+    /// Lets it go, which runs its destructors.
+    pub(crate) fn close(self) {
+        // A failure leaves it mapped.
+        drop(self.0.close());
     }
 }
 

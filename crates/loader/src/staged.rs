@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use steadfast_abi::ABI_MAJOR;
-use steadfast_shell::check::Signed;
+use steadfast_shell::check::{Libraries, Signed};
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::receipt::Release;
 
@@ -25,6 +25,8 @@ pub struct StagedModule {
     pub source: PathBuf,
     /// What became of its signature.
     pub signature: Signed,
+    /// What it would have loaded beside itself.
+    pub libraries: Libraries,
     pub(crate) run: Arc<Run>,
 }
 
@@ -38,13 +40,25 @@ impl StagedModule {
         }
     }
 
+    /// Why it may not be loaded, whatever it is; none when it may. The rows of a check say the same.
+    pub fn refusal(&self) -> Option<LoadError> {
+        self.refused().map(|problem| LoadError::new(&self.source, problem))
+    }
+
+    fn refused(&self) -> Option<Problem> {
+        if !self.signature.allows() {
+            return Some(Problem::Untrusted(self.signature.detail(&self.source)));
+        }
+        self.libraries.refusal().map(Problem::Libraries)
+    }
+
     /// Maps the module. Each load maps a copy of its own, so that the module's statics are this
     /// load's alone, and unloading it depends on nobody else.
     ///
     /// The module's constructors run; none of its entry points is called.
     ///
     /// # Errors
-    /// Its signature does not allow it; the file in the store is not what was staged; the ABI is another one; the dynamic loader
+    /// Its signature does not allow it; it needs what modules may not need; the file in the store is not what was staged; the ABI is another one; the dynamic loader
     /// refuses it; its table contradicts its manifest. Nothing of it stays mapped then.
     pub fn load(&self) -> Result<LoadedModule, LoadError> {
         self.try_load().map_err(|problem| LoadError::new(&self.source, problem))
@@ -52,8 +66,8 @@ impl StagedModule {
 
     fn try_load(&self) -> Result<LoadedModule, Problem> {
         // A check before this one has said so already, or has been forgotten.
-        if !self.signature.allows() {
-            return Err(Problem::Untrusted(self.signature.detail(&self.source)));
+        if let Some(problem) = self.refused() {
+            return Err(problem);
         }
         if self.manifest.abi.0 != ABI_MAJOR {
             return Err(Problem::WrongAbi(self.manifest.abi));
@@ -67,6 +81,7 @@ impl StagedModule {
         }
         let facts = inspect(bytes.as_slice())?;
         let copy = self.run.copy(&self.hash, &bytes)?;
+        self.run.rehearse(&self.hash, copy.path())?;
         LoadedModule::map(copy, &facts, Arc::clone(&self.manifest), self.release())
     }
 }

@@ -8,12 +8,12 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use steadfast_shell::check::Signed;
 use steadfast_shell::manifest::Manifest;
 
 use crate::elf::read_manifest;
 use crate::error::{LoadError, Problem};
 use crate::file;
+use crate::linkage::verify;
 use crate::staged::StagedModule;
 use crate::trust::{Trust, signature_file};
 pub(crate) use run::{ModuleCopy, Run};
@@ -72,7 +72,7 @@ impl ModuleStore {
 
     /// Takes a module into the store: reads the file, checks it and copies it under the hash of its
     /// contents. A module that is in the store already is not written again; one whose signature does
-    /// not allow it is not written at all, and cannot be loaded.
+    /// not allow it, or that needs what modules may not need, is not written at all, and cannot be loaded.
     ///
     /// # Errors
     /// The file cannot be read, or is no module that this machine can run; the store cannot be
@@ -85,7 +85,7 @@ impl ModuleStore {
     fn try_stage(&self, source: &Path) -> Result<StagedModule, Problem> {
         let bytes = file::read(source)?;
         let (staged, signature) = self.look(source, &bytes)?;
-        if staged.signature.allows() {
+        if staged.refusal().is_none() {
             self.publish(&staged.path, &staged.hash, &bytes)?;
             if let Some(signature) = signature {
                 self.keep_signature(&staged.path, &staged.hash, &signature)?;
@@ -105,25 +105,36 @@ impl ModuleStore {
         examined.map(|(staged, _)| staged).map_err(|problem| LoadError::new(source, problem))
     }
 
+    /// Maps a module in a process of its own, where this program can be started for that, whether the store
+    /// has it or not.
+    ///
+    /// # Errors
+    /// It may not be loaded, or cannot be mapped; its file is not what it was; a copy cannot be written.
+    pub fn try_out(&self, staged: &StagedModule) -> Result<(), LoadError> {
+        if let Some(refusal) = staged.refusal() {
+            return Err(refusal);
+        }
+        let tried = || {
+            let bytes = file::read(&staged.source)?;
+            if hash_of(&bytes) != staged.hash {
+                return Err(Problem::Rewritten);
+            }
+            let copy = self.run.copy(&staged.hash, &bytes)?;
+            self.run.rehearse(&staged.hash, copy.path())
+        };
+        tried().map_err(|problem| LoadError::new(&staged.source, problem))
+    }
+
     /// What there is to know of a module's bytes, and its signature when it is good.
     fn look(&self, source: &Path, bytes: &[u8]) -> Result<(StagedModule, Option<Vec<u8>>), Problem> {
         let manifest = read_manifest(bytes)?;
         let hash = hash_of(bytes);
         let path = self.path_of(&hash);
-        let (signed, contents) = self.trust.judge(source, bytes);
-        Ok((self.staged(manifest, hash, path, source, signed), contents))
-    }
-
-    fn staged(
-        &self,
-        manifest: Manifest,
-        hash: String,
-        path: PathBuf,
-        source: &Path,
-        signature: Signed,
-    ) -> StagedModule {
+        let libraries = verify(bytes)?;
+        let (signature, contents) = self.trust.judge(source, bytes);
         let (manifest, run) = (Arc::new(manifest), Arc::clone(&self.run));
-        StagedModule { manifest, hash, path, source: source.to_owned(), signature, run }
+        let source = source.to_owned();
+        Ok((StagedModule { manifest, hash, path, source, signature, libraries, run }, contents))
     }
 
     /// Puts the signature beside its module. It may replace an older one: both are good.

@@ -43,6 +43,7 @@ impl Engine {
             hardware: None,
             port: PortSide::default(),
             signature: None,
+            libraries: None,
             policy: Policy::default(),
         }
     }
@@ -74,6 +75,7 @@ impl Engine {
                 }),
             },
             signature: Some((&candidate.signature, &candidate.source)),
+            libraries: Some(&candidate.libraries),
             policy: policy(&inner.rules, opts),
             limits: Limits { pdu_bytes: PDU_STRIDE as u32, port_bytes: room.port, queue_bytes: room.queue },
             ..self.check_sides(running.or(left), side, &properties)

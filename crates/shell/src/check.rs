@@ -5,6 +5,7 @@
 //! receipt shows what was looked at. What only a running driver can tell (sizes of its devices) is
 //! checked when it announces them.
 
+mod libraries;
 mod mode;
 mod port;
 mod rows;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::manifest::Manifest;
 use crate::params::ShellDefaults;
 use crate::receipt::Mode;
+pub use libraries::{ALLOWED as ALLOWED_LIBRARIES, Libraries};
 pub use mode::{choose_mode, common_state_schema};
 pub use signature::{Signature, Signed};
 
@@ -130,6 +132,8 @@ pub struct CheckInput<'a> {
     pub port: PortSide<'a>,
     /// The candidate's signature, and the file it is about; none where the module is loaded already.
     pub signature: Option<(&'a Signed, &'a Path)>,
+    /// What it would have loaded beside itself; none where it is loaded already.
+    pub libraries: Option<&'a Libraries>,
     /// Policy.
     pub policy: Policy,
 }
@@ -151,6 +155,7 @@ pub fn check(input: &CheckInput<'_>) -> Vec<CheckRow> {
     let mut rows = vec![rows::abi(candidate)];
     rows.push(rows::hardware(candidate, input.hardware));
     rows.extend(input.signature.map(|(signed, file)| signed.row(file)));
+    rows.extend(input.libraries.map(Libraries::row));
     if let Some(running) = input.running {
         rows.extend([
             rows::class(running.manifest, candidate),

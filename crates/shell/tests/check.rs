@@ -5,8 +5,8 @@ use std::path::Path;
 
 use steadfast_abi::block_feature::{FLUSH, FUA, TRIM};
 use steadfast_shell::check::{
-    CheckInput, CheckRow, DeviceSide, Hardware, Limits, PendingSide, Policy, PortSide, Side, Signed, check,
-    choose_mode, common_state_schema, passed, refusals,
+    CheckInput, CheckRow, DeviceSide, Hardware, Libraries, Limits, PendingSide, Policy, PortSide, Side,
+    Signed, check, choose_mode, common_state_schema, passed, refusals,
 };
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::ShellDefaults;
@@ -34,6 +34,7 @@ struct Case {
     hands_back: bool,
     wanted: Option<Mode>,
     signature: Option<Signed>,
+    libraries: Option<Libraries>,
 }
 
 impl Case {
@@ -53,6 +54,7 @@ impl Case {
             hands_back: false,
             wanted: None,
             signature: None,
+            libraries: None,
         }
     }
 
@@ -82,6 +84,7 @@ impl Case {
                 pending: Some(PendingSide { hands_back: self.hands_back, wanted: self.wanted }),
             },
             signature: self.signature.as_ref().map(|signed| (signed, Path::new("/m.so"))),
+            libraries: self.libraries.as_ref(),
             policy: self.policy,
         })
     }
@@ -108,11 +111,13 @@ impl Case {
 fn every_row_is_reported() {
     let mut case = Case::candidate(&[]);
     case.signature = Some(Signed::default());
+    case.libraries = Some(Libraries::default());
     let names: Vec<String> = case.rows().into_iter().map(|row| row.name).collect();
     let all = [
         "abi",
         "hardware",
         "signature",
+        "libraries",
         "class",
         "driver",
         "state",

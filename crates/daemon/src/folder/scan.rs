@@ -164,10 +164,10 @@ fn examine(path: &Path, settled: Stamp, store: &ModuleStore) -> Option<Result<Of
     }
     let known = match store.stage(path) {
         // It would be refused again and again; it is not even in the store.
-        Ok(staged) if !staged.signature.allows() => {
-            Err(format!("{}: {}", path.display(), staged.signature.detail(path)))
-        }
-        Ok(staged) => Ok(Offer { release: staged.release(), path: path.display().to_string() }),
+        Ok(staged) => match staged.refusal() {
+            Some(why) => Err(why.to_string()),
+            None => Ok(Offer { release: staged.release(), path: path.display().to_string() }),
+        },
         Err(e) => Err(e.to_string()),
     };
     // What was read is what had settled, and not something written meanwhile.

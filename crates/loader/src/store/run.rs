@@ -1,20 +1,27 @@
 //! The folder that one open store of one process has for its own copies.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Problem;
+use crate::rehearsal::rehearse;
+
+/// Most modules that are remembered; more of them are tried again.
+const MOST_TRIED: usize = 1024;
 
 /// The folder, from the opening of a store to the end of the last module that came through it.
 #[derive(Debug)]
 pub(crate) struct Run {
     dir: PathBuf,
     next: AtomicU64,
+    /// Hashes of modules that were mapped in a process of their own.
+    tried: Mutex<BTreeSet<String>>,
     /// Locked as long as the folder is in use; the kernel unlocks it when the process dies.
     _lock: File,
 }
@@ -35,7 +42,7 @@ impl Run {
         let dir = make_dir(&runs).map_err(failed)?;
         let own_lock = lock_file(&dir.join("lock")).map_err(failed)?;
         lock(&own_lock, libc::LOCK_EX | libc::LOCK_NB).map_err(failed)?;
-        Ok(Run { dir, next: AtomicU64::new(0), _lock: own_lock })
+        Ok(Run { dir, next: AtomicU64::new(0), tried: Mutex::default(), _lock: own_lock })
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -60,6 +67,21 @@ impl Run {
         let synced = File::open(&copy.path).and_then(|file| file.sync_all());
         synced.map_err(|error| Problem::store(&copy.path, error))?;
         Ok(copy)
+    }
+
+    /// Maps the copy of a module in a process of its own, unless one with the same bytes has been.
+    pub(crate) fn rehearse(&self, hash: &str, copy: &Path) -> Result<(), Problem> {
+        let tried = || self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        if tried().contains(hash) {
+            return Ok(());
+        }
+        rehearse(copy)?;
+        let mut tried = tried();
+        if tried.len() >= MOST_TRIED {
+            tried.clear();
+        }
+        tried.insert(hash.to_owned());
+        Ok(())
     }
 
     /// Removes the folder now.
