@@ -16,7 +16,7 @@ use steadfast_api::{
     ProblemKind, suggest,
 };
 use steadfast_loader::ModuleStore;
-use steadfast_nbd::{ListenAddr, NbdServer};
+use steadfast_nbd::{BoundAddr, NbdServer};
 use steadfast_runtime::{DeviceInfo, Engine, PortInfo, UpdateOptions};
 
 /// The daemon's parts. All calls block; none is made on the control API's own thread.
@@ -58,7 +58,7 @@ impl App {
             queues: self.engine.queues() as u32,
             devices: ports.iter().map(|port| port.devices.len() as u32).sum(),
             clients: self.nbd.clients() as u64,
-            nbd: self.nbd.addresses().iter().map(ListenAddr::to_string).collect(),
+            nbd: self.nbd.addresses().iter().map(BoundAddr::to_string).collect(),
             degraded: degraded.into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join("; "),
             troubles,
             history: self.receipts.health(),

@@ -1,20 +1,21 @@
-//! The control socket: never stolen from a daemon that lives, never blocked by one that died.
+//! The control socket: never stolen from a daemon that lives, never blocked by one that died, or by a stranger.
 //!
 //! A lock file beside the socket, held as long as the daemon lives, decides who owns the path; the
-//! kernel lets it go however the daemon ends. The socket is bound under a name of its own, given its
-//! permissions, and moved into place, so that no client ever meets it with others.
+//! kernel lets it go however the daemon ends. Only the daemon's own user can open it.
 
-use crate::lock_file::try_lock;
+use crate::lock_file::{open_lock, try_lock};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process;
+use std::time::{Duration, Instant};
+use steadfast_sockets::{Access, BindError, MAX_PATH, UnixSocket, answers};
 
-/// Longest path that a socket can have, bytes; the kernel's `sun_path` without its NUL.
-const MAX_PATH: usize = 107;
+/// How long a daemon that is being ended is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often is looked meanwhile.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Why the control socket could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -40,89 +41,84 @@ pub enum SocketError {
     },
 }
 
-/// A bound control socket. Its path goes away when it is dropped.
+impl SocketError {
+    fn of(path: &Path, error: BindError) -> SocketError {
+        let path = path.to_owned();
+        match error {
+            BindError::InUse => SocketError::InUse(path),
+            BindError::NotASocket => SocketError::NotASocket(path),
+            BindError::TooLong(_) => SocketError::TooLong(path),
+            BindError::Io { what, error } => SocketError::Io { path, what, error },
+        }
+    }
+}
+
+/// A bound control socket. Its path goes away when it is dropped, if it is still this socket's.
 #[derive(Debug)]
 pub(crate) struct ControlSocket {
-    path: PathBuf,
-    inode: (u64, u64),
+    _name: UnixSocket,
     _lock: File,
 }
 
 impl ControlSocket {
     /// Binds `path` with the given permissions, non-blocking.
-    pub(crate) fn bind(path: &Path, mode: u32) -> Result<(ControlSocket, UnixListener), SocketError> {
+    pub(crate) fn bind(path: &Path, access: Access) -> Result<(ControlSocket, UnixListener), SocketError> {
         let failed = |what| move |error| SocketError::Io { path: path.to_owned(), what, error };
-        if path.as_os_str().as_bytes().len() > MAX_PATH {
+        let length = path.as_os_str().len();
+        if length > MAX_PATH {
             return Err(SocketError::TooLong(path.to_owned()));
         }
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let open = if mode & 0o070 == 0 { 0o700 } else { 0o755 };
+        let open = if access.mode & 0o070 == 0 { 0o700 } else { 0o755 };
         fs::DirBuilder::new().recursive(true).mode(open).create(folder).map_err(failed("make its folder"))?;
         let lock = lock(path)?;
-        refuse_others(path)?;
-
-        let name = folder.join(format!(".sf{}", process::id()));
-        if name.as_os_str().as_bytes().len() > MAX_PATH {
-            return Err(SocketError::TooLong(path.to_owned()));
-        }
-        let _ = fs::remove_file(&name);
-        let listener = UnixListener::bind(&name).map_err(failed("bind"))?;
-        let placed = fs::set_permissions(&name, fs::Permissions::from_mode(mode))
-            .and_then(|()| fs::symlink_metadata(&name))
-            .and_then(|meta| fs::rename(&name, path).map(|()| (meta.dev(), meta.ino())))
-            .and_then(|inode| listener.set_nonblocking(true).map(|()| inode));
-        match placed {
-            Ok(inode) => Ok((ControlSocket { path: path.to_owned(), inode, _lock: lock }, listener)),
-            Err(e) => {
-                let _ = fs::remove_file(&name);
-                Err(failed("put it into place")(e))
-            }
-        }
+        let (name, listener) = UnixSocket::bind(path, access).map_err(|e| SocketError::of(path, e))?;
+        listener.set_nonblocking(true).map_err(failed("make it non-blocking"))?;
+        Ok((ControlSocket { _name: name, _lock: lock }, listener))
     }
 }
 
-impl Drop for ControlSocket {
-    fn drop(&mut self) {
-        // Only what is still ours is removed: the path may have been given to something else.
-        let same = |meta: &fs::Metadata| (meta.dev(), meta.ino()) == self.inode;
-        if fs::symlink_metadata(&self.path).is_ok_and(|meta| same(&meta)) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
+/// Takes the lock that says whose the path is.
 fn lock(path: &Path) -> Result<File, SocketError> {
     let failed = |what| move |error| SocketError::Io { path: path.to_owned(), what, error };
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(PathBuf::from(name))
-        .map_err(failed("open its lock file"))?;
-    if try_lock(&file).map_err(failed("lock"))? { Ok(file) } else { Err(SocketError::InUse(path.to_owned())) }
-}
-
-/// Looks at what is at `path` now. A socket that nobody answers was left by a daemon that died.
-fn refuse_others(path: &Path) -> Result<(), SocketError> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) if !meta.file_type().is_socket() => Err(SocketError::NotASocket(path.to_owned())),
-        Ok(_) if UnixStream::connect(path).is_ok() => Err(SocketError::InUse(path.to_owned())),
-        _ => Ok(()),
+    let name = PathBuf::from(name);
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let (file, open_to_others) = open_lock(&name).map_err(failed("open its lock file"))?;
+        if try_lock(&file).map_err(failed("lock"))? {
+            return Ok(file);
+        }
+        // A daemon that was killed may be on its way out; one that lives answers.
+        if answers(path) {
+            return Err(SocketError::InUse(path.to_owned()));
+        }
+        if Instant::now() < until {
+            std::thread::sleep(LOOK);
+            continue;
+        }
+        if !open_to_others {
+            return Err(SocketError::InUse(path.to_owned()));
+        }
+        // Another user has got at it while that was possible, and no daemon answers.
+        tracing::warn!("{}: somebody else holds it, and nobody serves; it is made anew", name.display());
+        fs::remove_file(&name).map_err(failed("replace its lock file"))?;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
 
     #[test]
     fn a_live_daemon_keeps_its_socket() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("run/control.sock");
-        let (_socket, _listener) = ControlSocket::bind(&path, 0o600).expect("the first one");
-        let error = ControlSocket::bind(&path, 0o600).expect_err("the second one");
+        let (_socket, _listener) = ControlSocket::bind(&path, Access::default()).expect("the first one");
+        let error = ControlSocket::bind(&path, Access::default()).expect_err("the second one");
         assert!(matches!(error, SocketError::InUse(_)), "{error}");
         assert!(UnixStream::connect(&path).is_ok(), "the first one still answers");
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
@@ -134,7 +130,8 @@ mod tests {
         let path = folder.path().join("control.sock");
         drop(UnixListener::bind(&path).expect("left behind"));
         assert!(path.exists());
-        let (_socket, _listener) = ControlSocket::bind(&path, 0o660).expect("replaces it");
+        let (_socket, _listener) =
+            ControlSocket::bind(&path, Access { mode: 0o660, group: None }).expect("replaces it");
         assert!(UnixStream::connect(&path).is_ok());
     }
 
@@ -143,7 +140,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("control.sock");
         let _other = UnixListener::bind(&path).expect("somebody else's");
-        assert!(matches!(ControlSocket::bind(&path, 0o600), Err(SocketError::InUse(_))));
+        assert!(matches!(ControlSocket::bind(&path, Access::default()), Err(SocketError::InUse(_))));
     }
 
     #[test]
@@ -151,14 +148,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("precious");
         fs::write(&path, "data").expect("written");
-        assert!(matches!(ControlSocket::bind(&path, 0o600), Err(SocketError::NotASocket(_))));
+        assert!(matches!(ControlSocket::bind(&path, Access::default()), Err(SocketError::NotASocket(_))));
         assert_eq!(fs::read(&path).expect("there"), b"data");
     }
 
     #[test]
     fn a_path_that_is_too_long_is_named() {
         let path = Path::new("/tmp").join("x".repeat(120));
-        let error = ControlSocket::bind(&path, 0o600).expect_err("too long").to_string();
+        let error = ControlSocket::bind(&path, Access::default()).expect_err("too long").to_string();
         assert!(error.contains("125 bytes (at most 107)"), "{error}");
     }
 
@@ -166,7 +163,7 @@ mod tests {
     fn the_path_goes_with_the_daemon() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("control.sock");
-        drop(ControlSocket::bind(&path, 0o600).expect("bound"));
+        drop(ControlSocket::bind(&path, Access::default()).expect("bound"));
         assert!(!path.exists());
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use steadfast_loader::LoadError;
 use steadfast_nbd::NbdError;
 use steadfast_runtime::EngineError;
+use steadfast_sockets::InheritError;
 
 /// Why the daemon does not start, or ends early.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,9 @@ pub enum ServeError {
     /// The control socket cannot be opened.
     #[error("{0}")]
     Socket(#[from] SocketError),
+    /// A socket that the service manager passed on cannot be used.
+    #[error("{0}")]
+    Inherited(#[from] InheritError),
     /// The module store cannot be used.
     #[error("{0}")]
     Store(LoadError),

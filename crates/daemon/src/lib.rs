@@ -34,8 +34,9 @@ mod updates;
 mod uri;
 
 pub use config::{
-    AutoConfig, Config, ConfigError, ConfigErrors, Control, DeviceConfig, MAX_QUEUES, Place, WatchConfig,
-    parse_device, parse_duration, parse_latency_bound, parse_share,
+    AutoConfig, Config, ConfigError, ConfigErrors, Control, DeviceConfig, MAX_QUEUES, Nbd, Permissions,
+    Place, WatchConfig, parse_device, parse_duration, parse_latency_bound, parse_share, parse_socket_group,
+    parse_socket_mode,
 };
 pub use control_socket::SocketError;
 pub use error::ServeError;

@@ -18,14 +18,17 @@ use crate::state_lock::StateLock;
 use crate::{effective_uid, log, panics, topology, uri};
 use std::collections::BTreeMap;
 use std::env;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use steadfast_api::PortState;
 use steadfast_loader::{ModuleStore, Trust};
-use steadfast_nbd::{ListenAddr, NbdServer};
+use steadfast_nbd::{Doors, ListenAddr, NbdServer};
 use steadfast_runtime::{Engine, EngineConfig};
+use steadfast_sockets::Inherited;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
@@ -40,12 +43,12 @@ const HEAPS: libc::c_int = 4;
 /// [`PANIC_EXIT`](crate::PANIC_EXIT).
 pub fn serve(config: &Config) -> Result<(), ServeError> {
     signals::ignore_others();
+    // Before anything opens a descriptor.
+    let mut inherited = Inherited::take()?;
     let state_folder = state(config);
     panics::end_the_process(&state_folder);
-    let socket = config.control.socket.clone();
-    let socket = socket.unwrap_or_else(|| steadfast_api::default_socket(effective_uid()));
     // First, so that a second daemon finds out before it opens anything that belongs to the first.
-    let (held, listener) = ControlSocket::bind(&socket, config.control.mode.unwrap_or(0o600))?;
+    let (socket, held, listener) = control_socket(config, inherited.control.take())?;
     let _state = StateLock::take(&state_folder)?;
     panics::tell_of_the_last(&state_folder);
     share_heaps();
@@ -57,7 +60,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
         .map_err(|error| ServeError::Io { what: "cannot start the control API", error })?;
     let (stop, stopping) = watch::channel(false);
     let signals = Signals::install(&runtime)?;
-    let app = Arc::new(start(config, &socket)?);
+    let app = Arc::new(start(config, &socket, inherited.nbd)?);
     app.number_ports();
     app.edits.confirms.resume(&app);
     announce(&app, &socket);
@@ -86,6 +89,24 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     result.map_err(|error| ServeError::Io { what: "control API", error })
 }
 
+/// The control socket: the one that was passed on, or the one that is configured; with its path, and what holds that.
+fn control_socket(
+    config: &Config,
+    inherited: Option<OwnedFd>,
+) -> Result<(PathBuf, Option<ControlSocket>, UnixListener), ServeError> {
+    if let Some(socket) = inherited {
+        let failed = |error| ServeError::Io { what: "the control socket that was passed on", error };
+        let listener = UnixListener::from(socket);
+        listener.set_nonblocking(true).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        return Ok((address.as_pathname().map(Path::to_owned).unwrap_or_default(), None, listener));
+    }
+    let path = config.control.socket.clone();
+    let path = path.unwrap_or_else(|| steadfast_api::default_socket(effective_uid()));
+    let (held, listener) = ControlSocket::bind(&path, config.control.access.access())?;
+    Ok((path, Some(held), listener))
+}
+
 /// Lets the many threads of the control plane share a few heaps: one for each, none of them ever given
 /// back, would let the daemon grow with how many calls happened to come at once.
 fn share_heaps() {
@@ -110,7 +131,7 @@ pub fn check(config: &Config) -> Result<String, ServeError> {
     Ok(format!("{}configuration is good\n", devices::describe(&devices)))
 }
 
-fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
+fn start(config: &Config, socket: &Path, inherited: Vec<OwnedFd>) -> Result<App, ServeError> {
     let mut engine_config = engine_config(config);
     // Before any file is written that a limit could cut short.
     engine_config.check_memory().map_err(ServeError::Engine)?;
@@ -125,11 +146,8 @@ fn start(config: &Config, socket: &Path) -> Result<App, ServeError> {
     let engine = Engine::start(engine_config).map_err(ServeError::Engine)?;
     let topology = prepared.attach(&engine, &receipts)?;
     clear(&topology.settings.folder);
-    let mut listen = config.nbd.clone();
-    if listen.is_empty() {
-        listen.push(ListenAddr::Unix(socket.with_file_name("nbd.sock")));
-    }
-    let nbd = NbdServer::start(&engine, &listen, Default::default()).map_err(ServeError::Nbd)?;
+    let doors = doors(config, socket, inherited);
+    let nbd = NbdServer::start(&engine, doors, Default::default()).map_err(ServeError::Nbd)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(App {
         engine,
@@ -158,6 +176,15 @@ fn engine_config(config: &Config) -> EngineConfig {
         busy_poll: config.busy_poll,
         ..default
     }
+}
+
+/// Where NBD clients connect: where it is said, or at what was passed on, or beside the control socket.
+fn doors(config: &Config, socket: &Path, inherited: Vec<OwnedFd>) -> Doors {
+    let mut listen = config.nbd.listen.clone();
+    if listen.is_empty() && inherited.is_empty() {
+        listen.push(ListenAddr::Unix(socket.with_file_name("nbd.sock")));
+    }
+    Doors { listen, access: config.nbd.access.access(), inherited }
 }
 
 /// A daemon that was killed while it wrote a file of parameters has left what it had written.

@@ -1,16 +1,16 @@
 //! One daemon to a state folder: what two of them write there would be neither's.
 
 use crate::error::ServeError;
-use crate::lock_file::try_lock;
+use crate::lock_file::{open_lock, try_lock};
 use std::fs::{self, File};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The lock's file within the folder.
 const FILE: &str = "daemon.lock";
 /// How long a daemon that is on its way out is waited for.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Held as long as it lives; the kernel lets it go however the daemon ends.
 #[derive(Debug)]
@@ -26,11 +26,10 @@ impl StateLock {
     /// `StateInUse`: another daemon has it.
     pub(crate) fn take(folder: &Path) -> Result<Option<StateLock>, ServeError> {
         let mut make = fs::DirBuilder::new();
-        let opened = make.recursive(true).mode(0o700).create(folder).and_then(|()| {
-            File::options().create(true).truncate(false).write(true).mode(0o600).open(folder.join(FILE))
-        });
+        let opened =
+            make.recursive(true).mode(0o700).create(folder).and_then(|()| open_lock(&folder.join(FILE)));
         let file = match opened {
-            Ok(file) => file,
+            Ok((file, _)) => file,
             Err(e) => {
                 tracing::warn!("state folder {}: cannot be locked: {e}", folder.display());
                 return Ok(None);

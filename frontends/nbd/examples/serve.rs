@@ -13,7 +13,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 use steadfast_loader::{ModuleStore, StagedModule};
-use steadfast_nbd::{ListenAddr, NbdOptions, NbdServer};
+use steadfast_nbd::{Doors, NbdOptions, NbdServer};
 use steadfast_runtime::{Engine, EngineConfig, PortSpec, UpdateOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -41,8 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         adapter: None,
     };
     engine.attach(spec)?;
-    let address: ListenAddr = address.parse()?;
-    let server = NbdServer::start(&engine, &[address], NbdOptions::default())?;
+    let doors = Doors { listen: vec![address.parse()?], ..Doors::default() };
+    let server = NbdServer::start(&engine, doors, NbdOptions::default())?;
     println!("{}", server.addresses()[0]);
 
     if let Some([_, other, every]) = swap.as_deref() {

@@ -20,5 +20,5 @@ mod share;
 mod socket;
 pub mod wire;
 
-pub use listen::{ListenAddr, NbdError};
-pub use server::{NbdOptions, NbdServer};
+pub use listen::{BoundAddr, ListenAddr, NbdError};
+pub use server::{Doors, NbdOptions, NbdServer};

@@ -1,15 +1,16 @@
 //! The server: listens, counts, greets.
 
 use crate::greet::greet;
-use crate::listen::{ListenAddr, Listener, NbdError};
+use crate::listen::{BoundAddr, ListenAddr, Listener, NbdError};
 use crate::share::{Census, Counted, Peer};
 use crate::socket;
 use io_uring::{opcode, types};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use steadfast_runtime::{Engine, Frontend, FrontendId, LaneId, Reactor, Tag};
+use steadfast_sockets::Access;
 
 /// The queue that accepts.
 const ACCEPT_QUEUE: usize = 0;
@@ -21,6 +22,17 @@ const MORE: u32 = 1 << 1;
 mod token {
     pub(super) const ACCEPT: u32 = 0;
     pub(super) const BACK_OFF: u32 = 1;
+}
+
+/// Where a server listens.
+#[derive(Debug, Default)]
+pub struct Doors {
+    /// Addresses to bind.
+    pub listen: Vec<ListenAddr>,
+    /// Who may connect to the Unix sockets among them.
+    pub access: Access,
+    /// Sockets that listen already, as a service manager passes them on.
+    pub inherited: Vec<OwnedFd>,
 }
 
 /// Bounds of a server.
@@ -41,17 +53,20 @@ impl Default for NbdOptions {
 /// A running NBD server. It ends with its engine.
 #[derive(Debug)]
 pub struct NbdServer {
-    addresses: Vec<ListenAddr>,
+    addresses: Vec<BoundAddr>,
     census: Arc<Census>,
 }
 
 impl NbdServer {
-    /// Listens on every address of `listen` and serves the devices of `engine` by their names.
-    pub fn start(engine: &Engine, listen: &[ListenAddr], options: NbdOptions) -> Result<NbdServer, NbdError> {
-        if listen.is_empty() {
+    /// Listens on every address of `doors` and serves the devices of `engine` by their names.
+    pub fn start(engine: &Engine, doors: Doors, options: NbdOptions) -> Result<NbdServer, NbdError> {
+        let mut listeners = Listener::bind_all(&doors.listen, doors.access)?;
+        for socket in doors.inherited {
+            listeners.push(Listener::inherited(socket)?);
+        }
+        if listeners.is_empty() {
             return Err(NbdError::NoAddress);
         }
-        let listeners = listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
         let addresses = listeners.iter().map(|l| l.address.clone()).collect();
         let census = Arc::new(Census::default());
         let numbers = Arc::new(AtomicU64::new(1));
@@ -71,7 +86,7 @@ impl NbdServer {
     }
 
     /// Where it listens, with the ports that the system chose.
-    pub fn addresses(&self) -> &[ListenAddr] {
+    pub fn addresses(&self) -> &[BoundAddr] {
         &self.addresses
     }
 
@@ -111,7 +126,7 @@ impl Acceptor {
                 self.options.max_clients);
             return;
         };
-        socket::tune(&client, matches!(listener.address, ListenAddr::Tcp(_)));
+        socket::tune(&client, matches!(listener.address, BoundAddr::Tcp(_)));
         tracing::debug!(client = %peer, address = %listener.address, "accepted");
         greet(rt, client, peer, counted, self.options.handshake_timeout);
     }

@@ -37,8 +37,12 @@ fn configuration(serve: Serve, socket: PathBuf) -> Result<Config, Failure> {
     }
     if !serve.nbd.is_empty() {
         let parse = |text: &String| text.parse().map_err(|e| Failure::new(format!("--nbd {text}: {e}")));
-        config.nbd = serve.nbd.iter().map(parse).collect::<Result<_, _>>()?;
+        config.nbd.listen = serve.nbd.iter().map(parse).collect::<Result<_, _>>()?;
     }
+    config.nbd.access.mode = serve.nbd_mode.or(config.nbd.access.mode);
+    config.nbd.access.group = serve.nbd_group.or(config.nbd.access.group);
+    config.control.access.mode = serve.control_mode.or(config.control.access.mode);
+    config.control.access.group = serve.control_group.or(config.control.access.group);
     if let Some(queues) = serve.queues {
         let max = steadfast_daemon::MAX_QUEUES;
         if !(1..=max).contains(&queues) {

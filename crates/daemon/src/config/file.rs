@@ -2,6 +2,7 @@
 //! and what is allowed, and so that all of them are reported at once.
 
 mod adapter;
+mod doors;
 mod watch;
 
 use super::{
@@ -12,7 +13,6 @@ use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use steadfast_api::suggest;
-use steadfast_nbd::ListenAddr;
 use steadfast_runtime::HardwareId;
 use steadfast_shell::params::parse_size;
 use steadfast_shell::properties::Source;
@@ -42,8 +42,6 @@ const TOP: &[&str] = &[
 /// Most memory that is kept ready for the drivers of a device, per port and per queue.
 pub(super) const MAX_RESERVE: u64 = 1 << 30;
 
-const CONTROL: &[&str] = &["socket", "mode", "admins"];
-const NBD: &[&str] = &["listen"];
 const DEVICE: &[&str] = &[
     "driver",
     "target",
@@ -106,18 +104,10 @@ impl Reader<'_> {
             ..Config::default()
         };
         if let Some(control) = self.table(table, "control", "control") {
-            self.control(control, &mut config);
+            config.control = self.control(control);
         }
         if let Some(nbd) = self.table(table, "nbd", "nbd") {
-            self.known_keys(nbd, "nbd.", NBD);
-            config.nbd = self.list(nbd, "listen", "nbd.listen", |reader, text, span| match text.parse() {
-                Ok(ListenAddr::Unix(path)) => Some(ListenAddr::Unix(reader.base.join(path))),
-                Ok(tcp) => Some(tcp),
-                Err(e) => {
-                    reader.fail(span, format!("nbd.listen: {e}"));
-                    None
-                }
-            });
+            config.nbd = self.nbd(nbd);
         }
         if let Some(watch) = self.table(table, "watch", "watch") {
             config.watch = self.watch(watch);
@@ -132,29 +122,6 @@ impl Reader<'_> {
         devices.sort_by_key(|(start, _)| *start);
         config.devices = devices.into_iter().map(|(_, device)| device).collect();
         config
-    }
-
-    fn control(&mut self, table: &DeTable<'_>, config: &mut Config) {
-        self.known_keys(table, "control.", CONTROL);
-        config.control.socket = self.path(table, "socket", "control.socket");
-        if let Some((text, span)) = self.string(table, "mode", "control.mode") {
-            match text.as_str() {
-                "0600" => config.control.mode = Some(0o600),
-                "0660" => config.control.mode = Some(0o660),
-                _ => self.fail(span, format!("control.mode: `{text}` is not allowed (\"0600\" or \"0660\")")),
-            }
-        }
-        if let Some(value) = table.get("admins") {
-            let DeValue::Array(users) = value.get_ref() else {
-                return self.wrong(value, "control.admins", "a list of user ids");
-            };
-            for user in users {
-                match integer(user).and_then(|n| u32::try_from(n).ok()) {
-                    Some(uid) => config.control.admins.push(uid),
-                    None => self.wrong(user, "control.admins", "a user id, 0 to 4294967295"),
-                }
-            }
-        }
     }
 
     /// Devices, each with where it begins.

@@ -24,6 +24,7 @@ fn a_whole_file() {
         admins = [1000]
         [nbd]
         listen = ["unix:/run/nbd.sock"]
+        group = "root"
         [device.zeta]
         driver = "file@1.0"
         target = "disk.img"
@@ -40,9 +41,11 @@ fn a_whole_file() {
     assert_eq!(config.modules, [PathBuf::from("/usr/lib/modules"), PathBuf::from("/etc/own")]);
     assert_eq!((config.queues, config.slots, config.max_transfer), (Some(2), Some(512), Some(262_144)));
     assert!(config.busy_poll);
-    assert_eq!(config.control.mode, Some(0o660));
+    assert_eq!(config.control.access.mode, Some(0o660));
     assert_eq!(config.control.admins, [1000]);
-    assert_eq!(config.nbd.len(), 1);
+    assert_eq!(config.nbd.listen.len(), 1);
+    assert_eq!((config.nbd.access.mode, config.nbd.access.group), (None, Some(0)));
+    assert_eq!(config.nbd.access.access().mode, 0o660, "a group is given so that it may connect");
     let names: Vec<_> = config.devices.iter().map(|d| d.name.as_str()).collect();
     assert_eq!(names, ["zeta", "alpha"], "devices keep the order of the file");
     assert_eq!(config.devices[0].params["io_depth"], "64");
@@ -98,6 +101,17 @@ fn a_bad_listen_address_is_named() {
     let text = error("[nbd]\nlisten = [\"udp:1\"]\n");
     assert!(text.starts_with("/etc/sf.toml:2:11: nbd.listen:"), "{text}");
     assert!(text.contains("udp:1"), "{text}");
+}
+
+#[test]
+fn a_socket_is_for_whom_it_is_said() {
+    for (text, says) in [
+        ("[nbd]\nmode = \"0777\"\n", "/etc/sf.toml:2:8: nbd.mode: `0777` is not allowed"),
+        ("[nbd]\ngroup = \"nobody-at-all\"\n", "/etc/sf.toml:2:9: nbd.group: `nobody-at-all` is no group"),
+        ("[control]\ngroup = 5\n", "/etc/sf.toml:2:9: control.group: 5 is not allowed (a string)"),
+    ] {
+        assert!(error(text).starts_with(says), "{}", error(text));
+    }
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! What the daemon is told: a TOML file, the command line, or both, where the command line wins.
 
+mod doors;
 mod error;
 mod file;
 mod quick;
 mod units;
 mod watch;
 
+pub use doors::{Control, Nbd, Permissions, parse_socket_group, parse_socket_mode};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use quick::parse_device;
 pub(crate) use quick::parse_port;
@@ -14,7 +16,6 @@ pub use watch::{AutoConfig, WatchConfig, parse_latency_bound, parse_share};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use steadfast_nbd::ListenAddr;
 use steadfast_runtime::{AdapterRef, HardwareId};
 use steadfast_shell::auto::AutoUpdate;
 use steadfast_shell::manifest::HwId;
@@ -63,23 +64,12 @@ pub struct Config {
     pub busy_poll: bool,
     /// The control API.
     pub control: Control,
-    /// Where the NBD server listens.
-    pub nbd: Vec<ListenAddr>,
+    /// Where NBD clients connect.
+    pub nbd: Nbd,
     /// Watched folders.
     pub watch: WatchConfig,
     /// Devices, in the order in which they were written.
     pub devices: Vec<DeviceConfig>,
-}
-
-/// The control API's socket.
-#[derive(Clone, Debug, Default)]
-pub struct Control {
-    /// Path of the socket.
-    pub socket: Option<PathBuf>,
-    /// Its permissions: 0600 or 0660.
-    pub mode: Option<u32>,
-    /// User ids, beside root and the daemon's own, that may change things.
-    pub admins: Vec<u32>,
 }
 
 /// A device to bring up: one port with one driver.
