@@ -18,6 +18,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test            everything that CI runs: format, lints, unit and integration tests, fuzzing, hygiene
+  test --long     the same, with hours instead of minutes for what finds more the longer it runs
   test --only A,B only these steps (names as `test` prints them)
   fresh [--keep]  the README's first two commands on a bare Debian that is made for it (needs root)
   bench [PART...] [--quick]

@@ -13,11 +13,18 @@ const FUZZ_SECONDS: u32 = 20;
 const SIM_RUNS: u64 = 1_000_000;
 
 pub(crate) fn test(args: &[&str]) -> Result<()> {
-    let only = match args {
-        [] => Vec::new(),
-        ["--only", names] => names.split(',').map(str::to_owned).collect(),
-        _ => bail!("unknown arguments: {} (allowed: --only STEP,STEP)", args.join(" ")),
-    };
+    let (mut only, mut long) = (Vec::new(), false);
+    let mut rest = args.iter();
+    while let Some(argument) = rest.next() {
+        match (*argument, rest.as_slice().first()) {
+            ("--long", _) => long = true,
+            ("--only", Some(names)) => {
+                only = names.split(',').map(str::to_owned).collect();
+                rest.next();
+            }
+            _ => bail!("unknown arguments: {} (allowed: --long, --only STEP,STEP)", args.join(" ")),
+        }
+    }
     let mut steps = Steps::new(only);
     steps.step("tools", || {
         tools::ensure(tools::TEST)?;
@@ -32,8 +39,8 @@ pub(crate) fn test(args: &[&str]) -> Result<()> {
     steps.step("fuzz", || fuzz::run_all(FUZZ_SECONDS));
     steps.step("sim", sim);
     steps.step("loom", loom);
-    steps.step("loop-devices", loop_devices);
-    steps.step("tests", tests);
+    steps.step("loop-devices", || loop_devices(long));
+    steps.step("tests", || tests(long));
     steps.finish()
 }
 
@@ -76,12 +83,12 @@ fn loom() -> Result<Outcome> {
 }
 
 /// Unit tests, and the tests of the whole in `tests/`, which run the release build.
-fn tests() -> Result<Outcome> {
-    passed(with_binary(nextest::command()?.arg("--workspace"))?)
+fn tests(long: bool) -> Result<Outcome> {
+    passed(prepared(nextest::command()?.arg("--workspace"), long)?)
 }
 
 /// The tests that need root and loop devices, and are marked as ignored for that reason.
-fn loop_devices() -> Result<Outcome> {
+fn loop_devices(long: bool) -> Result<Outcome> {
     if !tools::is_root() {
         return Ok(Outcome::Skipped("needs root".into()));
     }
@@ -89,12 +96,16 @@ fn loop_devices() -> Result<Outcome> {
         return Ok(Outcome::Skipped("there are no loop devices here".into()));
     }
     let mut command = nextest::command()?;
-    passed(with_binary(command.args(["--workspace", "--run-ignored", "only"]))?)
+    passed(prepared(command.args(["--workspace", "--run-ignored", "only"]), long)?)
 }
 
-/// Tests of the whole start this build.
-fn with_binary(command: &mut Command) -> Result<&mut Command> {
-    Ok(command.env("STEADFAST_BIN", binary()?).env(tester::VARIABLE, tester::folder()))
+/// Tests of the whole start the release build, and those that can be short or long are told which.
+fn prepared(command: &mut Command, long: bool) -> Result<&mut Command> {
+    command.env("STEADFAST_BIN", binary()?).env(tester::VARIABLE, tester::folder());
+    if long {
+        command.env("STEADFAST_LONG", "1").args(["--profile", "long"]);
+    }
+    Ok(command)
 }
 
 /// The release build of the command.
