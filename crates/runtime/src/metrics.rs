@@ -44,6 +44,8 @@ impl OperationCounts {
 pub(crate) struct Counters {
     operations: [OperationCounts; NAMES.len()],
     pub(crate) held: u64,
+    /// Steps that a slot's state did not allow.
+    pub(crate) shell_faults: u64,
     latency: Histogram,
 }
 

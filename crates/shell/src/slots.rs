@@ -7,6 +7,11 @@
 //! ```
 //! *Reserved* and *Done* are the frontend's, *Held* is the shell's, *Issued* is the driver's.
 //!
+//! A request whose pieces follow one another keeps its slot: each piece is a request of its own here.
+//! ```text
+//!  Done --renew--> Reserved --> and on as above
+//! ```
+//!
 //! A request that takes too long leaves this way early:
 //! ```text
 //!  Held --end_held--> Done
@@ -241,6 +246,11 @@ impl Slots {
             slot.next = self.free;
             self.free = tag.0;
         }
+    }
+
+    /// Takes a slot whose request was completed for the next one of the same frontend.
+    pub fn renew(&mut self, tag: Tag) -> Result<(), WrongOwner> {
+        self.change(tag, Owner::Done, Owner::Reserved)
     }
 
     /// Hands a reserved slot to the driver.

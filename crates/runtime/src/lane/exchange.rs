@@ -317,9 +317,11 @@ impl Lane {
         // SAFETY: rules 1 and 2.
         unsafe {
             while let Some((tag, _)) = (*lane).slots.first_held() {
-                if (*lane).slots.end_held(tag).is_ok() {
-                    Lane::answer(lane, tag, result);
+                if let Err(e) = (*lane).slots.end_held(tag) {
+                    // It would be the first for ever.
+                    return (*lane).wrong("end a held request", &e);
                 }
+                Lane::answer(lane, tag, result);
             }
         }
     }

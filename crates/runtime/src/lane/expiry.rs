@@ -93,13 +93,16 @@ impl Lane {
                     Owner::Aborting => given_up += u32::from(Lane::give_up(lane, tag)),
                     Owner::Held if open && (*lane).is_late(tag, now) => {
                         late.push(tag);
-                        if (*lane).slots.end_held(tag).is_ok() {
-                            Lane::answer(lane, tag, TIMED_OUT);
+                        match (*lane).slots.end_held(tag) {
+                            Ok(()) => Lane::answer(lane, tag, TIMED_OUT),
+                            Err(e) => (*lane).wrong("end a held request", &e),
                         }
                     }
                     Owner::Issued if (*lane).is_late(tag, now) => {
                         late.push(tag);
-                        let _ = (*lane).slots.abort(tag);
+                        if let Err(e) = (*lane).slots.abort(tag) {
+                            (*lane).wrong("abort", &e);
+                        }
                     }
                     _ => continue,
                 }

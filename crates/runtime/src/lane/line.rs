@@ -11,11 +11,15 @@ use crate::core::{Done, kind, now_ns, user_data};
 use crate::limits::Limits;
 use crate::port::Port;
 use crate::reactor::Reactor;
-use crate::{LaneId, Tag};
+use crate::{BlockRequest, FrontendId, LaneId, Tag};
 use io_uring::opcode;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use steadfast_abi::block_op;
+use steadfast_shell::slots::{Owner, WrongOwner};
+
+/// Faults of the shell's own that a lane writes to the log.
+const MOST_LOGGED: u64 = 16;
 
 /// What the limits of its port make of one lane.
 #[derive(Debug, Default)]
@@ -101,29 +105,80 @@ impl Lane {
     /// # Safety
     /// As for `submit`.
     #[cold]
-    pub(super) unsafe fn hold(lane: *mut Lane, tag: Tag) {
+    pub(super) unsafe fn submit_in_line(
+        lane: *mut Lane,
+        tag: Tag,
+        frontend: FrontendId,
+        cookie: u64,
+        req: &BlockRequest,
+        submitted_ns: u64,
+    ) {
+        // SAFETY: as for `submit`.
+        unsafe {
+            let owner = (*lane).slots.owner(tag);
+            if owner != Owner::Reserved {
+                let why = WrongOwner { tag: tag.0, owner, expected: Owner::Reserved };
+                return Lane::refuse(lane, tag, frontend, cookie, &why);
+            }
+            Lane::begin(lane, tag, frontend, cookie, req, submitted_ns);
+            if let Err(e) = Lane::place(lane, tag) {
+                Lane::refuse(lane, tag, frontend, cookie, &e);
+            }
+        }
+    }
+
+    /// Puts a request where it belongs: at the end of the line, into the driver, or back to its frontend.
+    ///
+    /// # Safety
+    /// As for `submit`; the request has begun.
+    unsafe fn place(lane: *mut Lane, tag: Tag) -> Result<(), WrongOwner> {
         // SAFETY: as for `submit`.
         unsafe {
             if (*lane).gone || (*lane).down {
-                if (*lane).slots.refuse(tag).is_ok() {
-                    Lane::answer(lane, tag, -libc::ENODEV);
-                }
-                return;
+                (*lane).slots.refuse(tag)?;
+                Lane::answer(lane, tag, -libc::ENODEV);
+            } else if !(*lane).gate.is_open() {
+                (*lane).slots.hold(tag, now_ns())?;
+                (*lane).counters.held += 1;
+            } else if (*lane).slots.held() == 0 && Lane::admit(lane, tag) {
+                (*lane).slots.issue(tag)?;
+                let slot = (*lane).slot(tag);
+                Lane::enter(lane, tag, slot);
+            } else {
+                (*lane).slots.hold(tag, now_ns())?;
             }
-            if !(*lane).gate.is_open() {
-                if (*lane).slots.hold(tag, now_ns()).is_ok() {
-                    (*lane).counters.held += 1;
-                }
-                return;
-            }
-            if (*lane).slots.held() == 0 && Lane::admit(lane, tag) {
-                if (*lane).slots.issue(tag).is_ok() {
-                    let slot = (*lane).slot(tag);
-                    Lane::enter(lane, tag, slot);
-                }
-                return;
-            }
-            let _ = (*lane).slots.hold(tag, now_ns());
+            Ok(())
+        }
+    }
+
+    /// A request was submitted in a slot that was not its frontend's to submit in: it ends with an error, so
+    /// that nobody waits for it, and whatever the slot is used for goes on.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    #[cold]
+    pub(super) unsafe fn refuse(
+        lane: *mut Lane,
+        tag: Tag,
+        frontend: FrontendId,
+        cookie: u64,
+        why: &WrongOwner,
+    ) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            (*lane).wrong("submit", why);
+            let done = Done { frontend, lane: (*lane).id, tag, cookie, result: -libc::EIO };
+            (*(*lane).core.as_ptr()).done.push(done);
+        }
+    }
+
+    /// Counts a step that a slot's state does not allow. It is the shell's own fault, or its frontend's.
+    #[cold]
+    pub(super) fn wrong(&mut self, what: &str, why: &WrongOwner) {
+        let before = self.counters.shell_faults;
+        self.counters.shell_faults += 1;
+        if before < MOST_LOGGED {
+            tracing::error!(port = self.port.name, queue = self.index, "{what}: {why}");
         }
     }
 

@@ -248,7 +248,8 @@ impl Lane {
         reach
     }
 
-    /// A request from a frontend: into the driver, or held.
+    /// A request from a frontend: into the driver, or held. In a slot that it may not be submitted in it
+    /// ends with an error.
     ///
     /// # Safety
     /// `lane` is this thread's, and nobody is inside its driver on this queue.
@@ -261,10 +262,37 @@ impl Lane {
         req: &BlockRequest,
         submitted_ns: u64,
     ) {
-        // SAFETY: rules 1 and 2: this thread's lane, and no reference outlives its statement. The
-        // slot is the frontend's, and so nobody else reads or writes its header now.
+        // SAFETY: rules 1 and 2: this thread's lane, and no reference outlives its statement. The header is
+        // written once the slot is known to be the frontend's, and so nobody else reads or writes it.
         unsafe {
-            debug_assert_eq!((*lane).slots.owner(tag), Owner::Reserved);
+            if !(*lane).direct {
+                return Lane::submit_in_line(lane, tag, frontend, cookie, req, submitted_ns);
+            }
+            // The slot is the driver's from here on, and it hears of it when the header is whole.
+            if let Err(e) = (*lane).slots.issue(tag) {
+                return Lane::refuse(lane, tag, frontend, cookie, &e);
+            }
+            Lane::begin(lane, tag, frontend, cookie, req, submitted_ns);
+            let slot = (*lane).slot(tag);
+            Lane::enter(lane, tag, slot);
+        }
+    }
+
+    /// Writes the header of a request, and whom it answers to.
+    ///
+    /// # Safety
+    /// As for `submit`; the slot is the frontend's, or the driver's that has not been told.
+    #[inline]
+    unsafe fn begin(
+        lane: *mut Lane,
+        tag: Tag,
+        frontend: FrontendId,
+        cookie: u64,
+        req: &BlockRequest,
+        submitted_ns: u64,
+    ) {
+        // SAFETY: as for `submit`.
+        unsafe {
             (*lane)
                 .set_user(tag, SlotUser { frontend, ops: 0, waits: 0, cookie, late: None, age_from_ns: 0 });
             let slot = (*lane).slot(tag);
@@ -279,13 +307,27 @@ impl Lane {
             if let Some(trial) = &(*lane).trial {
                 trial.request_begins(&*slot);
             }
-            if (*lane).direct {
-                if (*lane).slots.issue(tag).is_ok() {
-                    Lane::enter(lane, tag, slot);
-                }
-            } else {
-                Lane::hold(lane, tag);
+        }
+    }
+
+    /// The same as `submit` in the slot of a request of this frontend that has completed.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    pub(crate) unsafe fn submit_next(
+        lane: *mut Lane,
+        tag: Tag,
+        frontend: FrontendId,
+        cookie: u64,
+        req: &BlockRequest,
+        submitted_ns: u64,
+    ) {
+        // SAFETY: as for `submit`.
+        unsafe {
+            if let Err(e) = (*lane).slots.renew(tag) {
+                return Lane::refuse(lane, tag, frontend, cookie, &e);
             }
+            Lane::submit(lane, tag, frontend, cookie, req, submitted_ns);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What frontends ask of their queue: ring operations, slots, and requests to submit.
 
 use super::{Place, Reactor};
-use crate::core::{kind, user_data};
+use crate::core::{Done, kind, user_data};
 use crate::engine::Engine;
 use crate::frontend::Frontend;
 use crate::lane::Lane;
@@ -136,14 +136,32 @@ impl Reactor {
 
     /// Hands a request to the port's driver, or holds it while the port is between drivers.
     ///
-    /// It completes exactly once, through [`Frontend::completed`] and never from within this call.
+    /// It completes exactly once, through [`Frontend::completed`] and never from within this call: with
+    /// `-EIO` where the slot is not one that [`alloc`](Reactor::alloc) gave and that was not submitted since.
     #[inline]
     pub fn submit(&mut self, lane: LaneId, tag: Tag, me: FrontendId, cookie: u64, req: BlockRequest) {
         self.watcher.request();
-        let Some(l) = self.lane_ptr(lane) else { return };
+        let Some(l) = self.lane_ptr(lane) else { return self.no_lane(lane, tag, me, cookie) };
         // SAFETY: this thread's lane, and nobody is inside its driver: frontends are called from the
         // loop only. No reference into lane or core is alive here.
         unsafe { Lane::submit(l.as_ptr(), tag, me, cookie, &req, (*self.core.as_ptr()).now_ns) };
+    }
+
+    /// Hands the next piece of a request over, in the slot whose last request has completed and that was not
+    /// freed since. For the port it is a request of its own: it is held and timed, and completes exactly
+    /// once, as those of [`submit`](Reactor::submit) are and do.
+    pub fn submit_next(&mut self, lane: LaneId, tag: Tag, me: FrontendId, cookie: u64, req: BlockRequest) {
+        self.watcher.request();
+        let Some(l) = self.lane_ptr(lane) else { return self.no_lane(lane, tag, me, cookie) };
+        // SAFETY: as for `submit`.
+        unsafe { Lane::submit_next(l.as_ptr(), tag, me, cookie, &req, (*self.core.as_ptr()).now_ns) };
+    }
+
+    /// A request for a port that is not on this queue any more ends with an error too.
+    #[cold]
+    fn no_lane(&mut self, lane: LaneId, tag: Tag, frontend: FrontendId, cookie: u64) {
+        let result = -libc::ENODEV;
+        self.core().done.push(Done { frontend, lane, tag, cookie, result });
     }
 
     /// Calls [`Frontend::flush`] at the end of this turn.

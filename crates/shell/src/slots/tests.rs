@@ -28,6 +28,37 @@ fn a_request_completes_exactly_once() {
 }
 
 #[test]
+fn a_slot_is_renewed_for_the_next_piece_and_at_no_other_time() {
+    let mut slots = Slots::new(1);
+    let tag = slots.reserve().expect("free");
+    let refused = |slots: &mut Slots, owner| {
+        let why = WrongOwner { tag: 0, owner, expected: Owner::Done };
+        assert_eq!(slots.renew(tag), Err(why));
+    };
+    refused(&mut slots, Owner::Reserved);
+    for round in 0..3 {
+        slots.issue(tag).expect("reserved");
+        refused(&mut slots, Owner::Issued);
+        slots.complete(tag).expect("issued");
+        assert!(slots.issue(tag).is_err() && slots.hold(tag, 0).is_err(), "answered, and not renewed");
+        slots.renew(tag).expect("answered");
+        slots.hold(tag, round).expect("reserved again");
+        refused(&mut slots, Owner::Held);
+        assert_eq!(slots.unhold(), Some((tag, round)), "held as any other");
+        slots.complete(tag).expect("issued");
+        slots.renew(tag).expect("answered");
+    }
+    slots.issue(tag).expect("reserved");
+    slots.abort(tag).expect("issued");
+    refused(&mut slots, Owner::Aborting);
+    slots.give_up(tag).expect("asked");
+    refused(&mut slots, Owner::GivenUp);
+    slots.release(tag).expect("answered");
+    refused(&mut slots, Owner::Lost);
+    assert_eq!((slots.used(), slots.held(), slots.issued(), slots.lost()), (1, 0, 0, 1));
+}
+
+#[test]
 fn what_is_handed_back_goes_first_in_its_order() {
     let mut slots = Slots::new(5);
     let tags: Vec<Tag> = (0..5).map(|_| slots.reserve().expect("free")).collect();
@@ -145,7 +176,7 @@ fn agrees_with_a_naive_model() {
     let mut slots = Slots::new(8);
     let mut m = Model { count: 8, ..Model::default() };
     for step in 0..60_000 {
-        let what = random(14);
+        let what = random(15);
         let mut pick = |list: &mut Vec<Tag>| {
             if list.is_empty() { None } else { Some(list.swap_remove(random(list.len()))) }
         };
@@ -234,6 +265,12 @@ fn agrees_with_a_naive_model() {
             12 if step % 5 == 0 => {
                 m.count = 1 + (step / 5) as u32 % 12;
                 slots.resize(m.count);
+            }
+            14 => {
+                if let Some(tag) = pick(&mut m.done) {
+                    slots.renew(tag).expect("done");
+                    m.reserved.push(tag);
+                }
             }
             12 if step % 97 == 0 => {
                 slots.reclaim();

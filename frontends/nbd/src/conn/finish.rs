@@ -6,11 +6,11 @@ use super::pump::Head;
 use crate::errno::NbdErrno;
 use crate::reply::{self, Data, data_header_bytes};
 use steadfast_abi::block_flag;
-use steadfast_runtime::{FrontendId, Reactor, Tag};
+use steadfast_runtime::{Reactor, Tag};
 
 impl Connection {
     /// A request of ours came back from the device.
-    pub(super) fn finish(&mut self, rt: &mut Reactor, me: FrontendId, tag: Tag, cookie: u64, result: i32) {
+    pub(super) fn finish(&mut self, rt: &mut Reactor, tag: Tag, cookie: u64, result: i32) {
         self.in_flight -= 1;
         if self.life == super::Life::Dead {
             self.free(rt, tag);
@@ -27,7 +27,7 @@ impl Connection {
             Kind::Read => self.finish_read(rt, tag, index, &open),
             Kind::Chunks => self.finish_chunk(rt, tag, index, &open, part, result),
             Kind::Waves => self.finish_wave_part(rt, tag, part),
-            Kind::Change => self.finish_change(rt, me, tag, index, &open),
+            Kind::Change => self.finish_change(rt, tag, index, &open),
             Kind::Status { one } => self.finish_status(rt, tag, index, &open, one, result),
         }
     }
@@ -92,14 +92,9 @@ impl Connection {
         }
     }
 
-    fn finish_change(&mut self, rt: &mut Reactor, me: FrontendId, tag: Tag, index: Index, open: &Open) {
-        if open.errno == 0 && open.parts == 0 {
-            if open.submitted < open.length {
-                return self.continue_plain(rt, me, tag, index);
-            }
-            if open.change.then_flush {
-                return self.submit_flush(rt, me, tag, index);
-            }
+    fn finish_change(&mut self, rt: &mut Reactor, tag: Tag, index: Index, open: &Open) {
+        if open.errno == 0 && open.parts == 0 && open.has_more() {
+            return self.again.push((tag, index));
         }
         self.free(rt, tag);
         if open.parts == 0 {

@@ -70,7 +70,8 @@ impl Connection {
     /// Nothing of this connection is with the kernel or a device.
     fn may_leave(&self) -> bool {
         let with_kernel = self.starting || self.input.in_flight() || !self.output.is_empty();
-        self.life != Life::Serving && self.in_flight == 0 && !with_kernel
+        let with_device = self.in_flight > 0 || !self.again.is_empty();
+        self.life != Life::Serving && !with_device && !with_kernel
     }
 
     /// Removes the connection if nothing holds it. `self` is not to be used after true.

@@ -24,7 +24,7 @@ use crate::request::Session;
 use crate::share::{Peer, Share};
 use input::Input;
 use io_uring::opcode;
-use open::Table;
+use open::{Index, MAX_OPEN, Table};
 use output::{Output, Sent};
 use pump::Head;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -77,6 +77,8 @@ struct Connection {
     wave: Vec<WavePart>,
     input: Input,
     table: Table,
+    /// Requests, each with its slot, whose next piece goes to the device at the end of the turn.
+    again: Vec<(Tag, Index)>,
     output: Output,
     /// Slots that are this connection's.
     held: u32,
@@ -117,6 +119,7 @@ pub(crate) fn begin(rt: &mut Reactor, begin: Begin) {
         wave: Vec::with_capacity(WAVE),
         input: Input::new(&begin.front),
         table: Table::new(),
+        again: Vec::with_capacity(MAX_OPEN as usize),
         output: Output::new(slots as usize),
         held: 0,
         in_flight: 0,
@@ -273,7 +276,7 @@ impl Frontend for Connection {
         cookie: u64,
         result: i32,
     ) {
-        self.finish(rt, me, tag, cookie, result);
+        self.finish(rt, tag, cookie, result);
         if self.life == Life::Serving && self.blocked() {
             self.pump(rt, me);
         }
@@ -290,6 +293,7 @@ impl Frontend for Connection {
 
     fn flush(&mut self, rt: &mut Reactor, me: FrontendId) {
         self.dirty = false;
+        self.go_on(rt, me);
         if self.life != Life::Dead && self.output.start() {
             self.push_send(rt, me);
         }

@@ -47,6 +47,11 @@ impl Open {
     pub(super) fn part(&self, at: u64) -> u64 {
         (self.length - at).min(self.part_bytes)
     }
+
+    /// The parts that have completed are not all of it.
+    pub(super) fn has_more(&self) -> bool {
+        self.submitted < self.length || self.change.then_flush
+    }
 }
 
 /// Number of a request in its [`Table`].

@@ -9,9 +9,10 @@ use crate::wire::{Headers, MAX_PAYLOAD};
 use steadfast_abi::block_op;
 use steadfast_runtime::{BlockRequest, FrontendId, Reactor, Tag};
 
-/// Most bytes of an operation without data that go to the device at once. A driver may carry it out
-/// on the spot, and must not keep the queue for long.
-const PLAIN_PART: u64 = MAX_PAYLOAD as u64;
+/// Most bytes of an operation without data that go to the device at once, if it does not take fewer. A
+/// driver may carry it out on the spot, and must not keep the queue for long.
+const PLAIN_PART: u32 = MAX_PAYLOAD;
+
 /// The request that is not wholly submitted yet; those behind it wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Head {
@@ -214,29 +215,52 @@ impl Connection {
     ) -> Progress {
         let Some(tag) = self.slot(rt, me) else { return Progress::Blocked };
         let mut open = open(request, Kind::Change, change, request.length);
-        let first = request.length.min(PLAIN_PART);
+        let first = request.length.min(self.plain_part());
         open.submitted = first;
         let index = self.take(taken, open);
         self.submit(rt, me, tag, index, 0, change, request.offset, first);
         Progress::Next
     }
 
-    /// Submits the next piece of an operation without data in the slot that it has.
-    pub(super) fn continue_plain(&mut self, rt: &mut Reactor, me: FrontendId, tag: Tag, index: Index) {
+    /// Largest piece of an operation without data.
+    fn plain_part(&self) -> u64 {
+        super::part_bytes(PLAIN_PART, &self.claim.info)
+    }
+
+    /// Submits the next piece of each request that has one, in the slot that it has. Once in a turn, so that
+    /// a request of any length leaves the others their turn, however quick the device is.
+    pub(super) fn go_on(&mut self, rt: &mut Reactor, me: FrontendId) {
+        for at in 0..self.again.len() {
+            let (tag, index) = self.again[at];
+            let open = *self.table.get(index);
+            if self.life == super::Life::Dead {
+                self.free(rt, tag);
+            } else if open.submitted < open.length {
+                self.continue_plain(rt, me, tag, index);
+            } else {
+                self.submit_flush(rt, me, tag, index);
+            }
+        }
+        self.again.clear();
+    }
+
+    /// Submits the next piece of an operation without data.
+    fn continue_plain(&mut self, rt: &mut Reactor, me: FrontendId, tag: Tag, index: Index) {
+        let most = self.plain_part();
         let open = self.table.get(index);
-        let length = (open.length - open.submitted).min(PLAIN_PART);
+        let length = (open.length - open.submitted).min(most);
         let (offset, change) = (open.offset + open.submitted, open.change);
         open.submitted += length;
         open.parts = 1;
-        self.submit(rt, me, tag, index, 0, change, offset, length);
+        self.submit_next(rt, me, tag, index, change, offset, length);
     }
 
     /// Submits the flush that makes up for a FUA which the device does not have.
-    pub(super) fn submit_flush(&mut self, rt: &mut Reactor, me: FrontendId, tag: Tag, index: Index) {
+    fn submit_flush(&mut self, rt: &mut Reactor, me: FrontendId, tag: Tag, index: Index) {
         let open = self.table.get(index);
         open.change.then_flush = false;
         open.parts = 1;
-        self.submit(rt, me, tag, index, 0, change(block_op::FLUSH), 0, 0);
+        self.submit_next(rt, me, tag, index, change(block_op::FLUSH), 0, 0);
     }
 
     #[allow(clippy::too_many_arguments)] // one call of the runtime, spelt out
@@ -253,9 +277,28 @@ impl Connection {
     ) {
         self.in_flight += 1;
         let cookie = u64::from(index) | u64::from(part) << 32;
+        rt.submit(self.lane, tag, me, cookie, self.request(change, offset, length));
+    }
+
+    /// The same for a request that has a slot, whose last piece has completed.
+    #[allow(clippy::too_many_arguments)] // one call of the runtime, spelt out
+    fn submit_next(
+        &mut self,
+        rt: &mut Reactor,
+        me: FrontendId,
+        tag: Tag,
+        index: Index,
+        change: Change,
+        offset: u64,
+        length: u64,
+    ) {
+        self.in_flight += 1;
+        rt.submit_next(self.lane, tag, me, u64::from(index), self.request(change, offset, length));
+    }
+
+    fn request(&self, change: Change, offset: u64, length: u64) -> BlockRequest {
         let device = self.claim.info.number;
-        let request = BlockRequest { op: change.op, flags: change.flags, device, offset, length };
-        rt.submit(self.lane, tag, me, cookie, request);
+        BlockRequest { op: change.op, flags: change.flags, device, offset, length }
     }
 
     fn chunks(&mut self, rt: &mut Reactor, me: FrontendId, index: Index, mut at: u64) -> Progress {
