@@ -2,8 +2,10 @@
 //! acknowledged and flushed is on the medium.
 
 use crate::device::{BLOCKS, Image, Version};
+use crate::mutation::Mutation;
 use crate::plan::PortPlan;
 use crate::world::{Event, Request, What, World};
+use steadfast_shell::slots::Tag;
 
 /// A client with its connection.
 #[derive(Debug)]
@@ -71,7 +73,7 @@ impl World {
             self.clients[c].left -= 1;
             self.clients[c].in_flight += 1;
             let number = self.requests.len();
-            let version = if matches!(what, What::Write | What::WriteFua) {
+            let version = if matches!(what, What::Write | What::WriteFua | What::WriteAndFlush) {
                 self.next_version += 1;
                 self.next_version
             } else {
@@ -84,9 +86,17 @@ impl World {
                 port.newest[usize::from(block)] = version;
                 port.writes[usize::from(block)] += 1;
             }
+            let (piece, more) = match what {
+                What::WriteAndFlush => (What::Write, 1),
+                // Those of several pieces, as a range that is too long for one.
+                What::Write | What::Flush if self.rng.chance(20) => (what, self.rng.range(1, 3) as u8),
+                _ => (what, 0),
+            };
             self.requests.push(Request {
                 client: c,
                 what,
+                piece,
+                more,
                 block,
                 version,
                 acknowledged,
@@ -98,10 +108,34 @@ impl World {
         }
     }
 
+    /// A piece of a request is done: the next one goes in the same slot. False: that was the last.
+    pub(crate) fn submit_next(&mut self, q: usize, tag: Tag, number: usize) -> bool {
+        let request = &mut self.requests[number];
+        if request.more == 0 || request.completed || self.clients[request.client].lost {
+            return false;
+        }
+        request.more -= 1;
+        if request.what == What::WriteAndFlush {
+            request.piece = What::Flush;
+        }
+        let (piece, left, p) = (request.piece, request.more, self.clients[request.client].port);
+        self.say(|_| format!("request {number}: the next piece: {piece:?}, {left} more"));
+        let port = &mut self.ports[p];
+        (port.made, port.moved_ns) = (port.made + 1, self.now);
+        if !matches!(self.mutation, Some(Mutation::ForgetRenew | Mutation::SwallowRefusal))
+            && let Err(e) = self.lanes[q].slots.renew(tag)
+        {
+            self.violate(format!("renew: {e}"));
+        }
+        self.submit(q, tag, number);
+        true
+    }
+
     /// What to ask for. A client writes blocks of its own, each with one write in flight.
     fn choose(&mut self, c: usize) -> Option<(What, u8)> {
         let what = match self.rng.below(10) {
-            0..=4 => What::Write,
+            0..=3 => What::Write,
+            4 => What::WriteAndFlush,
             5 => What::WriteFua,
             6 | 7 => What::Flush,
             _ => What::Read,
@@ -152,7 +186,7 @@ impl World {
                 let known = &mut self.ports[p].acknowledged[at];
                 *known = (*known).max(version);
             }
-            (What::WriteFua, Ok(_)) => {
+            (What::WriteFua | What::WriteAndFlush, Ok(_)) => {
                 let port = &mut self.ports[p];
                 port.acknowledged[at] = port.acknowledged[at].max(version);
                 port.durable[at] = port.durable[at].max(version);

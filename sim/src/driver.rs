@@ -118,11 +118,11 @@ impl World {
     fn go_on(&mut self, d: usize, q: usize, tag: Tag, step: u8) {
         self.lanes[q].pdus[tag.0 as usize] = self.drivers[d].note(step);
         let request = self.request_of(q, tag);
-        let (what, block, version) = (request.what, request.block, request.version);
+        let (what, block, version) = (request.piece, request.block, request.version);
         let fua = self.drivers[d].spec.fua;
         let code = match (what, step) {
             (What::Read, _) => OpCode::Read { block },
-            (What::Write, _) => OpCode::Write { block, version, fua: false },
+            (What::Write | What::WriteAndFlush, _) => OpCode::Write { block, version, fua: false },
             (What::WriteFua, 1) => OpCode::Write { block, version, fua },
             (What::WriteFua, _) | (What::Flush, _) => OpCode::Flush,
         };
@@ -149,7 +149,7 @@ impl World {
             let raw = self.lanes[q].pdus[tag.0 as usize].raw;
             return self.violate(format!("driver {d} finds private bytes {raw} that are not its own"));
         };
-        let what = self.request_of(q, tag).what;
+        let what = self.request_of(q, tag).piece;
         let more = what == What::WriteFua && step == 1 && completion.op.code != OpCode::Flush;
         match completion.result {
             Err(OpError::Again) => return self.go_on(d, q, tag, step),
@@ -236,8 +236,8 @@ impl World {
                     self.drivers[d].begun[i] += 1;
                 }
             }
-            let request = |tag: &Tag| self.lanes[q].users[tag.0 as usize].request;
-            self.drivers[d].backlog[i].make_contiguous().sort_by_key(request);
+            let order = |tag: &Tag| self.lanes[q].users[tag.0 as usize].order;
+            self.drivers[d].backlog[i].make_contiguous().sort_by_key(order);
         }
     }
 }

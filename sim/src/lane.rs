@@ -10,6 +10,8 @@ use steadfast_shell::slots::{Slots, Tag};
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct User {
     pub(crate) request: usize,
+    /// When it was submitted: as the how many-th.
+    pub(crate) order: u32,
     /// Operations in flight for the request.
     pub(crate) ops: u32,
 }
@@ -111,30 +113,30 @@ impl Lane {
 }
 
 impl World {
-    /// A request from a client: into the driver, or held.
+    /// A request from a client, or a piece of one: into the driver, or held. Where the slot's state does not
+    /// allow it, it ends with an error.
     pub(crate) fn submit(&mut self, q: usize, tag: Tag, request: usize) {
-        let now = self.now;
+        self.submissions += 1;
+        let (now, order) = (self.now, self.submissions);
         let lane = &mut self.lanes[q];
-        lane.users[tag.0 as usize] = User { request, ops: 0 };
+        lane.users[tag.0 as usize] = User { request, order, ops: 0 };
         lane.pdus[tag.0 as usize] = Pdu::default();
-        if !lane.gate.is_open() {
-            if lane.gone {
-                let _ = lane.slots.issue(tag);
-                self.finish(q, tag, Err(()));
-                return;
-            }
-            if let Err(e) = lane.slots.hold(tag, now) {
-                self.violate(format!("hold: {e}"));
-            }
-            return;
-        }
-        if lane.slots.held() > 0 {
+        let open = lane.gate.is_open();
+        if open && lane.slots.held() > 0 {
             return self.violate(format!("request {request} overtakes requests that are held on queue {q}"));
         }
-        if let Err(e) = lane.slots.issue(tag) {
-            return self.violate(format!("issue: {e}"));
+        let placed = match (open, lane.gone) {
+            (true, _) => lane.slots.issue(tag),
+            (false, true) => lane.slots.refuse(tag),
+            (false, false) => lane.slots.hold(tag, now),
+        };
+        match (placed, open) {
+            (Ok(()), true) => self.enter_submit(q, tag),
+            (Ok(()), false) if lane.gone => lane.done.push((tag, Err(()))),
+            (Ok(()), false) => {}
+            (Err(_), _) if self.mutation == Some(Mutation::SwallowRefusal) => {}
+            (Err(_), _) => lane.done.push((tag, Err(()))),
         }
-        self.enter_submit(q, tag);
     }
 
     /// Nobody is inside a driver that is being exchanged, and only the one that serves is entered.
@@ -271,11 +273,11 @@ impl World {
         }
         while let Some((tag, _)) = self.lanes[q].slots.unhold() {
             count += 1;
-            let number = self.lanes[q].users[tag.0 as usize].request;
-            if last.is_some_and(|last| last > number) && !self.ports[self.lanes[q].port].order_lost {
-                self.violate(format!("request {number} is released after a younger one on queue {q}"));
+            let User { request, order, .. } = self.lanes[q].users[tag.0 as usize];
+            if last.is_some_and(|last| last > order) && !self.ports[self.lanes[q].port].order_lost {
+                self.violate(format!("request {request} is released after a younger one on queue {q}"));
             }
-            last = Some(number);
+            last = Some(order);
             self.enter_submit(q, tag);
         }
         count

@@ -61,11 +61,15 @@ pub enum Mutation {
     IgnoreFlow,
     /// Another port's generation grows, too.
     WrongPort,
+    /// The next piece of a request goes in its slot as if that were a new one.
+    ForgetRenew,
+    /// The same, and nobody is told that it was refused.
+    SwallowRefusal,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 29] = [
+    pub const ALL: [Mutation; 31] = [
         Mutation::ForgetHeld,
         Mutation::CompleteTwice,
         Mutation::SkipFlush,
@@ -95,5 +99,7 @@ impl Mutation {
         Mutation::StaleStamp,
         Mutation::IgnoreFlow,
         Mutation::WrongPort,
+        Mutation::ForgetRenew,
+        Mutation::SwallowRefusal,
     ];
 }

@@ -29,6 +29,8 @@ pub(crate) enum What {
     Write,
     WriteFua,
     Flush,
+    /// A write and a flush behind it in the same slot: what a frontend makes of FUA for a driver that has none.
+    WriteAndFlush,
 }
 
 /// A request, and what was known when it was made.
@@ -36,6 +38,10 @@ pub(crate) enum What {
 pub(crate) struct Request {
     pub(crate) client: usize,
     pub(crate) what: What,
+    /// The piece of it that is under way.
+    pub(crate) piece: What,
+    /// Pieces that come behind that one, each in the same slot.
+    pub(crate) more: u8,
     pub(crate) block: u8,
     pub(crate) version: Version,
     /// What had been acknowledged when it was made.
@@ -147,6 +153,8 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     pub(crate) requests: Vec<Request>,
     pub(crate) next_version: Version,
+    /// Submissions so far, pieces of requests included.
+    pub(crate) submissions: u32,
     pub(crate) jobs: Vec<Job>,
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) activations: Vec<Doing>,
@@ -191,6 +199,7 @@ impl World {
             clients: Vec::with_capacity(4),
             requests: Vec::with_capacity(64),
             next_version: 0,
+            submissions: 0,
             jobs: Vec::with_capacity(8),
             attempts: Vec::with_capacity(8),
             activations: Vec::with_capacity(4),
@@ -398,6 +407,9 @@ impl World {
     /// What a client makes of an answer; the slot is free again.
     fn answered(&mut self, q: usize, tag: Tag, result: Result<Version, ()>) {
         let number = self.lanes[q].users[tag.0 as usize].request;
+        if result.is_ok() && self.submit_next(q, tag, number) {
+            return;
+        }
         self.check_answer(number, result);
         if let Err(e) = self.lanes[q].slots.release(tag)
             && self.failure.is_none()
