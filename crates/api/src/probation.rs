@@ -46,6 +46,13 @@ pub struct RevertRequest {
     /// Watch the driver afterwards.
     #[serde(default)]
     pub probation: Option<ProbationRequest>,
+    /// To what this receipt's update brought; when missing, to what ran before. What has gone back by itself is
+    /// only gone forward to with it.
+    #[serde(default)]
+    pub to: Option<u64>,
+    /// Only say what would be done: the answer is a report of the checks.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// A probation that runs.

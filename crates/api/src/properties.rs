@@ -182,6 +182,9 @@ pub struct Activating {
     /// How it went; missing while it is under way.
     #[schema(value_type = Option<schema::Receipt>)]
     pub receipt: Option<Receipt>,
+    /// What would change; where only that was asked for.
+    #[serde(default)]
+    pub would: Option<PortPlan>,
 }
 
 /// One value that an activation would change.
@@ -245,4 +248,7 @@ pub struct RollbackRequest {
     /// As for an activation, for taking the port down; other contents that come back need none.
     #[serde(default)]
     pub force: bool,
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
 }

@@ -156,6 +156,10 @@ pub struct Receipt {
     pub properties: Option<PropertiesReport>,
     /// When it was over, no driver served the port.
     pub nobody_serves: bool,
+    /// It is a way back that nobody asked for.
+    pub by_itself: bool,
+    /// What holds beyond that, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// What a receipt is of.

@@ -87,6 +87,9 @@ pub struct DeviceAddRequest {
     /// It does not come back when the daemon starts again.
     #[serde(default)]
     pub temporary: bool,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// Asks for an adapter to come, with its ports: all of them, or none.
@@ -105,6 +108,9 @@ pub struct AdapterAddRequest {
     /// As for a device.
     #[serde(default)]
     pub temporary: bool,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// Asks for a port to come at an adapter that is there.
@@ -122,6 +128,9 @@ pub struct PortAddRequest {
     /// As for a device.
     #[serde(default)]
     pub temporary: bool,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// Asks for a device, a port or an adapter to go.
@@ -131,6 +140,9 @@ pub struct RemoveRequest {
     /// Also when clients use it: their requests end with an error, and their connections.
     #[serde(default)]
     pub force: bool,
+    /// Only say what would go.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// What an addition or a removal has done.

@@ -401,9 +401,16 @@ pub(crate) struct Update {
     /// Path of a module, or a driver name such as file or file@1.1.0
     #[arg(required_unless_present_any = ["revert", "end_trial", "adapter", "all_of"])]
     pub(crate) module: Option<String>,
-    /// Go back to the module that ran before; asked for once more, it goes forward again
+    /// Go back to the module that ran before; asked for once more, it goes forward again, but not to what has
+    /// gone back by itself
     #[arg(long, conflicts_with_all = ["module", "allow_older", "allow_other", "allow_skip", "allow_again", "set", "unset", "force", "end_probation"])]
     pub(crate) revert: bool,
+    /// With --revert: to the module that the update of this receipt brought
+    #[arg(long, value_name = "RECEIPT", requires = "revert")]
+    pub(crate) to: Option<u64>,
+    /// With --revert: only say what would be done; exits with 6 when something speaks against it
+    #[arg(long, requires = "revert", conflicts_with = "probation")]
+    pub(crate) dry_run: bool,
     /// End the trial (--shadow) that somebody has begun on the device; nothing is replaced
     #[arg(long, conflicts_with_all = ["module", "revert", "probation", "end_probation", "shadow", "set", "unset", "mode", "deadline", "allow_older", "allow_other", "allow_skip", "allow_again", "adapter", "all_of", "rolling"])]
     pub(crate) end_trial: bool,

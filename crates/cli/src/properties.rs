@@ -156,4 +156,7 @@ pub(crate) struct Rollback {
     /// Take the port down even when clients use it
     #[arg(long)]
     pub(crate) force: bool,
+    /// Only say what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }

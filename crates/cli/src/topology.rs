@@ -87,6 +87,9 @@ pub(crate) struct Temporary {
     /// It does not come back when the daemon starts again
     #[arg(long)]
     pub(crate) temporary: bool,
+    /// Only say what would be added, or what is wrong with it
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Whether what is in use goes.
@@ -95,6 +98,9 @@ pub(crate) struct Force {
     /// Also when clients use it: their requests end with an error, and their connections
     #[arg(long)]
     pub(crate) force: bool,
+    /// Only say what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Several ports for `steadfast update`.

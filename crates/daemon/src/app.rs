@@ -15,7 +15,7 @@ use steadfast_api::{
     CheckReport, CheckRequest, Device, Drivers, Health, Latency, LogHealth, Memory, PortState, Problem,
     ProblemKind, suggest,
 };
-use steadfast_loader::ModuleStore;
+use steadfast_loader::{ModuleStore, StagedModule};
 use steadfast_nbd::{BoundAddr, NbdServer};
 use steadfast_runtime::{DeviceInfo, Engine, PortInfo, UpdateOptions};
 
@@ -201,12 +201,22 @@ impl App {
             params: request.params.clone(),
             ..UpdateOptions::default()
         };
+        self.checked(&device.port, &staged, &options)
+    }
+
+    /// What speaks for and against a module as the driver of a port.
+    pub(crate) fn checked(
+        &self,
+        port: &str,
+        staged: &StagedModule,
+        options: &UpdateOptions,
+    ) -> Result<CheckReport, Problem> {
         let found = self
             .engine
-            .check(&device.port, &staged, &options)
+            .check(port, staged, options)
             .map_err(|e| Problem::new(ProblemKind::NotFound, e.to_string()))?;
-        let mut report = modules::report(&staged, found.running, found.rows);
-        let tried = modules::load_row(&staged, self.store.try_out(&staged), "mapped in a process of its own");
+        let mut report = modules::report(staged, found.running, found.rows);
+        let tried = modules::load_row(staged, self.store.try_out(staged), "mapped in a process of its own");
         report.ok = found.ok && tried.ok;
         report.rows.push(tried);
         report.mode = found.mode.filter(|_| report.ok);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use steadfast_api::{
-    IfBusy, Outcome, ProbationOutcome, ProbationReport, Problem, ProblemKind, Receipt, Release,
+    CheckReport, IfBusy, Outcome, ProbationOutcome, ProbationReport, Problem, ProblemKind, Receipt, Release,
     RevertRequest, UpdateRequest,
 };
 use steadfast_history::Filter;
@@ -23,6 +23,9 @@ use steadfast_shell::{auto, update};
 /// Receipts that are looked through for the module that ran before.
 const LOOK_BACK: usize = 1000;
 
+/// Parameters as they were; none of a name where it was undefined.
+type Undo = Vec<(String, Option<String>)>;
+
 /// An update, apart from its module.
 pub(crate) struct Work {
     pub(crate) options: UpdateOptions,
@@ -30,6 +33,8 @@ pub(crate) struct Work {
     pub(crate) probation: Option<Terms>,
     /// What a probation that runs is ended with; without, it is in the way.
     pub(crate) ends_probation: Option<String>,
+    /// It is a way back that nobody asked for.
+    pub(crate) by_itself: bool,
 }
 
 /// Where the module comes from.
@@ -64,7 +69,8 @@ impl App {
         let (module, probation) =
             asked().inspect_err(|problem| self.remember(&device.port, problem, &options))?;
         let ends = || format!("an update to {} was asked for", request.module);
-        let work = Work { options, probation, ends_probation: request.end_probation.then(ends) };
+        let ends_probation = request.end_probation.then(ends);
+        let work = Work { options, probation, ends_probation, by_itself: false };
         let receipt = self.carry_out(&device.port, &module, work);
         if was_build(&receipt) {
             self.forget_builds();
@@ -101,34 +107,62 @@ impl App {
         };
         let probation = request.probation.as_ref().map(probation::terms).transpose();
         let probation = probation.inspect_err(|problem| self.remember(&port, problem, &options))?;
+        let (before, undo) = match self.way_back(&port, request.to) {
+            Ok(found) => found,
+            Err(why) => {
+                return Ok(self.turn_away(&port, Outcome::Refused, format!("port {port}: {why}"), &options));
+            }
+        };
+        self.allow_back(&port, &before, undo, &mut options);
+        let ends = Some("somebody went back".to_owned());
+        let work = Work { options, probation, ends_probation: ends, by_itself: false };
+        Ok(self.carry_out(&port, &Module::Stored(&before.hash), work))
+    }
+
+    /// What going back would do: every check, and nothing is touched.
+    pub(crate) fn try_revert(&self, name: &str, request: &RevertRequest) -> Result<CheckReport, Problem> {
+        let port = self.device_info(name)?.port;
+        let refused = |why: String| Problem::new(ProblemKind::Refused, format!("port {port}: {why}"));
+        let (before, undo) = self.way_back(&port, request.to).map_err(refused)?;
+        let mut options = UpdateOptions { mode: request.mode, ..UpdateOptions::default() };
+        self.allow_back(&port, &before, undo, &mut options);
+        let staged = self.store.get(&before.hash).map_err(|e| load_problem(&e))?;
+        self.checked(&port, &staged, &options)
+    }
+
+    /// Where going back leads, with what undoes the parameters that came with what runs now.
+    fn way_back(&self, port: &str, to: Option<u64>) -> Result<(Release, Undo), String> {
+        // A name may have had another life: what ran there is nothing to go back to.
+        let came = self.came(port);
+        if let Some(id) = to {
+            let receipt = self.receipts.get(id).filter(|r| r.port == port);
+            let receipt = receipt.ok_or_else(|| format!("there is no receipt {id} of it"))?;
+            if id < came {
+                return Err(format!(
+                    "receipt {id} is of another port of that name, which went before this came"
+                ));
+            }
+            let brought =
+                receipt.to.filter(|_| receipt.outcome == Outcome::Done && receipt.kind == Kind::Update);
+            let release = brought.ok_or_else(|| format!("receipt {id} brought no driver"))?;
+            return Ok((release, Undo::new()));
+        }
         // Of those alone, so that no number of attempts that came to nothing hides what ran.
         let (mut receipts, all) = self.receipts.known(&Filter {
-            port: Some(port.clone()),
+            port: Some(port.to_owned()),
             outcome: Some(Outcome::Done),
             // What was done about its parameters says nothing of its drivers.
             kinds: vec![Kind::Update],
             limit: Some(LOOK_BACK),
             ..Filter::default()
         });
-        let running = self.engine.port(&port).and_then(|port| port.driver);
+        let running = self.engine.port(port).and_then(|port| port.driver);
         let nothing = || Release { driver: String::new(), version: String::new(), hash: String::new() };
         let running = running.unwrap_or_else(nothing);
-        // A name may have had another life: what ran there is nothing to go back to.
-        let came = self.came(&port);
         receipts.retain(|receipt| receipt.id > came);
         let newest_first: Vec<&Receipt> = receipts.iter().rev().collect();
-        let before = match auto::back(&newest_first, &running, all) {
-            Ok(before) => before.clone(),
-            Err(why) => {
-                let why = format!("port {port}: {why}");
-                return Ok(self.turn_away(&port, Outcome::Refused, why, &options));
-            }
-        };
-        let undo = undo(&receipts, &running.hash);
-        self.allow_back(&port, &before, undo, &mut options);
-        let ends = Some("somebody went back".to_owned());
-        let work = Work { options, probation, ends_probation: ends };
-        Ok(self.carry_out(&port, &Module::Stored(&before.hash), work))
+        let before = auto::back(&newest_first, &running, all)?.clone();
+        Ok((before, undo(&receipts, &running.hash)))
     }
 
     /// The driver on probation is worse than the one before.
@@ -139,7 +173,9 @@ impl App {
         self.allow_back(&watch.port, &watch.before, watch.undo.clone(), &mut options);
         let report = ProbationReport { of_receipt: Some(watch.receipt), ..report.clone() };
         let module = Module::Stored(&watch.before.hash);
-        self.counted(&watch.port, &module, &options, |receipt| receipt.probation = Some(report))
+        self.counted(&watch.port, &module, &options, |receipt| {
+            (receipt.probation, receipt.by_itself) = (Some(report), true);
+        })
     }
 
     /// Puts a port's driver back to what ran before an update that is taken back with others.
@@ -147,7 +183,7 @@ impl App {
         self: &Arc<App>,
         port: &str,
         to: &Release,
-        undo: Vec<(String, Option<String>)>,
+        undo: Undo,
         by: Requester,
         deadline: Option<Duration>,
         with: &str,
@@ -156,7 +192,8 @@ impl App {
         self.allow_back(port, to, undo, &mut options);
         options.source.push_str(&format!(" ({with}, back)"));
         let ends_probation = Some(format!("{with} goes back"));
-        self.carry_out(port, &Module::Stored(&to.hash), Work { options, probation: None, ends_probation })
+        let work = Work { options, probation: None, ends_probation, by_itself: true };
+        self.carry_out(port, &Module::Stored(&to.hash), work)
     }
 
     /// An update to a module of the store.
@@ -167,13 +204,7 @@ impl App {
     /// Going back is asked for, so what is older, of another name or has been here before is all right.
     /// Parameters become what they were; those that the older driver does not know, or whose values it does
     /// not take, are left out: it serves with its defaults for them, and the receipt says so.
-    fn allow_back(
-        &self,
-        port: &str,
-        to: &Release,
-        undo: Vec<(String, Option<String>)>,
-        options: &mut UpdateOptions,
-    ) {
+    fn allow_back(&self, port: &str, to: &Release, undo: Undo, options: &mut UpdateOptions) {
         options.allow_older = true;
         options.allow_again = true;
         options.allow_skip = true;
@@ -202,7 +233,7 @@ impl App {
     }
 
     fn carry_out(self: &Arc<App>, port: &str, module: &Module<'_>, work: Work) -> Receipt {
-        let Work { options, probation, ends_probation } = work;
+        let Work { options, probation, ends_probation, by_itself } = work;
         if let Err(why) = self.probations.make_way(port, ends_probation.as_deref()) {
             return self.turn_away(port, Outcome::Busy, why, &options);
         }
@@ -212,6 +243,7 @@ impl App {
         });
         let mut machine = None;
         let receipt = self.counted(port, module, &options, |receipt| {
+            receipt.by_itself = by_itself;
             machine = begin.filter(|_| receipt.outcome == Outcome::Done).and_then(|(terms, baseline)| {
                 Some((terms, Probation::new(terms, baseline, self.sample(port)?)))
             });
@@ -334,7 +366,7 @@ pub(crate) fn options(request: &UpdateRequest, by: Requester, source: String) ->
 }
 
 /// What undoes the parameters that changed when the running module came.
-fn undo(receipts: &[Receipt], running: &str) -> Vec<(String, Option<String>)> {
+fn undo(receipts: &[Receipt], running: &str) -> Undo {
     let came = |receipt: &&Receipt| {
         receipt.outcome == Outcome::Done
             && receipt.to.as_ref().is_some_and(|to| to.hash == running)

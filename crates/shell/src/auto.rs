@@ -229,27 +229,6 @@ pub fn back<'a>(receipts: &[&'a Receipt], running: &Release, all: bool) -> Resul
     let updated = |receipt: &&Receipt| receipt.kind == Kind::Update && receipt.outcome == Outcome::Done;
     let done = || receipts.iter().copied().filter(updated);
     let came = |receipt: &Receipt, hash: &str| receipt.to.as_ref().is_some_and(|to| to.hash == hash);
-    if let Some(last) = done().next()
-        && last.by.cause == Cause::Probation
-        && came(last, &running.hash)
-    {
-        let (driver, version, id) = (&last.from.driver, &last.from.version, last.id);
-        return Err(format!(
-            "it has gone back from {driver} {version} by itself already (receipt {id}); once more would be \
-             forward: `steadfast update` with the module's name does that"
-        ));
-    }
-    if let Some(last) = done().next()
-        && last.probation.as_ref().is_some_and(|p| p.outcome == ProbationOutcome::Killed)
-        && last.from.hash == running.hash
-        && let Some(to) = last.to.as_ref().filter(|to| to.hash != running.hash)
-    {
-        return Err(format!(
-            "the daemon ended in the midst of the probation of {} {}, and what ran before serves again (receipt \
-             {}); once more would be forward: `steadfast update` with the module's name does that",
-            to.driver, to.version, last.id
-        ));
-    }
     let unknown = "what ran before is not known: the history does not answer, and the newest receipts do not tell; \
                    `steadfast update` with a module's name puts it there";
     let Some(found) = before(done(), &running.hash) else {
@@ -260,6 +239,10 @@ pub fn back<'a>(receipts: &[&'a Receipt], running: &Release, all: bool) -> Resul
             "nothing to go back to: no other module has served it, as far as the receipts tell".into()
         );
     };
+    let brought = done().find(|receipt| came(receipt, &found.hash)).map(|receipt| receipt.id);
+    if let Some(why) = done().find_map(|receipt| rejected(receipt, found, brought)).flatten() {
+        return Err(why);
+    }
     // A port's name may have had another life, with another driver.
     let step = |receipt: &Receipt, from: &str, to: &str| receipt.from.hash == from && came(receipt, to);
     let linked = |receipt: &Receipt| {
@@ -276,6 +259,37 @@ pub fn back<'a>(receipts: &[&'a Receipt], running: &Release, all: bool) -> Resul
         ));
     }
     Ok(found)
+}
+
+/// What a receipt says of how a port came away from `release`, and `None` when it says nothing of it. It has
+/// gone back from there by itself: why going back does not lead there again. `brought` is the receipt that had
+/// brought it there.
+fn rejected(receipt: &Receipt, release: &Release, brought: Option<u64>) -> Option<Option<String>> {
+    let Release { driver, version, hash } = release;
+    let is_to = receipt.to.as_ref().is_some_and(|to| to.hash == *hash);
+    let (id, port) = (receipt.id, &receipt.port);
+    let meant = || match brought {
+        Some(id) => format!(
+            "once more would be forward: `steadfast update --revert {port} --to {id}` does that if it is meant"
+        ),
+        None => "once more would be forward: `steadfast update` with the module's name does that".to_owned(),
+    };
+    if receipt.from.hash == *hash && !is_to {
+        return Some(receipt.went_back_by_itself().then(|| {
+            let meant = meant();
+            format!("it has gone back from {driver} {version} by itself already (receipt {id}); {meant}")
+        }));
+    }
+    let killed = receipt.probation.as_ref().is_some_and(|p| p.outcome == ProbationOutcome::Killed);
+    is_to.then(|| {
+        killed.then(|| {
+            let meant = meant();
+            format!(
+                "the daemon ended in the midst of the probation of {driver} {version}, and what ran before serves \
+                 again (receipt {id}); {meant}"
+            )
+        })
+    })
 }
 
 /// The module that ran on a port before the one that runs now: `receipts` are the port's, the newest

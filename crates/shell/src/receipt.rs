@@ -334,6 +334,14 @@ pub struct Receipt {
     /// When it was over, no driver served the port: what it names as having run before does not.
     #[serde(default)]
     pub nobody_serves: bool,
+    /// It is a way back that nobody asked for: from a driver on probation, from an activation that was not
+    /// confirmed, or with others of an update of several ports.
+    #[serde(default)]
+    pub by_itself: bool,
+    /// What holds beyond that, a sentence each: such as what the next start comes up with, where that is
+    /// something else.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 impl Receipt {
@@ -368,7 +376,14 @@ impl Receipt {
             kind: Kind::default(),
             properties: None,
             nobody_serves: false,
+            by_itself: false,
+            notes: Vec::new(),
         }
+    }
+
+    /// Whether it went back without being asked to.
+    pub fn went_back_by_itself(&self) -> bool {
+        self.by_itself || matches!(self.by.cause, Cause::Probation | Cause::Unconfirmed)
     }
 
     /// Nanoseconds spent in `phase`, if it was gone through.

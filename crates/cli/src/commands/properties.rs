@@ -303,8 +303,12 @@ pub(crate) fn rollback(client: &Client, args: &Rollback, json: bool) -> Result<E
         idle_only: args.idle_only,
         drain_timeout_ms: args.drain_timeout.map(|time| time.as_millis() as u64),
         force: args.force,
+        dry_run: args.dry_run,
     };
     let answer: Activating = client.post(&path(&args.port, "rollback"), &request)?;
+    if let Some(would) = &answer.would {
+        return show(&answer, json, |_| output::properties::would_roll_back(would));
+    }
     ended(&answer, json)
 }
 

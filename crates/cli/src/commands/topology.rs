@@ -30,6 +30,7 @@ pub(crate) fn adapter(client: &Client, command: AdapterCommand, json: bool) -> R
                 ports: add.port,
                 base: Some(folder()?),
                 temporary: add.how.temporary,
+                dry_run: add.how.dry_run,
             };
             change(client, "/adapters", &request, json)
         }
@@ -54,6 +55,7 @@ pub(crate) fn port(client: &Client, command: PortCommand, json: bool) -> Result<
                 driver: add.driver.as_deref().map(module_argument).transpose()?,
                 base: Some(folder()?),
                 temporary: add.how.temporary,
+                dry_run: add.how.dry_run,
             };
             change(client, &format!("/adapters/{}/ports", segment(&add.adapter)), &request, json)
         }
@@ -63,7 +65,12 @@ pub(crate) fn port(client: &Client, command: PortCommand, json: bool) -> Result<
 
 /// `steadfast device add`
 pub(crate) fn add_device(client: &Client, add: DeviceAdd, json: bool) -> Result<Exit, Failure> {
-    let request = DeviceAddRequest { spec: add.spec, base: Some(folder()?), temporary: add.how.temporary };
+    let request = DeviceAddRequest {
+        spec: add.spec,
+        base: Some(folder()?),
+        temporary: add.how.temporary,
+        dry_run: add.how.dry_run,
+    };
     change(client, "/devices", &request, json)
 }
 
@@ -95,7 +102,7 @@ pub(crate) fn unload(client: &Client, driver: String, json: bool) -> Result<Exit
 
 fn remove(client: &Client, kind: &str, name: &str, force: Force, json: bool) -> Result<Exit, Failure> {
     let path = format!("/{kind}/{}/remove", segment(name));
-    change(client, &path, &RemoveRequest { force: force.force }, json)
+    change(client, &path, &RemoveRequest { force: force.force, dry_run: force.dry_run }, json)
 }
 
 fn change(client: &Client, path: &str, request: &impl Serialize, json: bool) -> Result<Exit, Failure> {

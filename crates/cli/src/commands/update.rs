@@ -5,7 +5,7 @@ use crate::failure::{Exit, Failure};
 use crate::{output, shadow};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use steadfast_api::{IfBusy, Mode, Outcome, Receipt, RevertRequest, Shadow, UpdateRequest};
+use steadfast_api::{CheckReport, IfBusy, Mode, Outcome, Receipt, RevertRequest, Shadow, UpdateRequest};
 
 /// A mode, as the API has it.
 pub(super) fn mode(mode: ModeArg) -> Mode {
@@ -54,10 +54,25 @@ pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exi
                 deadline_ms: update.deadline.map(|deadline| deadline.as_millis() as u64),
                 if_busy: if_busy(update),
                 probation: probation::request(update),
+                to: update.to,
+                dry_run: update.dry_run,
             };
+            if update.dry_run {
+                return would_revert(client, &path("revert"), &request, json);
+            }
             ask(client, device, &path("revert"), &request, json)
         }
     }
+}
+
+fn would_revert(client: &Client, path: &str, request: &RevertRequest, json: bool) -> Result<Exit, Failure> {
+    let report: CheckReport = client.post(path, request)?;
+    if json {
+        output::json(&report)?;
+    } else {
+        output::print(&format!("{}nothing was touched\n", output::driver::report(&report)))?;
+    }
+    Ok(if report.ok { Exit::Done } else { Exit::Mismatch })
 }
 
 /// Ends a trial that somebody else waits for.

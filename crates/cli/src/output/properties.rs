@@ -1,7 +1,9 @@
 //! Parameters for people.
 
 use super::{Table, history, units};
-use steadfast_api::{Activating, Kind, Outcome, Plan, Properties, Property, Receipt, SaveReport, Saved};
+use steadfast_api::{
+    Activating, Kind, Outcome, Plan, PortPlan, Properties, Property, Receipt, SaveReport, Saved,
+};
 
 fn or_undefined(value: Option<&String>) -> String {
     value.map_or_else(|| "undefined".to_owned(), Clone::clone)
@@ -161,6 +163,28 @@ pub(crate) fn plan(plan: &Plan) -> String {
         text.push_str(&table.to_string());
     }
     text
+}
+
+/// What going back would change.
+pub(crate) fn would_roll_back(plan: &PortPlan) -> String {
+    let port = &plan.port;
+    if plan.changes.is_empty() {
+        return format!("{port}: nothing would change\n");
+    }
+    let mut table = Table::new(&["  NAME", "CURRENT", "BACK TO", "CLASS", "EFFECT"]);
+    for c in &plan.changes {
+        table.row([
+            format!("  {}", c.name),
+            or_undefined(c.current.as_ref()),
+            or_undefined(c.saved.as_ref()),
+            c.class.clone(),
+            c.effect.clone(),
+        ]);
+    }
+    format!(
+        "{port} (generation {}) would go back, in force and saved; nothing was touched:\n{table}",
+        plan.generation
+    )
 }
 
 /// What an activation came to, or how long it takes.

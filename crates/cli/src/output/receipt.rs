@@ -51,6 +51,9 @@ pub(crate) fn facts(device: &str, receipt: &Receipt) -> String {
     for (name, value) in receipt.probation.iter().flat_map(super::probation::facts) {
         fact(name, value);
     }
+    for note in &receipt.notes {
+        fact("note", note.clone());
+    }
     text
 }
 

@@ -30,7 +30,8 @@ pub(super) fn router() -> OpenApiRouter<Control> {
 }
 
 fn answer(activating: Activating) -> Response {
-    let status = activating.receipt.as_ref().map_or(StatusCode::ACCEPTED, update_status);
+    let without = if activating.would.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let status = activating.receipt.as_ref().map_or(without, update_status);
     (status, Json(activating)).into_response()
 }
 

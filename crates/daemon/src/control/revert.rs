@@ -10,7 +10,8 @@ use axum::response::{IntoResponse, Response};
 use steadfast_api::{Problem, RevertRequest, schema};
 
 /// Goes back to the module that ran before the one that runs now. It is an update like any other; a
-/// probation that runs ends. Asked for once more, it goes forward again.
+/// probation that runs ends. Asked for once more, it goes forward again, but not to what has gone back by itself.
+/// With `dry_run` the answer is a `CheckReport` with status 200, and nothing is touched.
 #[utoipa::path(post, path = "/v1/devices/{name}/revert", params(("name" = String, description = "Device")),
     request_body = RevertRequest,
     responses(
@@ -30,6 +31,10 @@ pub(super) async fn revert(
 ) -> Result<Response, Failed> {
     let Json(request) = request?;
     not_stopping(&control)?;
+    if request.dry_run {
+        let report = blocking(&control, move |app| app.try_revert(&name, &request)).await??;
+        return Ok(Json(report).into_response());
+    }
     let receipt = blocking(&control, move |app| app.revert(&name, &request, who)).await??;
     Ok((update_status(&receipt), Json(receipt)).into_response())
 }

@@ -9,8 +9,8 @@ use crate::probation::lock;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use steadfast_api::{
-    ActivateRequest, Activating, Cause, Delayed, Kind, Outcome, Problem, ProblemKind, Receipt, Requester,
-    RollbackRequest,
+    ActivateRequest, Activating, Cause, Delayed, Kind, Outcome, PortPlan, Problem, ProblemKind, Receipt,
+    Requester, RollbackRequest,
 };
 use steadfast_history::Filter;
 use steadfast_runtime::ActivateOptions;
@@ -70,7 +70,7 @@ impl App {
         if request.delay_ms == 0 || request.wait {
             let receipt = self.carry_out_activation(&port, &opts, confirm);
             self.no_more_delayed(&port, &opts);
-            return Ok(Activating { port, wait_ms: 0, receipt: Some(receipt) });
+            return Ok(Activating { port, wait_ms: 0, receipt: Some(receipt), would: None });
         }
         let drain_ms = request.drain_timeout_ms.unwrap_or_else(|| self.drain_timeout_ms(&port));
         let wait_ms = request.delay_ms + drain_ms + BESIDE_MS;
@@ -87,7 +87,7 @@ impl App {
             self.no_more_delayed(&port, &opts);
             Problem::new(ProblemKind::Internal, format!("thread: {e}"))
         })?;
-        Ok(Activating { port, wait_ms, receipt: None })
+        Ok(Activating { port, wait_ms, receipt: None, would: None })
     }
 
     fn no_more_delayed(&self, port: &str, opts: &ActivateOptions) {
@@ -155,6 +155,10 @@ impl App {
         who: String,
     ) -> Result<Activating, Problem> {
         let port = self.port_named(name)?.name;
+        if request.dry_run {
+            let plan = self.rollback_plan(&port, request)?;
+            return Ok(Activating { port, wait_ms: 0, receipt: None, would: Some(plan) });
+        }
         let receipt = match self.roll_back_unconfirmed(&port, request, &who) {
             Some(back) => back?,
             None => {
@@ -168,7 +172,18 @@ impl App {
                 receipt
             }
         };
-        Ok(Activating { port, wait_ms: 0, receipt: Some(receipt) })
+        Ok(Activating { port, wait_ms: 0, receipt: Some(receipt), would: None })
+    }
+
+    /// What going back would change.
+    fn rollback_plan(&self, port: &str, request: &RollbackRequest) -> Result<PortPlan, Problem> {
+        let view = self.view(port)?;
+        let open = request.to.is_none().then(|| self.edits.confirms.note(port)).flatten();
+        let target = match open {
+            Some(note) => note.undone(&view.saved),
+            None => self.target(port, request.to)?.0,
+        };
+        self.plan_of(&view, &target)
     }
 
     fn target(&self, port: &str, to: Option<u64>) -> Result<(Definitions, String), Problem> {
@@ -197,9 +212,38 @@ impl App {
                 };
                 let last = history.iter().rev().find(done);
                 let last = last.ok_or_else(|| nothing("nothing was activated yet".to_owned()))?;
+                if last.went_back_by_itself() {
+                    return Err(self.gone_back_already(port, last, &history));
+                }
                 let report = last.properties.clone().unwrap_or_default();
                 Ok((report.before, format!("rollback of receipt {}", last.id)))
             }
+        }
+    }
+
+    /// What went back by itself is not gone forward to by a way back.
+    fn gone_back_already(&self, port: &str, back: &Receipt, history: &[Receipt]) -> Problem {
+        let rejected = |r: &&Receipt| {
+            let report = r.properties.as_ref();
+            r.id < back.id
+                && r.outcome == Outcome::Done
+                && report.zip(back.properties.as_ref()).is_some_and(|(up, back)| {
+                    up.confirmed == Some(false) || (!up.changes.is_empty() && up.after == back.before)
+                })
+        };
+        let what = format!(
+            "port {port}: it has gone back by itself already (receipt {}: {}); once more would be forward, to the \
+             values that it went back from",
+            back.id, back.source
+        );
+        let problem = Problem::new(ProblemKind::Refused, what);
+        match history.iter().rev().find(rejected) {
+            Some(up) => problem.hint(format!(
+                "`steadfast rollback {port} --to {}` puts them in force again if that is meant; --dry-run says \
+                 first what would change",
+                up.id
+            )),
+            None => problem.hint(format!("`steadfast history {port}` says what was in force when")),
         }
     }
 

@@ -180,6 +180,14 @@ impl Confirms {
         self.changed.notify_all();
     }
 
+    /// What would go back on a port.
+    pub(super) fn note(&self, port: &str) -> Option<Note> {
+        match lock(&self.open).get(port)? {
+            State::Begins => None,
+            State::Waits(open) | State::GoesBack(open) => Some(open.note.clone()),
+        }
+    }
+
     /// What waits to be confirmed on a port.
     pub(crate) fn shown(&self, port: &str) -> Option<Unconfirmed> {
         match lock(&self.open).get(port)? {

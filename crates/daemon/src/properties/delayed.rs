@@ -78,7 +78,7 @@ impl App {
         drop(left.unwrap_or_else(PoisonError::into_inner));
         let receipt = self.receipts.last_of(&port);
         match receipt.filter(|receipt| receipt.reason.ends_with(&why)) {
-            Some(receipt) => Ok(Activating { port, wait_ms: 0, receipt: Some(receipt) }),
+            Some(receipt) => Ok(Activating { port, wait_ms: 0, receipt: Some(receipt), would: None }),
             None => {
                 let what = format!("port {port}: the activation had begun already");
                 Err(Problem::new(ProblemKind::Busy, what)

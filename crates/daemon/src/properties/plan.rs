@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use steadfast_api::{PlannedChange, PortPlan, Problem};
 use steadfast_runtime::Exchange;
 use steadfast_shell::params::{ActivationClass, ParamSpec, Value};
+use steadfast_shell::properties::Definitions;
 
 impl App {
     /// What an activation of a port would change.
@@ -15,8 +16,12 @@ impl App {
     /// As for [`view`](App::view); the saved set will not do.
     pub(crate) fn plan(&self, name: &str) -> Result<PortPlan, Problem> {
         let view = self.view(name)?;
-        let definitions = view.saved.clone();
-        let judged = view.judge(&definitions)?;
+        self.plan_of(&view, &view.saved.clone())
+    }
+
+    /// The same for any set.
+    pub(super) fn plan_of(&self, view: &View, definitions: &Definitions) -> Result<PortPlan, Problem> {
+        let judged = view.judge(definitions)?;
         let port = view.info.name.clone();
         let turn = Turn::of(view.is_down(), &judged);
         let users = view.info.module.as_ref().map(|m| self.engine.ports_of(&m.hash)).unwrap_or_default();
@@ -44,7 +49,7 @@ impl App {
             })
         };
         Ok(PortPlan {
-            fingerprint: fingerprint(&view),
+            fingerprint: fingerprint(view),
             generation: view.info.generation,
             changes: view.table.iter().filter_map(change).collect(),
             port: port.clone(),

@@ -95,7 +95,8 @@ impl InTurn for Run<'_> {
         let before = receipt.properties.map(|report| report.before).unwrap_or_default();
         let by = Requester { cause: Cause::Rollback, who: self.opts.by.who.clone() };
         let opts = ActivateOptions { by, goes_back: true, ..self.opts.clone() };
-        let back = self.app.engine.activate(&port, || Ok(before), &opts);
+        let mut back = self.app.engine.activate(&port, || Ok(before), &opts);
+        back.by_itself = true;
         self.app.keep_properties(back.clone());
         self.several.taken_back(at, back)
     }

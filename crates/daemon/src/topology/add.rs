@@ -23,6 +23,7 @@ struct Adding<'a> {
     source: String,
     base: &'a Option<String>,
     temporary: bool,
+    dry_run: bool,
 }
 
 impl App {
@@ -34,7 +35,7 @@ impl App {
     ) -> Result<TopologyReport, Problem> {
         let device = parse_device(&request.spec).map_err(bad)?;
         let source = format!("device add {}", request.spec);
-        self.add(vec![device], adding(who, source, &request.base, request.temporary))
+        self.add(vec![device], adding(who, source, &request.base, request.temporary, request.dry_run))
     }
 
     /// `adapter add`.
@@ -61,7 +62,7 @@ impl App {
             devices.push(device);
         }
         let source = format!("adapter add {name}={}", request.driver);
-        self.add(devices, adding(who, source, &request.base, request.temporary))
+        self.add(devices, adding(who, source, &request.base, request.temporary, request.dry_run))
     }
 
     /// `port add`.
@@ -88,7 +89,7 @@ impl App {
         let number = self.engine.free_port_number(adapter);
         device.adapter = Some(AdapterRef { name: adapter.to_owned(), number });
         let source = format!("port add {adapter} {}", request.spec);
-        self.add(vec![device], adding(who, source, &request.base, request.temporary))
+        self.add(vec![device], adding(who, source, &request.base, request.temporary, request.dry_run))
     }
 
     /// Adds devices: all of them, or none.
@@ -101,6 +102,9 @@ impl App {
         for device in &mut devices {
             device.place = crate::config::Place::Option(adding.source.clone());
             device.base = base.clone().unwrap_or_else(|| device.base.clone());
+        }
+        if adding.dry_run {
+            return self.would_come(&devices, &adding);
         }
         let mut done: Vec<Receipt> = Vec::new();
         match self.try_add(&devices, &adding, &mut done) {
@@ -120,6 +124,34 @@ impl App {
         }
     }
 
+    /// What an addition would do, a sentence each: every mistake is found that can be found without attaching.
+    fn would_come(&self, devices: &[DeviceConfig], adding: &Adding<'_>) -> Result<TopologyReport, Problem> {
+        self.free(devices).map_err(|(_, why)| why)?;
+        let prepared = devices::prepare(devices, &self.modules, &self.store, &self.topology.settings);
+        let prepared = prepared.map_err(|e| refused(e.to_string()))?;
+        let kept = if adding.temporary {
+            "until the daemon ends".to_owned()
+        } else {
+            format!("and kept in {}", saved::path(&self.topology.settings.folder).display())
+        };
+        let lines = devices::describe(&prepared);
+        let mut notes: Vec<String> =
+            lines.lines().map(|line| format!("would be added, {kept}: {}", line.trim_end())).collect();
+        notes.extend(devices.iter().flat_map(|device| self.kept_saved(&device.name)));
+        Ok(TopologyReport { notes, ..TopologyReport::default() })
+    }
+
+    /// Whether nobody has the names; else whose it is, and what is wrong.
+    fn free<'a>(&self, devices: &'a [DeviceConfig]) -> Result<(), (&'a str, Problem)> {
+        match devices.iter().find(|device| self.engine.port(&device.name).is_some()) {
+            None => Ok(()),
+            Some(DeviceConfig { name, .. }) => {
+                let why = refused(format!("device {name} exists already"));
+                Err((name, why.hint("`steadfast port list` shows what there is")))
+            }
+        }
+    }
+
     /// What it could attach is in `done`. The notes; or the receipt of the device that could not be, and why.
     fn try_add(
         &self,
@@ -129,15 +161,7 @@ impl App {
     ) -> Result<Vec<String>, Box<(Receipt, Problem)>> {
         let receipt = |name: &str| self.engine.begin_receipt(name, Kind::Attach, &adding.by, &adding.source);
         let first = || receipt(devices.first().map_or("", |device| device.name.as_str()));
-        for device in devices {
-            if self.engine.port(&device.name).is_some() {
-                let why = refused(format!("device {} exists already", device.name));
-                return Err(Box::new((
-                    receipt(&device.name),
-                    why.hint("`steadfast port list` shows what there is"),
-                )));
-            }
-        }
+        self.free(devices).map_err(|(name, why)| Box::new((receipt(name), why)))?;
         // Every mistake of every one is found before the first is attached.
         let prepared = devices::prepare(devices, &self.modules, &self.store, &self.topology.settings);
         let prepared = prepared.map_err(|e| Box::new((first(), refused(e.to_string()))))?;
@@ -205,8 +229,8 @@ impl App {
     }
 }
 
-fn adding(who: String, source: String, base: &Option<String>, temporary: bool) -> Adding<'_> {
-    Adding { by: Requester { cause: Cause::Operator, who }, source, base, temporary }
+fn adding(who: String, source: String, base: &Option<String>, temporary: bool, dry_run: bool) -> Adding<'_> {
+    Adding { by: Requester { cause: Cause::Operator, who }, source, base, temporary, dry_run }
 }
 
 fn bad(error: ConfigError) -> Problem {

@@ -2,6 +2,7 @@
 
 use super::{By, Defined, refused, saved};
 use crate::app::App;
+use crate::config::DeviceConfig;
 use crate::probation::lock;
 use steadfast_api::{
     Cause, Outcome, Problem, ProblemKind, Receipt, RemoveRequest, Requester, TopologyReport,
@@ -18,12 +19,12 @@ impl App {
         who: String,
     ) -> Result<TopologyReport, Problem> {
         // A port that is down has no device, and is taken away by the name that its device has.
-        let port = match (self.engine.port(name), self.forget_absent(name)) {
+        let port = match (self.engine.port(name), self.forget_absent(name, request.dry_run)) {
             (Some(port), _) => port,
             (None, Some(report)) => return Ok(report),
             (None, None) => self.port_of_device(name)?,
         };
-        self.remove(vec![port], request.force, who, format!("device remove {name}"))
+        self.remove(vec![port], request, who, format!("device remove {name}"))
     }
 
     /// `port remove`.
@@ -33,12 +34,12 @@ impl App {
         request: &RemoveRequest,
         who: String,
     ) -> Result<TopologyReport, Problem> {
-        let port = match (self.engine.port(name), self.forget_absent(name)) {
+        let port = match (self.engine.port(name), self.forget_absent(name, request.dry_run)) {
             (Some(port), _) => port,
             (None, Some(report)) => return Ok(report),
             (None, None) => return Err(self.no_port(name)),
         };
-        self.remove(vec![port], request.force, who, format!("port remove {name}"))
+        self.remove(vec![port], request, who, format!("port remove {name}"))
     }
 
     /// `adapter remove`: all of its ports, or none.
@@ -51,14 +52,20 @@ impl App {
         self.adapter(name)?;
         let mut ports = self.engine.ports();
         ports.retain(|port| port.adapter == name);
-        self.remove(ports, request.force, who, format!("adapter remove {name}"))
+        self.remove(ports, request, who, format!("adapter remove {name}"))
     }
 
     /// A device that was added and did not come up: it is only to be forgotten.
-    fn forget_absent(&self, name: &str) -> Option<TopologyReport> {
+    fn forget_absent(&self, name: &str, dry_run: bool) -> Option<TopologyReport> {
         let absent = self.engine.port(name).is_none();
         let saved = self.topology.defined(name).is_some_and(|d| d.by == By::Saved);
-        let notes = (absent && saved).then(|| self.forget(name))?;
+        if !(absent && saved) {
+            return None;
+        }
+        if dry_run {
+            return Some(self.would_go(&[name.to_owned()]));
+        }
+        let notes = self.forget(&[name.to_owned()]);
         Some(TopologyReport { notes, ..TopologyReport::default() })
     }
 
@@ -72,10 +79,11 @@ impl App {
     fn remove(
         &self,
         ports: Vec<PortInfo>,
-        force: bool,
+        request: &RemoveRequest,
         who: String,
         source: String,
     ) -> Result<TopologyReport, Problem> {
+        let RemoveRequest { force, dry_run } = *request;
         let by = Requester { cause: Cause::Operator, who };
         let refuse = |port: &str, why: &Problem| {
             let mut receipt = self.engine.begin_receipt(port, Kind::Detach, &by, &source);
@@ -85,25 +93,54 @@ impl App {
         };
         if !force {
             for port in &ports {
-                self.unused(port, &ports).inspect_err(|why| refuse(&port.name, why))?;
+                let refuse = |why: &Problem| {
+                    if !dry_run {
+                        refuse(&port.name, why)
+                    }
+                };
+                self.unused(port, &ports).inspect_err(refuse)?;
             }
         }
+        let order = self.top_down(&ports);
+        if dry_run {
+            return Ok(self.would_go(&order));
+        }
         let mut report = TopologyReport::default();
-        for name in self.top_down(&ports) {
-            let receipt = self.engine.begin_receipt(&name, Kind::Detach, &by, &source);
+        for name in &order {
+            let receipt = self.engine.begin_receipt(name, Kind::Detach, &by, &source);
             match self.take_away(receipt, force) {
                 Ok(receipt) => report.receipts.push(receipt),
                 Err(mut why) => {
-                    refuse(&name, &why);
-                    if let Some(gone) = gone(&report.receipts) {
-                        why.message = format!("{}; gone already: {gone}", why.message);
+                    refuse(name, &why);
+                    let gone = gone(&report.receipts);
+                    self.forget(&gone);
+                    if !gone.is_empty() {
+                        why.message = format!("{}; gone already: {}", why.message, gone.join(", "));
                     }
                     return Err(why);
                 }
             }
-            report.notes.extend(self.forget(&name));
         }
+        report.notes = self.forget(&order);
         Ok(report)
+    }
+
+    /// What a removal would do, a sentence each.
+    fn would_go(&self, ports: &[String]) -> TopologyReport {
+        let file = saved::path(&self.topology.settings.folder);
+        let note = |port: &String| {
+            let clients = self.engine.port(port).map_or(0, |port| port.clients);
+            let under = if clients > 0 { format!(", under {clients} clients") } else { String::new() };
+            let then = match self.topology.defined(port) {
+                Some(Defined { by: By::Saved, .. }) => format!("and out of {}", file.display()),
+                Some(Defined { config, by: By::Configuration, .. }) => {
+                    format!("until the daemon starts again: it is defined at {}", config.place)
+                }
+                _ => "for good".to_owned(),
+            };
+            format!("{port} would be taken away{under}, {then}")
+        };
+        TopologyReport { notes: ports.iter().map(note).collect(), ..TopologyReport::default() }
     }
 
     /// Refuses where somebody uses a port, apart from other ports that go with it.
@@ -148,47 +185,55 @@ impl App {
         Ok(receipt)
     }
 
-    /// A port has gone; says whether it comes back, and what becomes of what is saved for it.
-    fn forget(&self, port: &str) -> Vec<String> {
-        let Some(Defined { config, by, .. }) = self.topology.defined(port) else { return Vec::new() };
-        match by {
-            By::Temporary => {
-                lock(&self.topology.defined).remove(port);
-                self.forget_number(port);
-                self.forget_saved(port)
-            }
-            By::Saved => {
-                lock(&self.topology.defined).remove(port);
-                self.forget_number(port);
-                let folder = &self.topology.settings.folder;
-                let _saving = lock(&self.topology.saving);
-                let file = saved::path(folder);
-                match saved::remove(folder, std::slice::from_ref(&config)) {
-                    Ok(()) => {
-                        let mut notes = vec![format!("{port} is taken out of {}", file.display())];
-                        notes.extend(self.forget_saved(port));
-                        notes
-                    }
-                    Err(why) => vec![format!("{port} COMES BACK when the daemon starts again: {why}")],
-                }
-            }
-            By::Configuration => {
-                if let Some(defined) = lock(&self.topology.defined).get_mut(port) {
-                    defined.removed = true;
-                }
-                let place = &config.place;
-                let mut notes =
-                    vec![format!("{port} is defined at {place}: it comes back when the daemon starts again")];
-                notes.extend(self.kept_saved(port));
-                notes
-            }
+    /// Ports have gone; says whether they come back, and what becomes of what is saved for them. All of them go
+    /// out of the file in one piece: a daemon that is killed meanwhile comes up with all of them or with none.
+    fn forget(&self, ports: &[String]) -> Vec<String> {
+        let all: Vec<Defined> = ports.iter().filter_map(|port| self.topology.defined(port)).collect();
+        let saved: Vec<DeviceConfig> =
+            all.iter().filter(|d| d.by == By::Saved).map(|d| d.config.clone()).collect();
+        let taken_out = self.take_out(&saved);
+        let note = |defined: Defined| self.forgotten(defined, &taken_out);
+        all.into_iter().flat_map(note).collect()
+    }
+
+    fn take_out(&self, devices: &[DeviceConfig]) -> Result<(), String> {
+        if devices.is_empty() {
+            return Ok(());
         }
+        let _saving = lock(&self.topology.saving);
+        saved::remove(&self.topology.settings.folder, devices)
+    }
+
+    fn forgotten(&self, defined: Defined, taken_out: &Result<(), String>) -> Vec<String> {
+        let Defined { config, by, .. } = defined;
+        let port = &config.name;
+        if by == By::Configuration {
+            if let Some(defined) = lock(&self.topology.defined).get_mut(port) {
+                defined.removed = true;
+            }
+            let place = &config.place;
+            let mut notes =
+                vec![format!("{port} is defined at {place}: it comes back when the daemon starts again")];
+            notes.extend(self.kept_saved(port));
+            return notes;
+        }
+        lock(&self.topology.defined).remove(port);
+        self.forget_number(port);
+        let mut notes = Vec::new();
+        if by == By::Saved {
+            if let Err(why) = taken_out {
+                return vec![format!("{port} COMES BACK when the daemon starts again: {why}")];
+            }
+            let file = saved::path(&self.topology.settings.folder);
+            notes.push(format!("{port} is taken out of {}", file.display()));
+        }
+        notes.extend(self.forget_saved(port));
+        notes
     }
 }
 
-fn gone(receipts: &[Receipt]) -> Option<String> {
-    let names: Vec<&str> = receipts.iter().map(|receipt| receipt.port.as_str()).collect();
-    (!names.is_empty()).then(|| names.join(", "))
+fn gone(receipts: &[Receipt]) -> Vec<String> {
+    receipts.iter().map(|receipt| receipt.port.clone()).collect()
 }
 
 fn problem(error: &EngineError, force: bool) -> Problem {

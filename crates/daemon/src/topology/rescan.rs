@@ -181,7 +181,11 @@ impl App {
             source: format!("{SOURCE}, {why}"),
             ..UpdateOptions::default()
         };
-        self.update_stored(port, hash, Work { options, probation: None, ends_probation: None })
+        self.update_stored(
+            port,
+            hash,
+            Work { options, probation: None, ends_probation: None, by_itself: false },
+        )
     }
 }
 

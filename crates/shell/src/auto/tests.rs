@@ -194,6 +194,25 @@ fn what_has_gone_back_by_itself_is_not_put_back() {
 }
 
 #[test]
+fn what_went_back_by_itself_longer_ago_is_not_put_back_either() {
+    let up = receipt(1, "vol0", "1.0.0", "1.1.0", Outcome::Done, Cause::Operator);
+    let back = receipt(2, "vol0", "1.1.0", "1.0.0", Outcome::Done, Cause::Probation);
+    let anew = receipt(3, "vol0", "1.0.0", "1.0.0", Outcome::Done, Cause::Operator);
+    let why = goes_back(&[up.clone(), back, anew], &release("1.0.0")).expect_err("that would be forward");
+    assert!(why.starts_with("it has gone back from file 1.1.0 by itself already (receipt 2)"), "{why}");
+    // As one of several that went back together.
+    let with_others =
+        Receipt { by_itself: true, ..receipt(2, "vol0", "1.1.0", "1.0.0", Outcome::Done, Cause::Revert) };
+    let why = goes_back(&[up.clone(), with_others], &release("1.0.0")).expect_err("that would be forward");
+    assert!(why.contains("by itself already") && why.contains("--revert vol0 --to 1"), "{why}");
+    // Put there on purpose since, it is a way back like any other.
+    let back = receipt(2, "vol0", "1.1.0", "1.0.0", Outcome::Done, Cause::Probation);
+    let again = receipt(3, "vol0", "1.0.0", "1.1.0", Outcome::Done, Cause::Operator);
+    let on = receipt(4, "vol0", "1.1.0", "1.2.0", Outcome::Done, Cause::Operator);
+    assert_eq!(goes_back(&[up, back, again, on], &release("1.2.0")), Ok(release("1.1.0")));
+}
+
+#[test]
 fn another_driver_is_only_gone_back_to_where_an_update_led_from_it() {
     let ram = Release { driver: "ram".into(), version: "3.0.0".into(), hash: "hash of ram".into() };
     let earlier = receipt(1, "vol0", "1.0.0", "1.1.0", Outcome::Done, Cause::Operator);
