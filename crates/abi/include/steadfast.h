@@ -231,7 +231,10 @@ static inline uint8_t *sf_data(const sf_queue *queue, uint32_t tag) {
 
 /* ---- Operations -------------------------------------------------------------------------------- */
 
-/* A stretch of the shell's memory. The shell checks that it lies within what it names. */
+/* A stretch of the shell's memory. The shell checks that it lies within what it names. A driver that gathers
+ * requests names the data of others than the operation's own too: of reads in what reads, of writes in what
+ * writes, and no more than they asked for. The operation is in flight for each of them. Anything else is
+ * -EFAULT and a fault of the driver. */
 typedef struct sf_seg {
     uint32_t memory; /* enum sf_memory */
     uint32_t index;  /* DATA, PDU: the tag. REGION: its number */

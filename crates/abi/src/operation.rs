@@ -90,12 +90,16 @@ pub mod fallocate {
 
 /// A stretch of the shell's memory. Checked by the shell: it lies within what it names, and a request
 /// that it names is the driver's at that moment.
+///
+/// A driver that gathers requests names the data of others than the operation's own too: of reads in what
+/// reads, of writes in what writes, and no more than they asked for. The operation is in flight for each of
+/// them. Anything else is `-EFAULT` and a fault of the driver.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Seg {
     /// One of [`memory`].
     pub memory: u32,
-    /// `DATA`, `PDU`: the tag. `REGION`: the region's number. Others: 0.
+    /// `DATA`, `PDU`: the tag of a request. `REGION`: the region's number. Others: 0.
     pub index: u32,
     /// First byte within it.
     pub offset: u64,

@@ -12,9 +12,17 @@ use std::ptr::NonNull;
 /// Bytes of a page; the unit of every size here.
 pub(crate) const PAGE: usize = 4096;
 
-/// Rounds up to whole pages.
+/// Rounds up to whole pages. Only for sizes of the shell's own: see [`whole_pages`].
 pub(crate) const fn pages(bytes: usize) -> usize {
     bytes.div_ceil(PAGE) * PAGE
+}
+
+/// Rounds up to whole pages a size that somebody else has said; `None` where no memory can be that large.
+const fn whole_pages(bytes: usize) -> Option<usize> {
+    match bytes.checked_next_multiple_of(PAGE) {
+        Some(whole) if whole <= isize::MAX as usize => Some(whole),
+        _ => None,
+    }
 }
 
 /// A zeroed, page-aligned, shared mapping. Pages cost memory only when touched.
@@ -42,7 +50,7 @@ impl Mapping {
 
     /// The same, of which [`private_copy`](Mapping::private_copy) makes copies.
     pub(crate) fn copyable(name: &CStr, len: usize) -> io::Result<Mapping> {
-        let len = pages(len);
+        let len = whole_pages(len).ok_or(io::ErrorKind::OutOfMemory)?;
         if len == 0 {
             return Ok(Mapping { base: NonNull::dangling(), len: 0, memfd: None });
         }
@@ -168,6 +176,16 @@ mod tests {
         }
         assert!(Mapping::new(c"test", 4096).expect("mapped").private_copy().is_err());
         assert!(Mapping::new(c"test", 0).expect("nothing").private_copy().is_ok());
+    }
+
+    #[test]
+    fn no_size_comes_out_smaller_than_it_was_asked_for() {
+        for len in [usize::MAX, usize::MAX - 4094, usize::MAX - 4095, isize::MAX as usize, 1 << 62] {
+            assert!(Mapping::new(c"test", len).is_err(), "{len} bytes");
+            assert!(Mapping::copyable(c"test", len).is_err(), "{len} bytes");
+        }
+        assert_eq!(whole_pages(usize::MAX - 4095), None);
+        assert_eq!((whole_pages(0), whole_pages(1), whole_pages(4096)), (Some(0), Some(4096), Some(4096)));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use crate::lane::Lane;
 use std::ptr::NonNull;
 
 const NONE: u32 = u32::MAX;
+/// An operation that names no other request.
+pub(crate) const NOTHING: u32 = NONE;
 
 /// Most timers of one lane that were stopped and whose completions have not arrived: a driver may set
 /// one again for every request of a turn.
@@ -32,6 +34,8 @@ pub(crate) struct OpEntry {
     pub(crate) code: u16,
     /// Where its lane keeps what it makes durable; [`NO_SYNC`] for one that does not.
     pub(crate) sync: u16,
+    /// The first of the other requests that it names, in [`OpTable`]'s list; [`NOTHING`] for none.
+    pub(crate) named: u32,
     pub(crate) tag: u32,
     pub(crate) cookie: u64,
 }
@@ -52,17 +56,22 @@ pub(crate) struct OpTable {
     places: Vec<Place>,
     room: usize,
     free: u32,
+    /// Requests that operations name beside their own, each with the place of the next.
+    named: Vec<(u32, u32)>,
+    free_named: u32,
 }
 
 impl OpTable {
     pub(crate) fn new() -> OpTable {
-        OpTable { places: Vec::new(), room: 0, free: NONE }
+        OpTable { places: Vec::new(), room: 0, free: NONE, named: Vec::new(), free_named: NONE }
     }
 
     /// Makes room for `count` more operations.
     pub(crate) fn grow(&mut self, count: u32) {
         self.room += count as usize;
         self.places.reserve_exact(self.room.saturating_sub(self.places.len()));
+        // A request is named by one operation at a time, as a rule.
+        self.named.reserve_exact(self.room.saturating_sub(self.named.len()));
     }
 
     /// Takes back room for `count` operations.
@@ -112,6 +121,33 @@ impl OpTable {
         Some(entry)
     }
 
+    /// Notes that an operation names another request's memory.
+    pub(crate) fn name(&mut self, id: u32, tag: u32) {
+        let first = self.free_named;
+        let Some(Place::Used(entry)) = self.places.get_mut(id as usize) else { return };
+        let place = (tag, entry.named);
+        match self.named.get_mut(first as usize) {
+            Some(free) => {
+                self.free_named = free.1;
+                *free = place;
+                entry.named = first;
+            }
+            None => {
+                entry.named = self.named.len() as u32;
+                self.named.push(place);
+            }
+        }
+    }
+
+    /// Takes one of the requests that an operation named, which is over.
+    pub(crate) fn next_named(&mut self, entry: &mut OpEntry) -> Option<u32> {
+        let place = entry.named;
+        let (tag, next) = self.named.get(place as usize).copied()?;
+        self.named[place as usize].1 = std::mem::replace(&mut self.free_named, place);
+        entry.named = next;
+        Some(tag)
+    }
+
     /// Numbers of the operations in flight for one port.
     pub(crate) fn of_lane(&self, lane: NonNull<Lane>) -> impl Iterator<Item = u32> + '_ {
         self.places.iter().enumerate().filter_map(move |(i, p)| match p {
@@ -126,7 +162,15 @@ mod tests {
     use super::*;
 
     fn entry(cookie: u64) -> OpEntry {
-        OpEntry { lane: NonNull::dangling(), kind: OpKind::Driver, code: 1, sync: NO_SYNC, tag: 0, cookie }
+        OpEntry {
+            lane: NonNull::dangling(),
+            kind: OpKind::Driver,
+            code: 1,
+            sync: NO_SYNC,
+            named: NOTHING,
+            tag: 0,
+            cookie,
+        }
     }
 
     #[test]
@@ -142,5 +186,24 @@ mod tests {
         assert_eq!(table.insert(entry(4)), Some(a));
         assert_eq!(table.get(b).expect("used").cookie, 2);
         assert!(table.get(99).is_none() && table.remove(99).is_none());
+    }
+
+    #[test]
+    fn an_operation_gives_back_each_request_that_it_names_once() {
+        let mut table = OpTable::new();
+        table.grow(2);
+        let ids = [table.insert(entry(1)).expect("room"), table.insert(entry(2)).expect("room")];
+        for round in 0..3 {
+            for tag in 0..5 {
+                table.name(ids[tag as usize % 2], 10 * round + tag);
+            }
+            for (id, tags) in [(ids[1], vec![3, 1]), (ids[0], vec![4, 2, 0])] {
+                let mut entry = *table.get(id).expect("in flight");
+                let named: Vec<u32> = std::iter::from_fn(|| table.next_named(&mut entry)).collect();
+                assert_eq!(named, tags.iter().map(|tag| 10 * round + tag).collect::<Vec<_>>());
+                table.get_mut(id).expect("in flight").named = NOTHING;
+            }
+        }
+        assert_eq!(table.named.len(), 5, "places are used again");
     }
 }

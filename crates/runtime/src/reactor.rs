@@ -121,8 +121,8 @@ impl Reactor {
     }
 
     /// All lanes.
-    pub(crate) fn lanes(&self) -> Vec<NonNull<Lane>> {
-        self.lanes.iter().flatten().copied().collect()
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = NonNull<Lane>> + '_ {
+        self.lanes.iter().flatten().copied()
     }
 
     fn lane_ref(&self, lane: LaneId) -> Option<&Lane> {

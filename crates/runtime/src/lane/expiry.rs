@@ -262,6 +262,7 @@ impl Reactor {
     pub(crate) fn tick(&mut self) {
         let now = now_ns();
         let mut again = false;
+        // Drivers that are asked to give something up come back to their lanes and the core, not to this list.
         for lane in self.lanes() {
             // SAFETY: this thread's lane, and nobody is inside its driver.
             unsafe {

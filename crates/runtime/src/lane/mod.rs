@@ -15,6 +15,7 @@
 mod exchange;
 mod expiry;
 mod line;
+mod named;
 mod operations;
 mod stacked;
 mod sync;

@@ -6,15 +6,13 @@ use super::{Deferred, Lane, NO_OP};
 use crate::Tag;
 use crate::core::{Core, kind, user_data};
 use crate::handle::lock;
-use crate::ops::{NO_SYNC, OpEntry, OpKind, STOPPED_TIMERS, TIMER_ROOM};
-use crate::port::PDU_STRIDE;
+use crate::ops::{NO_SYNC, NOTHING, OpEntry, OpKind, STOPPED_TIMERS, TIMER_ROOM};
 use io_uring::{opcode, types};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering;
 use steadfast_abi as abi;
-use steadfast_abi::{memory, op, op_flag};
+use steadfast_abi::{op, op_flag};
 use steadfast_shell::gate::Entry;
-use steadfast_shell::slots::Owner;
 
 impl Lane {
     /// [`abi::ShellOps::issue`].
@@ -44,10 +42,16 @@ impl Lane {
                 Some(Err(errno)) => return -errno,
             };
             let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; abi::MAX_SEGS];
-            let parts = match (*lane).resolve(op, &mut parts) {
-                Ok(n) => &parts[..n],
-                Err(errno) => return -errno,
+            let resolved = match (*lane).resolve(op, &mut parts) {
+                Ok(resolved) => resolved,
+                Err(errno) => {
+                    if errno == libc::EFAULT {
+                        (*lane).blame_for_memory(op);
+                    }
+                    return -errno;
+                }
             };
+            let parts = &parts[..resolved.count];
             if !(*lane).may_use(op) {
                 return -libc::EBADF;
             }
@@ -68,6 +72,7 @@ impl Lane {
                 kind: OpKind::Driver,
                 code,
                 sync,
+                named: NOTHING,
                 tag: op.tag,
                 cookie: op.cookie,
             };
@@ -96,6 +101,9 @@ impl Lane {
                 let user = &mut (&mut (*lane).users)[op.tag as usize];
                 user.ops += 1;
                 user.waits += u32::from(only_waits(code));
+            }
+            if resolved.names_others {
+                Lane::count_for_others(lane, op, id);
             }
             id as i32
         }
@@ -248,54 +256,6 @@ impl Lane {
         }
     }
 
-    /// Turns segments into addresses, checking that each lies in memory that the driver may use.
-    ///
-    /// # Safety
-    /// `op.segs` points to `op.seg_count` segments, or is null.
-    unsafe fn resolve(&self, op: &abi::Op, parts: &mut [libc::iovec; abi::MAX_SEGS]) -> Result<usize, i32> {
-        if op.tag != abi::NO_TAG && self.slots.owner(Tag(op.tag)) != Owner::Issued {
-            let aborting = self.slots.owner(Tag(op.tag)) == Owner::Aborting;
-            return Err(if aborting { libc::ECANCELED } else { libc::EINVAL });
-        }
-        let count = op.seg_count as usize;
-        if count > abi::MAX_SEGS || (count > 0 && op.segs.is_null()) {
-            return Err(libc::EINVAL);
-        }
-        for (i, part) in parts.iter_mut().enumerate().take(count) {
-            // SAFETY: as promised, `count` segments are readable.
-            let seg = unsafe { op.segs.add(i).read() };
-            let (base, size) = self.locate(&seg)?;
-            let end = seg.offset.checked_add(seg.length).ok_or(libc::EFAULT)?;
-            if seg.length == 0 || end > size {
-                return Err(libc::EFAULT);
-            }
-            let address = base.wrapping_add(seg.offset as usize);
-            *part = libc::iovec { iov_base: address.cast(), iov_len: seg.length as usize };
-        }
-        Ok(count)
-    }
-
-    fn locate(&self, seg: &abi::Seg) -> Result<(*mut u8, u64), i32> {
-        match seg.memory {
-            memory::DATA | memory::PDU => {
-                if self.slots.owner(Tag(seg.index)) != Owner::Issued {
-                    return Err(libc::EFAULT);
-                }
-                Ok(if seg.memory == memory::DATA {
-                    (self.data(Tag(seg.index)), u64::from(self.most_data()))
-                } else {
-                    (self.pdu(seg.index), PDU_STRIDE as u64)
-                })
-            }
-            memory::REGION => {
-                let tables = self.instance.as_ref().and_then(|i| i.tables.get()).ok_or(libc::EFAULT)?;
-                let (base, size) = *tables.regions.get(seg.index as usize).ok_or(libc::EFAULT)?;
-                Ok((ptr::with_exposed_provenance_mut(base), size))
-            }
-            _ => Err(libc::EINVAL),
-        }
-    }
-
     /// [`abi::ShellOps::cancel`].
     ///
     /// # Safety
@@ -357,6 +317,7 @@ impl Lane {
                 kind: OpKind::Timer(id),
                 code: op::TIMEOUT,
                 sync: NO_SYNC,
+                named: NOTHING,
                 tag: abi::NO_TAG,
                 cookie: 0,
             };
@@ -373,9 +334,12 @@ impl Lane {
     ///
     /// # Safety
     /// As for `submit`.
-    pub(crate) unsafe fn op_completed(lane: *mut Lane, entry: OpEntry, id: u32, result: i64) {
+    pub(crate) unsafe fn op_completed(lane: *mut Lane, mut entry: OpEntry, id: u32, result: i64) {
         // SAFETY: rules 1 and 2.
         unsafe {
+            if entry.named != NOTHING {
+                Lane::others_go_on(lane, &mut entry);
+            }
             let result =
                 if entry.sync == NO_SYNC { result } else { (*lane).end_sync(entry.sync, entry.code, result) };
             match entry.kind {

@@ -4,8 +4,6 @@
 
 use crate::support::Bench;
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,17 +18,7 @@ pub(crate) const SIZE: u64 = 4 << 20;
 pub(crate) const LAST: u64 = SIZE - 4096;
 
 pub(crate) fn build(bench: &Bench) -> StagedModule {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = bench.dir.path().join("count.so");
-    let built = Command::new(std::env::var("CC").unwrap_or_else(|_| "cc".into()))
-        .args(["-shared", "-fPIC", "-O2", "-D_GNU_SOURCE", "-fvisibility=hidden", "-Werror", "-I"])
-        .arg(here.join("../abi/include"))
-        .arg(here.join("tests/count.c"))
-        .arg("-o")
-        .arg(&output)
-        .status();
-    assert!(built.expect("the C compiler").success());
-    bench.store.stage(&output).expect("staged")
+    bench.c_module("count", &[])
 }
 
 pub(crate) fn attach(bench: &Bench, queues: usize, params: &[(&str, &str)]) -> StagedModule {

@@ -74,15 +74,20 @@ impl Bench {
 
     /// Builds the driver in `trouble.c`, with the trouble that `defines` ask for.
     pub(crate) fn trouble(&self, defines: &[&str]) -> StagedModule {
+        self.c_module("trouble", defines)
+    }
+
+    /// Builds the driver in `SOURCE.c`, with `defines`.
+    pub(crate) fn c_module(&self, source: &str, defines: &[&str]) -> StagedModule {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let name: String = defines.join("-").chars().filter(|c| *c != '/' && *c != '"').collect();
-        let output = self.dir.path().join(format!("trouble{name}.so"));
+        let output = self.dir.path().join(format!("{source}{name}.so"));
         let built = Command::new(std::env::var("CC").unwrap_or_else(|_| "cc".into()))
             .args(["-shared", "-fPIC", "-O2", "-D_GNU_SOURCE", "-fvisibility=hidden", "-Werror"])
             .args(defines.iter().map(|d| format!("-D{d}")))
             .arg("-I")
             .arg(here.join("../abi/include"))
-            .arg(here.join("tests/trouble.c"))
+            .arg(here.join(format!("tests/{source}.c")))
             .arg("-o")
             .arg(&output)
             .status();
