@@ -139,14 +139,48 @@ fn a_driver_that_lets_requests_hang_goes_back() -> Result {
 }
 
 #[test]
-fn an_idle_device_passes_and_nothing_is_kept_back() -> Result {
+fn an_idle_device_is_not_judged_and_says_so() -> Result {
     let dir = TempDir::new()?;
     let daemon = daemon(&dir, 50)?;
     let module = test_module("sound")?;
     let output = daemon.cli(&["update", "vol0", &module.to_string_lossy(), "--probation", "300ms"])?;
     let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.contains("passed after") && text.contains("too few requests to judge: 0"), "{text}");
+    assert_eq!(output.status.code(), Some(7), "{text}");
+    assert!(text.contains("unjudged after") && text.contains("too few requests to judge: 0"), "{text}");
+    assert_eq!(daemon.device("vol0")?["generation"], 2, "it stays");
+    let list = daemon.cli(&["receipt", "list"])?;
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(list.contains("done, unjudged"), "{list}");
+    // Where it has to be judged, it does not stay.
+    let line = ["update", "vol0", &module.to_string_lossy(), "--probation", "300ms", "--require-judged"];
+    let output = daemon.cli(&line)?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{errors}");
+    assert!(
+        errors.contains("went back after") && errors.contains("too few requests to judge: 0"),
+        "{errors}"
+    );
+    Ok(())
+}
+
+#[test]
+fn few_requests_that_all_fail_go_back_and_so_does_a_panic_that_ends_the_client() -> Result {
+    for (bad, requests) in [("submit_error", 5), ("submit_panic", 1)] {
+        let dir = TempDir::new()?;
+        let daemon = daemon(&dir, 50)?;
+        let ask = json!({"probation": {"duration_ms": 5_000}});
+        let up = daemon.api()?.update("vol0", &test_module(bad)?, ask)?;
+        assert_eq!(up["probation"]["outcome"], "running", "{up:#}");
+        let mut client = Client::connect(daemon.nbd(), "vol0")?;
+        for _ in 0..requests {
+            assert!(client.read(4096, 4096)?.is_err(), "{bad}: the second page fails");
+        }
+        drop(client);
+        let up = over(&daemon, &up["id"])?;
+        assert_eq!(up["probation"]["outcome"], "reverted", "{bad}: {up:#}");
+        let why = up["probation"]["reason"].as_str().unwrap_or_default();
+        assert!(why.starts_with("100 % of requests failed"), "{bad}: {why}");
+    }
     Ok(())
 }
 
@@ -168,7 +202,7 @@ fn the_device_and_the_receipt_agree_on_when_it_is_over() -> Result {
             until("none on probation", || {
                 Ok((daemon.device("vol0")?["probation"] == Value::Null).then_some(()))
             })?;
-            assert_eq!(receipt(&daemon, &up["id"])?["probation"]["outcome"], "passed");
+            assert_eq!(receipt(&daemon, &up["id"])?["probation"]["outcome"], "unjudged");
         }
     }
     Ok(())

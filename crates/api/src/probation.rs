@@ -18,12 +18,21 @@ pub struct ProbationRequest {
     /// How long requests may take, nanoseconds, whatever it was before: mean, and 99 of 100.
     #[serde(default)]
     pub max_latency_ns: Option<u64>,
+    /// Go back also when there were too few requests to judge the driver by.
+    #[serde(default)]
+    pub require_judged: bool,
 }
 
 impl ProbationRequest {
     /// A probation with the daemon's bounds.
     pub fn new(duration_ms: u64) -> ProbationRequest {
-        ProbationRequest { duration_ms, max_error_rate: None, max_latency_factor: None, max_latency_ns: None }
+        ProbationRequest {
+            duration_ms,
+            max_error_rate: None,
+            max_latency_factor: None,
+            max_latency_ns: None,
+            require_judged: false,
+        }
     }
 }
 

@@ -414,7 +414,8 @@ pub(crate) struct Update {
     /// End the trial (--shadow) that somebody has begun on the device; nothing is replaced
     #[arg(long, conflicts_with_all = ["module", "revert", "probation", "end_probation", "shadow", "set", "unset", "mode", "deadline", "allow_older", "allow_other", "allow_skip", "allow_again", "adapter", "all_of", "rolling"])]
     pub(crate) end_trial: bool,
-    /// Watch the new driver for so long, and put the one before back if it does worse; exits with 4 then
+    /// Watch the new driver for so long, and put the one before back if it does worse; exits with 4 then, and
+    /// with 7 when there were too few requests to judge it by
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) probation: Option<Duration>,
     /// Share of requests that may fail on probation, such as 0.5% (default: 0.1% more than before)
@@ -424,6 +425,9 @@ pub(crate) struct Update {
     /// 10ms; for the mean, and 99 of 100 requests (default: 3x)
     #[arg(long, value_name = "BOUND", value_parser = parse_latency_bound, requires = "probation")]
     pub(crate) max_latency: Option<LatencyBound>,
+    /// On probation: go back also when there were too few requests to judge the driver by
+    #[arg(long, requires = "probation")]
+    pub(crate) require_judged: bool,
     /// End the probation that the device is on, which is in the way otherwise
     #[arg(long)]
     pub(crate) end_probation: bool,

@@ -23,6 +23,8 @@ pub(crate) enum Exit {
     Stale = 5,
     /// Something was verified and is wrong.
     Mismatch = 6,
+    /// The new driver serves, and there was too little to judge it by.
+    Unjudged = 7,
 }
 
 impl Exit {
@@ -36,6 +38,7 @@ impl Exit {
             Exit::RolledBack => "rolled_back",
             Exit::Stale => "stale",
             Exit::Mismatch => "mismatch",
+            Exit::Unjudged => "unjudged",
         }
     }
 }
@@ -137,6 +140,7 @@ mod tests {
             assert_eq!(Exit::from(outcome) as u8, code, "{outcome:?}");
         }
         assert_eq!((Exit::Changes as u8, Exit::Stale as u8, Exit::Mismatch as u8), (2, 5, 6));
+        assert_eq!(Exit::Unjudged as u8, 7);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //!
 //! | what | worse when | judged when |
 //! |---|---|---|
-//! | errors and driver faults | their share is above the bound | 100 requests, or 10 errors |
+//! | errors | their share is above the bound | 100 requests, or 10 errors; at the end also when all failed, or half of them and 3 at least |
+//! | faults of the driver | more of them than nobody's | always |
 //! | mean latency | above the bound | 100 requests, or 10 when it is ten times the bound and half of them are above it |
 //! | latency of 99 of 100 | above the bound | 1,000 requests |
 //! | a request that does not end | it is older than the patience | always |
@@ -39,6 +40,8 @@ const FEW: u64 = 10;
 const PLAINLY: u64 = 10;
 /// Errors that count however few the requests are.
 const MANY_ERRORS: u64 = 10;
+/// Errors that count at the end when they are half of all requests, or more.
+const FEW_ERRORS: u64 = 3;
 /// Where no bound is given: share of errors that may be added to what was before.
 pub const DEFAULT_ERROR_RATE: f64 = 0.001;
 /// Where no bound is given: errors that are passed over, for a medium has bad blocks.
@@ -72,12 +75,19 @@ pub struct Terms {
     pub max_error_rate: Option<f64>,
     /// Latency.
     pub max_latency: LatencyBound,
+    /// Too little to judge it by is too little to keep it.
+    pub require_judged: bool,
 }
 
 impl Terms {
     /// The bounds that hold where none are given.
     pub const fn new(length_ns: u64) -> Terms {
-        Terms { length_ns, max_error_rate: None, max_latency: LatencyBound::Factor(DEFAULT_FACTOR) }
+        Terms {
+            length_ns,
+            max_error_rate: None,
+            max_latency: LatencyBound::Factor(DEFAULT_FACTOR),
+            require_judged: false,
+        }
     }
 
     /// How often to look.
@@ -144,8 +154,10 @@ fn share(errors: u64, requests: u64) -> f64 {
 pub enum Verdict {
     /// Nothing is wrong so far.
     Watching,
-    /// The time is over and nothing was wrong; the text says when there was too little to judge.
+    /// The time is over and nothing was wrong; the text says what of it there was too little to judge.
     Passed(String),
+    /// The time is over and there was too little to judge anything by: how much.
+    Unjudged(String),
     /// It is worse: how, against what, and what it was before.
     Worse(String),
 }
@@ -210,16 +222,35 @@ impl Probation {
         if self.elapsed(now) < self.terms.length_ns.saturating_add(more) {
             return Verdict::Watching;
         }
-        Verdict::Passed(self.not_judged())
+        self.at_the_end()
+    }
+
+    /// The time is over, and nothing was worse for certain.
+    fn at_the_end(&self) -> Verdict {
+        let seen = self.seen();
+        if seen.requests >= ENOUGH {
+            return Verdict::Passed(self.not_judged());
+        }
+        // Where nothing worked before either, it is not the driver's.
+        let before = &self.baseline;
+        let as_before = before.errors > 0 && before.errors >= before.requests;
+        let all = seen.errors > 0 && seen.errors >= seen.requests;
+        let half = seen.errors >= FEW_ERRORS && seen.errors * 2 >= seen.requests;
+        if (all || half) && !as_before && seen.error_rate > self.limits.error_rate {
+            return Verdict::Worse(self.failed(&seen));
+        }
+        let few = format!("too few requests to judge: {}", seen.requests);
+        match self.terms.require_judged {
+            true => Verdict::Worse(few),
+            false => Verdict::Unjudged(few),
+        }
     }
 
     /// What there was too little of to judge; empty when all was judged.
     fn not_judged(&self) -> String {
         const P99: &str = "the latency of 99 of 100";
         let (seen, before) = (self.seen().requests, self.baseline.requests);
-        if seen < ENOUGH {
-            format!("too few requests to judge: {seen}")
-        } else if self.limits.mean_ns.is_none() && self.limits.p99_ns.is_none() {
+        if self.limits.mean_ns.is_none() && self.limits.p99_ns.is_none() {
             format!("too few requests before the update to judge latency: {before}")
         } else if self.limits.p99_ns.is_none() {
             format!("too few requests before the update to judge {P99}: {before}")
@@ -323,6 +354,10 @@ impl Probation {
     }
 
     fn judge_errors(&self, observed: &Observed) -> Option<String> {
+        // A medium has bad blocks; a driver that breaks its own rules, or panics, has no such excuse.
+        if self.terms.max_error_rate.is_none() && observed.faults > 0 && self.baseline.faults == 0 {
+            return Some(self.failed(observed));
+        }
         let bad = observed.errors + observed.faults;
         let enough = observed.requests >= ENOUGH || bad >= MANY_ERRORS;
         let stray = self.terms.max_error_rate.is_none() && bad <= STRAY_ERRORS;
@@ -330,17 +365,23 @@ impl Probation {
         if !enough || stray || observed.error_rate <= limit {
             return None;
         }
+        Some(self.failed(observed))
+    }
+
+    fn failed(&self, observed: &Observed) -> String {
+        let bad = observed.errors + observed.faults;
+        let limit = self.limits.error_rate;
         let faults = match observed.faults {
             0 => String::new(),
             n => format!(", {n} of them breaches of the driver interface"),
         };
-        Some(format!(
+        format!(
             "{} of requests failed ({bad} of {}{faults}); {} is allowed, before it was {}",
             percent(observed.error_rate),
             observed.requests.max(bad),
             percent(limit),
             percent(self.baseline.error_rate),
-        ))
+        )
     }
 
     fn judge_latency(&self, observed: &Observed) -> Option<String> {

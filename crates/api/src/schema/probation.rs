@@ -22,6 +22,8 @@ pub enum ProbationOutcome {
     Running,
     /// The new driver stays.
     Passed,
+    /// There was too little to judge it by; the new driver stays.
+    Unjudged,
     /// The new driver was worse; the one before serves again.
     Reverted,
     /// The new driver was worse, and the way back failed.

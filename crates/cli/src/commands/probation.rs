@@ -15,6 +15,7 @@ pub(super) fn request(update: &Update) -> Option<ProbationRequest> {
     let duration = update.probation?;
     let mut request = ProbationRequest::new(duration.as_millis() as u64);
     request.max_error_rate = update.max_error_rate;
+    request.require_judged = update.require_judged;
     match update.max_latency {
         Some(LatencyBound::Factor(factor)) => request.max_latency_factor = Some(factor),
         Some(LatencyBound::Ns(ns)) => request.max_latency_ns = Some(ns),
@@ -57,10 +58,19 @@ fn follow(client: &Client, mut receipt: Receipt) -> Result<Receipt, Failure> {
 fn conclude(device: &str, receipt: &Receipt, report: &ProbationReport) -> Result<Exit, Failure> {
     let exit = match report.outcome {
         ProbationOutcome::Passed => return Ok(Exit::Done),
+        ProbationOutcome::Unjudged => Exit::Unjudged,
         ProbationOutcome::Reverted => Exit::RolledBack,
         _ => Exit::Error,
     };
     let driver = receipt.to.as_ref().map_or(String::new(), |to| format!("{} {}", to.driver, to.version));
     let message = format!("{device}: probation of {driver}: {}", output::probation::sentence(report));
-    Err(Failure::ending(exit, message))
+    let hint = match report.outcome {
+        ProbationOutcome::Unjudged => {
+            format!(
+                "`steadfast update --revert {device}` goes back; with --require-judged it does so by itself"
+            )
+        }
+        _ => String::new(),
+    };
+    Err(Failure::ending(exit, message).hint(hint))
 }

@@ -4,24 +4,64 @@ use super::terminal::Look;
 use super::{Table, receipt, timeline, units};
 use steadfast_api::{Cause, Kind, Outcome, ProbationOutcome, Receipt, Requester};
 
+const HEAD: [&str; 9] = [">ID", "STARTED", "PORT", "OUTCOME", "UPDATE", "MODE", ">PAUSE", "BY", "WHY"];
+/// Columns of a line, and least that it says of why.
+const WIDTH: usize = 120;
+const LEAST_WHY: usize = 24;
+
 /// Receipts, one line each.
 pub(crate) fn list(receipts: &[Receipt]) -> String {
     if receipts.is_empty() {
         return "no receipts\n".to_owned();
     }
-    let mut table = Table::new(&[">ID", "STARTED", "PORT", "OUTCOME", "UPDATE", "MODE", ">PAUSE"]);
-    for receipt in receipts {
-        table.row([
-            receipt.id.to_string(),
-            clock(receipt.started_unix_ms, false),
-            if receipt.port.is_empty() { "-".to_owned() } else { receipt.port.clone() },
-            ended(receipt),
-            change(receipt),
-            receipt.mode.map_or("-", |mode| mode.name()).to_owned(),
-            if receipt.pause_ns == 0 { "-".to_owned() } else { units::time(receipt.pause_ns) },
-        ]);
+    let facts: Vec<[String; 8]> = receipts.iter().map(columns).collect();
+    let width =
+        |i: usize| facts.iter().map(|row| row[i].chars().count()).max().unwrap_or(0).max(HEAD[i].len());
+    let others: usize = (0..facts[0].len()).map(|i| width(i) + 2).sum();
+    let room = WIDTH.saturating_sub(others).max(LEAST_WHY);
+    let mut table = Table::new(&HEAD);
+    for (row, receipt) in facts.into_iter().zip(receipts) {
+        table.row(row.into_iter().chain([cut(&why(receipt), room)]));
     }
     table.to_string()
+}
+
+/// What a row says beside why.
+fn columns(receipt: &Receipt) -> [String; 8] {
+    [
+        receipt.id.to_string(),
+        clock(receipt.started_unix_ms, false),
+        if receipt.port.is_empty() { "-".to_owned() } else { receipt.port.clone() },
+        ended(receipt),
+        change(receipt),
+        receipt.mode.map_or("-", |mode| mode.name()).to_owned(),
+        if receipt.pause_ns == 0 { "-".to_owned() } else { units::time(receipt.pause_ns) },
+        by_briefly(&receipt.by),
+    ]
+}
+
+/// Who asked for it, in a word: a user, or what made the daemon do it.
+fn by_briefly(by: &Requester) -> String {
+    match (by.cause, by.who.split(" (").next().unwrap_or_default()) {
+        (Cause::Operator, who) if !who.is_empty() => who.to_owned(),
+        (cause, _) => cause.name().to_owned(),
+    }
+}
+
+/// Why it ended so, or what else is to be known of it.
+fn why(receipt: &Receipt) -> String {
+    let of_probation = receipt.probation.as_ref().map_or("", |report| report.reason.as_str());
+    let noted = receipt.notes.first().map_or("", String::as_str);
+    let said = [receipt.reason.as_str(), of_probation, noted].into_iter().find(|text| !text.is_empty());
+    said.and_then(|text| text.lines().next()).unwrap_or_default().to_owned()
+}
+
+fn cut(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(room.saturating_sub(3)).collect();
+    format!("{}...", kept.trim_end())
 }
 
 /// A receipt in full: what the update printed, who wanted it, what was checked, and the timeline.
@@ -82,6 +122,7 @@ fn ended(receipt: &Receipt) -> String {
         Some(ProbationOutcome::Reverted) => ", back",
         Some(ProbationOutcome::NotReverted) => ", worse",
         Some(ProbationOutcome::Killed) => ", killed",
+        Some(ProbationOutcome::Unjudged) => ", unjudged",
         _ => "",
     };
     format!("{name}{mark}")
@@ -129,9 +170,16 @@ mod tests {
         let text = list(&[sample(), refused]);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("ID  STARTED"), "{text}");
-        assert!(lines[1].ends_with("vol0  done     file 1.0.0 -> 1.1.0  adopt  23.4 us"), "{text}");
-        assert!(lines[2].ends_with("vol0  refused  file 1.0.0 -> ?      -            -"), "{text}");
-        assert!(lines.iter().all(|line| line.len() <= 80), "{text}");
+        assert!(lines[1].ends_with("vol0  done     file 1.0.0 -> 1.1.0  adopt  23.4 us  operator"), "{text}");
+        assert!(lines[2].ends_with("vol0  refused  file 1.0.0 -> ?      -            -  operator"), "{text}");
+        assert!(lines.iter().all(|line| line.len() <= 90), "{text}");
+        let long =
+            "it is older than the running one, and a reason that goes on for longer than a line has room";
+        let by = Requester { cause: Cause::Operator, who: "root (uid 0, pid 7)".into() };
+        let text = list(&[Receipt { reason: format!("{long}\nand on"), by, ..sample() }]);
+        let line = text.lines().nth(1).expect("a line");
+        assert!(line.contains("  root  it is older than") && line.ends_with("..."), "who and why: {text}");
+        assert!(text.lines().all(|line| line.len() <= WIDTH), "{text}");
         assert_eq!(list(&[]), "no receipts\n");
         let report = ProbationReport { outcome: ProbationOutcome::Reverted, ..Default::default() };
         let back = Receipt { probation: Some(report), ..sample() };

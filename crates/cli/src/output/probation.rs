@@ -12,6 +12,7 @@ pub(crate) fn sentence(report: &ProbationReport) -> String {
             format!("runs, {} left", units::time(left))
         }
         ProbationOutcome::Passed => format!("passed after {after}"),
+        ProbationOutcome::Unjudged => format!("unjudged after {after}, and stays"),
         ProbationOutcome::Reverted => format!("not passed, went back after {after}"),
         ProbationOutcome::NotReverted => format!("not passed after {after}, and it could not go back"),
         ProbationOutcome::Ended => format!("ended after {after}"),

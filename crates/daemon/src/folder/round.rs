@@ -118,7 +118,7 @@ fn watch(app: &App, receipt: &Receipt) -> Turn {
     }
     let report = app.receipts.get(receipt.id).and_then(|receipt| receipt.probation);
     match report.map(|report| report.outcome) {
-        Some(ProbationOutcome::Passed) => Turn::Updated,
+        Some(ProbationOutcome::Passed | ProbationOutcome::Unjudged) => Turn::Updated,
         _ => Turn::Back,
     }
 }

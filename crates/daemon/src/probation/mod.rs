@@ -134,6 +134,7 @@ pub(crate) fn terms(request: &ProbationRequest) -> Result<Terms, Problem> {
         return bad(format!("duration {ms} ms is not allowed ({SHORTEST_MS} ms to 24 hours)"));
     }
     let mut terms = Terms::new(ms * 1_000_000);
+    terms.require_judged = request.require_judged;
     if let Some(rate) = request.max_error_rate {
         if !(0.0..=1.0).contains(&rate) {
             return bad(format!("error rate {rate} is not allowed (0 to 1)"));
@@ -179,6 +180,7 @@ impl Runner<'_> {
                     self.watch.set_report(self.machine.report(ProbationOutcome::Running, String::new()));
                 }
                 Verdict::Passed(note) => return self.conclude(ProbationOutcome::Passed, note),
+                Verdict::Unjudged(few) => return self.conclude(ProbationOutcome::Unjudged, few),
                 // Who has come first, a person or this, goes on.
                 Verdict::Worse(why) if self.watch.order(Order::GoingBack) => return self.go_back(why),
                 Verdict::Worse(_) => {}

@@ -107,7 +107,10 @@ impl Run<'_> {
         let receipt = self.app.receipts.get(receipt.id).unwrap_or(receipt);
         let outcome = receipt.probation.as_ref().map(|p| p.outcome);
         let input = match outcome {
-            None | Some(ProbationOutcome::Passed | ProbationOutcome::Running) => Input::Ok,
+            None
+            | Some(ProbationOutcome::Passed | ProbationOutcome::Unjudged | ProbationOutcome::Running) => {
+                Input::Ok
+            }
             Some(ProbationOutcome::Reverted) => Input::Failed,
             // It was not judged to the end, or could not go back by itself: it is not to stay.
             Some(

@@ -11,6 +11,8 @@ pub enum ProbationOutcome {
     Running,
     /// The new driver stays.
     Passed,
+    /// There was too little to judge it by; the new driver stays.
+    Unjudged,
     /// The new driver was worse; the one before serves again.
     Reverted,
     /// The new driver was worse, and the way back failed: the reason says why.
@@ -29,6 +31,7 @@ impl ProbationOutcome {
         match self {
             ProbationOutcome::Running => "running",
             ProbationOutcome::Passed => "passed",
+            ProbationOutcome::Unjudged => "unjudged",
             ProbationOutcome::Reverted => "reverted",
             ProbationOutcome::NotReverted => "not_reverted",
             ProbationOutcome::Ended => "ended",

@@ -70,10 +70,47 @@ fn a_driver_that_is_as_good_passes() {
 }
 
 #[test]
-fn an_idle_device_passes_and_says_so() {
+fn an_idle_device_is_not_judged_and_says_so() {
     let (mut probation, mut port) = usual();
     let sample = port.serve(7, 400 * MS).after(30_000);
-    assert_eq!(probation.observe(sample), Verdict::Passed("too few requests to judge: 7".into()));
+    assert_eq!(probation.observe(sample), Verdict::Unjudged("too few requests to judge: 7".into()));
+    let terms = Terms { require_judged: true, ..Terms::new(30 * SECOND) };
+    let (mut probation, mut port) = begin(before(100_000, 100_000), terms);
+    let sample = port.serve(7, 400 * MS).after(30_000);
+    assert_eq!(worse(probation.observe(sample)), "too few requests to judge: 7");
+}
+
+#[test]
+fn few_requests_that_all_fail_are_worse_at_the_end() {
+    for failed in [1, 2, 5] {
+        let (mut probation, mut port) = usual();
+        let sample = port.fail(failed).after(29_000);
+        assert_eq!(probation.observe(sample), Verdict::Watching);
+        let sample = port.after(1_000);
+        let why = worse(probation.observe(sample));
+        assert!(why.starts_with(&format!("100 % of requests failed ({failed} of {failed})")), "{why}");
+    }
+    // So are those of which half fail.
+    let (mut probation, mut port) = usual();
+    let sample = port.serve(4, 100_000).fail(4).after(30_000);
+    assert!(worse(probation.observe(sample)).starts_with("50 % of requests failed (4 of 8)"));
+    // A stray one among good ones is not, nor what failed before too.
+    let (mut probation, mut port) = usual();
+    let sample = port.serve(9, 100_000).fail(1).after(30_000);
+    assert_eq!(probation.observe(sample), Verdict::Unjudged("too few requests to judge: 10".into()));
+    let failing = Observed { requests: 4, errors: 4, error_rate: 1.0, ..before(0, 0) };
+    let (mut probation, mut port) = begin(failing, Terms::new(30 * SECOND));
+    let sample = port.fail(2).after(30_000);
+    assert_eq!(probation.observe(sample), Verdict::Unjudged("too few requests to judge: 2".into()));
+}
+
+#[test]
+fn one_fault_of_the_driver_is_worse() {
+    let (mut probation, mut port) = usual();
+    let mut sample = port.serve(5_000, 100_000).after(1_000);
+    sample.faults += 1;
+    let why = worse(probation.observe(sample));
+    assert!(why.contains("1 of them breaches of the driver interface"), "{why}");
 }
 
 #[test]
