@@ -127,11 +127,19 @@ fn a_port_goes_to_a_larger_file_and_back_with_either_release() -> Result {
         assert_eq!(size()?, 4);
         ends(&daemon, 0, &["update", "vol0", release, "--set", &format!("path={large}")])?;
         assert_eq!(size()?, 16);
-        ends(&daemon, 0, &["update", "vol0", release, "--set", &format!("path={small}")])?;
+        let to_small = format!("path={small}");
+        let said = ends(&daemon, 1, &["update", "vol0", release, "--set", &to_small])?;
+        assert!(said.contains("becomes smaller"), "{said}");
+        assert_eq!(size()?, 16);
+        ends(&daemon, 0, &["update", "vol0", release, "--set", &to_small, "--force"])?;
         assert_eq!(size()?, 4);
     }
     ends(&daemon, 0, &["update", "vol0", "file@1.1.0", "--set", &format!("path={large}")])?;
-    ends(&daemon, 0, &["update", "vol0", "file@1.0.0", "--allow-older", "--set", &format!("path={small}")])?;
+    ends(
+        &daemon,
+        0,
+        &["update", "vol0", "file@1.0.0", "--allow-older", "--force", "--set", &format!("path={small}")],
+    )?;
     assert_eq!(size()?, 4);
     // While somebody uses it, it does not shrink, by force neither.
     let _client = Client::connect(daemon.nbd(), "vol0")?;

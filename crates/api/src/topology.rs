@@ -201,6 +201,10 @@ pub enum Found {
     Grown,
     /// What is behind it has shrunk; the device stays as it is.
     Shrunk,
+    /// The path of what is behind it leads to another file by now; the device stays with the one it has open.
+    Replaced,
+    /// It leads to nothing; likewise.
+    Missing,
     /// Something was to be done and failed.
     Failed,
 }
@@ -213,6 +217,8 @@ impl Found {
             Found::Attached => "attached",
             Found::Grown => "grown",
             Found::Shrunk => "shrunk",
+            Found::Replaced => "replaced",
+            Found::Missing => "missing",
             Found::Failed => "failed",
         }
     }

@@ -24,6 +24,13 @@ pub enum TroubleCode {
     /// Writes that were acknowledged may be lost. Flushes, and writes with FUA, fail until the port is activated
     /// with `accept_loss`.
     WritesLost,
+    /// The path leads to another file than the one that the device has open: what is written to it is not found
+    /// there after the next start.
+    FileReplaced,
+    /// The path leads to nothing any more; likewise.
+    FileMissing,
+    /// The file that is open is shorter than the device: what lies beyond its end fails.
+    FileShrunk,
 }
 
 impl TroubleCode {
@@ -31,6 +38,9 @@ impl TroubleCode {
     pub const fn name(self) -> &'static str {
         match self {
             TroubleCode::WritesLost => "writes lost",
+            TroubleCode::FileReplaced => "replaced",
+            TroubleCode::FileMissing => "missing",
+            TroubleCode::FileShrunk => "shrunk",
         }
     }
 }

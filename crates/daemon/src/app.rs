@@ -42,6 +42,7 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn health(&self) -> Health {
+        self.engine.look_at_files(None);
         let ports = self.engine.ports();
         let log = log::health();
         let troubles: Vec<_> = ports.iter().flat_map(trouble::of).collect();
@@ -76,6 +77,7 @@ impl App {
 
     pub(crate) fn device(&self, name: &str) -> Result<Device, Problem> {
         let device = self.device_info(name)?;
+        self.engine.look_at_files(Some(&device.port));
         let port = self.engine.port(&device.port).ok_or_else(|| self.no_device(name))?;
         Ok(self.describe(device, &port))
     }

@@ -9,6 +9,9 @@ pub(crate) fn of(port: &PortInfo) -> Vec<Trouble> {
         port: port.name.clone(),
         code: match trouble.code {
             Code::WritesLost => TroubleCode::WritesLost,
+            Code::FileReplaced => TroubleCode::FileReplaced,
+            Code::FileMissing => TroubleCode::FileMissing,
+            Code::FileShrunk => TroubleCode::FileShrunk,
         },
         target: trouble.target.clone(),
         detail: trouble.detail.clone(),

@@ -396,6 +396,7 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
     }
 
     fn anew(&mut self) -> (Came, String) {
+        self.port.look_before_opening(self.opts.force && !self.opts.goes_back);
         let prepared = self.serving().and_then(|old| {
             let made = prepare(self.port, Some(&old), old.module.clone(), self.values.clone());
             made.map(|new| (old, new)).map_err(|(why, _)| why)
@@ -404,6 +405,10 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
             Ok(both) => both,
             Err(why) => return (Came::Failed(why), String::new()),
         };
+        if let Err(why) = self.port.may_go_on(&new, self.exchanges_contents()) {
+            discard(new);
+            return (Came::Failed(why), String::new());
+        }
         if let Err(why) = self.port.begin_exchange(&new, self.exchanges_contents()) {
             discard(new);
             return (Came::Busy(why), String::new());
@@ -439,7 +444,8 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
                 Came::Failed(why)
             }
         };
-        (came, format!("{} requests were held", self.receipt.held))
+        let smaller = self.receipt.checks.iter().map(|row| format!("; {}", row.detail)).collect::<String>();
+        (came, format!("{} requests were held{smaller}", self.receipt.held))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::error::EngineError;
 use crate::handle::{Handle, lock};
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use steadfast_abi::handle_kind;
+use std::os::unix::fs::FileTypeExt;
 
 /// What is behind one handle of a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,9 @@ impl Engine {
                 && now > known
             {
                 handle.info.size = now;
+                if let Some(sight) = &handle.sight {
+                    sight.resize(now);
+                }
             }
         }
         Ok(())
@@ -64,9 +67,13 @@ fn sizes(handle: &Handle) -> Option<(u64, u64)> {
         return Some(device.sizes());
     }
     let file = File::from(handle.file.as_ref()?.try_clone().ok()?);
-    let now =
-        if handle.info.kind == handle_kind::BLOCK { block_size(&file)? } else { file.metadata().ok()?.len() };
-    Some((handle.info.size, now))
+    Some((handle.info.size, size_of_file(&file)?))
+}
+
+/// Bytes of a regular file or block device.
+pub(crate) fn size_of_file(file: &File) -> Option<u64> {
+    let meta = file.metadata().ok()?;
+    if meta.file_type().is_block_device() { block_size(file) } else { Some(meta.len()) }
 }
 
 fn block_size(file: &File) -> Option<u64> {

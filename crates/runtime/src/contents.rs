@@ -122,6 +122,7 @@ impl Port {
     /// # Errors
     /// Who uses the port, and what they would find.
     pub(crate) fn begin_exchange(&self, next: &Instance, force: bool) -> Result<(), String> {
+        lock(&self.inner).may_shrink = force;
         let Some(mut exchange) = self.exchanged(next) else { return Ok(()) };
         let mut inner = lock(&self.inner);
         exchange.clients = inner.clients();

@@ -164,6 +164,7 @@ impl Engine {
                 threads: Mutex::default(),
             }),
         };
+        engine.start_looking();
         let blocking = start_helper()?;
         for (index, remote) in engine.inner.remotes.iter().enumerate() {
             engine.start_queue(index, remote.clone(), blocking.clone(), files)?;

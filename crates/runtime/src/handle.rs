@@ -6,6 +6,7 @@ use crate::contents::Contents;
 use crate::fileio::Buffered;
 use crate::filelock::{self, FileId, FileLock, Share};
 use crate::medium::Watch;
+use crate::sight::Sight;
 use crate::stack::DeviceHandle;
 use std::fs::File;
 use std::io;
@@ -41,6 +42,10 @@ pub(crate) struct Handle {
     pub(crate) share: Option<Arc<Share>>,
     /// What is behind it; `None` for a device.
     pub(crate) watch: Option<Arc<Watch>>,
+    /// What its name leads to; `None` for a device.
+    pub(crate) sight: Option<Arc<Sight>>,
+    /// Its name leads to another file by now, and who opens that name again means the other.
+    pub(crate) stale: bool,
 }
 
 /// Places in the rings' tables of registered files; the same place on every ring.
@@ -177,7 +182,7 @@ fn writes_without_sleep(file: &File) -> bool {
 }
 
 /// What `O_DIRECT` wants on this file; 4096 where the kernel does not say.
-fn direct_alignment(file: &File) -> u32 {
+pub(crate) fn direct_alignment(file: &File) -> u32 {
     // SAFETY: all-zero is a valid `statx`; the call fills it.
     let mut st: libc::statx = unsafe { std::mem::zeroed() };
     let empty = c"";

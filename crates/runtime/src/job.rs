@@ -70,6 +70,8 @@ pub(crate) struct Job {
     pub(crate) parts: Vec<Mutex<Part>>,
     /// The new driver is connected, and must be disconnected before the old one comes back.
     connected: AtomicBool,
+    /// Devices that have become smaller, in words.
+    pub(crate) smaller: Mutex<Vec<String>>,
     remotes: Vec<Arc<Remote>>,
     finished: SyncSender<()>,
 }
@@ -111,6 +113,7 @@ impl Job {
             parts,
             connected: AtomicBool::new(false),
             old_pdu: pdu,
+            smaller: Mutex::default(),
             remotes,
             finished,
         }
@@ -368,6 +371,9 @@ impl Job {
     /// Every device that clients use must still be there.
     fn check_devices(&self) -> Result<(), String> {
         let inner = lock(&self.port.inner);
+        if let Some(less) = inner.shrunk(&self.port.name).first().filter(|_| !inner.may_shrink) {
+            return Err(format!("{less}: takes --force"));
+        }
         for device in &inner.devices {
             let used = inner.offers.get(&device.number).is_some_and(|o| o.clients > 0);
             if used && !inner.announced.iter().any(|d| d.number == device.number) {
@@ -403,6 +409,7 @@ impl Job {
         inner.serving.clone_from(&self.new);
         inner.left = None;
         if self.new.is_some() {
+            *lock(&self.smaller) = inner.shrunk(&self.port.name);
             // The room stays, for the next one.
             let PortInner { devices, announced, .. } = &mut *inner;
             std::mem::swap(devices, announced);

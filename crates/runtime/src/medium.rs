@@ -123,6 +123,13 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// The same file, open to be looked at.
+    pub(crate) fn witness(&self) -> Option<&File> {
+        self.witness.as_ref()
+    }
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
         self.ask(|| "nobody before it was closed".to_owned());

@@ -6,7 +6,7 @@ use crate::handle::{Handle, lock};
 use crate::info::{HandleSummary, PortInfo, PortState};
 use crate::lane::Lane;
 use crate::metrics::Counters;
-use crate::port::{Port, RegionMemory};
+use crate::port::{Port, PortInner, RegionMemory};
 use crate::remote::Remote;
 use crate::trouble::Trouble;
 use std::sync::Arc;
@@ -41,6 +41,12 @@ fn read_lane(lane: &Lane) -> LaneNumbers {
         inside: Entry::ALL.map(|e| lane.gate.inside(e)),
         oldest_ns: lane.oldest_ns(),
     }
+}
+
+fn troubles(port: &Port, inner: &PortInner) -> Vec<Trouble> {
+    let lost = port.losses(&inner.behind()).into_iter().map(Trouble::from);
+    let sights = inner.handles.iter().flatten().filter_map(|handle| handle.sight.as_ref()?.seen());
+    lost.chain(sights).collect()
 }
 
 /// What can be told of a port: asks its queues, each for a while.
@@ -107,7 +113,7 @@ pub(crate) fn port_info(port: &Port) -> PortInfo {
             None => parameters_down.unwrap_or_default(),
         },
         handles: inner.handles.iter().enumerate().filter_map(handle).collect(),
-        troubles: port.losses(&inner.behind()).into_iter().map(Trouble::from).collect(),
+        troubles: troubles(port, &inner),
         over: inner.handles.iter().flatten().filter_map(|h| Some(h.device.as_ref()?.name())).collect(),
         regions: inner.regions.iter().flatten().map(RegionMemory::summary).collect(),
         devices: inner.devices.iter().filter(|_| inner.down.is_none()).map(|d| port.device_info(d)).collect(),

@@ -14,6 +14,7 @@ use crate::memory::{Mapping, pages};
 use crate::remote::Remote;
 use crate::rules::PortRules;
 use crate::shadow::Trial;
+use crate::sight::Sight;
 use crate::stack::WeakEngine;
 use crate::turn::Turns;
 use crate::visit::Visit;
@@ -229,6 +230,8 @@ pub(crate) struct PortInner {
     pub(crate) down: Option<Arc<LoadedModule>>,
     /// Nobody else gets a device of it: it is being taken down, or gets other contents.
     pub(crate) shut: bool,
+    /// The driver that comes may announce smaller devices than there were.
+    pub(crate) may_shrink: bool,
     /// A transaction that a queue has not taken part in to the end.
     pub(crate) unfinished: Option<Arc<Job>>,
     /// Queues that every device which its driver wanted to open is on, once one was on others.
@@ -290,7 +293,7 @@ impl Port {
     ) -> Result<(u32, bool), (i32, String)> {
         {
             let inner = lock(&self.inner);
-            let same = |h: &Handle| h.key == key && h.spec == *spec && self.is_alive(h);
+            let same = |h: &Handle| h.key == key && h.spec == *spec && !h.stale && self.is_alive(h);
             let known = |h: &Option<Handle>| h.as_ref().is_some_and(same);
             if let Some(number) = inner.handles.iter().position(known) {
                 return Ok((number as u32, false));
@@ -313,13 +316,15 @@ impl Port {
         let gone = || (libc::ENODEV, "the daemon ends".to_owned());
         let media = &self.engine.upgrade().ok_or_else(gone)?.media;
         let cached = spec.flags & abi::open_flag::WRITE != 0 && spec.flags & abi::open_flag::DIRECT == 0;
-        let watch = Some(media.watch(&file, &contents, &spec.target, cached));
+        let watch = media.watch(&file, &contents, &spec.target, cached);
+        let sight = Some(Sight::new(&self.name, &spec.target, &contents, info.size, watch.clone()));
         let full = (libc::EMFILE, "every place for open files is taken".to_owned());
         let fixed = self.files.take().ok_or(full)?;
         self.register(fixed, file.as_raw_fd());
         let (key, spec, file) = (key.to_owned(), spec.clone(), Some(file));
-        let device = None;
-        let handle = Handle { key, spec, file, device, buffered, fixed, info, contents, share, watch };
+        let (device, watch, stale) = (None, Some(watch), false);
+        let handle =
+            Handle { key, spec, file, device, buffered, fixed, info, contents, share, watch, sight, stale };
         Ok((self.add_handle(handle), true))
     }
 

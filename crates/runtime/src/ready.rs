@@ -54,13 +54,14 @@ impl Engine {
         candidate: &StagedModule,
         opts: &UpdateOptions,
     ) -> Vec<CheckRow> {
+        let shrinks = port.shrinks(&opts.params);
         let inner = lock(&port.inner);
         let serving = inner.serving.as_ref();
         let running = serving.map(|i| Side { manifest: i.module.manifest(), hash: i.module.hash() });
         // Where nobody serves, what the last driver left must suit the candidate.
         let left = inner.left.as_ref().map(|l| Side { manifest: &l.manifest, hash: &l.release.hash });
         let offers = inner.offers.values();
-        let (hardware, devices) = (inner.hardware(), inner.device_sides(&port.name));
+        let (hardware, devices) = (inner.hardware(), inner.device_sides(&port.name, shrinks.as_ref()));
         let (properties, room) = (changed(&inner.properties.given(), &opts.params), port.arenas.room());
         let side = Side { manifest: &candidate.manifest, hash: &candidate.hash };
         check::check(&CheckInput {
@@ -151,6 +152,7 @@ impl Engine {
         }
         let loaded = load(&staged, port);
         let module = step(update, loaded)?;
+        port.look_before_opening(opts.force && !opts.by.cause.goes_back());
         let prepared = prepare(port, old, module, params);
         let instance = match prepared {
             Ok(instance) => instance,
@@ -161,7 +163,14 @@ impl Engine {
                 return None;
             }
         };
-        if let Err(why) = port.begin_exchange(&instance, opts.force) {
+        let force = opts.force || opts.by.cause.goes_back();
+        if let Err(why) = port.may_go_on(&instance, force) {
+            receipt.unload = discard(instance).map_or(Unload::None, unload);
+            update.step(Input::Failed(why), now_ns());
+            update.step(Input::Ok, now_ns());
+            return None;
+        }
+        if let Err(why) = port.begin_exchange(&instance, force) {
             receipt.unload = discard(instance).map_or(Unload::None, unload);
             update.step(Input::Busy(why), now_ns());
             update.step(Input::Ok, now_ns());
@@ -242,6 +251,7 @@ fn policy(rules: &PortRules, opts: &UpdateOptions) -> Policy {
         allow_skip: opts.allow_skip,
         once_per_start: rules.once_per_start,
         allow_again: opts.allow_again,
+        allow_smaller: opts.force || opts.by.cause.goes_back(),
         require_min_from: rules.require_min_from,
     }
 }

@@ -1,10 +1,10 @@
 //! What an operator says of one port beside its parameters, and what the checks before an update want
 //! to know of the port.
 
-use crate::handle::{Handle, lock};
+use crate::handle::lock;
 use crate::port::{Device, Port, PortInner};
+use crate::smaller::Shrink;
 use std::collections::BTreeMap;
-use std::fs::File;
 use steadfast_abi::handle_kind;
 use steadfast_shell::check::{DeviceSide, Hardware};
 use steadfast_shell::properties::{Definition, Definitions, Source};
@@ -76,27 +76,14 @@ impl PortInner {
     }
 
     /// The port's devices as a check sees them.
-    pub(crate) fn device_sides(&self, port: &str) -> Vec<DeviceSide> {
-        let mut files = self.handles.iter().flatten();
-        // With several, none of them need have anything to do with a device's size.
-        let backing = files.next().filter(|_| files.next().is_none() && self.devices.len() == 1);
-        let backing = backing.and_then(backing_sizes);
+    pub(crate) fn device_sides(&self, port: &str, shrinks: Option<&Shrink>) -> Vec<DeviceSide> {
         let side = |device: &Device| DeviceSide {
             name: if device.number == 0 { port.to_owned() } else { format!("{port}.{}", device.number) },
             size: device.size,
             block_size: device.block_size,
             clients: self.offers.get(&device.number).map_or(0, |offers| offers.clients),
-            backing,
+            shrinks_to: shrinks.map(|shrink| shrink.to),
         };
         self.devices.iter().map(side).collect()
     }
-}
-
-/// Bytes of a regular file when it was opened, and now.
-fn backing_sizes(handle: &Handle) -> Option<(u64, u64)> {
-    if handle.info.kind != handle_kind::REGULAR {
-        return None;
-    }
-    let file = File::from(handle.file.as_ref()?.try_clone().ok()?);
-    Some((handle.info.size, file.metadata().ok()?.len()))
 }

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use steadfast_loader::{LoadedModule, ModuleStore, StagedModule};
+use steadfast_shell::check::CheckRow;
 use steadfast_shell::properties::{Definition, Properties, Source};
 use steadfast_shell::receipt::{Mode, Outcome, Receipt, Requester, Unload};
 use steadfast_shell::update::{Action, IfBusy, Input, Plan, Update};
@@ -350,6 +351,10 @@ pub(crate) fn run_with(
 pub(crate) fn conclude(port: &Arc<Port>, done: Finished, receipt: &mut Receipt) {
     let Finished { job, answered } = done;
     count(&job, receipt);
+    for detail in lock(&job.smaller).drain(..) {
+        tracing::warn!(port = port.name, "{detail}, as was asked for");
+        receipt.checks.push(CheckRow { name: "smaller".to_owned(), ok: true, detail });
+    }
     receipt.unload = Unload::InUse;
     if !answered {
         // Some queue may still be inside: what it could touch stays.

@@ -9,6 +9,12 @@ use serde::{Deserialize, Serialize};
 pub enum TroubleCode {
     /// Writes that were acknowledged may be lost: flushes fail until somebody has taken note.
     WritesLost,
+    /// The path leads to another file than the one that is open.
+    FileReplaced,
+    /// The path leads to nothing.
+    FileMissing,
+    /// What is open is shorter than its driver knows it.
+    FileShrunk,
 }
 
 /// Something that is wrong behind a port.

@@ -70,6 +70,8 @@ pub struct Policy {
     pub once_per_start: bool,
     /// It may be replaced again all the same.
     pub allow_again: bool,
+    /// A device may become smaller, unless clients use it.
+    pub allow_smaller: bool,
     /// A candidate must say the oldest version that it can update from.
     pub require_min_from: bool,
 }
@@ -85,9 +87,8 @@ pub struct DeviceSide {
     pub block_size: u32,
     /// Clients that use it.
     pub clients: u32,
-    /// Bytes of the file or device behind it, when it was opened and now; none where there is not
-    /// exactly one.
-    pub backing: Option<(u64, u64)>,
+    /// Bytes that the candidate would find behind it, where these are fewer than it has.
+    pub shrinks_to: Option<u64>,
 }
 
 /// The port, beside its driver and its properties.
@@ -164,7 +165,7 @@ pub fn check(input: &CheckInput<'_>) -> Vec<CheckRow> {
             rows::version(running.manifest, candidate, input.policy),
             rows::min_from(running.manifest, candidate, input.policy),
             port::once(input.port.swaps, input.policy),
-            port::size(input.candidate, input.port.devices),
+            port::size(input.candidate, input.port.devices, input.policy),
             port::pending(running, input.candidate, input.port.pending),
         ]);
     }

@@ -158,6 +158,11 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// It puts back what was there: that is not refused for what it puts back.
+    pub const fn goes_back(self) -> bool {
+        matches!(self, Cause::Probation | Cause::Revert | Cause::Unconfirmed | Cause::Rollback)
+    }
+
     /// The cause's name.
     pub const fn name(self) -> &'static str {
         match self {

@@ -268,24 +268,29 @@ fn hardware_that_is_not_known_yet_is_said_to_be_so() {
 }
 
 #[test]
-fn a_device_whose_backing_has_shrunk_is_refused_before_anything_is_loaded() {
-    let device = |clients, backing| DeviceSide {
+fn a_device_that_would_become_smaller_is_refused_before_anything_is_loaded() {
+    let device = |clients, shrinks_to| DeviceSide {
         name: "vol0".to_owned(),
         size: 1 << 20,
         block_size: 512,
         clients,
-        backing,
+        shrinks_to,
     };
     let with = |device| {
         let mut case = Case::candidate(&[]);
         case.devices.push(device);
         case
     };
-    with(device(2, Some((1 << 20, 1 << 20))))
-        .allowed("size", "vol0 has 1M in blocks of 512, used by 2 client(s)");
-    with(device(2, Some((1 << 20, 4096)))).refused("size", "what is behind it has shrunk to 4K");
-    with(device(0, Some((1 << 20, 4096)))).allowed("size", "0 client(s)");
-    with(device(2, Some((4096, 2048)))).allowed("size", "known in connect");
+    with(device(2, Some(4096))).refused("size", "becomes smaller: 4096 bytes in the place of 1048576");
+    with(device(0, Some(4096))).refused("size", "takes --force");
+    let forced = |clients| {
+        let mut case = with(device(clients, Some(4096)));
+        case.policy.allow_smaller = true;
+        case
+    };
+    forced(0).allowed("size", "it was allowed");
+    forced(2).refused("size", "not while clients use it");
+    with(device(2, None)).allowed("size", "vol0 has 1M in blocks of 512, used by 2 client(s)");
     with(device(2, None)).allowed("size", "file 1.1.0 announces");
 }
 

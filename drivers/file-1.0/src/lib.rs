@@ -9,7 +9,7 @@
 use std::path::PathBuf;
 use steadfast_driver::{
     Block, Device, Errno, Error, Event, Handle, Info, Io, Op, Open, Operation, Params, Pdu, Port, Prepare,
-    Region, Request, Result, Seg, State, Submitted, feature, info,
+    Region, Request, Result, Seg, State, Submitted, feature, info, warn,
 };
 
 /// Bytes of the region of zeroes, and how often one operation writes it.
@@ -92,6 +92,10 @@ impl Block for File {
             features |= feature::ROTATIONAL;
         }
         info!(cx, "{path}: {size} bytes in blocks of {}", info.block_size);
+        if size < info.size {
+            let rest = info.size - size;
+            warn!(cx, "{path}: its last {rest} bytes are no whole block and are left out of the device");
+        }
         let zeroes = cx.region("zeroes", ZEROES)?;
         let preferred_block_size = info.preferred_block_size.max(4096);
         Ok(File { backing, zeroes, size, block_size: info.block_size, preferred_block_size, features })

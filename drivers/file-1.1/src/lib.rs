@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use steadfast_driver::{
     Adopted, Block, Device, Errno, Error, Event, Handle, Info, Io, Op, Open, Params, Port, Prepare, Region,
-    Request, Result, Submitted, feature, info,
+    Request, Result, Submitted, feature, info, warn,
 };
 
 /// Bytes of the region of zeroes.
@@ -100,6 +100,10 @@ impl Block for File {
             features |= feature::ROTATIONAL;
         }
         info!(cx, "{path}: {size} bytes in blocks of {}", info.block_size);
+        if size < info.size {
+            let rest = info.size - size;
+            warn!(cx, "{path}: its last {rest} bytes are no whole block and are left out of the device");
+        }
         Ok(File {
             backing,
             zeroes: cx.region("zeroes", ZEROES)?,

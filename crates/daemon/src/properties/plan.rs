@@ -26,12 +26,24 @@ impl App {
         let turn = Turn::of(view.is_down(), &judged);
         let users = view.info.module.as_ref().map(|m| self.engine.ports_of(&m.hash)).unwrap_or_default();
         let alone = users.iter().all(|user| *user == port);
-        let exchange = self.engine.exchange(&port, &changes(&view.values, &judged));
-        let effect = |after: Option<&Value>| match &exchange {
-            Some(exchange) if after.is_some_and(|after| after.to_string() == exchange.to) => {
-                format!("{}, {}", turn.effect(&port), other_contents(exchange.clients))
+        let changed = changes(&view.values, &judged);
+        let (exchange, shrinks) =
+            (self.engine.exchange(&port, &changed), self.engine.shrinks(&port, &changed));
+        let effect = |name: &str, after: Option<&Value>| {
+            let mut effect = turn.effect(&port);
+            match &exchange {
+                Some(exchange) if after.is_some_and(|after| after.to_string() == exchange.to) => {
+                    effect.push_str(&format!(", {}", other_contents(exchange.clients)));
+                }
+                _ => {}
             }
-            _ => turn.effect(&port),
+            if let Some(shrink) = shrinks.as_ref().filter(|shrink| shrink.param == name) {
+                effect.push_str(&format!(
+                    ", and makes the device smaller, {} bytes in the place of {}: takes --force",
+                    shrink.to, shrink.from
+                ));
+            }
+            effect
         };
         let change = |spec: &ParamSpec| {
             let (current, saved) = (view.values.get(&spec.name), judged.get(&spec.name));
@@ -42,8 +54,8 @@ impl App {
                 source: definitions.get(&spec.name).map(|d| d.source.to_string()).unwrap_or_default(),
                 class: spec.class.name().to_owned(),
                 effect: match spec.class {
-                    ActivationClass::Live | ActivationClass::Reinit => effect(saved),
-                    ActivationClass::Reload if alone => effect(saved),
+                    ActivationClass::Live | ActivationClass::Reinit => effect(&spec.name, saved),
+                    ActivationClass::Reload if alone => effect(&spec.name, saved),
                     ActivationClass::Reload => format!("`activate --reload`: {}", users.join(", ")),
                 },
             })

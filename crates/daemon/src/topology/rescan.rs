@@ -8,10 +8,11 @@ use crate::app::App;
 use crate::config::{Config, DeviceConfig, Place};
 use crate::devices;
 use crate::probation::lock;
+use crate::trouble;
 use crate::updates::Work;
 use std::sync::Arc;
 use steadfast_api::{
-    Cause, Found, Outcome, Problem, Receipt, Requester, RescanReport, RescanRequest, Rescanned,
+    Cause, Found, Outcome, Problem, Receipt, Requester, RescanReport, RescanRequest, Rescanned, TroubleCode,
 };
 use steadfast_runtime::{Behind, PortInfo, UpdateOptions};
 use steadfast_shell::receipt::Kind;
@@ -147,6 +148,15 @@ impl App {
     fn look_behind(self: &Arc<App>, port: &PortInfo, by: &Requester) -> Rescanned {
         let name = port.name.clone();
         let found = |found, detail: String, receipt| Rescanned { port: name.clone(), found, detail, receipt };
+        self.engine.look_at_files(Some(&name));
+        let troubles = self.engine.port(&name).map(|port| trouble::of(&port)).unwrap_or_default();
+        for (code, what) in
+            [(TroubleCode::FileReplaced, Found::Replaced), (TroubleCode::FileMissing, Found::Missing)]
+        {
+            if let Some(trouble) = troubles.iter().find(|trouble| trouble.code == code) {
+                return found(what, trouble.detail.clone(), None);
+            }
+        }
         let behind = match self.engine.look_behind(&name) {
             Ok(behind) => behind,
             Err(e) => return found(Found::Failed, e.to_string(), None),

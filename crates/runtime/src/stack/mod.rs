@@ -119,7 +119,9 @@ impl Port {
         let (info, contents) = (device.info(), Contents::Device(device.name()));
         let (key, spec, device) = (key.to_owned(), spec.clone(), Some(device));
         let (fixed, file, buffered, share, watch) = (u32::MAX, None, None, None, None);
-        let handle = Handle { key, spec, file, device, buffered, fixed, info, contents, share, watch };
+        let (sight, stale) = (None, false);
+        let handle =
+            Handle { key, spec, file, device, buffered, fixed, info, contents, share, watch, sight, stale };
         Ok(self.add_handle(handle))
     }
 

@@ -20,18 +20,25 @@ pub(super) fn once(swaps: u64, policy: Policy) -> CheckRow {
     CheckRow { name: "once".to_owned(), ok, detail }
 }
 
-/// What the candidate will announce is known in `connect` only, and then held against what clients use.
-/// What can be seen before is whether there still is as much behind the device as it has.
-pub(super) fn size(candidate: Side<'_>, devices: &[DeviceSide]) -> CheckRow {
-    let shrunk: Vec<String> = devices.iter().filter_map(shrunk).collect();
-    if !shrunk.is_empty() {
-        return CheckRow { name: "size".to_owned(), ok: false, detail: shrunk.join("; ") };
+/// What the candidate will announce is known in `connect` only, and then held against what there was.
+/// What can be seen before is whether there is as much behind the device as it has.
+pub(super) fn size(candidate: Side<'_>, devices: &[DeviceSide], policy: Policy) -> CheckRow {
+    let row = |ok, detail| CheckRow { name: "size".to_owned(), ok, detail };
+    let shrinks: Vec<String> = devices.iter().filter_map(shrinks).collect();
+    let used = devices.iter().any(|device| device.shrinks_to.is_some() && device.clients > 0);
+    if !shrinks.is_empty() {
+        let what = shrinks.join("; ");
+        return match (used, policy.allow_smaller) {
+            (true, _) => row(false, format!("{what}; not while clients use it")),
+            (false, false) => row(false, format!("{what}: takes --force")),
+            (false, true) => row(true, format!("{what}; it was allowed")),
+        };
     }
     let release = format!("{} {}", candidate.manifest.name, candidate.manifest.version);
     let known: Vec<String> = devices.iter().map(describe).collect();
     let known = if known.is_empty() { "the port has no device".to_owned() } else { known.join("; ") };
-    let then = format!("what {release} announces is known in connect; less than clients use goes back");
-    CheckRow { name: "size".to_owned(), ok: true, detail: format!("{known}; {then}") }
+    let then = format!("what {release} announces is known in connect; less goes back, unless by force");
+    row(true, format!("{known}; {then}"))
 }
 
 fn describe(device: &DeviceSide) -> String {
@@ -39,13 +46,9 @@ fn describe(device: &DeviceSide) -> String {
     format!("{name} has {size} in blocks of {block}, used by {} client(s)", device.clients)
 }
 
-fn shrunk(device: &DeviceSide) -> Option<String> {
-    let (before, now) = device.backing?;
-    // Only where the device was as large as what is behind it allowed, and is used.
-    if device.clients == 0 || before < device.size || now >= device.size {
-        return None;
-    }
-    Some(format!("{}, and what is behind it has shrunk to {}", describe(device), show_size(now)))
+fn shrinks(device: &DeviceSide) -> Option<String> {
+    let to = device.shrinks_to?;
+    Some(format!("{}, and becomes smaller: {to} bytes in the place of {}", describe(device), device.size))
 }
 
 pub(super) fn pending(running: Side<'_>, candidate: Side<'_>, side: Option<PendingSide>) -> CheckRow {

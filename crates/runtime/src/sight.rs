@@ -1,0 +1,217 @@
+//! What the name of an open file leads to by now.
+//!
+//! A port has a file open, not a name. Where the file was replaced, moved or removed, the device serves on, and
+//! what is written to it is not found under that name after the next start. So names are looked at, a few
+//! times a minute and whenever somebody asks, always on threads of their own: a look can hang as long as its
+//! file system does, and then only its file has no news.
+
+use crate::behind::size_of_file;
+use crate::contents::Contents;
+use crate::engine::{Engine, Inner};
+use crate::handle::{Handle, lock};
+use crate::instance::Instance;
+use crate::job::unix_ms;
+use crate::medium::Watch;
+use crate::port::Port;
+use crate::trouble::{Trouble, TroubleCode};
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak, mpsc};
+use std::time::Duration;
+
+/// How often all names are looked at.
+const ROUND: Duration = Duration::from_secs(5);
+/// How long somebody who asks waits for news.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// How long whoever opens a file anew does.
+const LONG_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The name of a file or block device that is open, and what it was when it was opened.
+#[derive(Debug)]
+pub(crate) struct Sight {
+    port: String,
+    target: String,
+    contents: Contents,
+    watch: Arc<Watch>,
+    /// Bytes that the driver knows of.
+    size: AtomicU64,
+    seen: Mutex<Option<Trouble>>,
+    looking: AtomicBool,
+}
+
+impl Sight {
+    pub(crate) fn new(
+        port: &str,
+        target: &str,
+        contents: &Contents,
+        size: u64,
+        watch: Arc<Watch>,
+    ) -> Arc<Sight> {
+        Arc::new(Sight {
+            port: port.to_owned(),
+            target: target.to_owned(),
+            contents: contents.clone(),
+            watch,
+            size: AtomicU64::new(size),
+            seen: Mutex::default(),
+            looking: AtomicBool::new(false),
+        })
+    }
+
+    /// What the last look found.
+    pub(crate) fn seen(&self) -> Option<Trouble> {
+        lock(&self.seen).clone()
+    }
+
+    /// A driver will find so many bytes.
+    pub(crate) fn resize(&self, bytes: u64) {
+        self.size.store(bytes, Ordering::Relaxed);
+    }
+
+    fn look(&self) {
+        if self.looking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.watch.ask(|| "nobody yet".to_owned());
+        self.note(self.find());
+        self.looking.store(false, Ordering::Release);
+    }
+
+    fn note(&self, found: Option<(TroubleCode, String)>) {
+        let mut seen = lock(&self.seen);
+        match (&*seen, found) {
+            (Some(known), Some((code, detail))) if known.code == code && known.detail == detail => {}
+            (_, Some((code, detail))) => {
+                tracing::warn!(port = self.port, "{detail}");
+                let target = self.target.clone();
+                *seen = Some(Trouble { code, target, detail, since_unix_ms: unix_ms() });
+            }
+            (Some(_), None) => {
+                tracing::info!(port = self.port, "{}: it is what the device has open, again", self.target);
+                *seen = None;
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn find(&self) -> Option<(TroubleCode, String)> {
+        let target = &self.target;
+        let gone = match std::fs::metadata(target) {
+            Ok(meta) if Contents::of(&meta) == self.contents => None,
+            Ok(_) => Some((TroubleCode::FileReplaced, "it was replaced by another one".to_owned())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                Some((TroubleCode::FileMissing, "it was moved or removed".to_owned()))
+            }
+            Err(e) => Some((TroubleCode::FileMissing, format!("it can not be looked at: {e}"))),
+        };
+        let witness = self.watch.witness()?;
+        if let Some((code, what)) = gone {
+            let removed = witness.metadata().is_ok_and(|meta| meta.nlink() == 0);
+            let now = if removed { ", which is removed and goes with the last who has it open" } else { "" };
+            let detail = format!(
+                "{target}: {what}; the device serves on from the one that it has open{now}: what is written to \
+                 it is not found at that path after the next start"
+            );
+            return Some((code, detail));
+        }
+        let (known, now) = (self.size.load(Ordering::Relaxed), size_of_file(witness)?);
+        (now < known).then(|| {
+            let what = "what lies beyond the end fails";
+            (
+                TroubleCode::FileShrunk,
+                format!("{target}: it was truncated from {known} to {now} bytes; {what}"),
+            )
+        })
+    }
+}
+
+impl Port {
+    fn sights(&self) -> Vec<Arc<Sight>> {
+        lock(&self.inner).handles.iter().flatten().filter_map(|handle| handle.sight.clone()).collect()
+    }
+
+    /// Looks at what the names lead to that a driver is going to open anew. Where one leads to another file and
+    /// that is wanted, it is opened; else what is open is used on.
+    pub(crate) fn look_before_opening(&self, anew: bool) {
+        look_at(self.sights(), LONG_PATIENCE);
+        let mut inner = lock(&self.inner);
+        for handle in inner.handles.iter_mut().flatten() {
+            let replaced = || handle.trouble().is_some_and(|found| found.code == TroubleCode::FileReplaced);
+            handle.stale = anew && replaced();
+        }
+    }
+
+    /// Whether a driver that is prepared may come to serve: not with a file whose name leads elsewhere by now,
+    /// unless that is meant.
+    ///
+    /// # Errors
+    /// What became of the file.
+    pub(crate) fn may_go_on(&self, next: &Instance, force: bool) -> Result<(), String> {
+        let numbers = lock(&next.handles).clone();
+        let inner = lock(&self.inner);
+        let known = |number: &u32| inner.handles.get(*number as usize)?.as_ref()?.trouble();
+        let gone = |found: &Trouble| found.code != TroubleCode::FileShrunk;
+        let Some(found) = numbers.iter().filter_map(known).find(gone) else { return Ok(()) };
+        if force {
+            tracing::warn!(port = self.name, "goes on with it, as was asked for: {}", found.detail);
+            return Ok(());
+        }
+        let what = match found.code {
+            TroubleCode::FileReplaced => "--force opens the one that is there now",
+            _ => "--force goes on with the one that is open",
+        };
+        Err(format!("{}; {what}", found.detail))
+    }
+}
+
+impl Handle {
+    fn trouble(&self) -> Option<Trouble> {
+        self.sight.as_ref()?.seen()
+    }
+}
+
+/// Looks at these on a thread of its own, and waits for a while.
+fn look_at(sights: Vec<Arc<Sight>>, patience: Duration) {
+    if sights.is_empty() {
+        return;
+    }
+    let (tx, rx) = mpsc::sync_channel(1);
+    let body = move || {
+        sights.iter().for_each(|sight| sight.look());
+        let _ = tx.try_send(());
+    };
+    if std::thread::Builder::new().name("look".into()).spawn(body).is_ok() {
+        let _ = rx.recv_timeout(patience);
+    }
+}
+
+impl Engine {
+    /// Looks whether the files behind a port are still where they were, or those behind all of them, so that
+    /// what [`PortInfo`](crate::PortInfo) says of them is new. A file system that does not answer is waited for
+    /// a moment only.
+    pub fn look_at_files(&self, port: Option<&str>) {
+        let ports = match port {
+            Some(name) => self.find(name).into_iter().collect(),
+            None => self.all_ports(),
+        };
+        look_at(ports.iter().flat_map(|port| port.sights()).collect(), PATIENCE);
+    }
+
+    /// Looks at all of them every few seconds, as long as the engine is there.
+    pub(crate) fn start_looking(&self) {
+        let inner = Arc::downgrade(&self.inner);
+        let body = move || {
+            while let Some(engine) = after_a_while(&inner) {
+                look_at(engine.all_ports().iter().flat_map(|port| port.sights()).collect(), ROUND);
+            }
+        };
+        if let Err(e) = std::thread::Builder::new().name("looks".into()).spawn(body) {
+            tracing::warn!("files behind ports are looked at only when somebody asks: {e}");
+        }
+    }
+}
+
+fn after_a_while(inner: &Weak<Inner>) -> Option<Engine> {
+    std::thread::sleep(ROUND);
+    inner.upgrade().map(|inner| Engine { inner })
+}
