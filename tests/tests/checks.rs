@@ -227,6 +227,6 @@ fn a_file_that_was_cut_behind_a_device_in_use_is_noticed_before_anything_is_load
     let (code, report) = check(&daemon, &["file@1.1.0"])?;
     assert_eq!(code, Some(6), "{report:#}");
     let (ok, detail) = row(&report, "size");
-    assert!(!ok && detail.contains("what is behind it has shrunk to 4K"), "{detail}");
+    assert!(!ok && detail.contains("becomes smaller: 4096 bytes"), "{detail}");
     Ok(())
 }

@@ -41,6 +41,11 @@ fn activate_with(bench: &Bench, changes: &[(&str, &str)], opts: &ActivateOptions
     bench.engine.activate("vol0", move || Ok(set), opts)
 }
 
+/// The same by force.
+fn force(bench: &Bench, changes: &[(&str, &str)]) -> Receipt {
+    activate_with(bench, changes, &ActivateOptions { force: true, ..ActivateOptions::default() })
+}
+
 #[track_caller]
 fn done(receipt: &Receipt) {
     assert_eq!(receipt.outcome, Outcome::Done, "{receipt:#?}");
@@ -210,7 +215,7 @@ fn another_name_of_the_file_that_is_open_is_no_other_file() {
 }
 
 #[test]
-fn a_smaller_file_is_all_right_where_nobody_uses_the_device() {
+fn a_smaller_file_comes_by_force_where_nobody_uses_the_device() {
     for release in RELEASES {
         let bench = Bench::new(1);
         let (small, large) = (disk(&bench, "small.img", 4), disk(&bench, "large.img", 8));
@@ -218,16 +223,19 @@ fn a_smaller_file_is_all_right_where_nobody_uses_the_device() {
         attach(&bench, release, Path::new(&small), &[]);
         done(&activate(&bench, &[("path", &large)]));
         assert_eq!(size(&bench), 8);
-        done(&activate(&bench, &[("path", &small)]));
+        went_back(&activate(&bench, &[("path", &small)]), "becomes smaller");
+        done(&force(&bench, &[("path", &small)]));
         assert_eq!(size(&bench), 4);
         // Down, or while it is down.
         done(&activate(&bench, &[("path", &large)]));
         done(&activate(&bench, &[("admin_state", "down")]));
-        done(&activate(&bench, &[("admin_state", "up"), ("path", &small)]));
+        went_back(&activate(&bench, &[("admin_state", "up"), ("path", &small)]), "becomes smaller");
+        done(&force(&bench, &[("admin_state", "up"), ("path", &small)]));
         assert_eq!(size(&bench), 4);
         // The file itself may have been cut, where nobody uses the device.
         File::options().write(true).open(&small).and_then(|f| f.set_len(2 << 20)).expect("cut");
-        done(&activate(&bench, &[("direct", "true")]));
+        went_back(&activate(&bench, &[("direct", "true")]), "becomes smaller");
+        done(&force(&bench, &[("direct", "true")]));
         assert_eq!(size(&bench), 2);
     }
 }
@@ -242,7 +250,7 @@ fn a_smaller_file_comes_with_another_release_of_the_driver() {
     {
         let path = Some(path.display().to_string());
         let params = BTreeMap::from([("path".to_owned(), path)]);
-        let opts = UpdateOptions { allow_older: true, params, ..UpdateOptions::default() };
+        let opts = UpdateOptions { allow_older: true, params, force: true, ..UpdateOptions::default() };
         done(&bench.engine.update("vol0", &bench.stage(release), &opts));
         assert_eq!(size(&bench), megabytes);
     }
@@ -257,9 +265,11 @@ fn a_file_that_was_cut_under_clients_is_not_opened_anew() {
         let client = bench.engine.open_device("vol0").expect("device");
         File::options().write(true).open(&path).and_then(|f| f.set_len(2 << 20)).expect("cut");
         went_back(&activate(&bench, &[("direct", "false")]), "smaller than the 4194304 that clients use");
+        went_back(&force(&bench, &[("direct", "false")]), "smaller than the 4194304 that clients use");
         assert_eq!(size(&bench), 4);
         drop(client);
-        done(&activate(&bench, &[("direct", "false")]));
+        went_back(&activate(&bench, &[("direct", "false")]), "becomes smaller");
+        done(&force(&bench, &[("direct", "false")]));
         assert_eq!(size(&bench), 2);
     }
 }
