@@ -31,6 +31,9 @@ pub enum TroubleCode {
     FileMissing,
     /// The file that is open is shorter than the device: what lies beyond its end fails.
     FileShrunk,
+    /// A call on the file has not returned from the kernel for a long time: the file system is frozen, a server
+    /// does not answer, a disk is dying. Requests are answered after `request_timeout`.
+    Hangs,
 }
 
 impl TroubleCode {
@@ -41,6 +44,7 @@ impl TroubleCode {
             TroubleCode::FileReplaced => "replaced",
             TroubleCode::FileMissing => "missing",
             TroubleCode::FileShrunk => "shrunk",
+            TroubleCode::Hangs => "hangs",
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::error::{EngineError, ErrorKind};
 use crate::fileio::FileIo;
+use crate::helpers::Foreman;
 use crate::lane::Lane;
 use crate::ops::OpTable;
 use crate::remote::Remote;
@@ -14,14 +15,11 @@ use io_uring::{IoUring, squeue, types};
 use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 
 /// Entries of the submission ring; more are pushed by submitting what is there.
 const SQ_ENTRIES: u32 = 512;
 /// Entries of the completion ring. The kernel keeps what does not fit, at a cost.
 const CQ_ENTRIES: u32 = 8192;
-/// Vectors that fit between two submissions.
-const IOVECS: usize = 2048;
 /// Times that fit between two submissions.
 const TIMESPECS: usize = 512;
 
@@ -34,9 +32,6 @@ pub(crate) struct Done {
     pub(crate) cookie: u64,
     pub(crate) result: i32,
 }
-
-/// Work that the ring cannot do, for the helper thread.
-pub(crate) type BlockingJob = Box<dyn FnOnce() + Send>;
 
 /// The kinds of `user_data`, in its top byte.
 pub(crate) mod kind {
@@ -63,7 +58,6 @@ pub(crate) struct Core {
     pub(crate) due: Vec<NonNull<Lane>>,
     /// There are requests that can become too old.
     pub(crate) tick_wanted: bool,
-    pub(crate) blocking: Sender<BlockingJob>,
     pub(crate) fileio: FileIo,
     /// What drivers have issued on other devices.
     pub(crate) stacked: StackedList,
@@ -71,16 +65,11 @@ pub(crate) struct Core {
     pub(crate) ports: u32,
     /// Monotonic clock at the start of this turn.
     pub(crate) now_ns: u64,
-    iovecs: Vec<libc::iovec>,
     timespecs: Vec<types::Timespec>,
 }
 
 impl Core {
-    pub(crate) fn new(
-        blocking: Sender<BlockingJob>,
-        remote: Arc<Remote>,
-        files: u32,
-    ) -> Result<Core, EngineError> {
+    pub(crate) fn new(foreman: Arc<Foreman>, remote: Arc<Remote>, files: u32) -> Result<Core, EngineError> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_coop_taskrun()
@@ -101,12 +90,10 @@ impl Core {
             commits: Vec::with_capacity(64),
             due: Vec::with_capacity(64),
             tick_wanted: false,
-            blocking,
-            fileio: FileIo::new(remote),
+            fileio: FileIo::new(remote, foreman),
             stacked: StackedList::default(),
             ports: 0,
             now_ns: 0,
-            iovecs: Vec::with_capacity(IOVECS),
             timespecs: Vec::with_capacity(TIMESPECS),
         })
     }
@@ -124,8 +111,8 @@ impl Core {
     /// Queues one submission; when the ring is full, submits first.
     ///
     /// # Safety
-    /// The memory that `entry` points to stays valid until its completion arrives, except vectors
-    /// and timespecs, which the kernel reads while it submits.
+    /// The memory that `entry` points to stays valid until its completion arrives, except timespecs,
+    /// which the kernel reads while it submits.
     #[inline]
     pub(crate) unsafe fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: the caller's promise, passed on.
@@ -146,13 +133,12 @@ impl Core {
                 }
             }
         }
-        self.iovecs.clear();
         self.timespecs.clear();
     }
 
     /// Is there a completion, or one to be had for the asking?
     pub(crate) fn ready(&mut self) -> bool {
-        !self.ring.completion().is_empty() || self.ring.submission().taskrun()
+        !self.ring.completion().is_empty() || self.ring.submission().taskrun() || self.fileio.has_completed()
     }
 
     /// Submits everything queued and waits for a completion, at most `timeout_ns`; 0 only looks.
@@ -174,24 +160,13 @@ impl Core {
         }
         let all = self.ring.submission().is_empty();
         if all {
-            self.iovecs.clear();
             self.timespecs.clear();
         }
         all
     }
 
-    /// Takes `parts` vectors; they are valid until the next submission, which the entry that uses
-    /// them, pushed next, does not bring about: there is room for it.
-    pub(crate) fn vectors(&mut self, parts: &[libc::iovec]) -> (*const libc::iovec, u32) {
-        if self.iovecs.len() + parts.len() > self.iovecs.capacity() || self.ring.submission().is_full() {
-            self.submit();
-        }
-        let start = self.iovecs.len();
-        self.iovecs.extend_from_slice(parts);
-        (self.iovecs[start..].as_ptr(), parts.len() as u32)
-    }
-
-    /// A place for the time of a timer operation, valid as [`vectors`](Core::vectors) are.
+    /// A place for the time of a timer operation; valid until the next submission, which the entry that uses
+    /// it, pushed next, does not bring about: there is room for it.
     pub(crate) fn timespec(&mut self, ns: u64) -> *const types::Timespec {
         if self.timespecs.len() == TIMESPECS || self.ring.submission().is_full() {
             self.submit();
@@ -235,9 +210,9 @@ mod tests {
     use io_uring::opcode;
 
     fn core() -> Core {
-        let (blocking, _) = std::sync::mpsc::channel();
         let remote = Arc::new(Remote::new().expect("eventfd"));
-        Core::new(blocking, remote, 8).expect("io_uring")
+        let foreman = Foreman::start(std::slice::from_ref(&remote)).expect("its thread");
+        Core::new(foreman, remote, 8).expect("io_uring")
     }
 
     fn push_nop(core: &mut Core) {
@@ -246,15 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn vectors_and_times_of_an_entry_stay_until_it_is_submitted() {
+    fn times_of_an_entry_stay_until_it_is_submitted() {
         let mut core = core();
-        let part = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
         for before in SQ_ENTRIES - 2..=SQ_ENTRIES {
             core.submit();
             (0..before).for_each(|_| push_nop(&mut core));
-            core.vectors(&[part; 4]);
-            push_nop(&mut core);
-            assert_eq!(core.iovecs.len(), 4, "in use, {before} entries before");
             core.timespec(1);
             push_nop(&mut core);
             assert_eq!(core.timespecs.len(), 1, "in use, {before} entries before");

@@ -7,6 +7,7 @@ use crate::adapters::{AdapterRef, Adapters};
 use crate::arena::Arenas;
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, lock};
+use crate::helpers::Foreman;
 use crate::info::{DeviceClaim, DeviceInfo, PortInfo};
 use crate::limits::{Limits, slots_per_queue};
 use crate::medium::Media;
@@ -128,6 +129,7 @@ pub(crate) struct Inner {
     next_port: AtomicU32,
     next_queue: AtomicUsize,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    foreman: Mutex<Option<Arc<Foreman>>>,
 }
 
 /// The engine. Clones share it.
@@ -162,12 +164,14 @@ impl Engine {
                 next_port: AtomicU32::new(0),
                 next_queue: AtomicUsize::new(0),
                 threads: Mutex::default(),
+                foreman: Mutex::default(),
             }),
         };
         engine.start_looking();
-        let blocking = start_helper()?;
+        let foreman = Foreman::start(&engine.inner.remotes)?;
+        lock(&engine.inner.foreman).replace(foreman.clone());
         for (index, remote) in engine.inner.remotes.iter().enumerate() {
-            engine.start_queue(index, remote.clone(), blocking.clone(), files)?;
+            engine.start_queue(index, remote.clone(), foreman.clone(), files)?;
         }
         Ok(engine)
     }
@@ -176,12 +180,12 @@ impl Engine {
         &self,
         index: usize,
         remote: Arc<Remote>,
-        blocking: mpsc::Sender<crate::core::BlockingJob>,
+        foreman: Arc<Foreman>,
         files: u32,
     ) -> Result<(), EngineError> {
         let (tx, rx) = mpsc::sync_channel(1);
         let engine = self.clone();
-        let body = move || match Reactor::new(index, engine, remote, blocking, files) {
+        let body = move || match Reactor::new(index, engine, remote, foreman, files) {
             Ok(reactor) => {
                 let _ = tx.send(Ok(()));
                 reactor.run();
@@ -407,6 +411,9 @@ impl Engine {
                 tracing::error!("a queue did not stop in {} s", grace.as_secs());
             }
         }
+        if let Some(foreman) = lock(&self.inner.foreman).take() {
+            foreman.stop();
+        }
     }
 }
 
@@ -427,15 +434,6 @@ impl Engine {
             }
         }
     }
-}
-
-/// A thread for what the ring cannot do. Ends when the last queue has.
-fn start_helper() -> Result<mpsc::Sender<crate::core::BlockingJob>, EngineError> {
-    let (tx, rx) = mpsc::channel::<crate::core::BlockingJob>();
-    let body = move || rx.into_iter().for_each(|job| job());
-    let thread = std::thread::Builder::new().name("helper".into()).spawn(body);
-    thread.map_err(|e| EngineError::new(ErrorKind::Unsupported, format!("thread: {e}")))?;
-    Ok(tx)
 }
 
 /// Raises the limit of open files as far as it may be raised; returns it.

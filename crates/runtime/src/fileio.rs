@@ -1,293 +1,290 @@
-//! Buffered files, past the ring where the ring is the slow way.
+//! Operations on files: what may sleep goes to helpers, what does not is done here and now.
 //!
-//! *Writes.* Most file systems cannot promise that a buffered write will not sleep, so io_uring passes
-//! each to a worker thread: measured on ext4, a third of what plain `pwrite` does. Here the writes of
-//! one turn of the loop go together, in one of two ways:
+//! *Reads through the page cache* are tried with `RWF_NOWAIT`, which never sleeps: what is in the cache is
+//! there at once. What is not is read by a helper.
 //!
-//! - *inline*, by the queue itself, when the queue serves one port only and writes have been quick of
-//!   late: a write that sleeps then keeps nobody waiting but its own device;
-//! - else through this queue's writer thread, one hand-over for the whole batch.
+//! *Writes through the page cache* may sleep on most file systems, and the calls that would not say so
+//! (`RWF_NOWAIT`) wait for a file system that is frozen all the same. A helper does them; where the ring can try
+//! them without sleeping (XFS, btrfs), it is asked first.
 //!
-//! *Reads.* The first few of a turn are tried with `RWF_NOWAIT`, which never sleeps: what is in the
-//! page cache is there at once, and a lone request costs one turn of the loop instead of two. What is
-//! not in the cache goes to the ring.
+//! *Direct reads and writes* are tried on the ring, with `RWF_NOWAIT` too, and go to a helper where the kernel
+//! says that they would sleep. Without the flag the ring would hand them to workers of its own, which all ports
+//! of a queue share, and which nothing ends.
+//!
+//! *Everything else* (flushes, zeroing, block status) is a helper's.
 //!
 //! Either way the operation is the shell's: its completion goes to whichever driver serves the port.
 
-#![allow(unsafe_code)] // pwritev2 from memory that the shell owns
+#![allow(unsafe_code)] // records that helpers have; preadv2 into memory that the shell owns
 
-use crate::core::now_ns;
-use crate::handle::lock;
+use crate::core::{Core, kind, user_data};
+use crate::helpers::{Call, Desk, Desks, Foreman, Home, Kind, Stage};
 use crate::remote::Remote;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use steadfast_abi::{Op, op_flag};
+use io_uring::{opcode, types};
+use std::collections::VecDeque;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use steadfast_abi::{Op, op, op_flag};
 
-/// A write that took longer was not quick: it slept, or the thread lost its processor.
-const QUICK_NS: u64 = 1_000_000;
-/// How long writes go through the thread after one that was not quick; twice as long for each that
-/// follows, up to the longest, until [`CALM`] writes in a row were quick.
-const CAUTION_NS: u64 = 10_000_000;
-const LONGEST_CAUTION_NS: u64 = 1_000_000_000;
-const CALM: u32 = 64;
-
-/// Reads that are tried inline in one turn; more go to the ring, which does them in one call.
-const READS: u32 = 4;
-
-/// A buffered file.
-#[derive(Clone, Debug)]
-pub(crate) struct Buffered {
-    pub(crate) file: Arc<OwnedFd>,
-    /// The ring would hand writes to it to a worker.
-    pub(crate) slow_writes: bool,
-}
-
-/// A write to be done.
+/// An operation that is with a helper, or on its way there.
 #[derive(Debug)]
-struct Write {
-    id: u32,
-    file: Arc<OwnedFd>,
-    offset: u64,
-    flags: i32,
-    /// How many of the batch's vectors are this write's.
-    vectors: usize,
+struct Out {
+    call: *mut Call,
+    desk: Arc<Desk>,
+    kind: Kind,
+    /// The ring tries it first.
+    trying: bool,
 }
 
-/// Writes of one turn.
-#[derive(Default)]
-struct Batch {
-    writes: Vec<Write>,
-    vectors: Vec<Vector>,
-}
-
-impl std::fmt::Debug for Batch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(&self.writes).finish()
-    }
-}
-
-#[repr(transparent)]
-struct Vector(libc::iovec);
-// SAFETY: an address in the shell's memory, which stays until the write has completed, and a length.
-unsafe impl Send for Vector {}
-
-#[derive(Debug, Default)]
-struct Shared {
-    batch: Batch,
-    over: bool,
-}
-
-/// The way to the writer thread.
-#[derive(Debug)]
-struct Desk {
-    shared: Mutex<Shared>,
-    ready: Condvar,
-    done: Mutex<Vec<(u32, i64)>>,
-    remote: Arc<Remote>,
-}
-
-/// One queue's reads and writes past its ring.
+/// One queue's operations on files.
 #[derive(Debug)]
 pub(crate) struct FileIo {
-    desk: Arc<Desk>,
-    started: bool,
-    batch: Batch,
-    inline_done: Vec<(u32, i64)>,
-    cautious_until_ns: u64,
-    caution_ns: u64,
-    quick: u32,
-    reads: u32,
+    home: Arc<Home>,
+    foreman: Arc<Foreman>,
+    /// By the operation's number.
+    out: Vec<Option<Out>>,
+    free: Vec<*mut Call>,
+    /// Calls that wait for room at their desk.
+    backlog: VecDeque<(Arc<Desk>, Kind, *mut Call)>,
+    /// Desks that were left something in this turn.
+    touched: Vec<Arc<Desk>>,
+    /// Desks at which more waits than their helpers have begun.
+    uneasy: Vec<Arc<Desk>>,
+    done: Vec<(u32, i64)>,
 }
 
 impl FileIo {
-    pub(crate) fn new(remote: Arc<Remote>) -> FileIo {
-        let desk = Desk { shared: Mutex::default(), ready: Condvar::new(), done: Mutex::default(), remote };
+    pub(crate) fn new(remote: Arc<Remote>, foreman: Arc<Foreman>) -> FileIo {
         FileIo {
-            desk: Arc::new(desk),
-            started: false,
-            batch: Batch::default(),
-            inline_done: Vec::new(),
-            cautious_until_ns: 0,
-            caution_ns: CAUTION_NS,
-            quick: 0,
-            reads: 0,
+            home: Arc::new(Home::new(remote)),
+            foreman,
+            out: Vec::new(),
+            free: Vec::new(),
+            backlog: VecDeque::new(),
+            touched: Vec::new(),
+            uneasy: Vec::new(),
+            done: Vec::new(),
         }
     }
 
-    /// Writes `parts`, now if `alone` and writes are quick, else with the batch of this turn.
-    ///
-    /// # Safety
-    /// What `parts` point to stays readable until the operation `id` has completed.
-    pub(crate) unsafe fn write(
-        &mut self,
-        id: u32,
-        op: &Op,
-        parts: &[libc::iovec],
-        file: &Arc<OwnedFd>,
-        alone: bool,
-    ) {
-        let flags = if op.flags & op_flag::FUA != 0 { libc::RWF_DSYNC } else { 0 };
-        if alone && flags == 0 && self.batch.writes.is_empty() {
-            let begun = now_ns();
-            if begun >= self.cautious_until_ns {
-                // SAFETY: the caller's promise.
-                let result = unsafe { pwrite(file, parts.as_ptr(), parts.len(), op.offset, flags) };
-                self.learn(begun, now_ns());
-                return self.inline_done.push((id, result));
-            }
-        }
-        self.batch.vectors.extend(parts.iter().map(|v| Vector(*v)));
-        let write = Write { id, file: file.clone(), offset: op.offset, flags, vectors: parts.len() };
-        self.batch.writes.push(write);
-    }
-
-    /// Reads into `parts` if that can be done at once; false: it is for the ring.
+    /// Reads into `parts` if that can be done at once; false: it cannot.
     ///
     /// # Safety
     /// `parts` point to writable memory.
-    pub(crate) unsafe fn read(
-        &mut self,
-        id: u32,
-        offset: u64,
-        parts: &[libc::iovec],
-        file: &OwnedFd,
-    ) -> bool {
-        if self.reads == READS {
-            return false;
-        }
-        self.reads += 1;
+    unsafe fn read_now(&mut self, id: u32, offset: u64, parts: &[libc::iovec], desks: &Desks) -> bool {
         let Ok(offset) = i64::try_from(offset) else { return false };
-        let (vectors, count) = (parts.as_ptr(), parts.len() as i32);
+        let (file, vectors, count) = (desks.file.as_raw_fd(), parts.as_ptr(), parts.len() as i32);
         // SAFETY: the caller's promise; an open descriptor.
-        let n = unsafe { libc::preadv2(file.as_raw_fd(), vectors, count, offset, libc::RWF_NOWAIT) };
+        let n = unsafe { libc::preadv2(file, vectors, count, offset, libc::RWF_NOWAIT) };
         let whole: usize = parts.iter().map(|p| p.iov_len).sum();
-        // Less than the whole: the rest is not in the cache, or the file ends. The ring can tell.
+        // Less than the whole: the rest is not in the cache, or the file ends. A helper can tell.
         if usize::try_from(n) != Ok(whole) {
             return false;
         }
-        self.inline_done.push((id, n as i64));
+        self.done.push((id, n as i64));
         true
     }
 
-    /// Decides from how long an inline write took whether the next may be inline too.
-    fn learn(&mut self, begun_ns: u64, ended_ns: u64) {
-        if ended_ns.saturating_sub(begun_ns) > QUICK_NS {
-            self.cautious_until_ns = ended_ns + self.caution_ns;
-            self.caution_ns = (2 * self.caution_ns).min(LONGEST_CAUTION_NS);
-            self.quick = 0;
-        } else {
-            self.quick = self.quick.saturating_add(1);
-            if self.quick == CALM {
-                self.caution_ns = CAUTION_NS;
-            }
+    /// A record, filled.
+    fn record(&mut self, id: u32, op: &Op, parts: &[libc::iovec], desks: &Desks) -> Result<*mut Call, i32> {
+        let flags = match op.code {
+            op::FALLOCATE => i32::try_from(op.arg).map_err(|_| libc::EINVAL)?,
+            op::WRITE if op.flags & op_flag::FUA != 0 => libc::RWF_DSYNC,
+            _ => 0,
+        };
+        let call = self.free.pop().unwrap_or_else(|| Box::into_raw(Call::new()));
+        // SAFETY: a record that nobody else has.
+        let task = unsafe { &mut *(*call).task() };
+        (task.id, task.code, task.flags, task.offset, task.length) =
+            (id, op.code, flags, op.offset, op.length);
+        (task.regular, task.count) = (desks.regular, parts.len());
+        task.parts[..parts.len()].copy_from_slice(parts);
+        Ok(call)
+    }
+
+    fn keep(&mut self, id: u32, out: Out) {
+        let place = id as usize;
+        if place >= self.out.len() {
+            self.out.resize_with(place + 1, || None);
         }
+        self.out[place] = Some(out);
+    }
+
+    /// Leaves a call at its desk.
+    fn hand_over(&mut self, desk: &Arc<Desk>, kind: Kind, call: *mut Call) {
+        let waits =
+            self.backlog.iter().any(|(other, other_kind, _)| *other_kind == kind && Arc::ptr_eq(other, desk));
+        if waits || !desk.push(kind, call) {
+            self.backlog.push_back((desk.clone(), kind, call));
+        }
+        if !self.touched.last().is_some_and(|last| Arc::ptr_eq(last, desk)) {
+            self.touched.push(desk.clone());
+        }
+    }
+
+    /// The ring has tried operation `id`; true: it would have slept, and a helper has it now.
+    #[inline]
+    pub(crate) fn tried(&mut self, id: u32, result: i32) -> bool {
+        match self.out.get_mut(id as usize) {
+            Some(Some(out)) if out.trying => self.has_tried(id, result),
+            _ => false,
+        }
+    }
+
+    fn has_tried(&mut self, id: u32, result: i32) -> bool {
+        let Some(out) = self.out[id as usize].as_mut() else { return false };
+        if result == -libc::EAGAIN || result == -libc::EOPNOTSUPP {
+            out.trying = false;
+            let (desk, kind, call) = (out.desk.clone(), out.kind, out.call);
+            self.hand_over(&desk, kind, call);
+            return true;
+        }
+        self.free.push(out.call);
+        self.out[id as usize] = None;
+        false
     }
 
     /// Takes the completions that are there: operation and result.
     pub(crate) fn completed(&mut self, into: &mut Vec<(u32, i64)>) {
-        into.append(&mut self.inline_done);
-        if self.started {
-            into.append(&mut lock(&self.desk.done));
+        into.append(&mut self.done);
+        let home = self.home.clone();
+        home.take(|call| {
+            // SAFETY: it is back, and so this thread's.
+            let (id, called_off, result) =
+                unsafe { ((*call).read().id, (*call).is(Stage::CalledOff), (*call).result()) };
+            self.free.push(call);
+            // What was called off has completed before.
+            if !called_off && self.out.get_mut(id as usize).and_then(Option::take).is_some() {
+                into.push((id, result));
+            }
+        });
+    }
+
+    /// Whether there are completions that the kernel does not announce, or has not yet.
+    #[inline]
+    pub(crate) fn has_completed(&self) -> bool {
+        !self.done.is_empty() || self.home.has_any()
+    }
+
+    /// Calls off an operation that no helper has begun; it completes with `ECANCELED`.
+    pub(crate) fn call_off(&mut self, id: u32) {
+        let Some(Some(out)) = self.out.get(id as usize) else { return };
+        // SAFETY: records are not freed while this thread runs.
+        if !out.trying && unsafe { (*out.call).step(Stage::Waiting, Stage::CalledOff) } {
+            self.out[id as usize] = None;
+            self.done.push((id, -i64::from(libc::ECANCELED)));
         }
     }
 
-    pub(crate) fn has_completed(&self) -> bool {
-        !self.inline_done.is_empty()
-    }
-
-    /// The end of a turn: hands the batch over.
+    /// The end of a turn: what was left at desks is begun.
     pub(crate) fn submit(&mut self) {
-        self.reads = 0;
-        if self.batch.writes.is_empty() {
+        if self.touched.is_empty() {
             return;
         }
-        if !self.started {
-            self.start();
-        }
-        let mut shared = lock(&self.desk.shared);
-        let idle = shared.batch.writes.is_empty();
-        shared.batch.writes.append(&mut self.batch.writes);
-        shared.batch.vectors.append(&mut self.batch.vectors);
-        drop(shared);
-        if idle {
-            self.desk.ready.notify_one();
+        while let Some(desk) = self.touched.pop() {
+            if !desk.rouse() && !self.uneasy.iter().any(|known| Arc::ptr_eq(known, &desk)) {
+                self.uneasy.push(desk);
+            }
         }
     }
 
-    fn start(&mut self) {
-        let desk = self.desk.clone();
-        match std::thread::Builder::new().name("writer".into()).spawn(move || desk.run()) {
-            Ok(_) => self.started = true,
-            Err(e) => {
-                tracing::error!("thread for writes: {e}");
-                let failed = self.batch.writes.drain(..).map(|w| (w.id, -i64::from(libc::EAGAIN)));
-                self.inline_done.extend(failed);
-                self.batch.vectors.clear();
-            }
+    /// Sees to what still waits at desks; true: this is to be called again after a while.
+    pub(crate) fn look_after(&mut self) -> bool {
+        let backlog = std::mem::take(&mut self.backlog);
+        for (desk, kind, call) in backlog {
+            self.hand_over(&desk, kind, call);
         }
+        self.touched.append(&mut self.uneasy);
+        self.submit();
+        self.needs_looking_after()
+    }
+
+    /// Something waits at a desk for a helper to come free, or to be made.
+    pub(crate) fn needs_looking_after(&self) -> bool {
+        !self.uneasy.is_empty() || !self.backlog.is_empty()
     }
 }
 
 impl Drop for FileIo {
     fn drop(&mut self) {
-        lock(&self.desk.shared).over = true;
-        self.desk.ready.notify_one();
+        // A helper may have the others, for as long as it hangs.
+        for call in self.free.drain(..) {
+            // SAFETY: made by `Box::into_raw`, and in no list but this.
+            drop(unsafe { Box::from_raw(call) });
+        }
     }
 }
 
-impl Desk {
-    fn run(&self) {
-        let mut batch = Batch::default();
-        while self.take(&mut batch) {
-            let mut vectors = batch.vectors.as_slice();
-            for write in &batch.writes {
-                let (mine, rest) = vectors.split_at(write.vectors.min(vectors.len()));
-                vectors = rest;
-                // SAFETY: `Vector` is an iovec and nothing else; its memory is the shell's until the
-                // completion, which is what is sent below.
-                let result = unsafe {
-                    pwrite(
-                        &write.file,
-                        mine.as_ptr().cast::<libc::iovec>(),
-                        mine.len(),
-                        write.offset,
-                        write.flags,
-                    )
-                };
-                lock(&self.done).push((write.id, result));
-                self.remote.wake();
-            }
-            batch.writes.clear();
-            batch.vectors.clear();
+impl Core {
+    /// Begins an operation on the file of `desks`, for queue `index` of its port, number `fixed` in the ring's
+    /// table of files.
+    ///
+    /// # Safety
+    /// What `parts` point to stays, readable or writable as the operation needs it, until `id` has completed.
+    pub(crate) unsafe fn on_file(
+        &mut self,
+        id: u32,
+        op: &Op,
+        parts: &[libc::iovec],
+        (desks, index): (&Desks, usize),
+        fixed: u32,
+    ) -> Result<(), i32> {
+        let moves = matches!(op.code, op::READ | op::WRITE);
+        if moves && parts.is_empty() || op.code == op::EXTENTS && parts.len() != 1 {
+            return Err(libc::EINVAL);
         }
+        let passes = desks.given_up.count() == 0;
+        // SAFETY: the caller's promise.
+        if passes && op.code == op::READ && !desks.direct && unsafe { self.read_now(id, op, parts, desks) } {
+            return Ok(());
+        }
+        let fileio = &mut self.fileio;
+        let desk = desks.of(index, &fileio.home, &fileio.foreman).ok_or(libc::EBADF)?;
+        let call = fileio.record(id, op, parts, desks)?;
+        let kind = if op.code == op::WRITE && !desks.direct { Kind::Writer } else { Kind::Other };
+        let tries = desks.tries.load(Ordering::Relaxed) && (desks.direct || op.code == op::WRITE);
+        let trying = passes && moves && tries;
+        fileio.keep(id, Out { call, desk: desk.clone(), kind, trying });
+        if trying {
+            // SAFETY: the record and what its vectors point to stay until the operation has completed.
+            unsafe { self.try_on_ring(id, call, types::Fixed(fixed)) };
+        } else {
+            fileio.hand_over(desk, kind, call);
+        }
+        Ok(())
     }
 
-    fn take(&self, batch: &mut Batch) -> bool {
-        let mut shared = lock(&self.shared);
-        while shared.batch.writes.is_empty() {
-            if shared.over {
-                return false;
-            }
-            shared = self.ready.wait(shared).unwrap_or_else(PoisonError::into_inner);
-        }
-        std::mem::swap(&mut shared.batch, batch);
-        true
+    /// # Safety
+    /// As for `on_file`.
+    unsafe fn read_now(&mut self, id: u32, op: &Op, parts: &[libc::iovec], desks: &Desks) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.fileio.read_now(id, op.offset, parts, desks) }
     }
-}
 
-/// # Safety
-/// `count` vectors at `vectors`, each of readable memory.
-unsafe fn pwrite(file: &OwnedFd, vectors: *const libc::iovec, count: usize, offset: u64, flags: i32) -> i64 {
-    let Ok(offset) = i64::try_from(offset) else { return -i64::from(libc::EINVAL) };
-    loop {
-        // SAFETY: the caller's promise; an open descriptor.
-        let n = unsafe { libc::pwritev2(file.as_raw_fd(), vectors, count as i32, offset, flags) };
-        if n >= 0 {
-            return n as i64;
-        }
-        let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
-        if errno != libc::EINTR {
-            return -i64::from(errno);
-        }
+    /// # Safety
+    /// As for `on_file`; the record is this queue's until the operation has completed.
+    unsafe fn try_on_ring(&mut self, id: u32, call: *mut Call, file: types::Fixed) {
+        // SAFETY: the record is filled, and nobody else has it.
+        let task = unsafe { (*call).read() };
+        let flags = task.flags | libc::RWF_NOWAIT;
+        let (one, vectors, count) = (task.parts[0], task.parts.as_ptr(), task.count as u32);
+        let length = u32::try_from(one.iov_len);
+        let entry = match (task.code, length, count) {
+            (op::READ, Ok(length), 1) => opcode::Read::new(file, one.iov_base.cast(), length)
+                .offset(task.offset)
+                .rw_flags(flags)
+                .build(),
+            (op::WRITE, Ok(length), 1) => opcode::Write::new(file, one.iov_base.cast(), length)
+                .offset(task.offset)
+                .rw_flags(flags)
+                .build(),
+            (op::READ, ..) => {
+                opcode::Readv::new(file, vectors, count).offset(task.offset).rw_flags(flags).build()
+            }
+            _ => opcode::Writev::new(file, vectors, count).offset(task.offset).rw_flags(flags).build(),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { self.push(&entry.user_data(user_data(kind::OP, u64::from(id)))) };
     }
 }

@@ -3,8 +3,8 @@
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
 use crate::contents::Contents;
-use crate::fileio::Buffered;
 use crate::filelock::{self, FileId, FileLock, Share};
+use crate::helpers::Desks;
 use crate::medium::Watch;
 use crate::sight::Sight;
 use crate::stack::DeviceHandle;
@@ -32,8 +32,8 @@ pub(crate) struct Handle {
     /// `None` for a device.
     pub(crate) file: Option<Arc<OwnedFd>>,
     pub(crate) device: Option<Arc<DeviceHandle>>,
-    /// Set for a buffered regular file.
-    pub(crate) buffered: Option<Buffered>,
+    /// What works on it beside the queues; `None` for a device.
+    pub(crate) desks: Option<Arc<Desks>>,
     /// Its place in every ring's table of registered files; `u32::MAX` for a device.
     pub(crate) fixed: u32,
     pub(crate) info: HandleInfo,
@@ -79,7 +79,8 @@ pub(crate) struct Opened {
     pub(crate) file: Arc<OwnedFd>,
     pub(crate) contents: Contents,
     pub(crate) info: HandleInfo,
-    pub(crate) buffered: Option<Buffered>,
+    /// The ring can be asked to try writes of it.
+    pub(crate) tries: bool,
     pub(crate) share: Option<Arc<Share>>,
 }
 
@@ -116,9 +117,8 @@ pub(crate) fn open_file(
         _ => Some(lock_file(id, &owned, write, locked, path)?),
     };
     let info = if kind.is_file() { regular(&file, write, direct != 0) } else { block(&file, &meta, write) };
-    let slow_writes = !writes_without_sleep(&file);
-    let buffered = (kind.is_file() && direct == 0).then(|| Buffered { file: owned.clone(), slow_writes });
-    Ok(Opened { file: owned, contents: Contents::of(&meta), info: info.map_err(fail)?, buffered, share })
+    let tries = direct != 0 || kind.is_file() && writes_without_sleep(&file);
+    Ok(Opened { file: owned, contents: Contents::of(&meta), info: info.map_err(fail)?, tries, share })
 }
 
 /// Locks a file, or shares what locks it for the port already.
@@ -169,7 +169,7 @@ fn regular(file: &File, write: bool, direct: bool) -> io::Result<HandleInfo> {
     Ok(info)
 }
 
-/// Whether io_uring can do buffered writes to the file without a kernel worker. The kernel does not
+/// Whether io_uring can try buffered writes to the file without sleeping. The kernel does not
 /// say; these file systems are known to (Linux: users of `FOP_BUFFER_WASYNC`).
 fn writes_without_sleep(file: &File) -> bool {
     const XFS: i64 = 0x5846_5342;

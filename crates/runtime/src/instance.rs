@@ -3,8 +3,8 @@
 #![allow(unsafe_code)] // calls through the driver's table of entry points
 
 use crate::arena::MemoryInfo;
-use crate::fileio::Buffered;
 use crate::handle::lock;
+use crate::helpers::Desks;
 use crate::left::State;
 use crate::limits::slots_per_queue;
 use crate::medium::Watch;
@@ -50,8 +50,8 @@ pub(crate) struct Tables {
     pub(crate) own: Vec<AtomicBool>,
     /// Place in the rings' file table, by handle number; `u32::MAX` where there is none.
     pub(crate) files: Vec<u32>,
-    /// Buffered files, by handle number.
-    pub(crate) buffered: Vec<Option<Buffered>>,
+    /// Files, by handle number.
+    pub(crate) desks: Vec<Option<Arc<Desks>>>,
     /// Devices, by handle number.
     pub(crate) devices: Vec<Option<Arc<DeviceHandle>>>,
     /// What is behind the others, by handle number.
@@ -301,14 +301,14 @@ impl Instance {
         let mine = lock(&self.handles);
         let own_of = |i: usize| mine.contains(&(i as u32));
         let of_own = || inner.handles.iter().enumerate().map(|(i, h)| h.as_ref().filter(|_| own_of(i)));
-        let buffered = of_own().map(|h| h?.buffered.clone()).collect();
+        let desks = of_own().map(|h| h?.desks.clone()).collect();
         let devices = of_own().map(|h| h?.device.clone()).collect();
         let watches = of_own().map(|h| h?.watch.clone()).collect();
         let regions = &inner.regions;
         let place = |r: &RegionMemory| (r.map.base() as usize, r.size);
         let regions = regions.iter().map(|r| r.as_ref().map_or((0, 0), place)).collect();
         let own = (0..inner.handles.len()).map(|i| AtomicBool::new(own_of(i))).collect();
-        let _ = self.tables.set(Tables { own, files, buffered, devices, watches, regions });
+        let _ = self.tables.set(Tables { own, files, desks, devices, watches, regions });
         Ok(())
     }
 

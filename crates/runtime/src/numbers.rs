@@ -46,7 +46,7 @@ fn read_lane(lane: &Lane) -> LaneNumbers {
 fn troubles(port: &Port, inner: &PortInner) -> Vec<Trouble> {
     let lost = port.losses(&inner.behind()).into_iter().map(Trouble::from);
     let sights = inner.handles.iter().flatten().filter_map(|handle| handle.sight.as_ref()?.seen());
-    lost.chain(sights).collect()
+    lost.chain(sights).chain(inner.handles.iter().flatten().filter_map(Trouble::that_hangs)).collect()
 }
 
 /// What can be told of a port: asks its queues, each for a while.

@@ -6,6 +6,7 @@ use crate::contents;
 use crate::error::{EngineError, ErrorKind};
 use crate::filelock::{FileId, FileLock};
 use crate::handle::{FileSlots, Handle, OpenSpec, Opened, lock, open_file};
+use crate::helpers::Desks;
 use crate::instance::{Instance, Made};
 use crate::job::Job;
 use crate::left::States;
@@ -312,7 +313,7 @@ impl Port {
         if spec.kind != abi::open_kind::FILE {
             return Err((libc::EOPNOTSUPP, format!("kind {} cannot be opened here", spec.kind)));
         }
-        let Opened { file, contents, info, buffered, share } = open_file(spec, |id| self.lock_on(id))?;
+        let Opened { file, contents, info, tries, share } = open_file(spec, |id| self.lock_on(id))?;
         let gone = || (libc::ENODEV, "the daemon ends".to_owned());
         let media = &self.engine.upgrade().ok_or_else(gone)?.media;
         let cached = spec.flags & abi::open_flag::WRITE != 0 && spec.flags & abi::open_flag::DIRECT == 0;
@@ -321,10 +322,15 @@ impl Port {
         let full = (libc::EMFILE, "every place for open files is taken".to_owned());
         let fixed = self.files.take().ok_or(full)?;
         self.register(fixed, file.as_raw_fd());
+        let regular = info.kind == abi::handle_kind::REGULAR;
+        let direct = spec.flags & abi::open_flag::DIRECT != 0;
+        let label = format!("port {}: {}", self.name, spec.target);
+        let desks = Desks::new(file.clone(), regular, (direct, tries), label, self.queues.len());
         let (key, spec, file) = (key.to_owned(), spec.clone(), Some(file));
-        let (device, watch, stale) = (None, Some(watch), false);
+        let (device, desks) = (None, Some(Arc::new(desks)));
+        let (watch, stale) = (Some(watch), false);
         let handle =
-            Handle { key, spec, file, device, buffered, fixed, info, contents, share, watch, sight, stale };
+            Handle { key, spec, file, device, desks, fixed, info, contents, share, watch, sight, stale };
         Ok((self.add_handle(handle), true))
     }
 
@@ -398,6 +404,14 @@ impl Port {
                 continue;
             }
             self.register(handle.fixed, -1);
+            let hangs = handle.desks.as_ref().is_some_and(|desks| !desks.close());
+            if hangs {
+                let target = &handle.spec.target;
+                tracing::warn!(
+                    port = self.name,
+                    "{target} stays open, and locked: a call on it hangs in the kernel"
+                );
+            }
             self.files.give(handle.fixed);
         }
     }

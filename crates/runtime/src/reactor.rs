@@ -12,6 +12,7 @@ use crate::core::{Core, Done, kind, now_ns, user_data};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::frontend::Frontend;
+use crate::helpers::Foreman;
 use crate::idle::{Idle, Watcher};
 use crate::job::{Job, Verdict};
 use crate::lane::Lane;
@@ -24,7 +25,6 @@ use io_uring::{opcode, types};
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use steadfast_abi as abi;
 
 /// Completions taken in one turn.
@@ -78,10 +78,10 @@ impl Reactor {
         index: usize,
         engine: Engine,
         remote: Arc<Remote>,
-        blocking: Sender<crate::core::BlockingJob>,
+        foreman: Arc<Foreman>,
         files: u32,
     ) -> Result<Reactor, EngineError> {
-        let core = Box::new(Core::new(blocking, remote.clone(), files)?);
+        let core = Box::new(Core::new(foreman, remote.clone(), files)?);
         Ok(Reactor {
             core: NonNull::from(Box::leak(core)),
             lanes: Vec::new(),
@@ -156,6 +156,8 @@ impl Reactor {
             self.watcher.learn();
             self.flush();
             self.core().fileio.submit();
+            let again = self.core().fileio.needs_looking_after();
+            self.core().tick_wanted |= again;
             if !self.ticking && (self.watcher.has_asked() || self.core().tick_wanted) {
                 self.ticking = true;
                 self.start_tick();
@@ -229,6 +231,8 @@ impl Reactor {
 
     fn dispatch(&mut self, data: u64, result: i32, flags: u32) {
         match data >> 56 {
+            // A helper has it, and brings it back.
+            kind::OP if self.core().fileio.tried(data as u32, result) => {}
             kind::OP => self.op_completed(data as u32, i64::from(result)),
             kind::FRONTEND => {
                 let (who, token) = (FrontendId((data >> 32) as u32 & 0x00ff_ffff), data as u32);
@@ -250,6 +254,8 @@ impl Reactor {
             kind::LANE => self.line_timer(LaneId(data as u32)),
             kind::TICK => {
                 self.ticking = false;
+                let again = self.core().fileio.look_after();
+                self.core().tick_wanted |= again;
                 self.tick();
             }
             _ => {}
@@ -268,7 +274,7 @@ impl Reactor {
         unsafe { Lane::op_completed(entry.lane.as_ptr(), entry, id, if timed { 0 } else { result }) };
     }
 
-    /// Takes over what was read and written past the ring.
+    /// Takes over what has ended past the ring.
     fn take_file_io(&mut self) {
         let mut written = std::mem::take(&mut self.written);
         self.core().fileio.completed(&mut written);

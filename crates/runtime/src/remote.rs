@@ -53,12 +53,17 @@ impl Remote {
 
     /// Makes the queue's thread take a turn.
     pub(crate) fn wake(&self) {
-        if self.tasks.wake() {
+        if self.needs_bell() {
             self.ring();
         }
     }
 
-    fn ring(&self) {
+    /// What was done before is to be seen by the queue's thread. True: the bell is to be rung for it.
+    pub(crate) fn needs_bell(&self) -> bool {
+        self.tasks.wake()
+    }
+
+    pub(crate) fn ring(&self) {
         let one = 1_u64.to_ne_bytes();
         // SAFETY: eight bytes from a local array to a descriptor that we own.
         unsafe { libc::write(self.eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };

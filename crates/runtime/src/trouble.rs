@@ -1,5 +1,8 @@
 //! What is wrong behind a port although it is served.
 
+use crate::handle::Handle;
+use crate::helpers::HANGS_NS;
+use crate::job::unix_ms;
 use crate::medium::Loss;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +18,8 @@ pub enum TroubleCode {
     FileMissing,
     /// What is open is shorter than its driver knows it.
     FileShrunk,
+    /// A call on the file has not returned from the kernel for a long time.
+    Hangs,
 }
 
 /// Something that is wrong behind a port.
@@ -28,6 +33,27 @@ pub struct Trouble {
     pub detail: String,
     /// Wall clock when it was found, milliseconds since 1970.
     pub since_unix_ms: u64,
+}
+
+impl Trouble {
+    /// What hangs in the kernel on a handle's file.
+    pub(crate) fn that_hangs(handle: &Handle) -> Option<Trouble> {
+        let desks = handle.desks.as_ref()?;
+        let call = desks.longest().filter(|call| call.ns >= HANGS_NS)?;
+        let (name, seconds) = (call.name(), call.ns / 1_000_000_000);
+        let mut detail = format!(
+            "{}: {name} has been in the kernel for {seconds} s: it hangs, or is very slow",
+            handle.spec.target
+        );
+        let given_up = desks.given_up.count();
+        if given_up > 0 {
+            detail.push_str(&format!(
+                "; {given_up} operations were given up, and others wait until they have ended"
+            ));
+        }
+        let since_unix_ms = unix_ms().saturating_sub(call.ns / 1_000_000);
+        Some(Trouble { code: TroubleCode::Hangs, target: handle.spec.target.clone(), detail, since_unix_ms })
+    }
 }
 
 impl From<Loss> for Trouble {

@@ -5,13 +5,14 @@
 use super::{Deferred, Lane, NO_OP};
 use crate::Tag;
 use crate::core::{Core, kind, user_data};
-use crate::handle::lock;
+use crate::helpers::Desks;
 use crate::ops::{NO_SYNC, NOTHING, OpEntry, OpKind, STOPPED_TIMERS, TIMER_ROOM};
 use io_uring::{opcode, types};
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use steadfast_abi as abi;
-use steadfast_abi::{op, op_flag};
+use steadfast_abi::op;
 use steadfast_shell::gate::Entry;
 
 impl Lane {
@@ -82,10 +83,9 @@ impl Lane {
             };
             let pushed = if let Some(stack) = stack {
                 Lane::issue_stacked(lane, op, parts, stack, id)
-            } else if Lane::past_ring(lane, op, parts, id) {
-                Ok(())
-            } else if op.code == op::EXTENTS {
-                Lane::issue_extents(lane, op, parts, id)
+            } else if let Some(desks) = (*lane).file_of(op) {
+                let index = (*lane).index;
+                (*core).on_file(id, op, parts, (&desks, index), fixed)
             } else {
                 Lane::push(core, op, parts, types::Fixed(fixed), id)
             };
@@ -136,43 +136,18 @@ impl Lane {
             )),
             _ => Err(libc::EINVAL),
         };
-        let rw_flags = if op.flags & op_flag::FUA != 0 { libc::RWF_DSYNC } else { 0 };
         // SAFETY: rule 2 for `core`; memory as checked by the caller.
         let entry = unsafe {
-            match (op.code, parts) {
-                (op::NOP, _) => opcode::Nop::new().build(),
-                (op::READ, [one]) => {
-                    let len = u32::try_from(one.iov_len).map_err(|_| libc::EINVAL)?;
-                    opcode::Read::new(file, one.iov_base.cast(), len).offset(op.offset).build()
-                }
-                (op::WRITE, [one]) => {
-                    let len = u32::try_from(one.iov_len).map_err(|_| libc::EINVAL)?;
-                    let write = opcode::Write::new(file, one.iov_base.cast(), len).offset(op.offset);
-                    write.rw_flags(rw_flags).build()
-                }
-                (op::READ, [_, ..]) => {
-                    let (v, n) = (*core).vectors(parts);
-                    opcode::Readv::new(file, v, n).offset(op.offset).build()
-                }
-                (op::WRITE, [_, ..]) => {
-                    let (v, n) = (*core).vectors(parts);
-                    opcode::Writev::new(file, v, n).offset(op.offset).rw_flags(rw_flags).build()
-                }
-                (op::FSYNC, _) => opcode::Fsync::new(file).build(),
-                (op::FDATASYNC, _) => opcode::Fsync::new(file).flags(types::FsyncFlags::DATASYNC).build(),
-                (op::FALLOCATE, _) => {
-                    let mode = i32::try_from(op.arg).map_err(|_| libc::EINVAL)?;
-                    opcode::Fallocate::new(file, op.length).offset(op.offset).mode(mode).build()
-                }
-                (op::SEND, _) => single(|f, p, n, flags| opcode::Send::new(f, p, n).flags(flags).build())?,
-                (op::RECV, _) => single(|f, p, n, flags| opcode::Recv::new(f, p, n).flags(flags).build())?,
-                (op::POLL, _) => {
+            match op.code {
+                op::NOP => opcode::Nop::new().build(),
+                op::SEND => single(|f, p, n, flags| opcode::Send::new(f, p, n).flags(flags).build())?,
+                op::RECV => single(|f, p, n, flags| opcode::Recv::new(f, p, n).flags(flags).build())?,
+                op::POLL => {
                     let mask = u32::try_from(op.arg).map_err(|_| libc::EINVAL)?;
                     opcode::PollAdd::new(file, mask).build()
                 }
-                (op::TIMEOUT, _) => opcode::Timeout::new((*core).timespec(op.offset)).build(),
-                (op::READ | op::WRITE, []) => return Err(libc::EINVAL),
-                (op::NVME, _) => return Err(libc::EOPNOTSUPP),
+                op::TIMEOUT => opcode::Timeout::new((*core).timespec(op.offset)).build(),
+                op::NVME => return Err(libc::EOPNOTSUPP),
                 _ => return Err(libc::EINVAL),
             }
         };
@@ -181,58 +156,14 @@ impl Lane {
         Ok(())
     }
 
-    /// EXTENTS: the ring has no such operation, and the calls can sleep, so a helper thread asks.
-    ///
-    /// # Safety
-    /// As for `issue`.
-    unsafe fn issue_extents(
-        lane: *mut Lane,
-        op: &abi::Op,
-        parts: &[libc::iovec],
-        id: u32,
-    ) -> Result<(), i32> {
-        let [one] = parts else { return Err(libc::EINVAL) };
-        // SAFETY: rules 1 and 2.
-        let (port, index, core) = unsafe { ((*lane).port.clone(), (*lane).index, (*lane).core.as_ptr()) };
-        let (offset, length) = (op.offset, op.length);
-        // The file as it is now: by the time that it is asked, the number may be another's.
-        let (file, kind) = {
-            let inner = lock(&port.inner);
-            let known = inner.handles.get(op.handle as usize).and_then(Option::as_ref);
-            known.and_then(|h| Some((h.file.clone()?, h.info.kind))).ok_or(libc::EBADF)?
-        };
-        let (base, room) = (one.iov_base as usize, one.iov_len);
-        let remote = port.remotes[index].clone();
-        let job = Box::new(move || {
-            let result = crate::extents::ask(&file, kind, offset, length, base, room);
-            remote.post(Box::new(move |rt| rt.op_completed(id, result)));
-        });
-        // SAFETY: rule 2 for `core`.
-        unsafe { (*core).blocking.send(job) }.map_err(|_| libc::EIO)
-    }
-
-    /// Buffered reads and writes that need not go through the ring: true when it took the operation.
-    ///
-    /// # Safety
-    /// As for `issue`; `parts` are checked.
-    unsafe fn past_ring(lane: *mut Lane, op: &abi::Op, parts: &[libc::iovec], id: u32) -> bool {
-        if parts.is_empty() || !matches!(op.code, op::READ | op::WRITE) {
-            return false;
+    /// The file that an operation is on, where it is one that may sleep.
+    #[inline]
+    fn file_of(&self, op: &abi::Op) -> Option<Arc<Desks>> {
+        if !matches!(op.code, op::READ | op::WRITE | op::FSYNC | op::FDATASYNC | op::FALLOCATE | op::EXTENTS)
+        {
+            return None;
         }
-        // SAFETY: rules 1 and 2.
-        unsafe {
-            let core = (*lane).core.as_ptr();
-            let Some(instance) = &(*lane).instance else { return false };
-            let Some(tables) = instance.tables.get() else { return false };
-            let Some(Some(buffered)) = tables.buffered.get(op.handle as usize) else { return false };
-            if op.code == op::READ {
-                return (*core).fileio.read(id, op.offset, parts, &buffered.file);
-            }
-            if buffered.slow_writes {
-                (*core).fileio.write(id, op, parts, &buffered.file, (*core).ports == 1);
-            }
-            buffered.slow_writes
-        }
+        self.instance.as_ref()?.tables.get()?.desks.get(op.handle as usize)?.clone()
     }
 
     /// The operation needs no handle, or one that the driver has opened or found.
@@ -274,6 +205,7 @@ impl Lane {
             if (*lane).has_devices() {
                 (*core).stacked.cancel(id);
             }
+            (*core).fileio.call_off(id);
             let target = user_data(kind::OP, u64::from(id));
             let entry = opcode::AsyncCancel::new(target).build().user_data(user_data(kind::IGNORE, 0));
             (*core).push(&entry);

@@ -118,10 +118,10 @@ impl Port {
         let _ = device.stacks.set(stacks);
         let (info, contents) = (device.info(), Contents::Device(device.name()));
         let (key, spec, device) = (key.to_owned(), spec.clone(), Some(device));
-        let (fixed, file, buffered, share, watch) = (u32::MAX, None, None, None, None);
+        let (fixed, file, desks, share, watch) = (u32::MAX, None, None, None, None);
         let (sight, stale) = (None, false);
         let handle =
-            Handle { key, spec, file, device, buffered, fixed, info, contents, share, watch, sight, stale };
+            Handle { key, spec, file, device, desks, fixed, info, contents, share, watch, sight, stale };
         Ok(self.add_handle(handle))
     }
 

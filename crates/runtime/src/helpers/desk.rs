@@ -1,0 +1,270 @@
+//! The helpers of one open file.
+
+#![allow(unsafe_code)] // records that two processes pass to each other
+
+use super::call::{Call, Home};
+use super::crew::Crew;
+use super::foreman::Foreman;
+use super::raw;
+use crate::core::now_ns;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+use steadfast_abi::op;
+
+/// Buffered writes of one file wait for each other in the kernel, and so there is one helper for them.
+const WRITERS: u32 = 1;
+/// Helpers for everything else: so many of a disk's answers can be waited for.
+const OTHERS: u32 = 8;
+const SEATS: usize = (WRITERS + OTHERS) as usize;
+/// How long helpers that do nothing may take to go when their file is closed.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The kinds of helpers of one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Writer = 0,
+    Other = 1,
+}
+
+/// Where one helper says what it does.
+#[derive(Debug, Default)]
+pub(super) struct Seat {
+    pub(super) taken: AtomicBool,
+    /// Set by the one who made the helper.
+    pub(super) pid: AtomicI32,
+    pub(super) current: AtomicPtr<Call>,
+    /// Since when it is in the kernel; 0: it is not.
+    pub(super) begun_ns: AtomicU64,
+    pub(super) code: AtomicU32,
+    pub(super) kind: AtomicU32,
+    /// It has taken itself out of its crew.
+    pub(super) retired: AtomicBool,
+}
+
+/// The helpers of one file for one queue. Calls are left by that queue's thread alone.
+pub(crate) struct Desk {
+    /// Kept open by those who give work to the desk.
+    pub(super) file: Weak<OwnedFd>,
+    pub(super) home: Arc<Home>,
+    pub(super) crews: [Crew; 2],
+    pub(super) seats: [Seat; SEATS],
+    pub(super) turn: Arc<GivenUp>,
+    pub(super) over: AtomicBool,
+    /// The port and the file, for people.
+    pub(super) label: String,
+    /// The log says that a call hangs.
+    pub(super) told: AtomicBool,
+    foreman: Arc<Foreman>,
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").field("file", &self.file).field("crews", &self.crews).finish_non_exhaustive()
+    }
+}
+
+/// Calls on one file that were given up and have not ended. Whoever asked for one may ask for something else
+/// on the same blocks, which must not be overtaken by what comes late: so nothing is begun on the file while
+/// there is one.
+#[derive(Debug, Default)]
+pub(crate) struct GivenUp(AtomicU32);
+
+impl GivenUp {
+    pub(super) fn one_less(&self) {
+        if self.0.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.wake_all();
+        }
+    }
+
+    pub(super) fn wake_all(&self) {
+        raw::wake(&self.0, u32::MAX >> 1);
+    }
+
+    pub(crate) fn count(&self) -> u32 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Waits a while for there to be none; true when there is none.
+    pub(super) fn wait(&self, timeout_ns: u64) -> bool {
+        let count = self.count();
+        count == 0 || (raw::wait(&self.0, count, timeout_ns) && self.count() == 0)
+    }
+}
+
+impl Desk {
+    /// Leaves a call; false: there is no room now.
+    pub(crate) fn push(&self, kind: Kind, call: *mut Call) -> bool {
+        self.crews[kind as usize].push(call)
+    }
+
+    /// Sees to it that somebody does what was left. False: it has to be seen to again.
+    pub(crate) fn rouse(self: &Arc<Desk>) -> bool {
+        let mut settled = true;
+        for kind in [Kind::Writer, Kind::Other] {
+            let crew = &self.crews[kind as usize];
+            if crew.rouse() && !self.foreman.ask(self, kind) {
+                crew.helpers.fetch_sub(1, Ordering::SeqCst);
+            }
+            settled &= !crew.has_any();
+        }
+        settled
+    }
+
+    /// What has been in the kernel longest, and for too long.
+    pub(super) fn hangs(&self) -> Option<InKernel> {
+        let calls = self.seats.iter().filter_map(Seat::in_kernel);
+        calls.filter(|call| call.ns >= HANGS_NS).max_by_key(|call| call.ns)
+    }
+
+    pub(super) fn crew_of(&self, seat: &Seat) -> &Crew {
+        &self.crews[usize::from(seat.kind.load(Ordering::Relaxed) != 0)]
+    }
+
+    /// A call will not be carried out any more, because its helper has gone.
+    pub(super) fn lose(&self, call: *mut Call) {
+        // SAFETY: what a helper had that has gone is the caller's.
+        unsafe {
+            if (*call).end(-i64::from(libc::EIO)) {
+                self.turn.one_less();
+            }
+            if self.home.bring(call) {
+                self.home.remote.ring();
+            }
+        }
+    }
+}
+
+/// A call that has been in the kernel for so long hangs, or its file is very slow.
+pub(crate) const HANGS_NS: u64 = 5_000_000_000;
+
+/// What is in the kernel on a file, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InKernel {
+    pub(crate) code: u16,
+    pub(crate) ns: u64,
+}
+
+impl InKernel {
+    /// The operation, for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self.code {
+            op::READ => "a read",
+            op::WRITE => "a write",
+            op::FSYNC | op::FDATASYNC => "a flush",
+            op::FALLOCATE => "a trim or write-zeroes",
+            op::EXTENTS => "a question for block status",
+            _ => "a call",
+        }
+    }
+}
+
+/// The helpers of one open file, on every queue of its port. They come with the first call.
+#[derive(Debug)]
+pub(crate) struct Desks {
+    pub(crate) file: Arc<OwnedFd>,
+    pub(crate) regular: bool,
+    /// It goes past the page cache.
+    pub(crate) direct: bool,
+    /// The kernel can try reads and writes of it without sleeping; it is asked first.
+    pub(crate) tries: AtomicBool,
+    pub(crate) given_up: Arc<GivenUp>,
+    label: String,
+    places: Vec<OnceLock<Arc<Desk>>>,
+}
+
+impl Desks {
+    /// `label`: the port and the file, for people.
+    pub(crate) fn new(
+        file: Arc<OwnedFd>,
+        regular: bool,
+        (direct, tries): (bool, bool),
+        label: String,
+        queues: usize,
+    ) -> Desks {
+        let places = (0..queues).map(|_| OnceLock::new()).collect();
+        let tries = AtomicBool::new(tries);
+        Desks { file, regular, direct, tries, given_up: Arc::default(), label, places }
+    }
+
+    /// The desk of one of the port's queues.
+    pub(crate) fn of(&self, index: usize, home: &Arc<Home>, foreman: &Arc<Foreman>) -> Option<&Arc<Desk>> {
+        let make = || {
+            Arc::new(Desk {
+                file: Arc::downgrade(&self.file),
+                home: home.clone(),
+                crews: [Crew::new(WRITERS), Crew::new(OTHERS)],
+                seats: Default::default(),
+                turn: self.given_up.clone(),
+                over: AtomicBool::new(false),
+                label: self.label.clone(),
+                told: AtomicBool::new(false),
+                foreman: foreman.clone(),
+            })
+        };
+        self.places.get(index).map(|place| place.get_or_init(make))
+    }
+
+    fn made(&self) -> impl Iterator<Item = &Arc<Desk>> {
+        self.places.iter().filter_map(OnceLock::get)
+    }
+
+    /// What has been in the kernel longest.
+    pub(crate) fn longest(&self) -> Option<InKernel> {
+        self.made()
+            .flat_map(|desk| desk.seats.iter().filter_map(Seat::in_kernel))
+            .max_by_key(|known| known.ns)
+    }
+
+    /// Lets the helpers go, because the file is to be closed: they have it open as well. One that hangs keeps
+    /// it until it returns; false: there is one.
+    pub(crate) fn close(&self) -> bool {
+        for desk in self.made() {
+            desk.over.store(true, Ordering::SeqCst);
+            desk.crews.iter().for_each(Crew::wake_all);
+            desk.turn.wake_all();
+        }
+        let until = Instant::now() + FAREWELL;
+        loop {
+            let mut left = self.made().flat_map(|desk| &desk.seats).filter(|seat| seat.is_used()).peekable();
+            if left.peek().is_none() {
+                return true;
+            }
+            let hangs =
+                |seat: &Seat| seat.in_kernel().is_some_and(|call| u128::from(call.ns) > FAREWELL.as_nanos());
+            if left.all(hangs) || Instant::now() >= until {
+                return false;
+            }
+            if let Some(desk) = self.made().next() {
+                desk.foreman.reap_now();
+                desk.foreman.forget_buried();
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+}
+
+impl Seat {
+    /// What its helper is in the kernel for.
+    pub(super) fn in_kernel(&self) -> Option<InKernel> {
+        let begun = self.begun_ns.load(Ordering::Acquire);
+        let code = self.code.load(Ordering::Relaxed) as u16;
+        (begun > 0).then(|| InKernel { code, ns: now_ns().saturating_sub(begun) })
+    }
+
+    fn is_used(&self) -> bool {
+        self.taken.load(Ordering::Acquire) || self.pid.load(Ordering::Acquire) != 0
+    }
+}
+
+impl Drop for Desks {
+    fn drop(&mut self) {
+        for desk in self.made() {
+            desk.over.store(true, Ordering::SeqCst);
+            desk.crews.iter().for_each(Crew::wake_all);
+        }
+    }
+}
