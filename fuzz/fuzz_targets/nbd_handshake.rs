@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use steadfast_nbd::export::{Export, Exports};
+use steadfast_nbd::export::{Export, Exports, NotOpened};
 use steadfast_nbd::handshake::{Handshake, Step};
 use steadfast_nbd::wire::OPTION_REPLY_MAGIC;
 
@@ -26,8 +26,8 @@ impl Exports for One {
     fn find(&mut self, name: &str) -> Option<Export> {
         (name.is_empty() || name == "vol0").then(export)
     }
-    fn open(&mut self, name: &str) -> Option<Export> {
-        self.find(name)
+    fn open(&mut self, name: &str) -> Result<Export, NotOpened> {
+        self.find(name).ok_or(NotOpened::Unknown)
     }
 }
 

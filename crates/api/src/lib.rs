@@ -28,6 +28,8 @@
 //! | `POST /v1/config/lint` with a [`LintRequest`] | [`LintReport`] |
 //! | `POST /v1/config/import` with an [`ImportRequest`] | [`ImportReport`] |
 //! | `GET /v1/config/export?driver=&classic=` | [`Exported`] |
+//! | `GET /v1/clients?device=`, `GET /v1/clients/{id}` | list of [`Client`], [`Client`] |
+//! | `POST /v1/clients/{id}/disconnect` with a [`DisconnectRequest`] | [`Disconnected`] |
 //! | `GET /openapi.json` | this API as an OpenAPI document |
 //!
 //! Whatever fails is answered with a [`Problem`]. Within version 1 fields are only ever added: a
@@ -37,6 +39,7 @@
 #![forbid(unsafe_code)]
 
 mod available;
+mod clients;
 mod device;
 mod driver;
 mod files;
@@ -56,6 +59,7 @@ mod trouble;
 mod update;
 
 pub use available::Available;
+pub use clients::{Client, DisconnectRequest, Disconnected};
 pub use device::{
     Device, Latency, Memory, Param, ParamChange, ParamSource, ParamsReport, ParamsRequest, PortState,
 };

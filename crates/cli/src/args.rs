@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::develop::{DriverNew, DriverWatch};
+use crate::doors::{ClientCommand, Doors};
 use crate::profiles::{ConfigCommand, ProfileCommand};
 use crate::properties::{Activate, ParamCommand, PlanArgs, Rollback};
 use crate::shadow::ShadowArgs;
@@ -12,9 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 use steadfast_api::AutoUpdate;
 use steadfast_daemon::log::LogFormat;
-use steadfast_daemon::{
-    LatencyBound, parse_duration, parse_latency_bound, parse_share, parse_socket_group, parse_socket_mode,
-};
+use steadfast_daemon::{LatencyBound, parse_duration, parse_latency_bound, parse_share};
 
 /// Keeps a device in service while the driver underneath it is replaced.
 #[derive(Debug, Parser)]
@@ -57,6 +56,9 @@ pub(crate) enum Command {
     /// Ports: driver instances, what is updated and taken away
     #[command(subcommand)]
     Port(PortCommand),
+    /// Clients: connections to the devices, who has them and what they do
+    #[command(subcommand)]
+    Client(ClientCommand),
     /// Read the configuration again and attach what is new; announce what has grown
     Rescan {
         /// Only this port
@@ -116,24 +118,8 @@ pub(crate) struct Serve {
     /// A device, NAME=DRIVER:TARGET[,KEY=VALUE...], such as vol0=file:disk.img; repeatable
     #[arg(long, value_name = "SPEC")]
     pub(crate) device: Vec<String>,
-    /// Where NBD clients connect, unix:PATH or tcp:HOST:PORT; repeatable
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) nbd: Vec<String>,
-    /// Mode of NBD's Unix sockets: 0600, 0660 or 0666 (default: 0600, and 0660 with --nbd-group)
-    #[arg(long, value_name = "MODE", value_parser = parse_socket_mode)]
-    pub(crate) nbd_mode: Option<u32>,
-    /// Group that NBD's Unix sockets are given to, a name or a number
-    #[arg(long, value_name = "GROUP", value_parser = parse_socket_group)]
-    pub(crate) nbd_group: Option<u32>,
-    /// Control socket to open (default: as --socket)
-    #[arg(long, value_name = "PATH")]
-    pub(crate) control: Option<PathBuf>,
-    /// Mode of the control socket: 0600, 0660 or 0666 (default: 0600, and 0660 with --control-group)
-    #[arg(long, value_name = "MODE", value_parser = parse_socket_mode)]
-    pub(crate) control_mode: Option<u32>,
-    /// Group that the control socket is given to, a name or a number
-    #[arg(long, value_name = "GROUP", value_parser = parse_socket_group)]
-    pub(crate) control_group: Option<u32>,
+    #[command(flatten)]
+    pub(crate) doors: Doors,
     /// Queues: threads that do I/O
     #[arg(long, value_name = "N")]
     pub(crate) queues: Option<usize>,

@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod demo;
 mod develop;
+mod doors;
 mod failure;
 mod output;
 mod profiles;
@@ -84,6 +85,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         }
         Command::Adapter(command) => commands::topology::adapter(&client()?, command, json),
         Command::Port(command) => commands::topology::port(&client()?, command, json),
+        Command::Client(command) => commands::clients::client(&client()?, &command, json),
         Command::Rescan { port } => commands::topology::rescan(&client()?, port, json),
         Command::Driver(DriverCommand::Load { module }) => {
             commands::topology::load(&client()?, &module, json)

@@ -7,6 +7,7 @@
 
 mod app;
 mod builds;
+mod clients;
 mod config;
 mod control;
 mod control_socket;
@@ -34,9 +35,9 @@ mod updates;
 mod uri;
 
 pub use config::{
-    AutoConfig, Config, ConfigError, ConfigErrors, Control, DeviceConfig, MAX_QUEUES, Nbd, Permissions,
-    Place, WatchConfig, parse_device, parse_duration, parse_latency_bound, parse_share, parse_socket_group,
-    parse_socket_mode,
+    AutoConfig, Config, ConfigError, ConfigErrors, Control, DeviceConfig, MAX_QUEUES, Nbd, NbdLimits,
+    Permissions, Place, WatchConfig, parse_client_time, parse_clients, parse_device, parse_duration,
+    parse_latency_bound, parse_share, parse_socket_group, parse_socket_mode,
 };
 pub use control_socket::SocketError;
 pub use error::ServeError;

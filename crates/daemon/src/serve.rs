@@ -71,7 +71,8 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
         let listener = tokio::net::UnixListener::from_std(listener)?;
         tokio::spawn(signals.obey(Arc::clone(&app), stop));
         tokio::spawn(keep_baselines(Arc::clone(&app)));
-        control::serve(Arc::clone(&app), listener, stopping).await
+        let limits = control::Limits::of(&config.control);
+        control::serve(Arc::clone(&app), listener, limits, stopping).await
     });
     notify("STOPPING=1");
     app.folder.begin_stop();
@@ -147,7 +148,7 @@ fn start(config: &Config, socket: &Path, inherited: Vec<OwnedFd>) -> Result<App,
     let topology = prepared.attach(&engine, &receipts)?;
     clear(&topology.settings.folder);
     let doors = doors(config, socket, inherited);
-    let nbd = NbdServer::start(&engine, doors, Default::default()).map_err(ServeError::Nbd)?;
+    let nbd = NbdServer::start(&engine, doors, config.nbd.limits.options()).map_err(ServeError::Nbd)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(App {
         engine,

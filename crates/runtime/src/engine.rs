@@ -326,7 +326,8 @@ impl Engine {
         drop(inner);
         let turn = port.next_queue.fetch_add(1, Ordering::Relaxed) as usize;
         let queue = port.queues[turn % port.queues.len()];
-        Some(DeviceClaim { info: port.device_info(&device), port: port.id, queue, owner: port })
+        let slots = port.limits.slots();
+        Some(DeviceClaim { info: port.device_info(&device), port: port.id, queue, slots, owner: port })
     }
 
     pub(crate) fn resolve(&self, name: &str) -> Option<(Arc<Port>, u32)> {

@@ -51,6 +51,8 @@ pub struct DeviceClaim {
     pub port: PortId,
     /// The engine's number of the queue that was chosen for this client.
     pub queue: usize,
+    /// Slots that the port had on each queue at the time of the claim.
+    pub slots: u32,
     pub(crate) owner: Arc<Port>,
 }
 

@@ -57,6 +57,11 @@ impl Export {
         flags
     }
 
+    /// Can it be used by a client that knows nothing of block sizes? Such a client keeps to sectors, as kernels do.
+    pub const fn takes_sectors(&self) -> bool {
+        self.block_size <= 512
+    }
+
     /// Smallest, preferred and largest request, within what the protocol allows.
     pub fn block_sizes(&self) -> [u32; 3] {
         let smallest = self.block_size.clamp(1, 1 << 16);
@@ -72,11 +77,20 @@ pub trait Exports {
     /// The one of this name; the empty name is the default one.
     fn find(&mut self, name: &str) -> Option<Export>;
     /// The same, because the client is about to use it: it must stay.
-    fn open(&mut self, name: &str) -> Option<Export>;
+    fn open(&mut self, name: &str) -> Result<Export, NotOpened>;
     /// The server is ending and takes nobody any more.
     fn stopping(&self) -> bool {
         false
     }
+}
+
+/// Why a device can't be used by one more client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotOpened {
+    /// There is none of this name.
+    Unknown,
+    /// There is, but no place for a client; the text says why.
+    Full(String),
 }
 
 /// What both sides agreed on.

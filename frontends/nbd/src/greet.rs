@@ -1,13 +1,16 @@
 //! A client in its handshake, on the queue that accepted it.
 
+use crate::clients::{Asked, Counted};
 use crate::conn::{self, Begin};
-use crate::export::{Agreed, Export, Exports};
+use crate::export::{Agreed, Export, Exports, NotOpened};
 use crate::handshake::{Handshake, MAX_OPTION_DATA, Step};
-use crate::share::{Counted, Peer};
+use crate::peer::Peer;
+use crate::share::{Ledgers, Share};
 use crate::socket;
 use crate::wire::OPTION_BYTES;
 use io_uring::{opcode, types};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 use steadfast_runtime::{DeviceClaim, DeviceInfo, Engine, Frontend, FrontendId, LaneId, Reactor, Tag};
 
@@ -15,6 +18,8 @@ use steadfast_runtime::{DeviceClaim, DeviceInfo, Engine, Frontend, FrontendId, L
 const BUFFER_BYTES: usize = OPTION_BYTES + MAX_OPTION_DATA + 4096;
 /// With this much to send, no further option is looked at.
 const MAX_REPLIES: usize = 64 * 1024;
+/// More options than any client has a use for.
+const MAX_OPTIONS: u32 = 1024;
 
 mod token {
     pub(super) const RECEIVE: u32 = 0;
@@ -25,7 +30,8 @@ mod token {
 /// The engine's devices as the handshake sees them.
 struct Door {
     engine: Engine,
-    claim: Option<DeviceClaim>,
+    ledgers: Arc<Ledgers>,
+    opened: Option<(DeviceClaim, Share)>,
     stopping: bool,
 }
 
@@ -42,12 +48,17 @@ impl Exports for Door {
         self.engine.device(name).as_ref().map(export)
     }
 
-    fn open(&mut self, name: &str) -> Option<Export> {
-        let found = self.find(name)?;
-        let claim = self.engine.open_device(&found.name)?;
+    fn open(&mut self, name: &str) -> Result<Export, NotOpened> {
+        let found = self.find(name).ok_or(NotOpened::Unknown)?;
+        let claim = self.engine.open_device(&found.name).ok_or(NotOpened::Unknown)?;
+        let Some(share) = self.ledgers.join(claim.port, claim.queue, claim.slots) else {
+            let slots = claim.slots;
+            let why = format!("device {} has {slots} slots on a queue, and no more clients fit", found.name);
+            return Err(NotOpened::Full(why));
+        };
         let export = export(&claim.info);
-        self.claim = Some(claim);
-        Some(export)
+        self.opened = Some((claim, share));
+        Ok(export)
     }
 
     fn stopping(&self) -> bool {
@@ -86,6 +97,7 @@ struct Greeter {
     timeout: Duration,
     door: Door,
     handshake: Handshake,
+    options: u32,
     fate: Fate,
     buffer: Box<[u8]>,
     used: usize,
@@ -101,14 +113,17 @@ struct Greeter {
 }
 
 /// Greets a client that has just been accepted; runs on the queue's thread.
-pub(crate) fn greet(rt: &mut Reactor, socket: OwnedFd, peer: Peer, counted: Counted, timeout: Duration) {
+pub(crate) fn greet(rt: &mut Reactor, socket: OwnedFd, peer: Peer, counted: Counted, ledgers: Arc<Ledgers>) {
+    let timeout = counted.options().handshake_timeout;
+    let record = counted.record().clone();
     let greeter = Greeter {
         socket: Some(socket),
         peer,
         counted: Some(counted),
         timeout,
-        door: Door { engine: rt.engine().clone(), claim: None, stopping: false },
+        door: Door { engine: rt.engine().clone(), ledgers, opened: None, stopping: false },
         handshake: Handshake::default(),
+        options: 0,
         fate: Fate::Open,
         buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
         used: 0,
@@ -121,6 +136,7 @@ pub(crate) fn greet(rt: &mut Reactor, socket: OwnedFd, peer: Peer, counted: Coun
         started: false,
     };
     let me = rt.add_frontend(Box::new(greeter));
+    record.sit(rt.queue_index(), me);
     rt.mark_dirty(me);
 }
 
@@ -134,7 +150,12 @@ impl Greeter {
             taken += count;
             match step {
                 Step::More => break,
-                Step::Next => {}
+                Step::Next => {
+                    self.options += 1;
+                    if self.options > MAX_OPTIONS {
+                        return self.drop_client(&format!("more than {MAX_OPTIONS} options"));
+                    }
+                }
                 Step::Agreed(agreed) => self.fate = Fate::Serve(agreed),
                 Step::Close(why) => {
                     if why.polite() {
@@ -249,14 +270,17 @@ impl Greeter {
     /// Nothing is with the kernel any more: hand the client over, or let it go.
     fn go(&mut self, rt: &mut Reactor, me: FrontendId) {
         let fate = std::mem::replace(&mut self.fate, Fate::Drop);
-        let (socket, claim, counted) = (self.socket.take(), self.door.claim.take(), self.counted.take());
-        if let (Fate::Serve(agreed), Some(socket), Some(claim), Some(counted)) =
-            (fate, socket, claim, counted)
+        let (socket, opened, counted) = (self.socket.take(), self.door.opened.take(), self.counted.take());
+        if let Some(counted) = &counted {
+            counted.record().stand_up();
+        }
+        if let (Fate::Serve(agreed), Some(socket), Some((claim, share)), Some(counted)) =
+            (fate, socket, opened, counted)
         {
             let queue = claim.queue;
-            let share = counted.join(&agreed.export.name, queue);
+            counted.record().uses(&agreed.export.name);
             let front = self.buffer[..self.used].to_vec();
-            let begin = Begin { socket, peer: self.peer.clone(), agreed, claim, front, share };
+            let begin = Begin { socket, peer: self.peer.clone(), agreed, claim, front, share, counted };
             self.door.engine.post(queue, Box::new(move |rt| conn::begin(rt, begin)));
         }
         rt.remove_frontend(me);
@@ -270,7 +294,9 @@ impl Frontend for Greeter {
             token::SEND => self.sent(rt, me, result),
             _ => {
                 self.timing = false;
-                if result == -libc::ETIME && !matches!(self.fate, Fate::Serve(_)) {
+                // One that will be served and whose replies have left is on its way already.
+                let over = !self.send_in_flight && self.replies.is_empty();
+                if result == -libc::ETIME && !(over && matches!(self.fate, Fate::Serve(_))) {
                     let after = format!("not finished after {} s", self.timeout.as_secs());
                     self.drop_client(&after);
                 }
@@ -291,6 +317,9 @@ impl Frontend for Greeter {
             self.started = true;
             self.timing = true;
             rt.timeout(me, token::TIMEOUT, self.timeout);
+        }
+        if self.counted.as_ref().is_some_and(|counted| counted.record().asked() != Asked::Nothing) {
+            self.drop_client(&"an operator ends it");
         }
         self.go_on(rt, me);
     }

@@ -3,7 +3,7 @@
 //! Bytes go in, replies and a verdict come out. Nothing here trusts a length: whatever a client
 //! sends, it gets a reply that the protocol has for it, or is [closed](Step::Close) with the reason.
 
-use crate::export::{Agreed, Exports};
+use crate::export::{Agreed, Export, Exports, NotOpened};
 use crate::options::{self, Refusal, Reply};
 use crate::wire::{
     GREETING_BYTES, Headers, IHAVEOPT, NBDMAGIC, OPTION_BYTES, handshake_flag, option, option_reply, take,
@@ -46,6 +46,10 @@ pub enum Closing {
     },
     /// `EXPORT_NAME` for something that is not there; the protocol has no other answer.
     NoSuchExport(String),
+    /// `EXPORT_NAME` for something that takes no more clients; the text says why.
+    Full(String),
+    /// `EXPORT_NAME`, which can't ask for block sizes, for something that has blocks of this size.
+    BlockSize(String, u32),
     /// `EXPORT_NAME` with a name that is no text, or is too long.
     BadName,
     /// `EXPORT_NAME` behind `EXTENDED_HEADERS`, which the protocol forbids.
@@ -71,6 +75,10 @@ impl fmt::Display for Closing {
                 write!(f, "option {option} with {length} bytes of data (allowed: {MAX_SKIPPED_DATA})")
             }
             Closing::NoSuchExport(name) => write!(f, "no export named {name:?}"),
+            Closing::Full(why) => f.write_str(why),
+            Closing::BlockSize(name, size) => {
+                write!(f, "export {name:?} has blocks of {size} bytes, which EXPORT_NAME cannot say")
+            }
             Closing::BadName => write!(f, "an export name that is not UTF-8, or longer than 4096 bytes"),
             Closing::ExportNameAfterExtended => {
                 write!(f, "option EXPORT_NAME after extended headers were agreed on")
@@ -99,11 +107,19 @@ pub struct Handshake {
     headers: Headers,
     /// Canonical name of the export whose context the client selected.
     status_for: Option<String>,
+    /// Canonical name of the export whose block sizes the client asked for.
+    blocks_for: Option<String>,
 }
 
 impl Default for Handshake {
     fn default() -> Self {
-        Handshake { phase: Phase::ClientFlags, no_zeroes: false, headers: Headers::Simple, status_for: None }
+        Handshake {
+            phase: Phase::ClientFlags,
+            no_zeroes: false,
+            headers: Headers::Simple,
+            status_for: None,
+            blocks_for: None,
+        }
     }
 }
 
@@ -293,15 +309,42 @@ impl Handshake {
         reply: &mut Reply<'_>,
     ) -> Result<Option<Agreed>, Refusal> {
         let asked = options::Info::parse(data)?;
-        let export = if code == option::GO { exports.open(asked.name) } else { exports.find(asked.name) };
-        let Some(export) = export else {
+        let unknown = || {
             let text = format!("no export named {:?}", asked.name);
-            return Err(Refusal::new(option_reply::ERR_UNKNOWN, &text));
+            Refusal::new(option_reply::ERR_UNKNOWN, &text)
         };
+        let mut export = exports.find(asked.name).ok_or_else(unknown)?;
+        if asked.knows_blocks() {
+            self.blocks_for = Some(export.name.clone());
+        }
+        if code == option::GO {
+            self.check_blocks(&export).map_err(|text| {
+                // Together with what the client should have asked for, so that it can try again at once.
+                options::block_sizes(&export, reply);
+                Refusal::new(option_reply::ERR_BLOCK_SIZE_REQD, &text)
+            })?;
+            export = exports.open(asked.name).map_err(|e| match e {
+                NotOpened::Unknown => unknown(),
+                NotOpened::Full(why) => Refusal::new(option_reply::ERR_POLICY, &why),
+            })?;
+        }
         let status = self.status_for.as_deref() == Some(export.name.as_str());
         let agreed = Agreed { headers: self.headers, export, status };
         options::info(&agreed, &asked, reply);
         Ok((code == option::GO).then_some(agreed))
+    }
+
+    /// Will the client keep to the export's blocks? It does if it has asked for them, or if they are no larger than
+    /// what every client keeps to.
+    fn check_blocks(&self, export: &Export) -> Result<(), String> {
+        if export.takes_sectors() || self.blocks_for.as_deref() == Some(export.name.as_str()) {
+            return Ok(());
+        }
+        let size = export.block_size;
+        Err(format!(
+            "{:?} has blocks of {size} bytes: ask for NBD_INFO_BLOCK_SIZE and keep to them",
+            export.name
+        ))
     }
 
     fn export_name(&mut self, data: &[u8], exports: &mut dyn Exports, out: &mut Vec<u8>) -> Step {
@@ -311,8 +354,14 @@ impl Handshake {
         if self.headers == Headers::Extended {
             return Step::Close(Closing::ExportNameAfterExtended);
         }
-        let Some(export) = exports.open(name) else {
-            return Step::Close(Closing::NoSuchExport(name.to_owned()));
+        let found = exports.find(name);
+        if let Some(export) = found.filter(|export| self.check_blocks(export).is_err()) {
+            return Step::Close(Closing::BlockSize(export.name, export.block_size));
+        }
+        let export = match exports.open(name) {
+            Ok(export) => export,
+            Err(NotOpened::Unknown) => return Step::Close(Closing::NoSuchExport(name.to_owned())),
+            Err(NotOpened::Full(why)) => return Step::Close(Closing::Full(why)),
         };
         let status = self.status_for.as_deref() == Some(export.name.as_str());
         out.extend_from_slice(&export.size.to_be_bytes());

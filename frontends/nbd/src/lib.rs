@@ -6,6 +6,7 @@
 //! queue of the device's port. See `conn` for how bytes go through it without being waited for,
 //! allocated for or copied more than once.
 
+mod clients;
 mod conn;
 pub mod errno;
 pub mod export;
@@ -13,6 +14,7 @@ mod greet;
 pub mod handshake;
 mod listen;
 mod options;
+mod peer;
 pub mod reply;
 pub mod request;
 mod server;
@@ -20,5 +22,7 @@ mod share;
 mod socket;
 pub mod wire;
 
+pub use clients::ClientInfo;
 pub use listen::{BoundAddr, ListenAddr, NbdError};
+pub use peer::Origin;
 pub use server::{Doors, NbdOptions, NbdServer};

@@ -1,6 +1,6 @@
 //! Data of options, and the replies to them.
 
-use crate::export::{Agreed, Exports};
+use crate::export::{Agreed, Export, Exports};
 use crate::wire::{
     BASE_ALLOCATION, BASE_ALLOCATION_ID, MAX_STRING, OPTION_REPLY_MAGIC, info as info_kind, option_reply,
     take,
@@ -134,6 +134,11 @@ impl<'a> Info<'a> {
         Ok(Info { name, asked: reader.left })
     }
 
+    /// Does the client say that it keeps to the block sizes?
+    pub(crate) fn knows_blocks(&self) -> bool {
+        self.wants(info_kind::BLOCK_SIZE)
+    }
+
     fn wants(&self, kind: u16) -> bool {
         self.asked.chunks_exact(2).any(|pair| pair == kind.to_be_bytes())
     }
@@ -152,6 +157,11 @@ pub(crate) fn info(agreed: &Agreed, asked: &Info<'_>, reply: &mut Reply<'_>) {
         reply.send(option_reply::INFO, &[&kind, clip(&export.description)]);
     }
     // Sent unasked too: a client that does not know it passes it over.
+    block_sizes(export, reply);
+}
+
+/// Smallest, preferred and largest request of an export.
+pub(crate) fn block_sizes(export: &Export, reply: &mut Reply<'_>) {
     let [smallest, preferred, largest] = export.block_sizes().map(u32::to_be_bytes);
     let kind = info_kind::BLOCK_SIZE.to_be_bytes();
     reply.send(option_reply::INFO, &[&kind, &smallest, &preferred, &largest]);

@@ -1,14 +1,16 @@
 //! The server: listens, counts, greets.
 
+use crate::clients::{ClientInfo, Clients};
 use crate::greet::greet;
 use crate::listen::{BoundAddr, ListenAddr, Listener, NbdError};
-use crate::share::{Census, Counted, Peer};
+use crate::peer::Peer;
+use crate::share::Ledgers;
 use crate::socket;
 use io_uring::{opcode, types};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use steadfast_runtime::{Engine, Frontend, FrontendId, LaneId, Reactor, Tag};
 use steadfast_sockets::Access;
 
@@ -16,6 +18,10 @@ use steadfast_sockets::Access;
 const ACCEPT_QUEUE: usize = 0;
 /// Pause after accepting failed, for example for want of descriptors.
 const BACK_OFF: Duration = Duration::from_millis(100);
+/// Descriptors that no client gets: those that updates, files and the control API need.
+const RESERVED_DESCRIPTORS: u64 = 64;
+/// About clients that are turned away the log has one line in this time.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 /// The completion flag that says that a multishot operation goes on.
 const MORE: u32 = 1 << 1;
 
@@ -40,21 +46,37 @@ pub struct Doors {
 pub struct NbdOptions {
     /// Most clients at a time, those in their handshake included; more are turned away.
     pub max_clients: usize,
+    /// Most of them of one user, through Unix sockets.
+    pub max_clients_per_user: usize,
+    /// Most of them of one process, through Unix sockets.
+    pub max_clients_per_process: usize,
+    /// Most of them of one host, over TCP: an IPv4 address, or an IPv6 network of 64 bits.
+    pub max_clients_per_address: usize,
     /// Time for a whole handshake.
     pub handshake_timeout: Duration,
+    /// How long a client may take none of the replies that wait for it; then its connection is closed.
+    pub send_timeout: Duration,
 }
 
 impl Default for NbdOptions {
     fn default() -> Self {
-        NbdOptions { max_clients: 1024, handshake_timeout: Duration::from_secs(10) }
+        NbdOptions {
+            max_clients: 1024,
+            max_clients_per_user: 768,
+            max_clients_per_process: 256,
+            max_clients_per_address: 256,
+            handshake_timeout: Duration::from_secs(10),
+            send_timeout: Duration::from_secs(30),
+        }
     }
 }
 
 /// A running NBD server. It ends with its engine.
 #[derive(Debug)]
 pub struct NbdServer {
+    engine: Engine,
     addresses: Vec<BoundAddr>,
-    census: Arc<Census>,
+    clients: Arc<Clients>,
 }
 
 impl NbdServer {
@@ -68,21 +90,24 @@ impl NbdServer {
             return Err(NbdError::NoAddress);
         }
         let addresses = listeners.iter().map(|l| l.address.clone()).collect();
-        let census = Arc::new(Census::default());
+        let clients = Arc::new(Clients::new(options));
+        let ledgers = Arc::new(Ledgers::default());
         let numbers = Arc::new(AtomicU64::new(1));
         for listener in listeners {
             let acceptor = Acceptor {
                 listener: Some(listener),
-                options: options.clone(),
-                census: census.clone(),
+                clients: clients.clone(),
+                ledgers: ledgers.clone(),
                 numbers: numbers.clone(),
+                turned_away: TurnedAway::default(),
+                descriptors: socket::descriptors(),
                 accepting: false,
                 backing_off: false,
                 stopping: false,
             };
             engine.post(ACCEPT_QUEUE, Box::new(move |rt| acceptor.begin(rt)));
         }
-        Ok(NbdServer { addresses, census })
+        Ok(NbdServer { engine: engine.clone(), addresses, clients })
     }
 
     /// Where it listens, with the ports that the system chose.
@@ -92,19 +117,56 @@ impl NbdServer {
 
     /// Clients connected now, those in their handshake included.
     pub fn clients(&self) -> usize {
-        self.census.clients()
+        self.clients.count()
+    }
+
+    /// Every client as it is now, in the order in which they came.
+    pub fn client_list(&self) -> Vec<ClientInfo> {
+        self.clients.list()
+    }
+
+    /// One client as it is now.
+    pub fn client(&self, id: u64) -> Option<ClientInfo> {
+        self.clients.get(id)
+    }
+
+    /// Asks for the end of a client's connection: what it has in flight is answered before that, unless it is to close
+    /// `at_once`. It has gone when [`NbdServer::client`] knows it no more. False where there is no such client.
+    pub fn disconnect(&self, id: u64, at_once: bool) -> bool {
+        self.clients.disconnect(&self.engine, id, at_once)
     }
 }
 
 struct Acceptor {
     /// Gone once there is nothing to accept any more.
     listener: Option<Listener>,
-    options: NbdOptions,
-    census: Arc<Census>,
+    clients: Arc<Clients>,
+    ledgers: Arc<Ledgers>,
     numbers: Arc<AtomicU64>,
+    turned_away: TurnedAway,
+    /// As many as the process may have open.
+    descriptors: u64,
     accepting: bool,
     backing_off: bool,
     stopping: bool,
+}
+
+/// Clients that were turned away since the log last said so.
+#[derive(Default)]
+struct TurnedAway {
+    count: u64,
+    said: Option<Instant>,
+}
+
+impl TurnedAway {
+    /// Whoever connects again and again must not fill the log.
+    fn say(&mut self, peer: &Peer, why: &dyn std::fmt::Display) {
+        self.count += 1;
+        if self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+            tracing::warn!(client = %peer, "turned away: {why}; {} in all since the last such line", self.count);
+            *self = TurnedAway { count: 0, said: Some(Instant::now()) };
+        }
+    }
 }
 
 impl Acceptor {
@@ -121,14 +183,21 @@ impl Acceptor {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let peer = Peer::of(&client, number);
         let Some(listener) = &self.listener else { return };
-        let Some(counted) = Counted::new(&self.census, self.options.max_clients) else {
-            tracing::warn!(client = %peer, "turned away: there are {} clients (the most allowed)",
-                self.options.max_clients);
-            return;
+        if fd as u64 + RESERVED_DESCRIPTORS >= self.descriptors {
+            let why = format!(
+                "{} descriptors are allowed (RLIMIT_NOFILE), and nearly all are used",
+                self.descriptors
+            );
+            return self.turned_away.say(&peer, &why);
+        }
+        let counted = match self.clients.enter(peer.clone()) {
+            Ok(counted) => counted,
+            Err(why) => return self.turned_away.say(&peer, &why),
         };
-        socket::tune(&client, matches!(listener.address, BoundAddr::Tcp(_)));
+        let patience = self.clients.options().send_timeout;
+        socket::tune(&client, matches!(listener.address, BoundAddr::Tcp(_)), patience);
         tracing::debug!(client = %peer, address = %listener.address, "accepted");
-        greet(rt, client, peer, counted, self.options.handshake_timeout);
+        greet(rt, client, peer, counted, self.ledgers.clone());
     }
 
     fn failed(&mut self, rt: &mut Reactor, me: FrontendId, errno: i32) {

@@ -1,100 +1,113 @@
-//! Who a client is, and how much of the slots it may have.
+//! How much of a queue's slots a connection may have.
+//!
+//! The slots of a port on a queue are in two halves. One half is given away in advance: every connection has some that
+//! nobody else ever uses, however many of the others wait for their clients to read. The other half is for whoever
+//! needs more, an even share each at the most. A slot counts as a connection's from the moment that it takes it until
+//! its data has left, so that a client that reads nothing keeps what it has from the others, and no more.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use steadfast_runtime::PortId;
 
-/// Slots that every connection may have, however many there are.
-const LEAST: u32 = 16;
+/// Most slots that a connection has for itself.
+const MOST_OWN: u32 = 16;
+/// Slots beyond its own that any connection may try for, however many there are.
+const LEAST_MORE: u32 = 16;
 
-/// A client as log lines name it.
-#[derive(Clone, Debug)]
-pub(crate) struct Peer(Arc<str>);
-
-impl Peer {
-    /// Names the client at the other end of `socket`, the `number`th.
-    pub(crate) fn of(socket: &impl AsFd, number: u64) -> Peer {
-        let fd = socket.as_fd().as_raw_fd();
-        let from = match (crate::socket::peer_address(fd), crate::socket::peer_pid(fd)) {
-            (Some(address), _) => format!("tcp:{address}"),
-            (None, Some(pid)) => format!("unix, process {pid}"),
-            (None, None) => "unix".to_owned(),
-        };
-        Peer(format!("#{number} ({from})").into())
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Connections of one server: how many there are, and how many on each queue of each device.
+/// The slots of every port on every queue, as the connections of one server share them.
 #[derive(Debug, Default)]
-pub(crate) struct Census {
-    clients: AtomicUsize,
-    places: Mutex<HashMap<(String, usize), Arc<AtomicU32>>>,
+pub(crate) struct Ledgers(Mutex<HashMap<(PortId, usize), Arc<Ledger>>>);
+
+/// What is given away of one port's slots on one queue. The counts of members are changed by any thread, the count of
+/// what is taken in common by that queue's own.
+#[derive(Debug, Default)]
+struct Ledger {
+    members: AtomicU32,
+    /// Members with as many slots for themselves as [`own`] says.
+    large: AtomicU32,
+    /// Members with one slot for themselves.
+    small: AtomicU32,
+    common: AtomicU32,
 }
 
-impl Census {
-    /// Clients connected now, those in their handshake included.
-    pub(crate) fn clients(&self) -> usize {
-        self.clients.load(Ordering::Relaxed)
-    }
-}
-
-/// One client counted; uncounted when dropped.
-#[derive(Debug)]
-pub(crate) struct Counted(Arc<Census>);
-
-impl Counted {
-    /// Counts a client, unless there are `most` already.
-    pub(crate) fn new(census: &Arc<Census>, most: usize) -> Option<Counted> {
-        let more = |count| (count < most).then_some(count + 1);
-        census.clients.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(Counted(census.clone()))
-    }
-
-    /// Joins the connections of `device` on `queue`, to share its slots with them.
-    pub(crate) fn join(self, device: &str, queue: usize) -> Share {
-        let mut places = self.0.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let neighbours = places.entry((device.to_owned(), queue)).or_default().clone();
-        drop(places);
-        neighbours.fetch_add(1, Ordering::Relaxed);
-        Share { neighbours, _counted: self }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.clients.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A connection's share of its queue's slots. A client that does not read its replies keeps no more
-/// than this from the others.
+/// A connection's share. Its slots must all be given back before it is dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
-    neighbours: Arc<AtomicU32>,
-    _counted: Counted,
+    ledger: Arc<Ledger>,
+    own: u32,
+    large: bool,
+}
+
+/// Slots that each of the first connections has for itself, of `total`.
+fn own(total: u32) -> u32 {
+    (total / 64).clamp(1, MOST_OWN)
+}
+
+impl Ledgers {
+    /// Joins the connections that share `total` slots of a port on a queue; none where every slot that could be this
+    /// connection's own is another's.
+    pub(crate) fn join(&self, port: PortId, queue: usize, total: u32) -> Option<Share> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of ports that have gone, or that nobody uses, need no place.
+        all.retain(|_, ledger| Arc::strong_count(ledger) > 1);
+        let ledger = all.entry((port, queue)).or_default().clone();
+        let own = own(total);
+        let (large, small) = (ledger.large.load(Ordering::Relaxed), ledger.small.load(Ordering::Relaxed));
+        let share = if large < (total / 4 / own).max(1) {
+            ledger.large.fetch_add(1, Ordering::Relaxed);
+            Share { ledger: ledger.clone(), own, large: true }
+        } else if small < total / 4 {
+            ledger.small.fetch_add(1, Ordering::Relaxed);
+            Share { ledger: ledger.clone(), own: 1, large: false }
+        } else {
+            return None;
+        };
+        ledger.members.fetch_add(1, Ordering::Relaxed);
+        Some(share)
+    }
 }
 
 impl Share {
-    /// Slots that the connection may have of `total`: half of them shared out evenly, and so the
-    /// other half is there for newcomers.
+    /// May a connection that has `held` of `total` slots take one more?
     #[inline]
-    pub(crate) fn limit(&self, total: u32) -> u32 {
-        let neighbours = self.neighbours.load(Ordering::Relaxed).max(1);
-        (total / (2 * neighbours)).max(LEAST).min(total)
+    pub(crate) fn may_take(&self, held: u32, total: u32) -> bool {
+        held < self.own || self.may_take_more(held - self.own, total)
+    }
+
+    fn may_take_more(&self, beyond: u32, total: u32) -> bool {
+        let pool = total / 2;
+        let members = self.ledger.members.load(Ordering::Relaxed).max(1);
+        let even = (pool / members).max(LEAST_MORE);
+        beyond < even && self.ledger.common.load(Ordering::Relaxed) < pool
+    }
+
+    /// It has taken one, and had `held` before.
+    #[inline]
+    pub(crate) fn took(&self, held: u32) {
+        if held >= self.own {
+            // This queue's thread alone changes it.
+            let common = self.ledger.common.load(Ordering::Relaxed);
+            self.ledger.common.store(common + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// It has given one back, and has `held` now.
+    #[inline]
+    pub(crate) fn gave(&self, held: u32) {
+        if held >= self.own {
+            let common = self.ledger.common.load(Ordering::Relaxed);
+            debug_assert!(common > 0, "a slot is given back that nobody took");
+            self.ledger.common.store(common.saturating_sub(1), Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.neighbours.fetch_sub(1, Ordering::Relaxed);
+        self.ledger.members.fetch_sub(1, Ordering::Relaxed);
+        let kind = if self.large { &self.ledger.large } else { &self.ledger.small };
+        kind.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -102,28 +115,85 @@ impl Drop for Share {
 mod tests {
     use super::*;
 
-    #[test]
-    fn slots_are_shared_by_the_connections_of_a_queue() {
-        let census = Arc::new(Census::default());
-        let join = |queue| Counted::new(&census, 100).expect("counted").join("vol0", queue);
-        let first = join(0);
-        assert_eq!(first.limit(1024), 512);
-        let second = join(0);
-        let elsewhere = join(1);
-        assert_eq!((first.limit(1024), second.limit(1024), elsewhere.limit(1024)), (256, 256, 512));
-        assert_eq!(first.limit(40), 16, "everybody gets a few");
-        assert_eq!(first.limit(4), 4, "but not more than there are");
-        drop(second);
-        assert_eq!(first.limit(1024), 512);
-        assert_eq!(census.clients(), 2);
+    const PORT: PortId = PortId(1);
+
+    /// A connection, and how many slots it has.
+    struct Client(Share, u32);
+
+    impl Client {
+        /// Takes all that it can get of `total`, of which `left` are free.
+        fn grab(&mut self, total: u32, left: &mut u32) {
+            while *left > 0 && self.0.may_take(self.1, total) {
+                self.0.took(self.1);
+                self.1 += 1;
+                *left -= 1;
+            }
+        }
+
+        fn give_all(&mut self, left: &mut u32) {
+            while self.1 > 0 {
+                self.1 -= 1;
+                self.0.gave(self.1);
+                *left += 1;
+            }
+        }
+    }
+
+    fn join(ledgers: &Ledgers, total: u32) -> Option<Client> {
+        ledgers.join(PORT, 0, total).map(|share| Client(share, 0))
     }
 
     #[test]
-    fn clients_are_bounded() {
-        let census = Arc::new(Census::default());
-        let one = Counted::new(&census, 1).expect("counted");
-        assert!(Counted::new(&census, 1).is_none());
-        drop(one);
-        assert!(Counted::new(&census, 1).is_some());
+    fn however_many_take_all_that_they_can_a_newcomer_has_slots_of_its_own() {
+        for total in [16, 40, 128, 341, 1024, 10_240] {
+            let ledgers = Ledgers::default();
+            let (mut clients, mut left) = (Vec::new(), total);
+            while let Some(mut client) = join(&ledgers, total) {
+                client.grab(total, &mut left);
+                assert!(client.1 >= client.0.own, "{} clients of {total} slots: {}", clients.len(), client.1);
+                clients.push(client);
+            }
+            let least = if total < 64 { 6 } else { 40.min(total / 4) };
+            assert!(clients.len() as u32 >= least, "{total} slots are enough for {} clients", clients.len());
+            assert!(clients[0].1 <= total / 2 + MOST_OWN, "{total}: the first has {}", clients[0].1);
+            // When they have gone nothing is left of them.
+            clients.iter_mut().for_each(|client| client.give_all(&mut left));
+            let ledger = clients[0].0.ledger.clone();
+            clients.clear();
+            assert_eq!((left, ledger.common.load(Ordering::Relaxed)), (total, 0));
+            assert_eq!(ledger.members.load(Ordering::Relaxed), 0);
+        }
+    }
+
+    #[test]
+    fn what_others_have_beyond_their_own_is_given_back_in_any_order() {
+        let ledgers = Ledgers::default();
+        let (mut left, total) = (128, 128);
+        let mut clients: Vec<Client> = (0..7).filter_map(|_| join(&ledgers, total)).collect();
+        for round in 0..100_usize {
+            let at = round % clients.len();
+            clients[at].grab(total, &mut left);
+            let other = (round * 3 + 1) % clients.len();
+            clients[other].give_all(&mut left);
+            let taken: u32 = clients.iter().map(|c| c.1).sum();
+            let common: u32 = clients.iter().map(|c| c.1.saturating_sub(c.0.own)).sum();
+            assert_eq!((taken + left, common), (total, clients[0].0.ledger.common.load(Ordering::Relaxed)));
+        }
+    }
+
+    #[test]
+    fn one_alone_may_have_half_and_its_own_and_two_share_evenly() {
+        let ledgers = Ledgers::default();
+        let mut left = 1024;
+        let mut first = join(&ledgers, 1024).expect("room");
+        first.grab(1024, &mut left);
+        assert_eq!(first.1, 512 + 16);
+        first.give_all(&mut left);
+        let mut second = join(&ledgers, 1024).expect("room");
+        first.grab(1024, &mut left);
+        second.grab(1024, &mut left);
+        assert_eq!((first.1, second.1), (256 + 16, 256 + 16));
+        let elsewhere = ledgers.join(PORT, 1, 1024).expect("room");
+        assert!(elsewhere.may_take(500, 1024), "another queue has slots of its own");
     }
 }

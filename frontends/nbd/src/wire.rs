@@ -37,8 +37,9 @@ pub const GREETING_BYTES: usize = 18;
 
 /// Longest string (export name, context name, message) of the protocol.
 pub const MAX_STRING: usize = 4096;
-/// Largest payload of a request or of a read's reply that is taken, and the value advertised.
-pub const MAX_PAYLOAD: u32 = 32 << 20;
+/// Largest payload of a request or of a read's reply that is taken, and the value advertised. It goes through the slots
+/// piece by piece, so it costs no memory of its own.
+pub const MAX_PAYLOAD: u32 = 64 << 20;
 
 /// Handshake flags, server to client; the client's own flags have the same numbers.
 pub mod handshake_flag {
@@ -84,12 +85,16 @@ pub mod option_reply {
     pub const META_CONTEXT: u32 = 4;
     /// The option is unknown.
     pub const ERR_UNSUP: u32 = (1 << 31) + 1;
+    /// The option is understood, and not allowed.
+    pub const ERR_POLICY: u32 = (1 << 31) + 2;
     /// The option is malformed.
     pub const ERR_INVALID: u32 = (1 << 31) + 3;
     /// There is no such export.
     pub const ERR_UNKNOWN: u32 = (1 << 31) + 6;
     /// The server is about to end.
     pub const ERR_SHUTDOWN: u32 = (1 << 31) + 7;
+    /// The client must ask for block sizes first.
+    pub const ERR_BLOCK_SIZE_REQD: u32 = (1 << 31) + 8;
     /// The option is too long.
     pub const ERR_TOO_BIG: u32 = (1 << 31) + 9;
     /// Extended headers are in force and can't be taken back.

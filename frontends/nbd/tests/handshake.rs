@@ -306,3 +306,52 @@ fn run(bytes: &[u8], cuts: &[usize]) -> (Vec<u8>, Option<Step>) {
     }
     unreachable!("cuts are not empty")
 }
+
+/// A device whose blocks are larger than the sectors that every client keeps to.
+fn large_blocks() -> Client {
+    let mut shelf = shelf();
+    shelf.exports[0].block_size = 4096;
+    Client::new(shelf)
+}
+
+#[test]
+fn a_device_with_large_blocks_is_for_clients_that_ask_for_them() {
+    let mut client = large_blocks();
+    let (step, replies) = client.option(opt::GO, &info("vol0", &[1]));
+    assert_eq!(step, Step::Next, "it may try again");
+    let kinds: Vec<u32> = replies.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [rep::INFO, rep::ERR_BLOCK_SIZE_REQD]);
+    assert_eq!(replies[0].1[..6], [0, 3, 0, 0, 16, 0], "with the block size that it should have asked for");
+    assert!(client.shelf.opened.is_empty(), "nothing was opened for it");
+    let (step, _) = client.option(opt::GO, &info("vol0", &[3]));
+    assert!(matches!(step, Step::Agreed(_)), "{step:?}");
+    // Asked for before, or for another export.
+    let mut client = large_blocks();
+    client.option(opt::INFO, &info("vol1", &[3]));
+    let (step, _) = client.option(opt::GO, &info("vol0", &[]));
+    assert_eq!(step, Step::Next);
+    client.option(opt::INFO, &info("vol0", &[3]));
+    let (step, _) = client.option(opt::GO, &info("vol0", &[]));
+    assert!(matches!(step, Step::Agreed(_)), "{step:?}");
+}
+
+#[test]
+fn export_name_hangs_up_where_blocks_are_large() {
+    let mut client = large_blocks();
+    let (step, replies) = client.option(opt::EXPORT_NAME, b"vol0");
+    assert_eq!(step, Step::Close(Closing::BlockSize("vol0".into(), 4096)));
+    assert!(replies.is_empty() && client.shelf.opened.is_empty());
+    let mut client = large_blocks();
+    assert!(matches!(client.send(&option(opt::EXPORT_NAME, b"vol1")), Step::Agreed(_)), "512 is for all");
+}
+
+#[test]
+fn a_device_that_takes_no_more_clients_says_why() {
+    let mut client = Client::new(shelf());
+    client.shelf.full = true;
+    let (step, replies) = client.option(opt::GO, &info("vol0", &[]));
+    assert_eq!(step, Step::Next);
+    assert_eq!(replies[0], (rep::ERR_POLICY, b"no room".to_vec()));
+    let (step, _) = client.option(opt::EXPORT_NAME, b"vol0");
+    assert_eq!(step, Step::Close(Closing::Full("no room".into())));
+}

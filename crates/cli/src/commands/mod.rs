@@ -1,5 +1,6 @@
 //! The commands, one function each.
 
+pub(crate) mod clients;
 pub(crate) mod device;
 pub(crate) mod driver;
 pub(crate) mod files;

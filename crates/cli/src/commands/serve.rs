@@ -35,14 +35,11 @@ fn configuration(serve: Serve, socket: PathBuf) -> Result<Config, Failure> {
         let device = parse_device(spec).map_err(Failure::new)?;
         config.add_device(device).map_err(Failure::new)?;
     }
-    if !serve.nbd.is_empty() {
+    if !serve.doors.nbd.is_empty() {
         let parse = |text: &String| text.parse().map_err(|e| Failure::new(format!("--nbd {text}: {e}")));
-        config.nbd.listen = serve.nbd.iter().map(parse).collect::<Result<_, _>>()?;
+        config.nbd.listen = serve.doors.nbd.iter().map(parse).collect::<Result<_, _>>()?;
     }
-    config.nbd.access.mode = serve.nbd_mode.or(config.nbd.access.mode);
-    config.nbd.access.group = serve.nbd_group.or(config.nbd.access.group);
-    config.control.access.mode = serve.control_mode.or(config.control.access.mode);
-    config.control.access.group = serve.control_group.or(config.control.access.group);
+    serve.doors.apply(&mut config);
     if let Some(queues) = serve.queues {
         let max = steadfast_daemon::MAX_QUEUES;
         if !(1..=max).contains(&queues) {
@@ -64,6 +61,6 @@ fn configuration(serve: Serve, socket: PathBuf) -> Result<Config, Failure> {
     if let Some(policy) = serve.auto_update {
         config.watch.default.policy = policy;
     }
-    config.control.socket = serve.control.or(config.control.socket).or(Some(socket));
+    config.control.socket = serve.doors.control.clone().or(config.control.socket).or(Some(socket));
     Ok(config)
 }

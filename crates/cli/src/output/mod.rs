@@ -1,5 +1,6 @@
 //! How results look.
 
+pub(crate) mod clients;
 pub(crate) mod device;
 pub(crate) mod driver;
 pub(crate) mod files;

@@ -108,6 +108,15 @@ fn a_socket_is_for_whom_it_is_said() {
     for (text, says) in [
         ("[nbd]\nmode = \"0777\"\n", "/etc/sf.toml:2:8: nbd.mode: `0777` is not allowed"),
         ("[nbd]\ngroup = \"nobody-at-all\"\n", "/etc/sf.toml:2:9: nbd.group: `nobody-at-all` is no group"),
+        ("[nbd]\nmax_clients = 0\n", "/etc/sf.toml:2:15: nbd.max_clients: 0 is not allowed (1 to 100000)"),
+        (
+            "[nbd]\nsend_timeout = \"10ms\"\n",
+            "/etc/sf.toml:2:16: nbd.send_timeout: \"10ms\" is not allowed (1s to",
+        ),
+        (
+            "[control]\nmax_connections = 1e9\n",
+            "/etc/sf.toml:2:19: control.max_connections: 1e9 is not allowed",
+        ),
         ("[control]\ngroup = 5\n", "/etc/sf.toml:2:9: control.group: 5 is not allowed (a string)"),
     ] {
         assert!(error(text).starts_with(says), "{}", error(text));

@@ -7,7 +7,10 @@ mod quick;
 mod units;
 mod watch;
 
-pub use doors::{Control, Nbd, Permissions, parse_socket_group, parse_socket_mode};
+pub use doors::{
+    Control, Nbd, NbdLimits, Permissions, parse_client_time, parse_clients, parse_socket_group,
+    parse_socket_mode,
+};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use quick::parse_device;
 pub(crate) use quick::parse_port;

@@ -1,7 +1,9 @@
 //! The control API: HTTP on a Unix socket. Types and rules are those of `steadfast_api`.
 
+mod clients;
 mod events;
 mod files;
+mod patient;
 mod peer;
 mod profiles;
 mod properties;
@@ -9,6 +11,7 @@ mod receipts;
 mod reply;
 mod revert;
 mod routes;
+mod server;
 mod topology;
 
 use crate::app::App;
@@ -19,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
-pub(crate) use peer::Peer;
+pub(crate) use server::Limits;
 
 /// What every handler has.
 #[derive(Clone)]
@@ -39,18 +42,15 @@ const FAREWELL: Duration = Duration::from_millis(500);
 pub(crate) async fn serve(
     app: Arc<App>,
     listener: UnixListener,
-    mut stop: watch::Receiver<bool>,
+    limits: Limits,
+    stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let control = Control { app: Arc::clone(&app), stop: stop.clone() };
     let router: Router = routes::router().with_state(control);
-    let service = router.into_make_service_with_connect_info::<Peer>();
     let late = over(app, stop.clone());
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
-        stopped(&mut stop).await;
-    });
     // A client that never finishes its request must not keep the daemon.
     tokio::select! {
-        result = async { server.await } => result,
+        () = server::run(listener, router, limits, stop) => Ok(()),
         () = late => Ok(()),
     }
 }

@@ -2,12 +2,10 @@
 
 use super::Control;
 use super::reply::Failed;
-use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
-use axum::serve::IncomingStream;
 use steadfast_api::{Problem, ProblemKind};
-use tokio::net::UnixListener;
+use tokio::net::UnixStream;
 
 /// The process at the other end.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +17,17 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// The process at the other end of `stream`.
+    pub(super) fn of(stream: &UnixStream) -> Peer {
+        let cred = stream.peer_cred().ok();
+        Peer { uid: cred.map(|cred| cred.uid()), pid: cred.and_then(|cred| cred.pid()) }
+    }
+
+    /// Its user.
+    pub(super) fn uid(self) -> Option<u32> {
+        self.uid
+    }
+
     /// Who that is, for receipts: `root (uid 0, pid 4711)`.
     fn who(self) -> String {
         let Some(uid) = self.uid else { return "unknown".to_owned() };
@@ -40,13 +49,6 @@ fn user_name(uid: u32) -> Option<String> {
         (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
     };
     users.lines().find_map(named)
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Peer {
-        let cred = stream.io().peer_cred().ok();
-        Peer { uid: cred.map(|cred| cred.uid()), pid: cred.and_then(|cred| cred.pid()) }
-    }
 }
 
 /// A peer that may change things: root, the daemon's own user, or one of `control.admins`. Whoever
@@ -72,7 +74,7 @@ impl FromRequestParts<Control> for Admin {
     }
 }
 
-fn may_change(uid: u32, daemon: u32, admins: &[u32]) -> bool {
+pub(super) fn may_change(uid: u32, daemon: u32, admins: &[u32]) -> bool {
     uid == 0 || uid == daemon || admins.contains(&uid)
 }
 

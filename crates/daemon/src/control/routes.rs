@@ -2,7 +2,7 @@
 
 use super::peer::Admin;
 use super::reply::{Failed, blocking, not_stopping, update_status};
-use super::{Control, events, files, profiles, properties, receipts, revert, topology};
+use super::{Control, clients, events, files, profiles, properties, receipts, revert, topology};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -44,6 +44,7 @@ pub(super) fn router() -> Router<Control> {
         .routes(routes!(check))
         .routes(routes!(events::all))
         .routes(routes!(events::one))
+        .merge(clients::router())
         .merge(topology::router())
         .merge(properties::router())
         .merge(profiles::router())

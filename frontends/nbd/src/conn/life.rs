@@ -16,6 +16,8 @@ use steadfast_runtime::{FrontendId, Reactor};
 const LINGER: Duration = Duration::from_secs(10);
 /// The same when the server is stopping.
 pub(super) const LINGER_AT_STOP: Duration = Duration::from_secs(2);
+/// The reason of an end that somebody asked for.
+pub(super) const BY_OPERATOR: &str = "disconnected by an operator";
 
 impl Connection {
     /// Takes no more requests; those in flight are answered, then the connection closes.
@@ -79,9 +81,14 @@ impl Connection {
         if !self.may_leave() {
             return false;
         }
-        if self.lingering {
-            // Comes back to `ring`, and then here again.
-            rt.cancel(me, token::LINGER);
+        if self.lingering || self.watch.armed {
+            // Each comes back to `ring`, and then here again.
+            if self.lingering {
+                rt.cancel(me, token::LINGER);
+            }
+            if self.watch.armed {
+                rt.cancel(me, token::WATCH);
+            }
             return false;
         }
         debug_assert_eq!(self.held, 0);
@@ -92,9 +99,10 @@ impl Connection {
     }
 
     pub(super) fn discard(&mut self, rt: &mut Reactor) {
-        let Connection { output, held, lane, .. } = self;
+        let Connection { output, held, share, lane, .. } = self;
         output.discard(|tag| {
             *held -= 1;
+            share.gave(*held);
             rt.free(*lane, tag);
         });
     }

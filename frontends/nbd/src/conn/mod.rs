@@ -17,11 +17,14 @@ mod life;
 mod open;
 mod output;
 mod pump;
+mod watch;
 mod waves;
 
+use crate::clients::{Asked, Counted, Numbers};
 use crate::export::Agreed;
+use crate::peer::Peer;
 use crate::request::Session;
-use crate::share::{Peer, Share};
+use crate::share::Share;
 use input::Input;
 use io_uring::opcode;
 use open::{Index, MAX_OPEN, Table};
@@ -29,6 +32,7 @@ use output::{Output, Sent};
 use pump::Head;
 use std::os::fd::{AsRawFd, OwnedFd};
 use steadfast_runtime::{DeviceClaim, DeviceInfo, Frontend, FrontendId, LaneId, Reactor, Tag};
+use watch::Watch;
 use waves::{WAVE, WavePart};
 
 /// Tokens of ring operations.
@@ -37,6 +41,7 @@ mod token {
     pub(super) const SEND: u32 = 1;
     pub(super) const LINGER: u32 = 2;
     pub(super) const START: u32 = 3;
+    pub(super) const WATCH: u32 = 4;
 }
 
 /// Everything that goes from the handshake to the connection.
@@ -49,6 +54,7 @@ pub(crate) struct Begin {
     /// Requests that came in with the last option.
     pub(crate) front: Vec<u8>,
     pub(crate) share: Share,
+    pub(crate) counted: Counted,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +74,7 @@ struct Connection {
     /// Keeps the device, and the features and the size that the client was told, as they are.
     claim: DeviceClaim,
     share: Share,
+    counted: Counted,
     lane: LaneId,
     life: Life,
     /// Why it ended, once it has.
@@ -93,8 +100,11 @@ struct Connection {
     /// The operation that calls `ring` for the first time is in flight.
     starting: bool,
     lingering: bool,
+    watch: Watch,
     refused_before: bool,
     requests: u64,
+    bytes_received: u64,
+    bytes_sent: u64,
 }
 
 /// Starts serving a client on the queue that its claim names; runs on that queue's thread.
@@ -111,6 +121,7 @@ pub(crate) fn begin(rt: &mut Reactor, begin: Begin) {
         peer: begin.peer,
         session: Session::new(&begin.agreed),
         share: begin.share,
+        counted: begin.counted,
         lane,
         claim: begin.claim,
         life: Life::Serving,
@@ -128,10 +139,15 @@ pub(crate) fn begin(rt: &mut Reactor, begin: Begin) {
         dirty: false,
         starting: true,
         lingering: false,
+        watch: Watch::default(),
         refused_before: false,
         requests: 0,
+        bytes_received: begin.front.len() as u64,
+        bytes_sent: 0,
     };
+    let record = connection.counted.record().clone();
     let me = rt.add_frontend(Box::new(connection));
+    record.sit(rt.queue_index(), me);
     // Requests may have come with the last option: the pump runs first, from `ring`.
     // SAFETY: the operation uses no memory.
     unsafe { rt.push(me, token::START, opcode::Nop::new().build()) };
@@ -160,11 +176,12 @@ impl Connection {
     /// A slot within the share; without one, the pump goes on when one of ours, or of the queue's,
     /// is free again.
     fn slot(&mut self, rt: &mut Reactor, me: FrontendId) -> Option<Tag> {
-        if self.held >= self.share.limit(rt.slots_total(self.lane)) {
+        if !self.share.may_take(self.held, rt.slots_total(self.lane)) {
             return None;
         }
         match rt.alloc(self.lane) {
             Some(tag) => {
+                self.share.took(self.held);
                 self.held += 1;
                 Some(tag)
             }
@@ -180,11 +197,13 @@ impl Connection {
 
     fn free(&mut self, rt: &mut Reactor, tag: Tag) {
         self.held -= 1;
+        self.share.gave(self.held);
         rt.free(self.lane, tag);
     }
 
     fn received(&mut self, rt: &mut Reactor, me: FrontendId, result: i32) {
         if result > 0 {
+            self.bytes_received += result as u64;
             let direct = self.input.received(result as usize);
             if self.life != Life::Serving {
                 return self.quit_head(rt);
@@ -210,6 +229,8 @@ impl Connection {
             self.discard(rt);
             return;
         }
+        self.bytes_sent += result.max(0) as u64;
+        self.watch.moved |= result > 0;
         match self.output.sent(result.max(0) as usize) {
             Sent::Partly => self.push_send(rt, me),
             Sent::Wholly => {
@@ -222,9 +243,10 @@ impl Connection {
     }
 
     fn recycle(&mut self, rt: &mut Reactor) {
-        let Connection { output, held, lane, .. } = self;
+        let Connection { output, held, share, lane, .. } = self;
         output.recycle(|tag| {
             *held -= 1;
+            share.gave(*held);
             rt.free(*lane, tag);
         });
     }
@@ -234,6 +256,7 @@ impl Connection {
         // SAFETY: the entry points to the batch, its header and its slots, which stay as they are
         // until `Output::sent` or `failed`; this connection stays until then (`may_leave`).
         unsafe { rt.push(me, token::SEND, entry) };
+        self.watch_over(rt, me);
     }
 
     fn push_receive(&mut self, rt: &mut Reactor, me: FrontendId) {
@@ -257,6 +280,7 @@ impl Frontend for Connection {
                     self.pump(rt, me);
                 }
             }
+            token::WATCH => self.watched(rt, me, result),
             _ => {
                 self.lingering = false;
                 if result == -libc::ETIME {
@@ -293,6 +317,11 @@ impl Frontend for Connection {
 
     fn flush(&mut self, rt: &mut Reactor, me: FrontendId) {
         self.dirty = false;
+        match self.counted.record().asked() {
+            Asked::Nothing => {}
+            Asked::End => self.end_within(rt, me, life::LINGER_AT_STOP, life::BY_OPERATOR),
+            Asked::Close => self.die(rt, me, life::BY_OPERATOR),
+        }
         self.go_on(rt, me);
         if self.life != Life::Dead && self.output.start() {
             self.push_send(rt, me);
@@ -300,6 +329,14 @@ impl Frontend for Connection {
         if self.life == Life::Serving && self.starved && !self.input.in_flight() {
             self.push_receive(rt, me);
         }
+        self.counted.record().publish(Numbers {
+            in_flight: self.in_flight,
+            slots: self.held,
+            unsent: self.output.unsent(),
+            requests: self.requests,
+            received: self.bytes_received,
+            sent: self.bytes_sent,
+        });
         self.leave(rt, me);
     }
 

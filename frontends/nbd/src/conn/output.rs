@@ -11,6 +11,9 @@ use steadfast_runtime::Tag;
 
 /// Vectors that the kernel takes in one call (`UIO_MAXIOV`).
 const MAX_VECTORS: usize = 1024;
+/// Bytes that one operation sends, or one vector if that is longer: so a client that takes its replies slowly is seen to
+/// take them.
+const SEND_BYTES: usize = 1 << 20;
 /// Bytes of small replies in a batch: no request has more than one of them.
 const SMALL_BYTES: usize = MAX_OPEN as usize * MAX_SMALL;
 
@@ -142,8 +145,15 @@ impl Output {
     /// as they are until it completes.
     pub(super) fn entry(&mut self, fd: RawFd) -> Entry {
         let vectors = &mut self.sending.vectors[self.next..];
+        let mut bytes = 0;
+        let fits = |vector: &&mut libc::iovec| {
+            let first = bytes == 0;
+            bytes += vector.iov_len;
+            first || bytes <= SEND_BYTES
+        };
+        let count = vectors.iter_mut().take(MAX_VECTORS).take_while(fits).count();
         self.message.msg_iov = vectors.as_mut_ptr();
-        self.message.msg_iovlen = vectors.len().min(MAX_VECTORS);
+        self.message.msg_iovlen = count;
         self.in_flight = true;
         let flags = (libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32;
         opcode::SendMsg::new(types::Fd(fd), &raw const *self.message).flags(flags).build()

@@ -5,13 +5,13 @@ use super::open::{Index, Kind, MAX_OPEN, Open};
 use crate::errno::NbdErrno;
 use crate::reply;
 use crate::request::{Change, Parsed, Plan, Request};
-use crate::wire::{Headers, MAX_PAYLOAD};
+use crate::wire::Headers;
 use steadfast_abi::block_op;
 use steadfast_runtime::{BlockRequest, FrontendId, Reactor, Tag};
 
 /// Most bytes of an operation without data that go to the device at once, if it does not take fewer. A
 /// driver may carry it out on the spot, and must not keep the queue for long.
-const PLAIN_PART: u32 = MAX_PAYLOAD;
+const PLAIN_PART: u32 = 32 << 20;
 
 /// The request that is not wholly submitted yet; those behind it wait.
 #[derive(Clone, Copy, Debug)]

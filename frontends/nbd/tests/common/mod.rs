@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub)] // each test uses a part of it
 
 use steadfast_abi::block_feature as feature;
-use steadfast_nbd::export::{Agreed, Export, Exports};
+use steadfast_nbd::export::{Agreed, Export, Exports, NotOpened};
 use steadfast_nbd::handshake::{Handshake, Step};
 use steadfast_nbd::wire::{Headers, IHAVEOPT, OPTION_REPLY_MAGIC, REQUEST_MAGIC};
 
@@ -33,6 +33,7 @@ pub struct Shelf {
     pub exports: Vec<Export>,
     pub opened: Vec<String>,
     pub stopping: bool,
+    pub full: bool,
 }
 
 impl Exports for Shelf {
@@ -42,10 +43,13 @@ impl Exports for Shelf {
     fn find(&mut self, name: &str) -> Option<Export> {
         self.exports.iter().find(|e| name.is_empty() || e.name == name).cloned()
     }
-    fn open(&mut self, name: &str) -> Option<Export> {
-        let found = self.find(name)?;
+    fn open(&mut self, name: &str) -> Result<Export, NotOpened> {
+        if self.full {
+            return Err(NotOpened::Full("no room".into()));
+        }
+        let found = self.find(name).ok_or(NotOpened::Unknown)?;
         self.opened.push(found.name.clone());
-        Some(found)
+        Ok(found)
     }
     fn stopping(&self) -> bool {
         self.stopping

@@ -2,12 +2,25 @@
 
 use super::{Reader, integer};
 use crate::config::Control;
-use crate::config::doors::{Nbd, Permissions, parse_socket_group, parse_socket_mode};
+use crate::config::doors::{
+    CLIENT_TIMES, MAX_CLIENTS, Nbd, NbdLimits, Permissions, parse_socket_group, parse_socket_mode,
+};
 use steadfast_nbd::ListenAddr;
 use toml::de::{DeTable, DeValue};
 
-const CONTROL: &[&str] = &["socket", "mode", "group", "admins"];
-const NBD: &[&str] = &["listen", "mode", "group"];
+const CONTROL: &[&str] =
+    &["socket", "mode", "group", "admins", "max_connections", "max_connections_per_user"];
+const NBD: &[&str] = &[
+    "listen",
+    "mode",
+    "group",
+    "max_clients",
+    "max_clients_per_user",
+    "max_clients_per_process",
+    "max_clients_per_address",
+    "handshake_timeout",
+    "send_timeout",
+];
 
 impl Reader<'_> {
     pub(super) fn control(&mut self, table: &DeTable<'_>) -> Control {
@@ -16,6 +29,24 @@ impl Reader<'_> {
             socket: self.path(table, "socket", "control.socket"),
             access: self.permissions(table, "control"),
             admins: self.admins(table),
+            max_connections: self.clients(table, "control", "max_connections"),
+            max_connections_per_user: self.clients(table, "control", "max_connections_per_user"),
+        }
+    }
+
+    /// A number of clients.
+    fn clients(&mut self, table: &DeTable<'_>, prefix: &str, key: &str) -> Option<usize> {
+        self.number(table, key, &format!("{prefix}.{key}"), MAX_CLIENTS).map(|n| n as usize)
+    }
+
+    fn limits(&mut self, table: &DeTable<'_>) -> NbdLimits {
+        NbdLimits {
+            max_clients: self.clients(table, "nbd", "max_clients"),
+            max_clients_per_user: self.clients(table, "nbd", "max_clients_per_user"),
+            max_clients_per_process: self.clients(table, "nbd", "max_clients_per_process"),
+            max_clients_per_address: self.clients(table, "nbd", "max_clients_per_address"),
+            handshake_timeout: self.time(table, "handshake_timeout", "nbd.handshake_timeout", CLIENT_TIMES),
+            send_timeout: self.time(table, "send_timeout", "nbd.send_timeout", CLIENT_TIMES),
         }
     }
 
@@ -45,7 +76,7 @@ impl Reader<'_> {
                 None
             }
         });
-        Nbd { listen, access: self.permissions(table, "nbd") }
+        Nbd { listen, access: self.permissions(table, "nbd"), limits: self.limits(table) }
     }
 
     fn permissions(&mut self, table: &DeTable<'_>, prefix: &str) -> Permissions {

@@ -95,7 +95,7 @@ impl Reader<'_> {
         }
     }
 
-    fn time(
+    pub(super) fn time(
         &mut self,
         table: &DeTable<'_>,
         key: &str,
