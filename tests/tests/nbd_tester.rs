@@ -75,3 +75,8 @@ fn throughput_reading_and_writing() -> Result {
 fn sixty_nine_thousand_recorded_requests_keep_their_data() -> Result {
     passes(&["-i"], Some("integrity-test.tr"))
 }
+
+#[test]
+fn recorded_requests_of_42_mb_keep_their_data() -> Result {
+    passes(&["-i"], Some("integrityhuge-test.tr"))
+}

@@ -242,3 +242,27 @@ fn a_polite_goodbye_closes_the_connection() -> Result {
         assert_closed(client.stream())
     })
 }
+
+#[test]
+fn requests_of_64_mib_are_taken_and_cost_no_memory_of_their_own() -> Result {
+    const LARGE: usize = 64 << 20;
+    let dir = TempDir::new()?;
+    dir.disk("disk.img", LARGE as u64 + 4096)?;
+    let file = dir.join("disk.img");
+    let daemon = Setup::device(format!("vol0=file:{},io_slots=128", file.display())).start(&dir)?;
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    let data: Vec<u8> = (0..LARGE as u32 / 4).flat_map(u32::to_be_bytes).collect();
+    assert_eq!(client.write(512, &data, true)?, Ok(vec![]));
+    let before = footprint(daemon.pid())?.anonymous;
+    assert!(client.read(512, LARGE as u32)?.is_ok_and(|read| read == data), "what was written is read");
+    assert_eq!(client.write(0, &data, true)?, Ok(vec![]));
+    let more = footprint(daemon.pid())?.anonymous.saturating_sub(before);
+    assert!(more < 8 << 20, "{more} bytes more");
+    assert_eq!(client.read(0, LARGE as u32 + 512)?, Err(EINVAL), "more than is advertised");
+    assert_eq!(
+        client.read(0, 4096)?.map(|read| read == data[..4096]),
+        Ok(true),
+        "and the connection goes on"
+    );
+    Ok(())
+}

@@ -116,7 +116,11 @@ pub(crate) fn open_file(
         0 => None,
         _ => Some(lock_file(id, &owned, write, locked, path)?),
     };
-    let info = if kind.is_file() { regular(&file, write, direct != 0) } else { block(&file, &meta, write) };
+    let info = if kind.is_file() {
+        regular(&file, write, direct != 0)
+    } else {
+        block(&file, &meta, write, direct != 0)
+    };
     let tries = direct != 0 || kind.is_file() && writes_without_sleep(&file);
     Ok(Opened { file: owned, contents: Contents::of(&meta), info: info.map_err(fail)?, tries, share })
 }
@@ -197,7 +201,7 @@ pub(crate) fn direct_alignment(file: &File) -> u32 {
     }
 }
 
-fn block(file: &File, meta: &std::fs::Metadata, write: bool) -> io::Result<HandleInfo> {
+fn block(file: &File, meta: &std::fs::Metadata, write: bool, direct: bool) -> io::Result<HandleInfo> {
     // From linux/fs.h.
     const BLKGETSIZE64: libc::c_ulong = 0x8008_1272;
     const BLKSSZGET: libc::c_ulong = 0x1268;
@@ -215,8 +219,11 @@ fn block(file: &File, meta: &std::fs::Metadata, write: bool) -> io::Result<Handl
         libc::ioctl(fd, BLKPBSZGET as _, &mut physical);
         libc::ioctl(fd, BLKROTATIONAL as _, &mut rotational);
     }
-    info.block_size = u32::try_from(logical).unwrap_or(512).max(1);
-    info.preferred_block_size = physical.max(info.block_size);
+    let logical = u32::try_from(logical).unwrap_or(512).max(1);
+    // Through the page cache any range can be read and written: the kernel reads the rest of a block first, with the
+    // page locked, so that what others write beside it stays.
+    info.block_size = if direct { logical } else { 1 };
+    info.preferred_block_size = physical.max(logical);
     info.rotational = u32::from(rotational != 0);
     info.read_only = u32::from(!write);
     let (major, minor) = (libc::major(meta.rdev()), libc::minor(meta.rdev()));
