@@ -11,6 +11,8 @@
 
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
+use crate::contents::Contents;
+use crate::guard::Guard;
 use crate::handle::lock;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -53,11 +55,14 @@ impl FileId {
 #[derive(Debug)]
 pub(crate) struct FileLock {
     id: FileId,
+    contents: Contents,
     held: Mutex<Held>,
 }
 
 #[derive(Debug)]
 struct Held {
+    /// What keeps those away who do not look at this lock.
+    guard: Guard,
     /// The lock is this one's in the kernel. It stays open for it, even if its own handle has gone.
     holder: Arc<OwnedFd>,
     exclusive: bool,
@@ -73,9 +78,9 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// The lock, where it is on this file.
-    pub(crate) fn on(&self, id: FileId) -> Option<Arc<FileLock>> {
-        (self.lock.id == id).then(|| self.lock.clone())
+    /// The lock, where it is on this file or block device, by whatever node.
+    pub(crate) fn on(&self, contents: &Contents) -> Option<Arc<FileLock>> {
+        (self.lock.contents == *contents).then(|| self.lock.clone())
     }
 }
 
@@ -83,10 +88,21 @@ impl Share {
 ///
 /// # Errors
 /// `EWOULDBLOCK`: another process, or another port, has it locked.
-pub(crate) fn take(id: FileId, file: &Arc<OwnedFd>, exclusive: bool) -> io::Result<Share> {
+pub(crate) fn take(
+    id: FileId,
+    contents: &Contents,
+    file: &Arc<OwnedFd>,
+    exclusive: bool,
+) -> io::Result<Share> {
     with_patience(|| flock(file, kind(exclusive)))?;
-    let held = Held { holder: file.clone(), exclusive, shares: vec![(file.clone(), exclusive)] };
-    Ok(Share { lock: Arc::new(FileLock { id, held: Mutex::new(held) }), file: file.clone() })
+    let mut guard = None;
+    with_patience(|| Guard::take(file, exclusive).map(|got| guard = Some(got)))?;
+    let guard = guard.ok_or_else(taken)?;
+    let held = Held { guard, holder: file.clone(), exclusive, shares: vec![(file.clone(), exclusive)] };
+    Ok(Share {
+        lock: Arc::new(FileLock { id, contents: contents.clone(), held: Mutex::new(held) }),
+        file: file.clone(),
+    })
 }
 
 /// Shares a lock that the port has on the file with another handle.
@@ -98,7 +114,9 @@ pub(crate) fn share(known: Arc<FileLock>, file: &Arc<OwnedFd>, exclusive: bool) 
         let mut held = lock(&known.held);
         if exclusive && !held.exclusive {
             with_patience(|| if known.id.is_shared() { Err(taken()) } else { Ok(()) })?;
-            held.become_exclusive(file)?;
+            let Held { guard, .. } = &mut *held;
+            with_patience(|| guard.become_exclusive(file))?;
+            held.become_exclusive(file).inspect_err(|_| held.guard.become_shared())?;
         }
         held.shares.push((file.clone(), exclusive));
     }
@@ -129,6 +147,7 @@ impl Held {
             return;
         }
         self.exclusive = false;
+        self.guard.become_shared();
     }
 
     /// A shared lock moves to a handle that is left, so that none stays open for it alone.
@@ -177,11 +196,16 @@ fn taken() -> io::Error {
     io::Error::from_raw_os_error(libc::EWOULDBLOCK)
 }
 
+/// Somebody is in the way, who may go.
+pub(crate) fn is_busy(e: &io::Error) -> bool {
+    e.raw_os_error() == Some(libc::EWOULDBLOCK) || e.kind() == io::ErrorKind::ResourceBusy
+}
+
 fn with_patience(mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {
         match attempt() {
-            Err(e) if e.raw_os_error() == Some(libc::EWOULDBLOCK) && Instant::now() < until => {
+            Err(e) if is_busy(&e) && Instant::now() < until => {
                 std::thread::sleep(PAUSE);
             }
             result => return result,
@@ -203,13 +227,13 @@ mod tests {
     /// A port's first handle on a file.
     fn first(path: &Path, write: bool) -> Share {
         let (id, file) = opened(path, write);
-        take(id, &file, write).expect("nobody is in the way")
+        take(id, &Contents::File(id), &file, write).expect("nobody is in the way")
     }
 
     /// Another handle of the port that has `known`.
     fn another(path: &Path, known: &Share, write: bool) -> io::Result<Share> {
         let (id, file) = opened(path, write);
-        share(known.on(id).expect("the same file"), &file, write)
+        share(known.on(&Contents::File(id)).expect("the same file"), &file, write)
     }
 
     /// Who else could have the file locked now.
@@ -267,7 +291,7 @@ mod tests {
         let path = file.path();
         let (stranger, reads) = (first(path, false), first(path, false));
         let refused = another(path, &reads, true).expect_err("it is read");
-        assert_eq!(refused.raw_os_error(), Some(libc::EWOULDBLOCK));
+        assert!(is_busy(&refused), "{refused}");
         // Nor where the kernel does not tell beforehand who shares it.
         let (_, file) = opened(path, true);
         lock(&reads.lock.held).become_exclusive(&file).expect_err("it is read");

@@ -88,7 +88,7 @@ pub(crate) struct Opened {
 /// the port already.
 pub(crate) fn open_file(
     spec: &OpenSpec,
-    locked: impl Fn(FileId) -> Option<Arc<FileLock>>,
+    locked: impl Fn(&Contents) -> Option<Arc<FileLock>>,
 ) -> Result<Opened, (i32, String)> {
     let path = Path::new(&spec.target);
     let fail = |e: io::Error| (e.raw_os_error().unwrap_or(libc::EIO), format!("{}: {e}", path.display()));
@@ -99,22 +99,31 @@ pub(crate) fn open_file(
             format!("open flags {:#x} are not known (allowed {known:#x})", spec.flags),
         ));
     }
-    let write = spec.flags & open_flag::WRITE != 0;
+    let mut write = spec.flags & open_flag::WRITE != 0;
     let direct = if spec.flags & open_flag::DIRECT != 0 { libc::O_DIRECT } else { 0 };
     // O_NONBLOCK: opening a FIFO must not wait for a peer. Files and block devices ignore it.
     let flags = direct | libc::O_CLOEXEC | libc::O_NONBLOCK;
-    let file = File::options().read(true).write(write).custom_flags(flags).open(path).map_err(fail)?;
+    let open = |write| File::options().read(true).write(write).custom_flags(flags).open(path);
+    // What the kernel has read-only (a write-protected medium, a snapshot, `blockdev --setro`) is read.
+    let file = match open(write) {
+        Err(e) if write && is_protected(&e) && is_block_device(path) => {
+            open(false).inspect(|_| write = false)
+        }
+        Ok(file) if write && is_read_only_device(&file) => open(false).inspect(|_| write = false),
+        opened => opened,
+    };
+    let file = file.map_err(fail)?;
     let meta = file.metadata().map_err(fail)?;
     let kind = meta.file_type();
     if !kind.is_file() && !kind.is_block_device() {
         let what = format!("{}: neither a regular file nor a block device", path.display());
         return Err((libc::EINVAL, what));
     }
-    let id = FileId::of(&meta);
+    let (id, contents) = (FileId::of(&meta), Contents::of(&meta));
     let owned = Arc::new(OwnedFd::from(file.try_clone().map_err(fail)?));
     let share = match spec.flags & open_flag::LOCK {
         0 => None,
-        _ => Some(lock_file(id, &owned, write, locked, path)?),
+        _ => Some(lock_file(id, &contents, &owned, write, locked, path)?),
     };
     let info = if kind.is_file() {
         regular(&file, write, direct != 0)
@@ -122,27 +131,45 @@ pub(crate) fn open_file(
         block(&file, &meta, write, direct != 0)
     };
     let tries = direct != 0 || kind.is_file() && writes_without_sleep(&file);
-    Ok(Opened { file: owned, contents: Contents::of(&meta), info: info.map_err(fail)?, tries, share })
+    Ok(Opened { file: owned, contents, info: info.map_err(fail)?, tries, share })
 }
 
 /// Locks a file, or shares what locks it for the port already.
 fn lock_file(
     id: FileId,
+    contents: &Contents,
     file: &Arc<OwnedFd>,
     write: bool,
-    locked: impl Fn(FileId) -> Option<Arc<FileLock>>,
+    locked: impl Fn(&Contents) -> Option<Arc<FileLock>>,
     path: &Path,
 ) -> Result<Arc<Share>, (i32, String)> {
-    let share = match locked(id) {
+    let share = match locked(contents) {
         Some(known) => filelock::share(known, file, write),
-        None => filelock::take(id, file, write),
+        None => filelock::take(id, contents, file, write),
     };
     share.map(Arc::new).map_err(|e| {
         let code = e.raw_os_error().unwrap_or(libc::EIO);
         let taken = code == libc::EWOULDBLOCK;
         let why = if taken { "another process has it locked".to_owned() } else { e.to_string() };
-        (if taken { libc::EBUSY } else { code }, format!("{}: {why}", path.display()))
+        (if filelock::is_busy(&e) { libc::EBUSY } else { code }, format!("{}: {why}", path.display()))
     })
+}
+
+fn is_protected(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS))
+}
+
+fn is_block_device(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_block_device())
+}
+
+/// The kernel takes no writes for the block device.
+fn is_read_only_device(file: &File) -> bool {
+    // From linux/fs.h.
+    const BLKROGET: libc::c_ulong = 0x125e;
+    let mut read_only: libc::c_int = 0;
+    // SAFETY: the ioctl writes one number of the type that its argument points to; no regular file has it.
+    unsafe { libc::ioctl(file.as_raw_fd(), BLKROGET as _, &mut read_only) == 0 && read_only != 0 }
 }
 
 fn blank(kind: u32) -> HandleInfo {
@@ -227,8 +254,10 @@ fn block(file: &File, meta: &std::fs::Metadata, write: bool, direct: bool) -> io
     info.rotational = u32::from(rotational != 0);
     info.read_only = u32::from(!write);
     let (major, minor) = (libc::major(meta.rdev()), libc::minor(meta.rdev()));
-    let limit = format!("/sys/dev/block/{major}:{minor}/queue/write_zeroes_max_bytes");
-    let can = std::fs::read_to_string(limit).is_ok_and(|text| text.trim() != "0");
+    let place = format!("/sys/dev/block/{major}:{minor}");
+    // A partition has the queue of its disk.
+    let limit = |queue| std::fs::read_to_string(format!("{place}/{queue}/write_zeroes_max_bytes"));
+    let can = limit("queue").or_else(|_| limit("../queue")).is_ok_and(|text| text.trim() != "0");
     info.can_punch = u32::from(write && can);
     info.can_zero = info.can_punch;
     Ok(info)

@@ -28,6 +28,7 @@ mod error;
 mod fileio;
 mod filelock;
 mod frontend;
+mod guard;
 mod handle;
 mod helpers;
 mod idle;

@@ -2,9 +2,11 @@
 
 use crate::adapters::Seat;
 use crate::arena::Arenas;
-use crate::contents;
+use crate::contents::{self, Contents};
+use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
-use crate::filelock::{FileId, FileLock};
+use crate::filelock::FileLock;
+use crate::guard::overlap;
 use crate::handle::{FileSlots, Handle, OpenSpec, Opened, lock, open_file};
 use crate::helpers::Desks;
 use crate::instance::{Instance, Made};
@@ -313,7 +315,9 @@ impl Port {
         if spec.kind != abi::open_kind::FILE {
             return Err((libc::EOPNOTSUPP, format!("kind {} cannot be opened here", spec.kind)));
         }
-        let Opened { file, contents, info, tries, share } = open_file(spec, |id| self.lock_on(id))?;
+        let Opened { file, contents, info, tries, share } =
+            open_file(spec, |contents| self.lock_on(contents))?;
+        self.check_overlap(&contents, spec, info.read_only == 0)?;
         let gone = || (libc::ENODEV, "the daemon ends".to_owned());
         let media = &self.engine.upgrade().ok_or_else(gone)?.media;
         let cached = spec.flags & abi::open_flag::WRITE != 0 && spec.flags & abi::open_flag::DIRECT == 0;
@@ -335,9 +339,31 @@ impl Port {
     }
 
     /// What locks a file for the port already.
-    fn lock_on(&self, id: FileId) -> Option<Arc<FileLock>> {
+    fn lock_on(&self, contents: &Contents) -> Option<Arc<FileLock>> {
         let inner = lock(&self.inner);
-        inner.handles.iter().flatten().find_map(|handle| handle.share.as_ref()?.on(id))
+        inner.handles.iter().flatten().find_map(|handle| handle.share.as_ref()?.on(contents))
+    }
+
+    /// No other port writes to a block device that this one reads, nor reads one that it writes to: by another
+    /// node, as a partition of it, or as the disk that it is a partition of. Of two who write, the kernel's
+    /// claim keeps one away.
+    fn check_overlap(&self, contents: &Contents, spec: &OpenSpec, write: bool) -> Result<(), (i32, String)> {
+        let (Contents::Block(mine), true) = (contents, spec.flags & abi::open_flag::LOCK != 0) else {
+            return Ok(());
+        };
+        let Some(engine) = self.engine.upgrade() else { return Ok(()) };
+        for port in (Engine { inner: engine }).all_ports().into_iter().filter(|port| port.id != self.id) {
+            for handle in lock(&port.inner).handles.iter().flatten().filter(|handle| handle.share.is_some()) {
+                let Contents::Block(theirs) = handle.contents else { continue };
+                if (write || handle.info.read_only == 0) && overlap(*mine, theirs) {
+                    let (target, name, other) = (&spec.target, &port.name, &handle.spec.target);
+                    let what =
+                        format!("{target}: port {name} has it, its disk or a partition of it as {other}");
+                    return Err((libc::EBUSY, what));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Slots of each queue under `params`, where there is room for them and for the largest request.
