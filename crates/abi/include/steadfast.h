@@ -524,7 +524,8 @@ typedef struct sf_driver {
 
     const void *class_ops; /* sf_block_ops for SF_CLASS_BLOCK */
 
-    /* The swap is final: start operations that belong to the port. Optional. */
+    /* The swap is final: start operations that belong to the port. What is logged as an error from here on,
+     * before a request is answered, says that it cannot serve: the driver before is put back. Optional. */
     void (*queue_run)(sf_queue *queue);
 
     /* Since 1.1. The port is about to change drivers: return every request that was not begun, in the

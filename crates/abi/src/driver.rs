@@ -70,6 +70,9 @@ pub struct Driver {
     ///
     /// Called again for the driver that stays when a driver change that went back had asked it to end
     /// its port operations (every mode but *adopt*); some of them may still be in flight.
+    ///
+    /// It has no result. What the driver logs as an error ([`level::ERROR`](crate::level::ERROR)) from here on, and
+    /// before it has answered a request, says that it cannot serve: then the driver before is put back.
     pub queue_run: Option<unsafe extern "C" fn(queue: *mut Queue)>,
 
     // Since ABI 1.1.

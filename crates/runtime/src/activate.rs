@@ -7,6 +7,7 @@
 use crate::core::now_ns;
 use crate::down::is_down;
 use crate::engine::Engine;
+use crate::first::go_back;
 use crate::handle::lock;
 use crate::instance::Instance;
 use crate::job::Handling;
@@ -145,7 +146,8 @@ impl Engine {
             receipt.from = module.release();
             receipt.to = Some(receipt.from.clone());
         }
-        receipt.generation_before = port.generation();
+        let found = port.stamp();
+        receipt.generation_before = found.generation;
         let report = PropertiesReport {
             before: lock(&port.inner).properties.in_force(),
             idle_only: opts.idle_only,
@@ -178,6 +180,10 @@ impl Engine {
         let mut report = std::mem::take(&mut work.report);
         drop(work);
         (report.stamp_before, report.stamp_after) = machine.stamps();
+        if report.stamp_before == Stamp::default() {
+            // It came to its end before that step, and nothing was touched.
+            (report.stamp_before, report.stamp_after) = (found, found);
+        }
         report.steps = machine.steps().to_vec();
         receipt.outcome = outcome;
         machine.reason().clone_into(&mut receipt.reason);
@@ -397,13 +403,17 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
 
     fn anew(&mut self) -> (Came, String) {
         self.port.look_before_opening(self.opts.force && !self.opts.goes_back);
-        let prepared = self.serving().and_then(|old| {
+        let prepared = self.serving().map_err(Came::Failed).and_then(|old| {
             let made = prepare(self.port, Some(&old), old.module.clone(), self.values.clone());
-            made.map(|new| (old, new)).map_err(|(why, _)| why)
+            match made {
+                Ok(new) => Ok((old, new)),
+                Err(not) if not.busy => Err(Came::Busy(not.why)),
+                Err(not) => Err(Came::Failed(not.why)),
+            }
         });
         let (old, new) = match prepared {
             Ok(both) => both,
-            Err(why) => return (Came::Failed(why), String::new()),
+            Err(came) => return (came, String::new()),
         };
         if let Err(why) = self.port.may_go_on(&new, self.exchanges_contents()) {
             discard(new);
@@ -431,10 +441,17 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
         let plan = Plan { mode: Mode::Drain, if_busy, deadline_ns, has_old: true, has_new };
         let update = Update::prepared(plan, now_ns());
         let handling: Handling = (Mode::Drain, None);
+        let (before, found) = (old.clone(), lock(&self.port.inner).properties.clone());
         let next = Some(self.next.clone());
         let done = run_with(self.port, Some(old), new, handling, update, deadline, next);
         self.receipt.mode = Some(Mode::Drain);
-        conclude(self.port, done, self.receipt);
+        match done.job.trouble() {
+            Some(why) => go_back(self.port, done, before, Some(found), deadline, why, self.receipt),
+            None => {
+                drop(before);
+                conclude(self.port, done, self.receipt);
+            }
+        }
         let why = self.receipt.reason.clone();
         let came = match self.receipt.outcome {
             Outcome::Done => Came::Ok,
@@ -449,11 +466,10 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
     }
 }
 
+/// Whether I/O flows cannot be told, and a driver that is stuck in a request is not idle.
 fn silent(port: &Port) -> (Came, String) {
-    (
-        Came::Failed(format!("port {}: a queue does not answer: a driver may be stuck in it", port.name)),
-        String::new(),
-    )
+    let why = format!("port {} is busy: a queue does not answer: a driver may be stuck in it", port.name);
+    (Came::Busy(why), String::new())
 }
 
 fn names(what: &str, definitions: &Definitions) -> String {

@@ -131,6 +131,12 @@ impl Engine {
         let update = Update::prepared(plan, now_ns());
         let done =
             run(port, None, Some(instance.clone()), (Mode::Drain, None), update, Duration::from_secs(10));
+        if let Some(why) = done.job.trouble() {
+            drop(done);
+            let_go(port, &instance, Mode::Adopt, STUCK).map_err(|_| failed(why.clone()))?;
+            instance.release();
+            return Err(failed(why));
+        }
         if done.job.verdict() == Verdict::New {
             return Ok(());
         }

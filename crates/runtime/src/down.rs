@@ -8,7 +8,7 @@ use crate::core::now_ns;
 use crate::engine::{Engine, PortSpec};
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::lock;
-use crate::instance::probe;
+use crate::instance::{Instance, probe};
 use crate::job::unix_ms;
 use crate::port::Port;
 use crate::ready::{discard, ops_room, prepare, resolve};
@@ -174,7 +174,10 @@ impl Engine {
         receipt: &mut Receipt,
     ) -> Result<(), Came> {
         probe(&module, port).map_err(Came::Failed)?;
-        let instance = prepare(port, None, module, values).map_err(|(why, _)| Came::Failed(why))?;
+        let instance = prepare(port, None, module, values).map_err(|not| match not.busy {
+            true => Came::Busy(not.why),
+            false => Came::Failed(not.why),
+        })?;
         port.arenas.started();
         let hardware = port.hardware();
         let row =
@@ -192,7 +195,13 @@ impl Engine {
             Plan { mode: Mode::Drain, if_busy: IfBusy::Wait, deadline_ns, has_old: false, has_new: true };
         let update = Update::prepared(plan, now_ns());
         let handling = (Mode::Drain, None);
+        let before = lock(&port.inner).properties.clone();
         let done = run_with(port, None, Some(instance), handling, update, COMES_UP, Some(next));
+        if let (Some(why), Some(now)) = (done.job.trouble(), done.job.new.clone()) {
+            conclude(port, done, receipt);
+            port.reopen();
+            return Err(go_down_again(port, now, before, why, receipt));
+        }
         let answered = done.answered;
         conclude(port, done, receipt);
         port.reopen();
@@ -201,6 +210,28 @@ impl Engine {
             _ if answered => Err(Came::Failed(receipt.reason.clone())),
             _ => Err(Came::Stranded(receipt.reason.clone())),
         }
+    }
+}
+
+/// A driver that came up, and failed with its first steps, lets go again.
+fn go_down_again(
+    port: &Arc<Port>,
+    now: Arc<Instance>,
+    before: Properties,
+    why: String,
+    receipt: &mut Receipt,
+) -> Came {
+    let deadline_ns = COMES_UP.as_nanos() as u64;
+    let plan = Plan { mode: Mode::Adopt, if_busy: IfBusy::Wait, deadline_ns, has_old: true, has_new: false };
+    let update = Update::prepared(plan, now_ns());
+    let done = run_with(port, Some(now), None, (Mode::Adopt, None), update, COMES_UP, Some(before));
+    conclude(port, done, receipt);
+    match receipt.outcome {
+        Outcome::Done => {
+            port.close_all_but(&[]);
+            Came::Failed(why)
+        }
+        _ => Came::Stranded(format!("{why}; and it did not let go: {}", receipt.reason)),
     }
 }
 

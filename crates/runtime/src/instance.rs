@@ -77,6 +77,10 @@ pub(crate) struct Instance {
     /// Taken back when the driver never comes to serve.
     pub(crate) made: Mutex<Made>,
     last_error: Mutex<String>,
+    /// There is a last error: looked at where a lock would be too much.
+    said_error: AtomicBool,
+    /// What went wrong with its first steps: from `queue_run` on, and before it had answered a request.
+    trouble: Mutex<Option<String>>,
     pub(crate) faults: AtomicU64,
     /// Features that the driver leaves out, as it says itself.
     pub(crate) reduced: Mutex<Vec<Reduced>>,
@@ -179,6 +183,8 @@ impl Instance {
             handles: Mutex::default(),
             made: Mutex::default(),
             last_error: Mutex::default(),
+            said_error: AtomicBool::new(false),
+            trouble: Mutex::default(),
             faults: AtomicU64::new(0),
             reduced: Mutex::default(),
             granted: memory,
@@ -220,6 +226,7 @@ impl Instance {
     /// Notes what the driver said went wrong, for the next error message about it.
     pub(crate) fn note_error(&self, message: &str) {
         let mut said = lock(&self.last_error);
+        self.said_error.store(true, Ordering::Relaxed);
         // The shell says what the cause was, and then the driver what it makes of it.
         if said.is_empty() {
             message.clone_into(&mut said);
@@ -229,8 +236,31 @@ impl Instance {
         }
     }
 
-    fn call(&self, what: &str, stage: Stage, f: impl FnOnce() -> i32) -> Result<(), String> {
+    /// What it said before has been dealt with.
+    pub(crate) fn forget_errors(&self) {
         lock(&self.last_error).clear();
+        self.said_error.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether it has said that something went wrong since.
+    pub(crate) fn has_said_error(&self) -> bool {
+        self.said_error.load(Ordering::Relaxed)
+    }
+
+    /// What it says went wrong is the end of it: it is not to go on serving.
+    pub(crate) fn note_trouble(&self) {
+        let said = std::mem::take(&mut *lock(&self.last_error));
+        let driver = self.module.release();
+        lock(&self.trouble).get_or_insert_with(|| format!("{} {}: {said}", driver.driver, driver.version));
+    }
+
+    /// Why it is not to go on serving, if it is not.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
+    }
+
+    fn call(&self, what: &str, stage: Stage, f: impl FnOnce() -> i32) -> Result<(), String> {
+        self.forget_errors();
         self.stage.store(stage as u8, Ordering::Relaxed);
         let result = f();
         self.stage.store(Stage::Idle as u8, Ordering::Relaxed);

@@ -129,6 +129,11 @@ impl Job {
         self.meeting.is_over()
     }
 
+    /// Why the driver that came to serve is not to go on, if it is not.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.new.as_ref().filter(|_| self.verdict() == Verdict::New)?.trouble()
+    }
+
     /// The port stays, without a driver: one that is detached gets no other properties.
     fn takes_down(&self) -> bool {
         self.new.is_none() && lock(&self.properties).is_some()
@@ -421,6 +426,7 @@ impl Job {
                 inner.swaps += u64::from(self.old.is_some());
             }
             if let Some(new) = &self.new {
+                new.forget_errors();
                 let shell = new.shell_params();
                 self.port.memory.iter().for_each(|memory| memory.allow_data(shell.max_transfer));
                 self.port.limits.apply(&shell);

@@ -27,6 +27,7 @@ mod engine;
 mod error;
 mod fileio;
 mod filelock;
+mod first;
 mod frontend;
 mod guard;
 mod handle;

@@ -156,22 +156,22 @@ impl Engine {
         let prepared = prepare(port, old, module, params);
         let instance = match prepared {
             Ok(instance) => instance,
-            Err((why, module)) => {
-                update.step(Input::Failed(why), now_ns());
-                receipt.unload = module.map_or(Unload::None, unload);
+            Err(not) => {
+                update.step(if not.busy { Input::Busy(not.why) } else { Input::Failed(not.why) }, now_ns());
+                receipt.unload = not.module.map_or(Unload::None, |module| unload(port, module));
                 update.step(Input::Ok, now_ns());
                 return None;
             }
         };
         let force = opts.force || opts.by.cause.goes_back();
         if let Err(why) = port.may_go_on(&instance, force) {
-            receipt.unload = discard(instance).map_or(Unload::None, unload);
+            receipt.unload = discard(instance).map_or(Unload::None, |module| unload(port, module));
             update.step(Input::Failed(why), now_ns());
             update.step(Input::Ok, now_ns());
             return None;
         }
         if let Err(why) = port.begin_exchange(&instance, force) {
-            receipt.unload = discard(instance).map_or(Unload::None, unload);
+            receipt.unload = discard(instance).map_or(Unload::None, |module| unload(port, module));
             update.step(Input::Busy(why), now_ns());
             update.step(Input::Ok, now_ns());
             return None;
@@ -271,7 +271,8 @@ pub(crate) fn changed(
     properties
 }
 
-fn handling(
+/// How requests in flight are treated when a driver comes after another.
+pub(crate) fn handling(
     running: &Manifest,
     hands_back: bool,
     candidate: &Manifest,
@@ -311,17 +312,30 @@ pub(crate) fn load(staged: &StagedModule, port: &Port) -> Result<Arc<LoadedModul
     crate::instance::probe(&module, port).map(|()| module)
 }
 
-type Failed = (String, Option<Arc<LoadedModule>>);
+/// A driver that did not get ready.
+pub(crate) struct NotReady {
+    pub(crate) why: String,
+    /// The port is in the way, and not the driver: it can be tried again.
+    pub(crate) busy: bool,
+    /// Its module, where nobody else has it.
+    pub(crate) module: Option<Arc<LoadedModule>>,
+}
+
+impl NotReady {
+    fn refused(why: String, module: Option<Arc<LoadedModule>>) -> NotReady {
+        NotReady { why, busy: false, module }
+    }
+}
 
 pub(crate) fn prepare(
     port: &Arc<Port>,
     old: Option<&Instance>,
     module: Arc<LoadedModule>,
     params: BTreeMap<String, Value>,
-) -> Result<Arc<Instance>, Failed> {
+) -> Result<Arc<Instance>, NotReady> {
     let slots = match port.room_for(&ShellParams::from_values(&params, port.shell)) {
         Ok(slots) => slots,
-        Err(why) => return Err((why, Some(module))),
+        Err(why) => return Err(NotReady::refused(why, Some(module))),
     };
     let needs = |module: &LoadedModule| (module.manifest().ops, module.manifest().port_ops);
     let (next, last) = (needs(&module), old.map_or((0, 0), |old| needs(&old.module)));
@@ -336,14 +350,14 @@ pub(crate) fn prepare(
         };
         let Some(known) = remote.ask(STUCK, move |rt| rt.make_room(id, slots, ops)) else {
             let queue = port.queues[index];
-            let why = format!("queue {queue} does not answer: a driver may be stuck in it");
-            return Err((why, Some(module)));
+            let why = format!("busy: queue {queue} does not answer: a driver may be stuck in it");
+            return Err(NotReady { why, busy: true, module: Some(module) });
         };
         reach.push(known);
     }
-    let instance = new_instance(port, module, params, &reach).map_err(|e| (e, None))?;
+    let instance = new_instance(port, module, params, &reach).map_err(|e| NotReady::refused(e, None))?;
     if let Err(e) = instance.prepare() {
-        return Err((e, discard(instance)));
+        return Err(NotReady::refused(e, discard(instance)));
     }
     Ok(instance)
 }

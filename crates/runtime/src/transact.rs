@@ -3,6 +3,7 @@
 use crate::core::now_ns;
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
+use crate::first::go_back;
 use crate::handle::lock;
 use crate::instance::Instance;
 use crate::job::{Handling, Job, Verdict, unix_ms};
@@ -24,7 +25,8 @@ use steadfast_shell::update::{Action, IfBusy, Input, Plan, Update};
 /// How long past its deadline a transaction may take before its port's queues are called stuck.
 pub(crate) const STUCK: Duration = Duration::from_secs(5);
 const STUCK_DRIVER: &str = "a driver does not return from a call; the port's requests stay held";
-/// How long a queue that has taken part to the end may take to let go of the transaction.
+/// How long a queue that has taken part to the end may take to let go of the transaction, and whoever looks at a
+/// driver to let go of that.
 const LET_GO: Duration = Duration::from_secs(2);
 
 /// How an update is to be done.
@@ -258,8 +260,15 @@ impl Engine {
         };
         match self.get_ready(port, &mut update, stage, opts, old.as_deref(), receipt) {
             Some((instance, mode)) => {
+                let before = old.clone();
                 let done = run(port, old, Some(instance), mode, update, deadline);
                 port.reopen();
+                match (done.job.trouble(), before) {
+                    (Some(why), Some(before)) => {
+                        return go_back(port, done, before, None, deadline, why, receipt);
+                    }
+                    (_, before) => drop(before),
+                }
                 // The transaction is this thread's: nobody has changed them since they were checked.
                 if done.job.verdict() == Verdict::New {
                     receipt.reduced =
@@ -349,32 +358,41 @@ pub(crate) fn run_with(
 
 /// After the pause: gives back what is not needed any more and writes the receipt.
 pub(crate) fn conclude(port: &Arc<Port>, done: Finished, receipt: &mut Receipt) {
+    if let Some(gone) = settle(port, done, receipt) {
+        receipt.unload = match sole(gone) {
+            Ok(instance) => unload(port, instance.module),
+            Err(_) => Unload::Pinned,
+        };
+    }
+}
+
+/// The same, but for the driver that has gone, which is returned.
+pub(crate) fn settle(port: &Arc<Port>, done: Finished, receipt: &mut Receipt) -> Option<Arc<Instance>> {
     let Finished { job, answered } = done;
     count(&job, receipt);
     for detail in lock(&job.smaller).drain(..) {
         tracing::warn!(port = port.name, "{detail}, as was asked for");
         receipt.checks.push(CheckRow { name: "smaller".to_owned(), ok: true, detail });
     }
-    receipt.unload = Unload::InUse;
+    receipt.unload = Unload::None;
     if !answered {
         // Some queue may still be inside: what it could touch stays.
         lock(&port.inner).unfinished = Some(job.clone());
+        receipt.unload = Unload::Pinned;
         if job.verdict() == Verdict::Undecided {
             receipt.outcome = Outcome::Stranded;
             receipt.reason = STUCK_DRIVER.to_owned();
         } else {
             finish(&mut job.meeting.update(), receipt);
         }
-        return;
+        return None;
     }
     let gone = end(port, &job);
     match sole(job) {
-        Ok(mut update) => {
-            receipt.unload = gone.and_then(Arc::into_inner).map_or(Unload::InUse, |i| unload(i.module));
-            finish(&mut update, receipt);
-        }
+        Ok(job) => finish(&mut job.meeting.into_update(), receipt),
         Err(job) => finish(&mut job.meeting.update(), receipt),
     }
+    gone
 }
 
 /// Every queue has released: closes what nobody uses, and lets the driver go that does not serve;
@@ -398,16 +416,14 @@ fn end(port: &Port, job: &Job) -> Option<Arc<Instance>> {
     gone
 }
 
-/// The state machine of a transaction that nobody else knows any more; with the job goes what it
-/// knows of the two drivers.
-fn sole(job: Arc<Job>) -> Result<Update, Arc<Job>> {
-    let (mut job, until) = (job, Instant::now() + LET_GO);
+/// What nobody else knows any more, or is about to let go of.
+fn sole<T>(shared: Arc<T>) -> Result<T, Arc<T>> {
+    let (mut shared, until) = (shared, Instant::now() + LET_GO);
     loop {
-        match Arc::try_unwrap(job) {
-            Ok(job) => return Ok(job.meeting.into_update()),
-            // A queue has said that it is done and is about to let go.
-            Err(shared) if Instant::now() < until => job = shared,
-            Err(shared) => return Err(shared),
+        match Arc::try_unwrap(shared) {
+            Ok(sole) => return Ok(sole),
+            Err(others) if Instant::now() < until => shared = others,
+            Err(others) => return Err(others),
         }
         std::thread::sleep(Duration::from_micros(50));
     }
@@ -446,7 +462,26 @@ fn count(job: &Job, receipt: &mut Receipt) {
     }
 }
 
-/// Unmaps a module, unless another port uses it too.
-pub(crate) fn unload(module: Arc<LoadedModule>) -> Unload {
-    Arc::into_inner(module).map_or(Unload::InUse, LoadedModule::unload)
+/// Unmaps a module that a port has no use for any more, unless another port runs it too.
+pub(crate) fn unload(port: &Port, module: Arc<LoadedModule>) -> Unload {
+    let (mut module, until) = (module, Instant::now() + LET_GO);
+    loop {
+        match Arc::try_unwrap(module) {
+            Ok(module) => return module.unload(),
+            Err(shared) if port.shares(&shared) => return Unload::InUse,
+            // Somebody has a look at it.
+            Err(shared) if Instant::now() < until => module = shared,
+            Err(_) => return Unload::Pinned,
+        }
+        std::thread::sleep(Duration::from_micros(50));
+    }
+}
+
+impl Port {
+    /// Whether a port runs this loaded module, or is to run it once it comes up.
+    fn shares(&self, module: &Arc<LoadedModule>) -> bool {
+        let Some(inner) = self.engine.upgrade() else { return false };
+        let runs = |port: &Arc<Port>| port.module().is_some_and(|known| Arc::ptr_eq(&known, module));
+        Engine { inner }.all_ports().iter().any(runs)
+    }
 }

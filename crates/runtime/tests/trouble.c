@@ -163,6 +163,9 @@ static int32_t queue_start(sf_queue *queue) {
 }
 
 static void queue_run(sf_queue *queue) {
+#ifdef FAIL_QUEUE_RUN /* which has no result: it is said */
+    queue->shell->log(queue->port, SF_LEVEL_ERROR, SF_STR("queue_run: nothing to run on"));
+#endif
 #ifdef TICKS
     sf_op op = { .size = sizeof op, .code = SF_OP_NOP, .tag = SF_NO_TAG };
     queue->shell->issue(queue, &op);
@@ -189,6 +192,10 @@ static int32_t submit(sf_queue *queue, sf_request *request) {
         return -EINVAL;
 #ifdef HANG_SUBMIT
     wait_at_gate(queue->port);
+#endif
+#ifdef FAIL_FIRST /* says so, and answers */
+    queue->shell->log(queue->port, SF_LEVEL_ERROR, SF_STR("submit: no request can be carried out"));
+    return -EIO;
 #endif
     if (request->op == SF_BLOCK_WRITE) {
         memcpy(at, sf_data(queue, request->tag), request->length);

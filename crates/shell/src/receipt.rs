@@ -128,7 +128,7 @@ pub struct Release {
 pub enum Unload {
     /// No mapping of it is left.
     Unloaded,
-    /// Mappings remain: something keeps it.
+    /// Mappings remain: something keeps it, or a call into it has not returned.
     Pinned,
     /// It is still in use: another port runs the same loaded module.
     InUse,

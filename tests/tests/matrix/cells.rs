@@ -179,8 +179,9 @@ pub(crate) fn of_the_new_driver(bench: &mut Bench, table: &mut Table) -> Result 
         bench.update(Wrong::new("undo", fault), WAIT_MS, back("does not announce"))?;
     }
     for (fault, hang_ms) in [("panic", 0), ("hang", 300)] {
-        bench.update(Wrong { hang_ms, ..Wrong::new("queue-run", fault) }, WAIT_MS, DONE)?;
-        table.ran("finish_update", fault, "done");
+        let expect = if fault == "panic" { back("panic") } else { DONE };
+        bench.update(Wrong { hang_ms, ..Wrong::new("queue-run", fault) }, WAIT_MS, expect)?;
+        table.ran("finish_update", fault, &expect.outcome.replace('_', " "));
     }
     bench.good()
 }

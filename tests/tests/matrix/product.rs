@@ -154,8 +154,9 @@ pub(crate) fn of_the_new_driver(bench: &mut Product, table: &mut Table) -> Resul
         }
     }
     for (fault, driver, params) in faults("queue_run").into_iter().skip(1) {
-        bench.update(driver, &params, WAIT_MS, DONE)?;
-        table.ran("finish_update", fault, "done");
+        let expect = if fault == "hang" { DONE } else { back("queue_run") };
+        bench.update(driver, &params, WAIT_MS, expect)?;
+        table.ran("finish_update", fault, &expect.outcome.replace('_', " "));
     }
     bench.good()
 }

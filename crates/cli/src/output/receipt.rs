@@ -116,7 +116,9 @@ fn unload(receipt: &Receipt) -> String {
     };
     match receipt.unload {
         Unload::Unloaded => format!("{module} unloaded: no mapping of it is left"),
-        Unload::Pinned => format!("{module} pinned: something keeps it in memory"),
+        Unload::Pinned => {
+            format!("{module} pinned: something keeps it in memory, or a call into it has not returned")
+        }
         Unload::InUse => format!("{module} still in use by another port"),
         Unload::None => "nothing was loaded".to_owned(),
     }

@@ -15,6 +15,49 @@ use steadfast_abi as abi;
 use steadfast_shell::gate::Entry;
 use steadfast_shell::slots::Owner;
 
+/// What a driver does from `queue_run` on until it has answered a request: `queue_run` returns nothing, so what
+/// it says in the log as an error is how it tells that it failed.
+struct FirstSteps {
+    watched: Option<Arc<Instance>>,
+    /// Completions of the queue that have been looked at.
+    seen: usize,
+}
+
+impl FirstSteps {
+    /// # Safety
+    /// As for `submit`.
+    unsafe fn begin(lane: *mut Lane, run: bool) -> FirstSteps {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            let watched = (*lane).instance.clone().filter(|_| run);
+            FirstSteps { watched, seen: (*(*lane).core.as_ptr()).done.len() }
+        }
+    }
+
+    /// Another step has been made.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    unsafe fn look(&mut self, lane: *mut Lane) {
+        let Some(instance) = &self.watched else { return };
+        if instance.has_said_error() {
+            instance.note_trouble();
+            self.watched = None;
+            return;
+        }
+        // SAFETY: rules 1 and 2.
+        let (answered, seen) = unsafe {
+            let (done, id) = (&(*(*lane).core.as_ptr()).done, (*lane).id);
+            let new = done.get(self.seen..).unwrap_or(&[]);
+            (new.iter().any(|d| d.lane == id && d.result >= 0), done.len())
+        };
+        self.seen = seen;
+        if answered {
+            self.watched = None;
+        }
+    }
+}
+
 impl Lane {
     /// Tells a gathering driver that the batch is over.
     ///
@@ -251,6 +294,7 @@ impl Lane {
             (*lane).direct = false;
             (*lane).may_issue = true;
             (*lane).deferring = false;
+            let mut steps = FirstSteps::begin(lane, run);
             if run {
                 let instance = (*lane).instance.clone();
                 if let (Some(bound), Some(i)) = ((*lane).bound.clone(), instance)
@@ -259,6 +303,7 @@ impl Lane {
                     queue_run(bound.queue);
                 }
             }
+            steps.look(lane);
             // One by one: a driver that stops a timer takes back what has not been delivered.
             let mut next = 0;
             loop {
@@ -266,6 +311,7 @@ impl Lane {
                 let Some(d) = deferred.get(next).copied() else { break };
                 next += 1;
                 Lane::deliver(lane, d.entry, d.id, d.result);
+                steps.look(lane);
             }
             (*lane).deferred.clear();
             let (mut longest, mut kept) = (0, held);
@@ -282,6 +328,7 @@ impl Lane {
                 (*lane).slots.unhold();
                 let slot = (*lane).slot(tag);
                 Lane::enter(lane, tag, slot);
+                steps.look(lane);
             }
             Lane::return_credit(lane);
             (*lane).set_direct();

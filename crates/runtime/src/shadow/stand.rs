@@ -125,7 +125,7 @@ impl Stand {
     ) -> Result<Stand, Refused> {
         let nothing = |why: String, module: Option<Arc<LoadedModule>>| Refused {
             why,
-            unload: module.map_or(Unload::InUse, unload),
+            unload: module.map_or(Unload::Pinned, |module| unload(port, module)),
         };
         let Some(trial) = port.shadow.clone() else {
             return Err(nothing("not a shadow".to_owned(), Some(module)));
@@ -231,7 +231,7 @@ impl Stand {
         if let Err(e) = std::thread::Builder::new().name("trial".into()).spawn(later) {
             tracing::error!("a candidate stays beside its port: thread: {e}");
         }
-        End { tally: Tally::default(), against: vec![STUCK_QUEUE.to_owned()], faults, unload: Unload::InUse }
+        End { tally: Tally::default(), against: vec![STUCK_QUEUE.to_owned()], faults, unload: Unload::Pinned }
     }
 
     /// Nobody enters the candidate any more. False: a queue does not answer.
@@ -266,7 +266,7 @@ impl Stand {
         }
         let faults = self.candidate.faults.load(Ordering::Relaxed);
         // Who may still be inside keeps what it uses.
-        let unload = if returned && removed { release(self.candidate) } else { Unload::InUse };
+        let unload = if returned && removed { release(self.candidate) } else { Unload::Pinned };
         End { tally, against, faults, unload }
     }
 
@@ -327,6 +327,7 @@ fn apart<T: Send + 'static>(
 /// The candidate's last call, and its module's end.
 fn release(candidate: Arc<Instance>) -> Unload {
     candidate.release();
+    let port = candidate.port.clone();
     let module = Arc::into_inner(candidate).map(|c| c.module);
-    module.map_or(Unload::InUse, unload)
+    module.map_or(Unload::Pinned, |module| unload(&port, module))
 }
