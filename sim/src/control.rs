@@ -230,14 +230,14 @@ impl World {
             _ => false,
         };
         let meeting = Rendezvous::new(update, self.lanes_of(p).len() as u32);
-        let j = self.jobs.len();
+        let (j, apart) = (self.jobs.len(), self.rng.chance(60));
         let mode = self.attempts[a].mode;
         self.jobs.push(Job::new(
             (a, p),
             (old, new),
             (mode, convert && mode == Mode::Adopt),
             meeting,
-            self.now,
+            (self.now, apart),
         ));
         self.attempts[a].job = Some(j);
         self.phase_began(a);

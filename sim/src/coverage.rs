@@ -31,6 +31,7 @@ pub struct Coverage {
     steps: [[[u64; 2]; UPSETS]; Step::ALL.len()],
     activations: [u64; 5],
     clock_went_back: u64,
+    lost: u64,
 }
 
 impl Coverage {
@@ -58,6 +59,7 @@ impl Coverage {
             self.activations[*outcome as usize] += 1;
         }
         self.clock_went_back += u64::from(report.clock_went_back);
+        self.lost += u64::from(report.lost);
     }
 
     /// Adds what was counted elsewhere.
@@ -67,6 +69,7 @@ impl Coverage {
         self.events += other.events;
         self.power_losses += other.power_losses;
         self.clock_went_back += other.clock_went_back;
+        self.lost += other.lost;
         let add = |mine: &mut [u64], other: &[u64]| mine.iter_mut().zip(other).for_each(|(m, o)| *m += o);
         add(self.cells.as_flattened_mut().as_flattened_mut(), other.cells.as_flattened().as_flattened());
         add(self.first.as_flattened_mut(), other.first.as_flattened());
@@ -113,6 +116,9 @@ impl Coverage {
                 missing.push(format!("an activation that ends {outcome:?}"));
             }
         }
+        if self.lost == 0 {
+            missing.push("a call that is given up".to_owned());
+        }
         if self.clock_went_back == 0 {
             missing.push("an activation that is done although the clock went back".to_owned());
         }
@@ -120,6 +126,7 @@ impl Coverage {
 
     fn table_of_steps(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "activations: {}", outcomes(&self.activations))?;
+        writeln!(f, "{} calls were given up, and returned late", self.lost)?;
         writeln!(f, "{} of them were done although the wall clock went back", self.clock_went_back)?;
         writeln!(f, "what came by step, where I/O is held and where only an idle port will do:")?;
         write!(f, "{:<9}", "")?;

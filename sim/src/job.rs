@@ -10,9 +10,9 @@ use crate::wish::Upset;
 use crate::world::{Event, World};
 use steadfast_shell::activation::Step;
 use steadfast_shell::receipt::{Mode, Phase};
-use steadfast_shell::rendezvous::{Next, Rendezvous, Verdict, drains, hands_back};
+use steadfast_shell::rendezvous::{Next, Rendezvous, Runner, Verdict, drains, hands_back};
 use steadfast_shell::slots::Tag;
-use steadfast_shell::update::Action;
+use steadfast_shell::update::{Action, Side};
 
 /// Shortest wait of a queue's loop for a deadline, which may already have passed.
 const LEAST_WAIT: u64 = 100 * US;
@@ -36,6 +36,10 @@ pub(crate) struct Job {
     /// The new driver is connected, and must be disconnected before the old one comes back.
     connected: bool,
     pub(crate) finished: bool,
+    /// Drivers are called on a thread of its own, and not on that of the last queue to arrive.
+    apart: bool,
+    /// Who carries out the phases between the drivers.
+    runner: Runner,
     /// When the queues were told.
     begun_ns: u64,
     /// When the first of them held.
@@ -48,7 +52,7 @@ impl Job {
         (old, new): (Option<usize>, Option<usize>),
         (mode, convert): (Mode, bool),
         meeting: Rendezvous,
-        begun_ns: u64,
+        (begun_ns, apart): (u64, bool),
     ) -> Job {
         let (saved, connected, finished) = (Vec::new(), false, false);
         Job {
@@ -62,6 +66,8 @@ impl Job {
             saved,
             connected,
             finished,
+            apart,
+            runner: Runner::default(),
             begun_ns,
             held_ns: u64::MAX,
         }
@@ -212,7 +218,13 @@ impl World {
                     (_, true) => (deadline.max(SECOND), deadline + 2 * SECOND),
                     _ => (1, 30 * US),
                 };
-                self.go_inside(q, low, high, Event::Returned(q, j, action));
+                let event = Event::Returned(q, j, action, self.jobs[j].runner);
+                if self.jobs[j].apart {
+                    self.call_apart(q, j, action, low > MS);
+                    self.after(low, high, event);
+                } else {
+                    self.go_inside(q, low, high, event);
+                }
             }
             Next::Verdict(verdict) => {
                 match verdict {
@@ -225,6 +237,9 @@ impl World {
                 self.ports[p].exchanging = false;
                 self.jobs[j].meeting.decide(verdict);
                 self.wake_others(q);
+                if self.jobs[j].apart {
+                    return self.verdict_apart(q, j, verdict);
+                }
                 let hangs = verdict == Verdict::New && self.fault(j, Phase::FinishUpdate, Kind::Hang);
                 if hangs {
                     self.go_inside(q, 60 * MS, 70 * SECOND, Event::Awake(q));
@@ -244,8 +259,61 @@ impl World {
         self.attempts[self.jobs[j].attempt].ask.faults.contains(&fault)
     }
 
+    /// A call on a thread of its own: the queue goes on, and whoever waits gives the call up in time.
+    fn call_apart(&mut self, q: usize, j: usize, action: Action, long: bool) {
+        self.hung |= long;
+        if let Some(due) = self.jobs[j].meeting.lost_ns() {
+            self.at(due.max(self.now), Event::Lose(q, j));
+        }
+        // It may have begun with the requests that it is to take over.
+        if let (true, Action::Connect, true, Some(new)) =
+            (long, action, self.jobs[j].convert, self.jobs[j].new)
+        {
+            let saved = std::mem::take(&mut self.jobs[j].saved);
+            for (q, tag, _) in saved.iter().take(saved.len().div_ceil(2)) {
+                let pdu = &mut self.lanes[*q].pdus[tag.0 as usize];
+                *pdu = self.drivers[new].convert(*pdu);
+            }
+            self.jobs[j].saved = saved;
+        }
+    }
+
+    /// The verdict comes from a thread of its own, and the queue must be told as the others are.
+    fn verdict_apart(&mut self, q: usize, j: usize, verdict: Verdict) {
+        if self.mutation != Some(Mutation::ForgetWake) {
+            self.after(1, 40 * US, Event::Poll(q));
+        }
+        if verdict == Verdict::New && !self.is_inside(q) && self.fault(j, Phase::FinishUpdate, Kind::Hang) {
+            self.go_inside(q, 60 * MS, 70 * SECOND, Event::Awake(q));
+        }
+    }
+
+    /// The time of a driver that is in a call may be over.
+    pub(crate) fn lose(&mut self, q: usize, j: usize) {
+        let now = self.now;
+        let why = |action| format!("{} did not return before the deadline", phase_of(action).name());
+        let Some(lost) = self.jobs[j].meeting.lose(false, now, why) else { return };
+        self.jobs[j].runner = lost.runner;
+        self.lost += 1;
+        self.say(|_| format!("{:?} does not return, and is left to itself", lost.action));
+        if lost.side == Side::New {
+            // Nobody is asked to undo anything.
+            self.restore_pdus(j);
+        }
+        if let (Side::New, Some(new)) = (lost.side, self.jobs[j].new)
+            && self.drivers[new].is_connected()
+        {
+            self.drivers[new].stage = Stage::Disconnected;
+        }
+        self.go_on_with(q, j, lost.next);
+    }
+
     /// A call of the transaction has returned.
-    pub(crate) fn returned(&mut self, q: usize, j: usize, action: Action) {
+    pub(crate) fn returned(&mut self, q: usize, j: usize, action: Action, runner: Runner) {
+        let has_say = self.jobs[j].runner == runner || self.mutation == Some(Mutation::LateHasSay);
+        if !has_say {
+            return self.say(|_| format!("{action:?} returns late, and harms nobody"));
+        }
         let result = match action {
             Action::Disconnect => self.disconnect(j),
             Action::Transfer => self.transfer(j),
@@ -255,9 +323,9 @@ impl World {
         };
         self.say(|_| format!("queue {q}: {action:?}: {result:?}"));
         let now = self.now;
-        let next = self.jobs[j].meeting.step(result, now);
+        let Some(next) = self.jobs[j].meeting.step(runner, result, now) else { return };
         self.go_on_with(q, j, next);
-        if !self.is_inside(q) {
+        if !self.jobs[j].apart && !self.is_inside(q) {
             self.awake(q);
         }
     }
@@ -332,13 +400,9 @@ impl World {
 
     /// Undoes what `connect` got done.
     fn disconnect_new(&mut self, j: usize) -> Result<(), String> {
+        self.restore_pdus(j);
         if !std::mem::take(&mut self.jobs[j].connected) {
             return Ok(());
-        }
-        if self.mutation != Some(Mutation::KeepConverted) {
-            for (q, tag, pdu) in &self.jobs[j].saved {
-                self.lanes[*q].pdus[tag.0 as usize] = *pdu;
-            }
         }
         if let Some(new) = self.jobs[j].new
             && self.mutation != Some(Mutation::ForgetDisconnect)
@@ -349,6 +413,15 @@ impl World {
             self.failing(j, Phase::CancelUpdate)
         } else {
             Ok(())
+        }
+    }
+
+    /// What a new driver has made of requests in flight is taken back.
+    fn restore_pdus(&mut self, j: usize) {
+        if self.mutation != Some(Mutation::KeepConverted) {
+            for (q, tag, pdu) in &self.jobs[j].saved {
+                self.lanes[*q].pdus[tag.0 as usize] = *pdu;
+            }
         }
     }
 

@@ -65,11 +65,13 @@ pub enum Mutation {
     ForgetRenew,
     /// The same, and nobody is told that it was refused.
     SwallowRefusal,
+    /// A call that was given up has its say when it returns.
+    LateHasSay,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 31] = [
+    pub const ALL: [Mutation; 32] = [
         Mutation::ForgetHeld,
         Mutation::CompleteTwice,
         Mutation::SkipFlush,
@@ -101,5 +103,6 @@ impl Mutation {
         Mutation::WrongPort,
         Mutation::ForgetRenew,
         Mutation::SwallowRefusal,
+        Mutation::LateHasSay,
     ];
 }

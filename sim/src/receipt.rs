@@ -23,7 +23,9 @@ impl World {
             return self.violate(format!("transaction {a} did not succeed and says no reason"));
         }
         for phase in [Phase::Pending, Phase::Disconnect, Phase::Connect] {
-            if self.attempts[a].reason.starts_with(late_in(phase)) {
+            let lost = format!("{} did not return", phase.name());
+            let reason = &self.attempts[a].reason;
+            if reason.starts_with(late_in(phase)) || reason.starts_with(&lost) {
                 self.hit(a, phase, Kind::Deadline);
             }
         }

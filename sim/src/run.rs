@@ -32,6 +32,8 @@ pub struct Report {
     pub activations: Vec<Outcome>,
     /// Activations that were done although the wall clock went back in between.
     pub clock_went_back: u32,
+    /// Calls into drivers that did not return in time, and were given up.
+    pub lost: u32,
     /// Requests that clients made.
     pub requests: u32,
     /// Things that happened.
@@ -58,6 +60,7 @@ pub fn run(seed: u64, mutation: Option<Mutation>, tracing: bool) -> Result<Repor
             upsets: world.step_hits,
             activations: world.activation_outcomes,
             clock_went_back: world.clock_went_back,
+            lost: world.lost,
         }),
     }
 }

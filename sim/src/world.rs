@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use steadfast_shell::activation::Step;
 use steadfast_shell::properties::Properties;
 use steadfast_shell::receipt::{Mode, Outcome, Phase};
+use steadfast_shell::rendezvous::Runner;
 use steadfast_shell::slots::Tag;
 use steadfast_shell::update::Action;
 
@@ -63,7 +64,9 @@ pub(crate) enum Event {
     /// A queue looks at its transaction.
     Poll(usize),
     /// A call on a queue's thread returns: of the transaction, or of the old driver.
-    Returned(usize, usize, Action),
+    Returned(usize, usize, Action, Runner),
+    /// A call that has not returned is given up, where its time is over.
+    Lose(usize, usize),
     Awake(usize),
     /// The control thread goes on with an update.
     Control(usize),
@@ -168,6 +171,8 @@ pub(crate) struct World {
     pub(crate) halting: bool,
     /// A call has taken longer than anybody waits for: pauses are not bounded any more.
     pub(crate) hung: bool,
+    /// Calls that were given up.
+    pub(crate) lost: u32,
     pub(crate) power_lost: bool,
     pub(crate) hits: Vec<(Phase, Mode, Kind, bool)>,
     pub(crate) failure: Option<String>,
@@ -209,6 +214,7 @@ impl World {
             clock_went_back: 0,
             halting: false,
             hung: false,
+            lost: 0,
             power_lost: false,
             hits: Vec::new(),
             failure: None,
@@ -291,7 +297,8 @@ impl World {
             Event::Op(op) => self.op_done(op),
             Event::Join(q, job) => self.join(q, job),
             Event::Poll(q) => self.lanes[q].wakes_at = u64::MAX,
-            Event::Returned(q, job, action) => self.returned(q, job, action),
+            Event::Returned(q, job, action, runner) => self.returned(q, job, action, runner),
+            Event::Lose(q, job) => self.lose(q, job),
             Event::Awake(q) => self.awake(q),
             Event::Control(a) => self.control(a),
             Event::GiveUp(a) => self.give_up(a),

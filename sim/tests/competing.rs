@@ -8,7 +8,7 @@ use stateright::{Checker, Model, Property};
 use steadfast_shell::activation::{self, Activation, Came, Stamp, Step};
 use steadfast_shell::gate::Gate;
 use steadfast_shell::receipt::{Mode, Outcome};
-use steadfast_shell::rendezvous::{Next, Rendezvous, Snapshot, Verdict, drains};
+use steadfast_shell::rendezvous::{Next, Rendezvous, Runner, Snapshot, Verdict, drains};
 use steadfast_shell::slots::{Owner, Slots, Tag};
 use steadfast_shell::update::{Action, IfBusy, Input, Plan, Update};
 
@@ -351,7 +351,7 @@ impl State {
             _ => {}
         }
         let result = if succeeds { Ok(()) } else { Err("fails".to_owned()) };
-        if let Some(next) = self.meet(|m| m.step(result, 0)) {
+        if let Some(next) = self.meet(|m| m.step(Runner::default(), result, 0)).flatten() {
             self.lanes[q].place = place(next);
         }
     }

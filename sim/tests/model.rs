@@ -7,7 +7,7 @@
 use stateright::{Checker, Model, Property};
 use steadfast_shell::gate::{Entry, Gate};
 use steadfast_shell::receipt::{Mode, Outcome};
-use steadfast_shell::rendezvous::{Next, Rendezvous, Snapshot, Verdict, drains, hands_back};
+use steadfast_shell::rendezvous::{Next, Rendezvous, Runner, Snapshot, Verdict, drains, hands_back};
 use steadfast_shell::slots::{Owner, Slots, Tag};
 use steadfast_shell::update::{Action, IfBusy, Input, Plan, Update};
 
@@ -78,6 +78,9 @@ struct State {
     faults: u8,
     late: bool,
     abandoned: bool,
+    /// Who carries out the phases between the drivers now, and whose call was given up and has not returned.
+    runner: Runner,
+    stale: Option<Runner>,
     wrong: Option<&'static str>,
 }
 
@@ -91,6 +94,10 @@ enum Event {
     Settle(usize),
     Arrive(usize),
     Call(usize, bool),
+    /// The call that a driver is in is given up.
+    Lose(usize),
+    /// It returns after all.
+    ComesBack(bool),
     Decide(usize),
     Release(usize),
     Leave(usize),
@@ -120,6 +127,8 @@ impl State {
             faults: FAULTS,
             late: false,
             abandoned: false,
+            runner: Runner::default(),
+            stale: None,
             wrong: None,
         }
     }
@@ -266,8 +275,29 @@ impl State {
             }
             _ => {}
         }
-        let next = self.meet(|m, now| m.step(result, now));
-        self.lanes[q].place = place(next);
+        let runner = self.runner;
+        match self.meet(|m, now| m.step(runner, result, now)) {
+            Some(next) => self.lanes[q].place = place(next),
+            None => self.violate("who runs the transaction has no say"),
+        }
+    }
+
+    fn lose(&mut self, q: usize) {
+        let lost = self.meet(|m, now| m.lose(false, now, |_| "does not return".to_owned()));
+        let Some(lost) = lost else { return };
+        // Nobody enters it again, whatever it has come to.
+        self.new_connected = false;
+        self.stale = Some(self.runner);
+        self.runner = lost.runner;
+        self.lanes[q].place = place(lost.next);
+    }
+
+    fn comes_back(&mut self, succeeds: bool) {
+        let Some(runner) = self.stale.take() else { return };
+        let result = if succeeds { Ok(()) } else { Err("fails".to_owned()) };
+        if self.meet(|m, now| m.step(runner, result, now)).is_some() {
+            self.violate("a call that was given up has its say");
+        }
     }
 
     fn release(&mut self, q: usize) {
@@ -314,6 +344,8 @@ impl State {
                     self.call(q, action, succeeds);
                 }
             }
+            Event::Lose(q) => self.lose(q),
+            Event::ComesBack(succeeds) => self.comes_back(succeeds),
             Event::Decide(q) => {
                 if let Place::Decides(verdict) = self.lanes[q].place {
                     self.meet(|m, _| m.decide(verdict));
@@ -440,11 +472,17 @@ impl Model for Port {
                     if state.faults > 0 {
                         actions.push(Event::Call(q, false));
                     }
+                    if state.late {
+                        actions.push(Event::Lose(q));
+                    }
                 }
                 Place::Decides(_) => actions.push(Event::Decide(q)),
                 Place::Released => actions.push(Event::Leave(q)),
                 _ => {}
             }
+        }
+        if state.stale.is_some() {
+            actions.extend([Event::ComesBack(true), Event::ComesBack(false)]);
         }
         if !state.abandoned && state.undecided() {
             actions.push(Event::Abandon);
@@ -474,6 +512,9 @@ impl Model for Port {
             Property::sometimes("the new driver serves", |_, s: &State| s.meeting.verdict == Verdict::New),
             Property::sometimes("the old driver comes back", |_, s: &State| {
                 s.meeting.verdict == Verdict::Old && s.meeting.update.reason().contains("fails")
+            }),
+            Property::sometimes("one that does not return is done without", |_, s: &State| {
+                s.meeting.verdict == Verdict::Old && s.meeting.update.reason() == "does not return"
             }),
             Property::sometimes("both fail", |_, s: &State| {
                 s.meeting.verdict == Verdict::Nobody && s.plan.has_old

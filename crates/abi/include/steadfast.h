@@ -20,8 +20,8 @@
  * Who calls what, and from where:
  *
  *   probe, prepare, release            a control thread; the port is served by another driver, or not
- *   connect, disconnect, reconnect,    one queue's thread; the port is held: nobody is in submit,
- *   queue_start, queue_stop, adopt,    event or timer on any queue
+ *   connect, disconnect, reconnect,    a queue's thread, or one of the shell's for this call; the port
+ *   queue_start, queue_stop, adopt,    is held: nobody is in submit, event or timer on any queue
  *   param_changed, save_state
  *   hand_back                          the thread of the queue passed; the port is held, nobody is in
  *                                      another entry point on this queue

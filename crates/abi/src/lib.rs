@@ -25,10 +25,10 @@
 //! | entry point | thread | the port at that moment |
 //! |---|---|---|
 //! | `probe`, `prepare`, `release` | a control thread | served by another driver, or not at all |
-//! | `connect`, `disconnect`, `reconnect`, `queue_start`, `queue_stop`, `adopt`, `save_state` | one queue's thread | held: nobody is in `submit`, `event` or `timer` on any queue |
+//! | `connect`, `disconnect`, `reconnect`, `queue_start`, `queue_stop`, `adopt`, `save_state` | a queue's thread, or one of the shell's for this call | held: nobody is in `submit`, `event` or `timer` on any queue |
 //! | `submit`, `commit`, `abort`, `event`, `timer`, `queue_run` | the thread of the [`Queue`] passed | running |
 //! | `hand_back` | the thread of the [`Queue`] passed | held: nobody is in another entry point on this queue |
-//! | `param_changed` | one queue's thread | held |
+//! | `param_changed` | a thread of the shell's for this call | held |
 //!
 //! Nothing is ever entered twice at the same time on one queue; two queues of one port may be
 //! inside at once. Shell calls that take a [`Queue`] may be made only from that queue's thread.

@@ -21,6 +21,9 @@ use steadfast_shell::params::{ShellParams, Value};
 use steadfast_shell::receipt::Mode;
 use steadfast_shell::update::{IfBusy, Plan, Update};
 
+/// How long a first driver may take to connect.
+const FIRST: Duration = Duration::from_secs(10);
+
 impl Engine {
     /// Makes a port and connects its first driver.
     ///
@@ -124,13 +127,12 @@ impl Engine {
         let plan = Plan {
             mode: Mode::Drain,
             if_busy: IfBusy::Wait,
-            deadline_ns: u64::MAX / 2,
+            deadline_ns: FIRST.as_nanos() as u64,
             has_old: false,
             has_new: true,
         };
         let update = Update::prepared(plan, now_ns());
-        let done =
-            run(port, None, Some(instance.clone()), (Mode::Drain, None), update, Duration::from_secs(10));
+        let done = run(port, None, Some(instance.clone()), (Mode::Drain, None), update, FIRST);
         if let Some(why) = done.job.trouble() {
             drop(done);
             let_go(port, &instance, Mode::Adopt, STUCK).map_err(|_| failed(why.clone()))?;
@@ -202,6 +204,8 @@ impl Engine {
         }
         self.remove_lanes(port);
         port.close_all_but(&[]);
+        // What was kept for drivers that are in no call goes with the port.
+        drop(std::mem::take(&mut lock(&port.inner).abandoned));
         Ok(())
     }
 

@@ -190,7 +190,7 @@ impl Engine {
             discard(instance);
             return Err(Came::Busy(why));
         }
-        let deadline_ns = u64::MAX / 2;
+        let deadline_ns = COMES_UP.as_nanos() as u64;
         let plan =
             Plan { mode: Mode::Drain, if_busy: IfBusy::Wait, deadline_ns, has_old: false, has_new: true };
         let update = Update::prepared(plan, now_ns());

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use steadfast_loader::LoadedModule;
+use steadfast_shell::earned::Earned;
 use steadfast_shell::params::{ShellDefaults, ShellParams};
 use steadfast_shell::properties::Properties;
 
@@ -124,6 +125,8 @@ pub(crate) struct Inner {
     /// Held while a device is opened over another, so that no two make a circle.
     pub(crate) stacking: Mutex<()>,
     pub(crate) adapters: Adapters,
+    /// Which drivers may be called on a queue's own thread.
+    pub(crate) earned: Mutex<Earned>,
     /// The generation that a port had when it was taken away, by name: its successor goes on from there.
     pub(crate) generations: Mutex<BTreeMap<String, u64>>,
     next_port: AtomicU32,
@@ -160,6 +163,7 @@ impl Engine {
                 media: Media::default(),
                 stacking: Mutex::new(()),
                 adapters: Adapters::default(),
+                earned: Mutex::default(),
                 generations: Mutex::default(),
                 next_port: AtomicU32::new(0),
                 next_queue: AtomicUsize::new(0),

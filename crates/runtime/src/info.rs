@@ -2,7 +2,7 @@
 
 use crate::handle::lock;
 use crate::port::Port;
-use crate::{MemoryInfo, PortId, ShadowInfo, Trouble};
+use crate::{Abandoned, MemoryInfo, PortId, ShadowInfo, Trouble};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -204,6 +204,9 @@ pub struct PortInfo {
     pub devices: Vec<DeviceInfo>,
     /// The last update.
     pub last_receipt: Option<Receipt>,
+    /// Drivers of it that were left to themselves, and are still in memory.
+    #[serde(default)]
+    pub abandoned: Vec<Abandoned>,
     /// The candidate that is on trial beside the driver.
     pub shadow: Option<ShadowInfo>,
 }

@@ -43,6 +43,13 @@ pub(crate) struct Made {
     pub(crate) regions: Vec<u32>,
 }
 
+/// What was the port's, and a driver that is left to itself in a call may still look at.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) _states: Vec<State>,
+    pub(crate) _regions: Vec<RegionMemory>,
+}
+
 /// Addresses that a lane needs at hand once `prepare` has run.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
@@ -77,6 +84,17 @@ pub(crate) struct Instance {
     /// Taken back when the driver never comes to serve.
     pub(crate) made: Mutex<Made>,
     last_error: Mutex<String>,
+    /// `connect` succeeded, and nobody has undone it.
+    pub(crate) connected: AtomicBool,
+    /// What the last calls within a pause took, nanoseconds; 0 where nobody has looked at one yet.
+    pub(crate) connect_ns: AtomicU64,
+    pub(crate) disconnect_ns: AtomicU64,
+    /// It does not return from a call, or did not let go: nobody enters it any more, and it changes nothing.
+    pub(crate) abandoned: AtomicBool,
+    /// What it writes is not to be the port's; changes with the port locked.
+    pub(crate) writes_aside: AtomicBool,
+    /// What it may look at for as long as it is inside.
+    pub(crate) kept: Mutex<Kept>,
     /// There is a last error: looked at where a lock would be too much.
     said_error: AtomicBool,
     /// What went wrong with its first steps: from `queue_run` on, and before it had answered a request.
@@ -183,6 +201,12 @@ impl Instance {
             handles: Mutex::default(),
             made: Mutex::default(),
             last_error: Mutex::default(),
+            connected: AtomicBool::new(false),
+            connect_ns: AtomicU64::new(0),
+            disconnect_ns: AtomicU64::new(0),
+            abandoned: AtomicBool::new(false),
+            writes_aside: AtomicBool::new(false),
+            kept: Mutex::default(),
             said_error: AtomicBool::new(false),
             trouble: Mutex::default(),
             faults: AtomicU64::new(0),
@@ -260,6 +284,9 @@ impl Instance {
     }
 
     fn call(&self, what: &str, stage: Stage, f: impl FnOnce() -> i32) -> Result<(), String> {
+        if self.is_abandoned() {
+            return Err(format!("{what}: the driver is abandoned"));
+        }
         self.forget_errors();
         self.stage.store(stage as u8, Ordering::Relaxed);
         let result = f();
@@ -350,7 +377,9 @@ impl Instance {
         self.call("connect", Stage::Connect, || unsafe { connect(self.cx()) })?;
         self.start_queues().inspect_err(|_| {
             let _ = self.disconnect_quietly();
-        })
+        })?;
+        self.connected.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn start_queues(&self) -> Result<(), String> {
@@ -380,7 +409,12 @@ impl Instance {
     /// `queue_stop` on every queue and `disconnect`.
     pub(crate) fn disconnect(&self) -> Result<(), String> {
         self.stop_queues(self.queues.len());
-        lock(&self.port.inner).states.clear();
+        {
+            let mut inner = lock(&self.port.inner);
+            if !self.is_abandoned() {
+                inner.states.clear();
+            }
+        }
         self.disconnect_only()
     }
 
@@ -401,11 +435,19 @@ impl Instance {
     fn apart(&self, write: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
         {
             let mut inner = lock(&self.port.inner);
+            if self.is_abandoned() {
+                return Err("the driver is abandoned".to_owned());
+            }
             inner.states.forget_aside();
             inner.states.change_places();
+            self.writes_aside.store(true, Ordering::Relaxed);
         }
         let result = write();
-        lock(&self.port.inner).states.change_places();
+        let mut inner = lock(&self.port.inner);
+        // Where it was abandoned meanwhile, that has been done.
+        if self.writes_aside.swap(false, Ordering::Relaxed) {
+            inner.states.change_places();
+        }
         result
     }
 
@@ -457,6 +499,14 @@ impl Instance {
 
     /// The last call. On a control thread, when no queue knows the instance any more.
     pub(crate) fn release(&self) {
+        if self.is_abandoned() {
+            return;
+        }
+        self.release_it();
+    }
+
+    /// The same whatever it has done before.
+    pub(crate) fn release_it(&self) {
         if let Some(release) = self.module.driver().release {
             // SAFETY: disconnected, or never connected; nobody else calls it.
             unsafe { release(self.cx()) };

@@ -8,7 +8,9 @@
 //! driver. Each queue then *releases*: takes the verdict over and lets held requests in. With one
 //! queue all of that is one function call, without any other thread.
 //!
-//! How they meet, and what they decide there, is [`Rendezvous`]; here is what is done about it.
+//! How they meet, and what they decide there, is [`Rendezvous`]; here is what is done about it. On which thread
+//! the phases between the drivers run is [`exchange`](crate::exchange)'s: on that of the last queue to arrive, or
+//! on one of their own, where a driver that does not return keeps nobody from going on.
 
 #![allow(unsafe_code)] // hands PDUs and lanes between threads, see `Lane`
 
@@ -19,17 +21,17 @@ use crate::lane::Lane;
 use crate::left::State;
 use crate::port::{Left, PDU_STRIDE, Port, PortInner};
 use crate::remote::Remote;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 use steadfast_shell::manifest::{Manifest, Schema};
 use steadfast_shell::properties::Properties;
 use steadfast_shell::receipt::Mode;
 pub(crate) use steadfast_shell::rendezvous::Verdict;
-use steadfast_shell::rendezvous::{Next, Rendezvous, drains, hands_back};
+use steadfast_shell::rendezvous::{Next, Rendezvous, Runner, drains, hands_back};
 use steadfast_shell::state;
-use steadfast_shell::update::{Action, Update};
+use steadfast_shell::update::Update;
 
 /// Longest time that a queue spins for the others' verdict before it goes back to its loop.
 const SPIN_NS: u64 = 50_000;
@@ -48,7 +50,7 @@ pub(crate) struct Part {
     pub(crate) handed_back: u32,
     pub(crate) longest_stall_ns: u64,
     in_flight_at_hold: u32,
-    tags: Vec<u32>,
+    pub(crate) tags: Vec<u32>,
     pdus: Vec<u8>,
 }
 
@@ -63,13 +65,16 @@ pub(crate) struct Job {
     /// What the port's properties are once the new driver serves, where they are to change with it.
     pub(crate) properties: Mutex<Option<Properties>>,
     /// Schema of the PDUs in flight, when the new driver must convert them.
-    pub(crate) convert: Option<String>,
+    pub(crate) convert: Option<Arc<str>>,
     /// Size of the PDUs in flight.
     old_pdu: usize,
     pub(crate) meeting: Rendezvous,
-    pub(crate) parts: Vec<Mutex<Part>>,
-    /// The new driver is connected, and must be disconnected before the old one comes back.
-    connected: AtomicBool,
+    pub(crate) parts: Arc<[Mutex<Part>]>,
+    /// Where a thread of its own waits for what is first to be done between the drivers; unset where the last
+    /// queue to arrive does it.
+    pub(crate) apart: OnceLock<SyncSender<Next>>,
+    /// The new driver was asked what it has made of the state.
+    pub(crate) asked: AtomicBool,
     /// Devices that have become smaller, in words.
     pub(crate) smaller: Mutex<Vec<String>>,
     remotes: Vec<Arc<Remote>>,
@@ -107,11 +112,12 @@ impl Job {
             old,
             new,
             mode,
-            convert,
+            convert: convert.map(Arc::from),
             properties: Mutex::default(),
             meeting: Rendezvous::new(update, n),
             parts,
-            connected: AtomicBool::new(false),
+            apart: OnceLock::new(),
+            asked: AtomicBool::new(false),
             old_pdu: pdu,
             smaller: Mutex::default(),
             remotes,
@@ -158,9 +164,6 @@ impl Job {
         unsafe {
             Lane::close(lane, !self.drains());
             let index = (*lane).index;
-            if let Some(new) = &self.new {
-                new.bind(index, lane.cast());
-            }
             let handed_back = if self.hands_back() { Lane::hand_back(lane) } else { Ok(0) };
             let handed_back = handed_back.unwrap_or_else(|why| {
                 // What the driver still keeps waiting would never be answered by another one.
@@ -218,9 +221,16 @@ impl Job {
                 part.drained = part.in_flight_at_hold;
             }
         }
-        if let Some(first) = self.meeting.arrive(now_ns()) {
-            self.run(first);
-        } else if self.mode == Mode::Adopt {
+        let first = self.meeting.arrive(now_ns());
+        let last = first.is_some();
+        if let Some(first) = first {
+            match self.apart.get() {
+                Some(apart) => drop(apart.try_send(first)),
+                None => self.run(first, Runner::default()),
+            }
+        }
+        // It is not long, mostly: whoever would sleep would have to be woken.
+        if self.mode == Mode::Adopt || last {
             let until = now_ns() + SPIN_NS;
             while self.verdict() == Verdict::Undecided && now_ns() < until {
                 std::hint::spin_loop();
@@ -229,21 +239,8 @@ impl Job {
         true
     }
 
-    /// The phases between the drivers, on the thread of the last queue to arrive.
-    fn run(&self, first: Next) {
-        let mut next = first;
-        let latest_ns = if self.old.is_some() { self.meeting.update().latest_ns() } else { u64::MAX };
-        let verdict = loop {
-            let result = match next {
-                Next::Verdict(verdict) => break verdict,
-                Next::Call(Action::Disconnect) => self.disconnect_old(),
-                Next::Call(Action::Transfer) => self.transfer(),
-                Next::Call(Action::Connect) => self.connect(latest_ns),
-                Next::Call(Action::DisconnectNew) => self.disconnect_new(),
-                Next::Call(_) => self.reconnect(),
-            };
-            next = self.meeting.step(result, now_ns());
-        };
+    /// What the verdict brings about, before anybody sees it.
+    pub(crate) fn conclude(&self, verdict: Verdict) {
         match verdict {
             Verdict::New => self.finish(),
             Verdict::Nobody => self.strand(),
@@ -253,23 +250,8 @@ impl Job {
         self.wake_others();
     }
 
-    fn disconnect_old(&self) -> Result<(), String> {
-        let Some(old) = &self.old else { return Ok(()) };
-        let result = old.disconnect();
-        // Nobody comes after it and what it has in flight is not waited for: it is taken away by force,
-        // and not asked whether it agrees.
-        let by_force = self.new.is_none() && self.mode == Mode::Adopt;
-        match result {
-            Err(why) if by_force => {
-                tracing::error!(port = self.port.name, "taken away all the same: {why}");
-                Ok(())
-            }
-            result => result,
-        }
-    }
-
     /// The state that the new driver reads must be there before it is let in.
-    fn transfer(&self) -> Result<(), String> {
+    pub(crate) fn transfer(&self) -> Result<(), String> {
         let Some(new) = &self.new else { return Ok(()) };
         let reads = &new.module.manifest().state_read;
         let mut inner = lock(&self.port.inner);
@@ -301,43 +283,7 @@ impl Job {
         Err(format!("state written as {written}; the new driver reads {wanted}"))
     }
 
-    fn connect(&self, latest_ns: u64) -> Result<(), String> {
-        let Some(new) = &self.new else { return Ok(()) };
-        new.connect()?;
-        let wanted = || {
-            if self.meeting.given_up() { Err("connect returned too late".to_owned()) } else { Ok(()) }
-        };
-        self.connected.store(true, Ordering::Relaxed);
-        self.adopt(new, latest_ns)
-            .and_then(|()| self.check_state(new))
-            .and_then(|()| self.check_devices())
-            .and_then(|()| wanted())
-    }
-
-    /// Undoes what `connect` got done.
-    fn disconnect_new(&self) -> Result<(), String> {
-        if !self.connected.swap(false, Ordering::Relaxed) {
-            return Ok(());
-        }
-        self.restore_pdus();
-        self.new.as_ref().map_or(Ok(()), |new| new.undo_connect())
-    }
-
-    fn adopt(&self, new: &Instance, latest_ns: u64) -> Result<(), String> {
-        let Some(schema) = &self.convert else { return Ok(()) };
-        for (index, part) in self.parts.iter().enumerate() {
-            for tag in &lock(part).tags {
-                new.adopt(index, *tag, schema)?;
-                // A driver that takes its time with each of many must not add up to for ever.
-                if now_ns() > latest_ns {
-                    return Err("adopt: not every request was taken over before the deadline".to_owned());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn restore_pdus(&self) {
+    pub(crate) fn restore_pdus(&self) {
         let size = self.old_pdu;
         if size == 0 {
             return;
@@ -352,21 +298,17 @@ impl Job {
         }
     }
 
-    /// What the new driver has made of the state must still have all of it, as far as that can be asked:
-    /// it writes the schema that it was given, and can do so now.
-    fn check_state(&self, new: &Instance) -> Result<(), String> {
-        {
-            let inner = lock(&self.port.inner);
-            // What could not be read, and had to be, has been found out in `transfer`.
-            let given = given_state(new, inner.states.list()).map(|(_, bytes)| state::read(bytes));
-            if !matches!(given, Some(Ok(_))) {
-                return Ok(());
-            }
-        }
-        if new.module.driver().save_state.is_none() || !new.module.manifest().state_is_typed() {
-            return Ok(());
-        }
-        new.save_state()?;
+    /// Whether the new driver can be asked what it has made of the state: it writes the schema that it was given,
+    /// and can do so now. What could not be read, and had to be, has been found out in `transfer`.
+    pub(crate) fn asks_for_state(&self, new: &Instance) -> bool {
+        let inner = lock(&self.port.inner);
+        let given = given_state(new, inner.states.list()).map(|(_, bytes)| state::read(bytes));
+        let typed = new.module.manifest().state_is_typed();
+        matches!(given, Some(Ok(_))) && typed && new.module.driver().save_state.is_some()
+    }
+
+    /// What the new driver has made of the state, and has written aside, must still have all of it.
+    pub(crate) fn check_state(&self, new: &Instance) -> Result<(), String> {
         let mut inner = lock(&self.port.inner);
         let kept = compare(new, inner.states.list(), inner.states.aside());
         inner.states.forget_aside();
@@ -374,7 +316,7 @@ impl Job {
     }
 
     /// Every device that clients use must still be there.
-    fn check_devices(&self) -> Result<(), String> {
+    pub(crate) fn check_devices(&self) -> Result<(), String> {
         let inner = lock(&self.port.inner);
         if let Some(less) = inner.shrunk(&self.port.name).first().filter(|_| !inner.may_shrink) {
             return Err(format!("{less}: takes --force"));
@@ -389,13 +331,6 @@ impl Job {
             }
         }
         Ok(())
-    }
-
-    fn reconnect(&self) -> Result<(), String> {
-        lock(&self.port.inner).announced.clear();
-        let result = self.old.as_ref().map_or(Ok(()), |i| i.reconnect());
-        lock(&self.port.inner).announced.clear();
-        result
     }
 
     /// Nobody serves from here on. What the next driver must know of the last one is kept.
@@ -446,8 +381,8 @@ impl Job {
         }
     }
 
-    fn wake_others(&self) {
-        if self.remotes.len() > 1 {
+    pub(crate) fn wake_others(&self) {
+        if self.remotes.len() > 1 || self.apart.get().is_some() {
             self.remotes.iter().for_each(|r| r.wake());
         }
     }

@@ -41,6 +41,12 @@ impl States {
         &self.aside
     }
 
+    /// The same contents in other memory; what there was is returned, for whoever may be looking at it.
+    pub(crate) fn part_with(&mut self) -> Vec<State> {
+        let copy = self.list.clone();
+        mem::replace(&mut self.list, copy)
+    }
+
     /// Makes room for so many more.
     pub(crate) fn make_room(&mut self, count: usize) {
         let count = count.min(2 * MOST);

@@ -15,6 +15,7 @@
 //! `io_uring_enter`, once per turn of the loop. Everything that changes a port (attach, update,
 //! detach) is a [`job`] that each of its queues carries out on its own thread.
 
+mod abandon;
 mod activate;
 mod adapters;
 mod arena;
@@ -25,6 +26,7 @@ mod core;
 mod down;
 mod engine;
 mod error;
+mod exchange;
 mod fileio;
 mod filelock;
 mod first;
@@ -62,6 +64,7 @@ mod trouble;
 mod turn;
 mod visit;
 
+pub use abandon::Abandoned;
 pub use activate::{ActivateOptions, CallOff};
 pub use adapters::AdapterRef;
 pub use arena::MemoryInfo;

@@ -58,7 +58,9 @@ pub(crate) fn port_info(port: &Port) -> PortInfo {
     let down = port.waiting_module();
     let parameters_down = down.as_ref().map(|module| port.parameters_down(module));
     let inner = lock(&port.inner);
-    let state = if lanes.iter().any(Option::is_none) {
+    let inside = inner.unfinished.as_ref().is_some_and(|job| !job.is_over())
+        || inner.visit.as_ref().is_some_and(|visit| !visit.is_over());
+    let state = if inside || lanes.iter().any(Option::is_none) {
         PortState::Unresponsive
     } else if inner.down.is_some() {
         PortState::Down
@@ -120,6 +122,7 @@ pub(crate) fn port_info(port: &Port) -> PortInfo {
         memory: inner.serving.as_ref().map(|i| i.granted).unwrap_or_default(),
         reduced: inner.serving.as_ref().map(|i| lock(&i.reduced).clone()).unwrap_or_default(),
         last_receipt: inner.last_receipt.clone(),
+        abandoned: inner.abandoned.iter().map(|pinned| pinned.shown.clone()).collect(),
         shadow: inner.trial.as_ref().map(|trial| trial.info()),
     }
 }

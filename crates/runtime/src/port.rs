@@ -1,5 +1,6 @@
 //! What belongs to a port whichever driver serves it: slots, state, regions, handles, devices.
 
+use crate::abandon::Pinned;
 use crate::adapters::Seat;
 use crate::arena::Arenas;
 use crate::contents::{self, Contents};
@@ -244,6 +245,8 @@ pub(crate) struct PortInner {
     pub(crate) swaps: u64,
     pub(crate) driver_faults: u64,
     pub(crate) last_receipt: Option<Receipt>,
+    /// Drivers that were left to themselves.
+    pub(crate) abandoned: Vec<Pinned>,
     /// A candidate is on trial beside the driver.
     pub(crate) trial: Option<Arc<Trial>>,
 }

@@ -333,6 +333,9 @@ pub(crate) fn prepare(
     module: Arc<LoadedModule>,
     params: BTreeMap<String, Value>,
 ) -> Result<Arc<Instance>, NotReady> {
+    if let Some(why) = port.too_many_abandoned() {
+        return Err(NotReady::refused(why, Some(module)));
+    }
     let slots = match port.room_for(&ShellParams::from_values(&params, port.shell)) {
         Ok(slots) => slots,
         Err(why) => return Err(NotReady::refused(why, Some(module))),

@@ -102,6 +102,15 @@ unsafe fn instance<'a>(port: *mut abi::Port) -> Option<&'a Instance> {
     unsafe { (*port).cx.cast::<Instance>().as_ref() }
 }
 
+/// The same, but none for a driver that was left to itself: what it says or wants when it comes back is nobody's.
+///
+/// # Safety
+/// As for `instance`.
+unsafe fn present<'a>(port: *mut abi::Port) -> Option<&'a Instance> {
+    // SAFETY: the caller's promise, passed on.
+    unsafe { instance(port) }.filter(|instance| !instance.is_abandoned())
+}
+
 /// # Safety
 /// As for [`abi::Str::bytes`]; the text is the driver's, and is used during the driver's call only.
 unsafe fn text<'a>(s: abi::Str) -> Result<&'a str, i32> {
@@ -164,7 +173,7 @@ unsafe extern "C" fn give_back(queue: *mut abi::Queue, tag: u32) -> i32 {
 unsafe extern "C" fn reduce(port: *mut abi::Port, feature: abi::Str, why: abi::Str) -> i32 {
     // SAFETY: the driver passes its own port and strings that it owns.
     let (instance, feature, why) = unsafe {
-        let Some(instance) = instance(port) else { return -libc::EINVAL };
+        let Some(instance) = present(port) else { return -libc::ESHUTDOWN };
         let (Ok(feature), Ok(why)) = (text(feature), text(why)) else { return -libc::EINVAL };
         (instance, feature, why)
     };
@@ -187,7 +196,7 @@ unsafe extern "C" fn reduce(port: *mut abi::Port, feature: abi::Str, why: abi::S
 unsafe extern "C" fn set_state(port: *mut abi::Port, schema: abi::Str, bytes: abi::Str) -> i32 {
     // SAFETY: the driver passes its own port and strings that it owns.
     let (instance, schema, bytes) = unsafe {
-        let Some(instance) = instance(port) else { return -libc::EINVAL };
+        let Some(instance) = present(port) else { return -libc::ESHUTDOWN };
         let Ok(schema) = text(schema) else { return -libc::EINVAL };
         (instance, schema, bytes.bytes())
     };
@@ -197,14 +206,19 @@ unsafe extern "C" fn set_state(port: *mut abi::Port, schema: abi::Str, bytes: ab
     if bytes.len() > abi::MAX_STATE {
         return -libc::EMSGSIZE;
     }
-    let put = schema.len() <= MAX_SCHEMA && lock(&instance.port.inner).states.put(schema, bytes);
+    let mut inner = lock(&instance.port.inner);
+    // A driver is left to itself with the port locked.
+    if instance.is_abandoned() {
+        return -libc::ESHUTDOWN;
+    }
+    let put = schema.len() <= MAX_SCHEMA && inner.states.put(schema, bytes);
     if put { 0 } else { -libc::ENOSPC }
 }
 
 unsafe extern "C" fn get_state(port: *mut abi::Port, schema: abi::Str, bytes: *mut abi::Str) -> i32 {
     // SAFETY: the driver passes its own port and a string that it owns.
     let (instance, schema) = unsafe {
-        let Some(instance) = instance(port) else { return -libc::EINVAL };
+        let Some(instance) = present(port) else { return -libc::ESHUTDOWN };
         let Ok(schema) = text(schema) else { return -libc::EINVAL };
         (instance, schema)
     };
@@ -215,6 +229,9 @@ unsafe extern "C" fn get_state(port: *mut abi::Port, schema: abi::Str, bytes: *m
         return -libc::EPERM;
     }
     let inner = lock(&instance.port.inner);
+    if instance.is_abandoned() {
+        return -libc::ESHUTDOWN;
+    }
     let Some((_, state)) = inner.states.list().iter().find(|(known, _)| known == schema) else {
         return -libc::ENOENT;
     };
@@ -236,7 +253,7 @@ fn may_announce(instance: &Instance) -> bool {
 unsafe extern "C" fn announce(port: *mut abi::Port, device: *const abi::BlockDevice) -> i32 {
     // SAFETY: the driver passes its own port and a structure that begins with its size.
     let (instance, d, wwid) = unsafe {
-        let Some(instance) = instance(port) else { return -libc::EINVAL };
+        let Some(instance) = present(port) else { return -libc::ESHUTDOWN };
         let Some(device) = sized(device) else { return -libc::EINVAL };
         let Ok(wwid) = text(device.wwid) else { return -libc::EINVAL };
         (instance, device, wwid)
@@ -258,6 +275,9 @@ unsafe extern "C" fn announce(port: *mut abi::Port, device: *const abi::BlockDev
         return -errno;
     }
     let mut inner = lock(&instance.port.inner);
+    if instance.is_abandoned() {
+        return -libc::ESHUTDOWN;
+    }
     let connecting = instance.stage() == Stage::Connect as u8;
     let list = if connecting { &mut inner.announced } else { &mut inner.devices };
     list.retain(|known| known.number != device.number);
@@ -268,11 +288,14 @@ unsafe extern "C" fn announce(port: *mut abi::Port, device: *const abi::BlockDev
 
 unsafe extern "C" fn withdraw(port: *mut abi::Port, number: u32) -> i32 {
     // SAFETY: the driver passes its own port.
-    let Some(instance) = (unsafe { instance(port) }) else { return -libc::EINVAL };
+    let Some(instance) = (unsafe { present(port) }) else { return -libc::ESHUTDOWN };
     if !may_announce(instance) {
         return -libc::EPERM;
     }
     let mut inner = lock(&instance.port.inner);
+    if instance.is_abandoned() {
+        return -libc::ESHUTDOWN;
+    }
     let connecting = instance.stage() == Stage::Connect as u8;
     let list = if connecting { &mut inner.announced } else { &mut inner.devices };
     let before = list.len();
@@ -283,7 +306,7 @@ unsafe extern "C" fn withdraw(port: *mut abi::Port, number: u32) -> i32 {
 unsafe extern "C" fn open(port: *mut abi::Port, open: *const abi::Open) -> i32 {
     // SAFETY: the driver passes its own port and a structure that begins with its size.
     let (instance, key, spec) = unsafe {
-        let Some(instance) = instance(port) else { return -libc::EINVAL };
+        let Some(instance) = present(port) else { return -libc::ESHUTDOWN };
         let Some(open) = sized(open) else { return -libc::EINVAL };
         let (Ok(key), Ok(target)) = (text(open.key), text(open.target)) else { return -libc::EINVAL };
         (instance, key, OpenSpec { kind: open.kind, flags: open.flags, target: target.to_owned() })
@@ -311,7 +334,7 @@ unsafe extern "C" fn open(port: *mut abi::Port, open: *const abi::Open) -> i32 {
 
 unsafe extern "C" fn close(port: *mut abi::Port, handle: u32) -> i32 {
     // SAFETY: the driver passes its own port.
-    let Some(instance) = (unsafe { instance(port) }) else { return -libc::EINVAL };
+    let Some(instance) = (unsafe { present(port) }) else { return -libc::ESHUTDOWN };
     let mut handles = lock(&instance.handles);
     let before = handles.len();
     // It is closed when the transaction ends and nobody else has it.
@@ -322,7 +345,7 @@ unsafe extern "C" fn close(port: *mut abi::Port, handle: u32) -> i32 {
 
 unsafe extern "C" fn handle_info(port: *mut abi::Port, handle: u32, info: *mut abi::HandleInfo) -> i32 {
     // SAFETY: the driver passes its own port.
-    let Some(instance) = (unsafe { instance(port) }) else { return -libc::EINVAL };
+    let Some(instance) = (unsafe { present(port) }) else { return -libc::ESHUTDOWN };
     let inner = lock(&instance.port.inner);
     let Some(Some(known)) = inner.handles.get(handle as usize) else { return -libc::EBADF };
     let found = known.device.as_ref().map_or(known.info, |device| device.info());
@@ -338,7 +361,7 @@ unsafe extern "C" fn region(
 ) -> i32 {
     // SAFETY: the driver passes its own port and a string that it owns.
     let (instance, name) = unsafe {
-        let Some(instance) = instance(port) else { return -libc::EINVAL };
+        let Some(instance) = present(port) else { return -libc::ESHUTDOWN };
         let Ok(name) = text(name) else { return -libc::EINVAL };
         (instance, name)
     };

@@ -3,6 +3,7 @@
 use crate::core::now_ns;
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
+use crate::exchange::{remember, see_to_thread};
 use crate::first::go_back;
 use crate::handle::lock;
 use crate::instance::Instance;
@@ -13,8 +14,9 @@ use crate::turn::Turn;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use steadfast_loader::{LoadedModule, ModuleStore, StagedModule};
 use steadfast_shell::check::CheckRow;
@@ -24,6 +26,9 @@ use steadfast_shell::update::{Action, IfBusy, Input, Plan, Update};
 
 /// How long past its deadline a transaction may take before its port's queues are called stuck.
 pub(crate) const STUCK: Duration = Duration::from_secs(5);
+/// How often whoever waits for a transaction looks whether a driver is late.
+const LOOK: Duration = Duration::from_millis(50);
+const LEAST_WAIT: Duration = Duration::from_micros(200);
 const STUCK_DRIVER: &str = "a driver does not return from a call; the port's requests stay held";
 /// How long a queue that has taken part to the end may take to let go of the transaction, and whoever looks at a
 /// driver to let go of that.
@@ -344,22 +349,48 @@ pub(crate) fn run_with(
     let job = Job::new(port.clone(), old, new, mode, update, tx);
     *lock(&job.properties) = properties;
     let job = Arc::new(job);
+    see_to_thread(&job);
     for remote in &port.remotes {
         let job = job.clone();
         remote.post(Box::new(move |rt| rt.join(job)));
     }
-    let mut answered = rx.recv_timeout(deadline.saturating_add(STUCK)).is_ok();
+    let mut answered = wait(&job, &rx, deadline);
     if !answered {
         job.abandon("a queue's thread does not answer: a driver may be stuck in it");
         answered = rx.recv_timeout(Duration::from_secs(1)).is_ok();
     }
+    remember(&job);
     Finished { job, answered }
+}
+
+/// Waits for a transaction's end. A driver that does not return from a call on a thread of its own is lost when its
+/// time is over, and what is to be done then has time of its own.
+fn wait(job: &Arc<Job>, finished: &Receiver<()>, deadline: Duration) -> bool {
+    let mut until = Instant::now() + deadline.saturating_add(STUCK);
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let due = job.apart.get().and_then(|_| job.meeting.lost_ns());
+        let due = due.map(|due| Duration::from_nanos(due.saturating_sub(now_ns())));
+        match finished.recv_timeout(due.unwrap_or(LOOK).min(LOOK).min(left).max(LEAST_WAIT)) {
+            Ok(()) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if job.apart.get().is_some() && job.lose(false) {
+            until = until.max(Instant::now() + STUCK);
+        }
+        if Instant::now() >= until {
+            return false;
+        }
+    }
 }
 
 /// After the pause: gives back what is not needed any more and writes the receipt.
 pub(crate) fn conclude(port: &Arc<Port>, done: Finished, receipt: &mut Receipt) {
     if let Some(gone) = settle(port, done, receipt) {
-        receipt.unload = match sole(gone) {
+        // Who is inside of it keeps it.
+        let gone = if gone.is_abandoned() { Err(gone) } else { sole(gone) };
+        receipt.unload = match gone {
             Ok(instance) => unload(port, instance.module),
             Err(_) => Unload::Pinned,
         };
@@ -388,7 +419,9 @@ pub(crate) fn settle(port: &Arc<Port>, done: Finished, receipt: &mut Receipt) ->
         return None;
     }
     let gone = end(port, &job);
-    match sole(job) {
+    // Of the two drivers the job knows no longer than this.
+    let job = if job.meeting.has_lost() { Err(job) } else { sole(job) };
+    match job {
         Ok(job) => finish(&mut job.meeting.into_update(), receipt),
         Err(job) => finish(&mut job.meeting.update(), receipt),
     }
@@ -448,7 +481,7 @@ fn close(update: &Update, receipt: &mut Receipt) {
 }
 
 fn count(job: &Job, receipt: &mut Receipt) {
-    for part in &job.parts {
+    for part in job.parts.iter() {
         let part = lock(part);
         receipt.held += part.held;
         receipt.drained += part.drained;

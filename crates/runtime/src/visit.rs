@@ -1,14 +1,15 @@
 //! A short visit to a port that is held: something is done with its driver, and the driver goes on.
 //!
-//! Every queue of the port holds its requests; the last one to arrive does the work; then all go on.
-//! With one queue all of that is one function call on its thread; with several, a queue that has
-//! arrived goes on with its other ports until it is told to release.
+//! Every queue of the port holds its requests; when the last one has arrived, the work is done on a thread of its
+//! own; then all go on. A queue that has arrived goes on with its other ports until it is told to release: whatever
+//! time a driver takes in `param_changed` or `save_state` is its own port's.
 
 #![allow(unsafe_code)] // lanes, see `Lane`
 
 use crate::LaneId;
 use crate::core::now_ns;
 use crate::error::{EngineError, ErrorKind};
+use crate::exchange::wait_for;
 use crate::handle::lock;
 use crate::lane::Lane;
 use crate::port::Port;
@@ -39,9 +40,9 @@ pub(crate) struct Visit {
     port: Arc<Port>,
     /// What is done, for messages.
     what: &'static str,
-    work: Mutex<Option<Work>>,
     progress: Mutex<Progress>,
-    finished: SyncSender<Result<u64, String>>,
+    /// Where the thread that does the work waits for all queues to have come.
+    begin: SyncSender<()>,
 }
 
 impl fmt::Debug for Visit {
@@ -67,7 +68,7 @@ impl Visit {
         matches!(lock(&self.progress).phase, Phase::Over | Phase::GivenUp)
     }
 
-    /// A queue holds the port; the last one does the work.
+    /// A queue holds the port; the last one has the work done.
     fn arrive(self: &Arc<Visit>, rt: &mut Reactor) {
         let Some(lane) = rt.lane_of(LaneId(self.port.id.0)) else { return };
         // Outside the lock: a driver that gathers is entered here, and may take its time.
@@ -88,22 +89,22 @@ impl Visit {
             progress.phase = if left == 1 { Phase::Working } else { Phase::Gathering(left - 1) };
             left == 1
         };
-        if !last {
-            return;
+        if last {
+            let _ = self.begin.try_send(());
         }
-        let work = lock(&self.work).take();
-        let done = work.map_or(Ok(()), |work| work());
-        // SAFETY: as above.
-        let own = unsafe { (*lane.as_ptr()).index };
-        let (others, pause_ns) = {
+    }
+
+    /// All queues hold: on the thread for it. Says for how long they did, nanoseconds.
+    fn carry_out(&self, work: Work) -> Result<u64, String> {
+        let done = work();
+        let (all, pause_ns) = {
             let mut progress = lock(&self.progress);
             (std::mem::take(&mut progress.holding), now_ns().saturating_sub(progress.hold_ns))
         };
-        self.release_at(others.into_iter().filter(|index| *index != own));
-        // Not before: whoever comes next must find the others' releases ahead of what it posts.
+        self.release_at(all.into_iter());
+        // Not before: whoever comes next must find the releases ahead of what it posts.
         lock(&self.progress).phase = Phase::Over;
-        rt.release_lane(LaneId(self.port.id.0));
-        let _ = self.finished.try_send(done.map(|()| pause_ns));
+        done.map(|()| pause_ns)
     }
 
     fn release_at(&self, places: impl Iterator<Item = usize>) {
@@ -149,18 +150,28 @@ pub(crate) fn visit(
     what: &'static str,
     work: impl FnOnce() -> Result<(), String> + Send + 'static,
 ) -> Result<u64, EngineError> {
+    let name = &port.name;
+    let failed = |kind, why: String| Err(EngineError::new(kind, format!("port {name}: {why}")));
     let (finished, answer) = sync_channel(1);
+    let (begin, all_hold) = sync_channel(1);
     let phase = Phase::Gathering(port.queues.len());
     let holding = Vec::with_capacity(port.queues.len());
     let progress = Mutex::new(Progress { phase, holding, hold_ns: 0 });
-    let work = Mutex::new(Some(Box::new(work) as Work));
-    let visit = Arc::new(Visit { port: port.clone(), what, work, progress, finished });
+    let visit = Arc::new(Visit { port: port.clone(), what, progress, begin });
+    let (known, work) = (Arc::downgrade(&visit), Box::new(work) as Work);
+    let body = move || {
+        // Where it is given up nobody knows the visit any more.
+        if let (Some(()), Some(visit)) = (wait_for(&all_hold), known.upgrade()) {
+            let _ = finished.try_send(visit.carry_out(work));
+        }
+    };
+    if let Err(e) = std::thread::Builder::new().name("visit".into()).spawn(body) {
+        return failed(ErrorKind::Driver, format!("thread: {e}"));
+    }
     for remote in &port.remotes {
         let visit = visit.clone();
         remote.post(Box::new(move |rt| visit.arrive(rt)));
     }
-    let name = &port.name;
-    let failed = |kind, why: String| Err(EngineError::new(kind, format!("port {name}: {why}")));
     let stuck = |why| failed(ErrorKind::Unresponsive, format!("a driver may be stuck: {why}"));
     match answer.recv_timeout(PATIENCE) {
         Ok(Ok(pause_ns)) => Ok(pause_ns),

@@ -121,6 +121,9 @@ static int32_t connect_port(sf_port *port) {
 
 static int32_t reconnect(sf_port *port) {
     sf_str state = { 0 };
+#ifdef HANG_RECONNECT
+    wait_at_gate(port);
+#endif
 #ifdef FAIL_RECONNECT
     return -EIO;
 #endif
@@ -136,6 +139,9 @@ static int32_t disconnect(sf_port *port) {
     sf_str state = { &mark, 1 };
     struct memory *memory = memory_of(port);
 
+#ifdef HANG_DISCONNECT
+    wait_at_gate(port);
+#endif
 #ifdef FAIL_DISCONNECT
     return -EBUSY;
 #endif
@@ -149,12 +155,18 @@ static int32_t disconnect(sf_port *port) {
 __attribute__((unused)) static int32_t save_state(sf_port *port) {
     const char mark = (char)MARK;
     sf_str state = { &mark, 1 };
+#ifdef HANG_SAVE
+    wait_at_gate(port);
+#endif
     return port->shell->set_state(port, SF_STR("trouble/1"), state);
 }
 
 static int32_t queue_start(sf_queue *queue) {
     if (queue->index == 0)
         memory_of(queue->port)->queue = queue;
+#ifdef HANG_QUEUE_START
+    wait_at_gate(queue->port);
+#endif
 #ifdef FAIL_QUEUE_START
     return -EIO;
 #else

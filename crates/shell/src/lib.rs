@@ -8,6 +8,7 @@
 pub mod activation;
 pub mod auto;
 pub mod check;
+pub mod earned;
 pub mod gate;
 pub mod histogram;
 pub mod mailbox;

@@ -11,13 +11,16 @@
 //! announces the verdict; each queue then takes it over. A missed deadline, or somebody who gives the
 //! transaction up, brings the verdict *old* before everybody has arrived, never after.
 //!
+//! A call into a driver that does not return is given up with [`Rendezvous::lose`], which says what is to be done
+//! instead, by another runner: from then on the one that is in the call has no say ([`Rendezvous::step`] tells it).
+//!
 //! Counters and verdict are atomics, so that a queue which waits looks without locking. The mutex is
 //! held for single steps of the state machine and never while a driver runs: whoever asks how far a
 //! transaction is gets an answer also when a driver does not return.
 
 use crate::receipt::Mode;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, Mutex, MutexGuard, Ordering, lock};
-use crate::update::{Action, Input, Update};
+use crate::update::{Action, Input, Side, Update};
 
 /// Who serves the port after the transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +45,24 @@ pub enum Next {
     Verdict(Verdict),
 }
 
+/// Who carries out the phases between the drivers: the first one, or one that took the place of a runner whose call
+/// was given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Runner(u32);
+
+/// A call that was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The driver that is in it.
+    pub side: Side,
+    /// The call.
+    pub action: Action,
+    /// Who goes on.
+    pub runner: Runner,
+    /// With what.
+    pub next: Next,
+}
+
 /// The meeting of a port's queues in one transaction.
 #[derive(Debug)]
 pub struct Rendezvous {
@@ -52,6 +73,8 @@ pub struct Rendezvous {
     unheld: AtomicU32,
     unsettled: AtomicU32,
     unreleased: AtomicU32,
+    /// The runner that has the say. Changes only while the state machine is locked.
+    runner: AtomicU32,
 }
 
 /// How far a meeting has come: for models, which go on from one state in many ways.
@@ -66,6 +89,7 @@ pub struct Snapshot {
     unheld: u32,
     unsettled: u32,
     unreleased: u32,
+    runner: u32,
 }
 
 impl Rendezvous {
@@ -79,6 +103,7 @@ impl Rendezvous {
             unheld: self.unheld.load(Ordering::Acquire),
             unsettled: self.unsettled.load(Ordering::Acquire),
             unreleased: self.unreleased.load(Ordering::Acquire),
+            runner: self.runner.load(Ordering::Acquire),
         }
     }
 
@@ -92,6 +117,7 @@ impl Rendezvous {
             unheld: AtomicU32::new(from.unheld),
             unsettled: AtomicU32::new(from.unsettled),
             unreleased: AtomicU32::new(from.unreleased),
+            runner: AtomicU32::new(from.runner),
         }
     }
 
@@ -105,6 +131,7 @@ impl Rendezvous {
             unheld: AtomicU32::new(queues),
             unsettled: AtomicU32::new(queues),
             unreleased: AtomicU32::new(queues),
+            runner: AtomicU32::new(0),
         }
     }
 
@@ -197,10 +224,38 @@ impl Rendezvous {
         (update.action() == Action::Settle).then(|| next(update.step(Input::Ok, now_ns)))
     }
 
-    /// For the queue that runs the transaction: how the last action went, and what is next.
-    pub fn step(&self, result: Result<(), String>, now_ns: u64) -> Next {
+    /// For who runs the transaction: how the last action went, and what is next. `None`: the call was given up in
+    /// the meantime, and somebody else goes on.
+    pub fn step(&self, runner: Runner, result: Result<(), String>, now_ns: u64) -> Option<Next> {
         let input = result.map_or_else(Input::Failed, |()| Input::Ok);
-        next(self.update().step(input, now_ns))
+        let mut update = self.update();
+        let has_say = self.runner.load(Ordering::Acquire) == runner.0;
+        has_say.then(|| next(update.step(input, now_ns)))
+    }
+
+    /// Gives up the call that a driver is in: it is late, or `whichever` it is, and somebody wants it so. Says what
+    /// is to be done instead; `None` where no driver is in a call, or where it still has time.
+    pub fn lose(&self, whichever: bool, now_ns: u64, why: impl FnOnce(Action) -> String) -> Option<Lost> {
+        let mut update = self.update();
+        let (action, side) = (update.action(), update.inside()?);
+        let due = update.lost_ns().is_some_and(|due| now_ns >= due);
+        if !due && !whichever {
+            return None;
+        }
+        let runner = self.runner.load(Ordering::Acquire) + 1;
+        self.runner.store(runner, Ordering::Release);
+        let next = next(update.step(Input::Lost(why(action)), now_ns));
+        Some(Lost { side, action, runner: Runner(runner), next })
+    }
+
+    /// When a driver that is in a call now is lost, on the clock of `now_ns`.
+    pub fn lost_ns(&self) -> Option<u64> {
+        self.update().lost_ns()
+    }
+
+    /// Calls were given up: whoever is in them knows of this.
+    pub fn has_lost(&self) -> bool {
+        self.runner.load(Ordering::Acquire) > 0
     }
 
     /// Gives the transaction up. True when the old driver goes on therefore, and the queues should look;

@@ -14,6 +14,11 @@
 //! ```
 //! From `StartUpdate` to `Finish` or `Cancel` the port's requests are held. Whatever goes wrong, the
 //! last word is `Done` with an [`Outcome`], and unless that is `Stranded` exactly one driver serves.
+//!
+//! A driver that does not return from a call is *lost* ([`Input::Lost`]): the call is left to itself and nobody
+//! enters the driver again. A new driver that is lost leaves the port to the old one, without `DisconnectNew`. An
+//! old driver that is lost leaves it to the new one only where the update may do without its consent
+//! ([`Update::without_consent`]); then it is not come back to.
 
 use crate::receipt::{Mode, Outcome, Phase, PhaseTime};
 
@@ -74,6 +79,17 @@ pub enum Input {
     Ending(u32),
     /// The port or the daemon is going away, or an operator changed his mind.
     Abandon(String),
+    /// The driver does not return from the call, which is left to itself; and why now.
+    Lost(String),
+}
+
+/// One of the two drivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The one that serves before.
+    Old,
+    /// The one that is to.
+    New,
 }
 
 /// What is done when the port has requests in flight that must be drained.
@@ -112,6 +128,12 @@ pub struct Update {
     outcome: Outcome,
     reason: String,
     phases: Vec<PhaseTime>,
+    /// The old driver is put away even if it does not let go.
+    without_consent: bool,
+    /// Why it was put away so.
+    put_away: Option<String>,
+    /// Nobody enters it any more.
+    old_lost: bool,
 }
 
 impl Update {
@@ -134,7 +156,48 @@ impl Update {
             outcome: Outcome::Refused,
             reason: String::new(),
             phases: Vec::with_capacity(16),
+            without_consent: false,
+            put_away: None,
+            old_lost: false,
         }
+    }
+
+    /// The old driver is put away even if it fails to let go, does not return from that, or does not finish what it
+    /// has by the deadline: then its state is lost, and what it has not answered must be failed.
+    pub fn without_consent(&mut self) {
+        self.without_consent = true;
+    }
+
+    /// Why the old driver was put away without its consent; none where it was not.
+    pub fn put_away(&self) -> Option<&str> {
+        self.put_away.as_deref()
+    }
+
+    /// Which driver is in a call now.
+    pub fn inside(&self) -> Option<Side> {
+        match self.action {
+            Action::Disconnect if self.plan.has_old => Some(Side::Old),
+            Action::Reconnect => Some(Side::Old),
+            Action::Connect | Action::DisconnectNew if self.plan.has_new => Some(Side::New),
+            _ => None,
+        }
+    }
+
+    /// By when the driver that is in a call must have returned, or is lost, on the clock of `now_ns`; none where
+    /// nothing could be done about it: an old driver is waited for, unless it can be done without.
+    pub fn lost_ns(&self) -> Option<u64> {
+        match (self.action, self.inside()?) {
+            (Action::Connect, _) => Some(self.latest_ns()),
+            // By then the deadline may have passed: undoing has a time of its own.
+            (Action::DisconnectNew, _) => Some(self.since_ns.saturating_add(LEAST_CALLS_NS)),
+            (Action::Disconnect, _) if self.without_consent => Some(self.latest_ns()),
+            _ => None,
+        }
+    }
+
+    /// What is outstanding at the deadline is not waited for any longer, and must be failed.
+    pub fn waits_no_longer(&self, now_ns: u64) -> bool {
+        self.without_consent && self.action == Action::Settle && now_ns >= self.deadline_ns()
     }
 
     /// The action that is under way.
@@ -188,9 +251,16 @@ impl Update {
         use Action::*;
         match (self.action, input) {
             (Done(outcome), _) => Done(outcome),
+            (action, Input::Lost(why)) => self.lost(action, why, now_ns),
+            (Disconnect, Input::Failed(why)) if self.without_consent => self.forsake(why, now_ns),
             (Settle, Input::InFlight(0)) => self.after_settle(),
             (Settle, Input::InFlight(n)) => self.wait(n, now_ns),
             (Settle, Input::Ending(n)) if n > 0 => self.wait_longer(n, now_ns),
+            (action @ (StartUpdate | Disconnect), Input::Ok) if self.late(now_ns) && self.without_consent => {
+                // What the old driver took is not the new one's time.
+                self.held_since_ns = now_ns;
+                self.succeeded(action)
+            }
             (action @ (StartUpdate | Disconnect | Connect), Input::Ok) if self.late(now_ns) => {
                 self.failed(action, self.too_late(action))
             }
@@ -229,11 +299,7 @@ impl Update {
 
     fn failed(&mut self, action: Action, why: String) -> Action {
         use Action::*;
-        if self.reason.is_empty() {
-            self.reason = why;
-        } else {
-            self.reason = format!("{}; then {}: {why}", self.reason, name(action));
-        }
+        self.add_reason(action, why);
         match action {
             Stage | Check | Load => Done(Outcome::Refused),
             Prepare => UnloadNew,
@@ -260,8 +326,51 @@ impl Update {
         }
     }
 
+    /// The driver does not return from the call that is under way.
+    fn lost(&mut self, action: Action, why: String, now_ns: u64) -> Action {
+        use Action::*;
+        match (action, self.inside()) {
+            (Disconnect, Some(Side::Old)) if self.without_consent => {
+                self.old_lost = true;
+                self.forsake(why, now_ns)
+            }
+            (Disconnect, Some(Side::Old)) => {
+                self.old_lost = true;
+                self.add_reason(Disconnect, why);
+                self.back()
+            }
+            (Reconnect, _) => {
+                self.old_lost = true;
+                self.failed(Reconnect, why)
+            }
+            (Connect | DisconnectNew, Some(Side::New)) => {
+                self.outcome = Outcome::RolledBack;
+                self.add_reason(action, why);
+                self.back()
+            }
+            // Nobody is in a call.
+            _ => action,
+        }
+    }
+
+    /// The old driver did not let go, and is done without.
+    fn forsake(&mut self, why: String, now_ns: u64) -> Action {
+        self.put_away = Some(why);
+        // What it took is not the new driver's time.
+        self.held_since_ns = now_ns;
+        Action::Transfer
+    }
+
+    fn add_reason(&mut self, action: Action, why: String) {
+        if self.reason.is_empty() {
+            self.reason = why;
+        } else {
+            self.reason = format!("{}; then {}: {why}", self.reason, name(action));
+        }
+    }
+
     fn back(&mut self) -> Action {
-        if self.plan.has_old {
+        if self.plan.has_old && !self.old_lost {
             return Action::Reconnect;
         }
         self.outcome = Outcome::Stranded;
@@ -282,7 +391,7 @@ impl Update {
     }
 
     fn wait_longer(&mut self, in_flight: u32, now_ns: u64) -> Action {
-        if now_ns >= self.deadline_ns() {
+        if now_ns >= self.deadline_ns() && !self.without_consent {
             self.outcome = Outcome::RolledBack;
             let seconds = self.plan.deadline_ns as f64 / 1e9;
             self.reason = format!("deadline of {seconds} s passed with {in_flight} still in flight");

@@ -11,7 +11,7 @@ use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use steadfast_shell::mailbox::Mailbox;
 use steadfast_shell::receipt::{Mode, Outcome};
-use steadfast_shell::rendezvous::{Next, Rendezvous, Verdict};
+use steadfast_shell::rendezvous::{Next, Rendezvous, Runner, Verdict};
 use steadfast_shell::update::{Action, IfBusy, Input, Plan, Update};
 
 /// What an eventfd does: reading waits until somebody rang, and silences it.
@@ -173,7 +173,7 @@ impl Port {
 
     fn run(&self, first: Next, connects: bool) {
         self.exchanges.fetch_add(1, Ordering::Relaxed);
-        let mut next = first;
+        let (mut next, runner) = (first, Runner::default());
         let verdict = loop {
             // The drivers are called with every queue's lane.
             (0..QUEUES).for_each(|queue| self.enter(queue));
@@ -184,7 +184,7 @@ impl Port {
                 }
                 Next::Call(_) => Ok(()),
             };
-            next = self.meeting.step(result, 0);
+            next = self.meeting.step(runner, result, 0).expect("no call is given up");
         };
         if verdict == Verdict::New {
             self.serving.with_mut(|s| {

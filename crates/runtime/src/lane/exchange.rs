@@ -202,6 +202,8 @@ impl Lane {
         self.sealed = true;
         self.may_issue = false;
         self.deferring = true;
+        // What it is called for now may be on another thread, and last longer than the port is held.
+        self.unbind();
     }
 
     /// Whether this lane has arrived at the rendezvous.
@@ -287,6 +289,9 @@ impl Lane {
         // SAFETY: rules 1 and 2; entry points live as long as the bound instance.
         unsafe {
             let (held, closed_ns) = ((*lane).held(), (*lane).line.closed_ns);
+            if let Some(instance) = &(*lane).instance {
+                instance.bind((*lane).index, lane.cast());
+            }
             (*lane).gate.open();
             (*lane).down = false;
             (*lane).forgive();

@@ -6,9 +6,9 @@
 //!    lane has entered calls back into it ([`Lane::issue`], [`Lane::complete`]).
 //! 2. So no reference into a lane or its [`Core`] is alive while the driver is inside: every function
 //!    here takes `*mut Lane`, and makes references for single statements only.
-//! 3. While a port is held, the thread that runs the transaction calls the driver with this lane's
-//!    `abi::Queue`; the driver's calls back are refused by `may_issue`, which the lane's own thread
-//!    cleared before it arrived at the rendezvous.
+//! 3. While a port is held, the thread that runs the transaction calls the driver with an `abi::Queue` that is
+//!    bound to no lane: the lane's own thread has unbound it before it arrived at the rendezvous, and binds the
+//!    driver that serves when it opens. So a call that is left to itself never learns of a lane.
 
 #![allow(unsafe_code)] // see above
 

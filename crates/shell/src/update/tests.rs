@@ -163,3 +163,85 @@ fn a_phase_that_returns_after_the_deadline_goes_back() {
         }
     }
 }
+
+/// One that has come to `action`, with everything well so far.
+fn at(plan: Plan, action: Action) -> Update {
+    let mut update = Update::prepared(plan, 0);
+    while update.action() != action {
+        update.step(if update.action() == Action::Settle { Input::InFlight(0) } else { Input::Ok }, 1);
+    }
+    update
+}
+
+fn lost() -> Input {
+    Input::Lost("it does not return".to_owned())
+}
+
+#[test]
+fn a_new_driver_that_is_lost_leaves_the_port_to_the_old_one_and_is_not_entered_again() {
+    let mut update = at(PLAN, Action::Connect);
+    assert_eq!(update.inside(), Some(Side::New));
+    assert_eq!(update.lost_ns(), Some(update.latest_ns()));
+    assert_eq!(update.step(lost(), 10), Action::Reconnect, "not its disconnect");
+    assert_eq!(update.step(Input::Ok, 11), Action::Cancel);
+    update.step(Input::Ok, 12);
+    assert_eq!(update.step(Input::Ok, 13), Action::Done(Outcome::RolledBack));
+    assert_eq!(update.reason(), "it does not return");
+    // Nor when it is lost while it undoes a connect that failed.
+    let mut update = at(PLAN, Action::Connect);
+    assert_eq!(update.step(Input::Failed("no".into()), 10), Action::DisconnectNew);
+    assert!(update.lost_ns().is_some());
+    assert_eq!(update.step(lost(), 11), Action::Reconnect);
+}
+
+#[test]
+fn a_first_driver_that_is_lost_leaves_the_port_to_nobody() {
+    let mut update = at(Plan { has_old: false, ..PLAN }, Action::Connect);
+    assert_eq!(update.step(lost(), 10), Action::UnloadNew);
+    assert_eq!(update.step(Input::Ok, 11), Action::Done(Outcome::Stranded));
+}
+
+#[test]
+fn an_old_driver_is_waited_for_unless_it_can_be_done_without() {
+    let mut update = at(PLAN, Action::Disconnect);
+    assert_eq!((update.inside(), update.lost_ns()), (Some(Side::Old), None));
+    // Somebody wants it so: nobody serves then, and it is not come back to.
+    assert_eq!(update.step(lost(), 10), Action::UnloadNew);
+    assert_eq!(update.step(Input::Ok, 11), Action::Done(Outcome::Stranded));
+    let mut update = at(PLAN, Action::Connect);
+    update.step(Input::Failed("no".into()), 10);
+    update.step(Input::Ok, 11);
+    assert_eq!((update.action(), update.lost_ns()), (Action::Reconnect, None));
+    assert_eq!(update.step(lost(), 12), Action::UnloadNew);
+    assert_eq!(update.step(Input::Ok, 13), Action::Done(Outcome::Stranded));
+}
+
+#[test]
+fn an_old_driver_that_can_be_done_without_is_put_away_whatever_it_does() {
+    let inputs = [Input::Failed("it is in use".into()), lost()];
+    for input in inputs {
+        let mut update = at(PLAN, Action::Disconnect);
+        update.without_consent();
+        let gone = input == lost();
+        let late = update.latest_ns() + 7;
+        assert_eq!(update.lost_ns(), Some(update.latest_ns()));
+        assert_eq!(update.step(input, late), Action::Transfer);
+        assert!(update.put_away().is_some() && update.reason().is_empty());
+        assert_eq!(update.step(Input::Ok, late), Action::Connect);
+        let mut fails = update.clone();
+        // What the old one took is not the new one's time.
+        assert_eq!(update.step(Input::Ok, late + 1), Action::Finish);
+        // One that has returned can be come back to; one that is inside cannot.
+        assert_eq!(fails.step(Input::Failed("no".into()), late), Action::DisconnectNew);
+        assert_eq!(fails.step(Input::Ok, late), if gone { Action::UnloadNew } else { Action::Reconnect });
+    }
+}
+
+#[test]
+fn what_an_old_driver_does_not_finish_is_not_waited_for_where_it_can_be_done_without() {
+    let mut update = at(PLAN, Action::Settle);
+    update.without_consent();
+    assert!(!update.waits_no_longer(99) && update.waits_no_longer(100));
+    assert_eq!(update.step(Input::InFlight(3), 200), Action::Settle, "the queues fail it");
+    assert_eq!(update.step(Input::Ok, 201), Action::Disconnect);
+}

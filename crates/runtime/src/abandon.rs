@@ -1,0 +1,149 @@
+//! Drivers that are left to themselves: they do not return from a call, or did not let go of their port.
+//!
+//! Nobody enters such a driver any more, and its shell calls are refused. Its module and its arenas stay, and what it
+//! may be looking at stays where it is: the state that it was given, and regions that were its own. When a call
+//! returns after all, what was kept for it goes.
+
+use crate::handle::lock;
+use crate::instance::{Instance, Kept};
+use crate::job::unix_ms;
+use crate::port::Port;
+use serde::{Deserialize, Serialize};
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use steadfast_shell::earned::Entry;
+use steadfast_shell::receipt::Release;
+
+/// Most drivers of one port that are left to themselves, before it takes no other one.
+pub(crate) const MOST: usize = 16;
+
+/// A driver that was left to itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abandoned {
+    /// The release; its module is pinned in memory.
+    pub release: Release,
+    /// The entry point that it did not return from, or that it failed to let go in.
+    pub entry: String,
+    /// Since when, milliseconds since 1970.
+    pub since_unix_ms: u64,
+    /// It is still in the call.
+    pub inside: bool,
+}
+
+/// The same, as its port remembers it.
+#[derive(Debug)]
+pub(crate) struct Pinned {
+    pub(crate) shown: Abandoned,
+    /// Which one: an address, for comparison only.
+    which: usize,
+    /// Of one that is in no call, nobody else keeps what it has.
+    _keeps: Option<Arc<Instance>>,
+}
+
+impl Instance {
+    /// Nobody enters it any more, and it changes nothing.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// It does not return from this entry point, and is left to itself.
+    pub(crate) fn abandon(&self, entry: &str) {
+        self.pin(entry, None);
+    }
+
+    fn pin(&self, entry: &str, keeps: Option<Arc<Instance>>) {
+        let made = lock(&self.made).regions.clone();
+        let mut guard = lock(&self.port.inner);
+        let inner = &mut *guard;
+        if self.abandoned.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if self.writes_aside.swap(false, Ordering::Relaxed) {
+            inner.states.change_places();
+        }
+        let serves = inner.serving.as_ref().is_some_and(|serving| std::ptr::eq(&**serving, self));
+        let mut own = Vec::new();
+        for number in made.iter().filter(|_| !serves) {
+            own.extend(inner.regions.get_mut(*number as usize).and_then(Option::take));
+        }
+        *lock(&self.kept) = Kept { _states: inner.states.part_with(), _regions: own };
+        let (release, entry) = (self.module.release(), entry.to_owned());
+        tracing::error!(
+            port = self.port.name,
+            driver = release.driver,
+            version = release.version,
+            "it is abandoned in `{entry}`; its module stays in memory"
+        );
+        let shown = Abandoned { release, entry, since_unix_ms: unix_ms(), inside: keeps.is_none() };
+        inner.abandoned.push(Pinned { shown, which: self.place(), _keeps: keeps });
+    }
+
+    fn place(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// It has returned from the call that it was left to itself in. Whatever that came to, it harms nobody.
+    pub(crate) fn come_back(driver: Arc<Instance>) {
+        let release = driver.module.release();
+        tracing::warn!(
+            port = driver.port.name,
+            driver = release.driver,
+            version = release.version,
+            "a call that was abandoned has returned; its module goes"
+        );
+        driver.release_it();
+        driver.port.take_back(&mem::take(&mut *lock(&driver.made)));
+        let which = driver.place();
+        let gone: Vec<Pinned> = {
+            let mut inner = lock(&driver.port.inner);
+            let (gone, rest) = mem::take(&mut inner.abandoned).into_iter().partition(|p| p.which == which);
+            inner.abandoned = rest;
+            gone
+        };
+        drop(gone);
+        drop(driver);
+    }
+
+    /// What it is known by, for what it has earned: its module, and the values that are its own.
+    pub(crate) fn key(&self) -> String {
+        let mut key = self.module.hash().to_owned();
+        let values = self.values();
+        for spec in &self.module.manifest().params {
+            let value = values.get(&spec.name).map(ToString::to_string);
+            key.push_str(&format!("\n{}={}", spec.name, value.unwrap_or_default()));
+        }
+        key
+    }
+}
+
+impl Port {
+    /// Whether a driver may be called on a queue's own thread.
+    pub(crate) fn has_earned(&self, key: &str) -> bool {
+        self.engine.upgrade().is_some_and(|engine| lock(&engine.earned).has(key))
+    }
+
+    pub(crate) fn note_call(&self, key: &str, entry: Entry, ns: u64) {
+        if let Some(engine) = self.engine.upgrade() {
+            lock(&engine.earned).note(key, entry, ns);
+        }
+    }
+
+    pub(crate) fn forfeit(&self, key: &str) {
+        if let Some(engine) = self.engine.upgrade() {
+            lock(&engine.earned).forfeit(key);
+        }
+    }
+
+    /// Why the port takes no other driver, if it does not.
+    pub(crate) fn too_many_abandoned(&self) -> Option<String> {
+        let count = lock(&self.inner).abandoned.len();
+        (count >= MOST).then(|| {
+            format!(
+                "port {}: {count} drivers of it were abandoned in a call and are still in memory; it takes no other \
+                 one until the daemon is started anew",
+                self.name
+            )
+        })
+    }
+}

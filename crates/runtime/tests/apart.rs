@@ -1,0 +1,189 @@
+//! Drivers that take their time between two others, or do not return at all: that is their own port's trouble.
+
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+use steadfast_loader::StagedModule;
+use steadfast_runtime::{ErrorKind, PortInfo, PortState, UpdateOptions};
+use steadfast_shell::receipt::{Mode, Outcome, Receipt, Unload};
+use support::{Bench, Load};
+
+/// One queue, with a port for the trouble and one beside it.
+struct Together {
+    bench: Bench,
+    load: Load,
+    beside: Load,
+}
+
+impl Together {
+    fn new(defines: &[&str]) -> Together {
+        let bench = Bench::new(1);
+        bench.attach_trouble("vol0", &bench.trouble(defines), 1);
+        bench.attach("beside", "ram", &[("size", "1M")], Some(1));
+        let (load, beside) = (bench.load("vol0", 1, 8), bench.load("beside", 1, 8));
+        load.pass(20);
+        Together { bench, load, beside }
+    }
+
+    fn shut(&self) {
+        std::fs::write(self.bench.gate("vol0"), "").expect("gate");
+    }
+
+    fn open(&self) {
+        std::fs::remove_file(self.bench.gate("vol0")).expect("removed");
+    }
+
+    fn update(&self, module: &StagedModule, deadline: Duration) -> Receipt {
+        let opts =
+            UpdateOptions { deadline: Some(deadline), mode: Some(Mode::Adopt), ..UpdateOptions::default() };
+        self.bench.engine.update("vol0", module, &opts)
+    }
+
+    fn port(&self) -> PortInfo {
+        self.bench.engine.port("vol0").expect("port")
+    }
+
+    /// Everything that is asked about other ports is answered, and they serve, while the gate is shut.
+    fn others_notice_nothing(&self) {
+        self.beside.pass(200);
+        let (ports, devices) = (self.bench.engine.ports(), self.bench.engine.devices());
+        assert_eq!((ports.len(), devices.len()), (2, 2));
+        assert_eq!(self.bench.engine.port("beside").expect("port").state, PortState::Running);
+        let other = self.bench.engine.update("beside", &self.bench.stage("ram"), &UpdateOptions::default());
+        assert_eq!(other.outcome, Outcome::Done, "{other:#?}");
+        assert!(Path::new(&self.bench.gate("vol0")).exists(), "all of that while it was shut");
+    }
+
+    fn until(&self, what: &str, is: impl Fn(&PortInfo) -> bool) {
+        for _ in 0..60_000 {
+            if is(&self.port()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("never {what}: {:#?}", self.port());
+    }
+
+    fn end(self) {
+        self.load.pass(50);
+        assert_eq!((self.load.stop(), self.beside.stop()), (Vec::new(), Vec::new()));
+        self.bench.engine.stop(Duration::from_secs(10));
+    }
+}
+
+/// A second of its own every driver has, whatever the deadline.
+const SHORT: Duration = Duration::from_millis(1);
+
+#[test]
+fn a_new_driver_that_does_not_return_is_left_to_itself_and_the_old_one_goes_on() {
+    for hang in ["HANG", "HANG_QUEUE_START"] {
+        let all = Together::new(&[]);
+        all.shut();
+        let receipt = all.update(&all.bench.trouble(&[hang]), SHORT);
+        assert_eq!((receipt.outcome, receipt.unload), (Outcome::RolledBack, Unload::Pinned), "{receipt:#?}");
+        assert!(receipt.reason.contains("connect did not return before the deadline"), "{}", receipt.reason);
+        all.load.pass(50);
+        all.others_notice_nothing();
+        let port = all.port();
+        assert_eq!((port.state, port.swaps, port.generation), (PortState::Running, 0, 1));
+        assert_eq!(port.abandoned.len(), 1);
+        let pinned = &port.abandoned[0];
+        assert_eq!((pinned.entry.as_str(), pinned.inside), ("connect", true));
+        assert_eq!(pinned.release.driver, "trouble");
+        // The port is as good as any meanwhile.
+        let good = all.update(&all.bench.trouble(&["EXTRA=4096"]), Duration::from_secs(30));
+        assert_eq!((good.outcome, good.unload), (Outcome::Done, Unload::Unloaded), "{good:#?}");
+        all.load.pass(50);
+        assert!(all.bench.gate("vol0").exists());
+        // When it returns late it harms nobody, and its module goes.
+        all.open();
+        all.until("gone", |port| port.abandoned.is_empty());
+        all.end();
+    }
+}
+
+#[test]
+fn an_old_driver_that_does_not_let_go_holds_its_own_port_and_no_other() {
+    let all = Together::new(&["HANG_DISCONNECT"]);
+    all.shut();
+    let (mut receipt, good) = (None, all.bench.trouble(&["EXTRA=4096"]));
+    std::thread::scope(|scope| {
+        let update = scope.spawn(|| all.update(&good, SHORT));
+        all.until("held", |port| port.state != PortState::Running);
+        all.others_notice_nothing();
+        receipt = update.join().ok();
+    });
+    let receipt = receipt.expect("no panic");
+    assert_eq!(receipt.outcome, Outcome::Stranded, "{receipt:#?}");
+    assert!(receipt.reason.contains("does not return"), "{}", receipt.reason);
+    assert_eq!(all.port().state, PortState::Unresponsive);
+    all.others_notice_nothing();
+    assert_eq!(all.update(&good, SHORT).outcome, Outcome::Busy);
+    assert_eq!(all.bench.engine.detach("vol0", true).expect_err("inside").kind(), ErrorKind::Busy);
+    // It came too late, and goes on.
+    all.open();
+    all.until("running", |port| port.state == PortState::Running);
+    assert_eq!(all.port().swaps, 0);
+    assert_eq!(all.update(&all.bench.trouble(&[]), Duration::from_secs(30)).outcome, Outcome::Done);
+    all.end();
+}
+
+#[test]
+fn an_old_driver_that_comes_back_slowly_holds_its_own_port_and_no_other() {
+    let all = Together::new(&["HANG_RECONNECT"]);
+    all.shut();
+    let fails = all.bench.trouble(&["FAIL_CONNECT"]);
+    std::thread::scope(|scope| {
+        let update = scope.spawn(|| all.update(&fails, SHORT));
+        all.until("held", |port| port.state != PortState::Running);
+        all.others_notice_nothing();
+        all.open();
+        let receipt = update.join().expect("no panic");
+        assert!(matches!(receipt.outcome, Outcome::RolledBack | Outcome::Stranded), "{receipt:#?}");
+    });
+    all.until("running", |port| port.state == PortState::Running);
+    all.end();
+}
+
+#[test]
+fn a_look_at_the_state_that_takes_its_time_is_its_own_ports_trouble() {
+    let all = Together::new(&["SAVES_STATE", "HANG_SAVE"]);
+    all.shut();
+    std::thread::scope(|scope| {
+        let look = scope.spawn(|| all.bench.engine.save_state("vol0"));
+        all.until("held", |port| port.state != PortState::Running);
+        all.others_notice_nothing();
+        let stuck = look.join().expect("no panic").expect_err("it does not return");
+        assert_eq!(stuck.kind(), ErrorKind::Unresponsive, "{stuck}");
+    });
+    assert_eq!(all.port().state, PortState::Unresponsive);
+    assert_eq!(all.update(&all.bench.trouble(&[]), SHORT).outcome, Outcome::Busy);
+    all.open();
+    all.until("running", |port| port.state == PortState::Running);
+    all.end();
+}
+
+#[test]
+fn a_first_driver_that_does_not_return_is_not_attached_and_keeps_nobody_up() {
+    let bench = Bench::new(1);
+    bench.attach("beside", "ram", &[("size", "1M")], Some(1));
+    let beside = bench.load("beside", 1, 8);
+    std::fs::write(bench.gate("vol0"), "").expect("gate");
+    let module = std::sync::Arc::new(bench.trouble(&["HANG"]).load().expect("loaded"));
+    let gate = bench.gate("vol0").display().to_string();
+    let params = std::collections::BTreeMap::from([("gate".to_owned(), gate)]);
+    let spec =
+        steadfast_runtime::PortSpec { name: "vol0".into(), module, params, queues: Some(1), adapter: None };
+    std::thread::scope(|scope| {
+        let attach = scope.spawn(|| bench.engine.attach(spec));
+        beside.pass(1000);
+        let e = attach.join().expect("no panic").expect_err("it does not return");
+        assert!(e.kind() == ErrorKind::Driver && e.to_string().contains("did not return"), "{e}");
+    });
+    assert!(bench.engine.port("vol0").is_none());
+    bench.attach_trouble("vol0", &bench.trouble(&[]), 1);
+    std::fs::remove_file(bench.gate("vol0")).expect("removed");
+    assert_eq!(beside.stop(), Vec::<String>::new());
+    bench.engine.stop(Duration::from_secs(10));
+}
