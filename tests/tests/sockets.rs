@@ -188,10 +188,12 @@ fn sockets_of_a_service_manager_are_served_and_stay_through_a_restart() -> Resul
         let mut command = Command::new(steadfast()?);
         steadfast_tests::run(command.arg("--socket").arg(&control).args(["device", "list"]))
     };
-    for _ in 0..3 {
+    // Also where the configuration names the same places.
+    let same = ["--control", "control.sock", "--nbd", "unix:nbd.sock"];
+    for args in [&[][..], &same, &same[2..]] {
         // Whoever comes too early waits, and is not refused.
         let early = UnixStream::connect(&nbd)?;
-        let mut daemon = activated(&dir, &sockets, "control:nbd", &[])?;
+        let mut daemon = activated(&dir, &sockets, "control:nbd", args)?;
         daemon.serves(&nbd, "a")?;
         let listed = cli()?;
         assert!(listed.status.success() && String::from_utf8_lossy(&listed.stdout).contains("1 MiB"));

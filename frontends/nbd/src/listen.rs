@@ -76,6 +76,20 @@ impl fmt::Display for BoundAddr {
     }
 }
 
+impl ListenAddr {
+    /// Is all of it listened on by these?
+    pub(crate) fn is_among(&self, bound: &[Listener]) -> bool {
+        let has = |wanted: &BoundAddr| bound.iter().any(|listener| listener.address == *wanted);
+        match self {
+            ListenAddr::Unix(path) => {
+                let full = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                has(&BoundAddr::Unix(full))
+            }
+            ListenAddr::Tcp(host) => host.addresses.iter().all(|address| has(&BoundAddr::Tcp(*address))),
+        }
+    }
+}
+
 impl FromStr for ListenAddr {
     type Err = NbdError;
 

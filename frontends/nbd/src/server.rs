@@ -82,10 +82,13 @@ pub struct NbdServer {
 impl NbdServer {
     /// Listens on every address of `doors` and serves the devices of `engine` by their names.
     pub fn start(engine: &Engine, doors: Doors, options: NbdOptions) -> Result<NbdServer, NbdError> {
-        let mut listeners = Listener::bind_all(&doors.listen, doors.access)?;
-        for socket in doors.inherited {
-            listeners.push(Listener::inherited(socket)?);
-        }
+        let inherited =
+            doors.inherited.into_iter().map(Listener::inherited).collect::<Result<Vec<_>, _>>()?;
+        let mut wanted = doors.listen;
+        // What is configured and was passed on too is there already.
+        wanted.retain(|address| !address.is_among(&inherited));
+        let mut listeners = Listener::bind_all(&wanted, doors.access)?;
+        listeners.extend(inherited);
         if listeners.is_empty() {
             return Err(NbdError::NoAddress);
         }
