@@ -132,6 +132,32 @@ fn the_clients_of_one_process_do_not_keep_another_out() -> Result {
 }
 
 #[test]
+fn clients_leave_descriptors_for_everything_else() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = Setup::device("vol0=ram:1M").start(&dir)?;
+    wait_for(&daemon, 0)?;
+    let used = footprint(daemon.pid())?.files;
+    let limit = format!("--nofile={0}:{0}", used + 100);
+    steadfast_tests::ok(Command::new("prlimit").args(["--pid", &daemon.pid().to_string(), &limit]))?;
+    let mut idle: Vec<UnixStream> = Vec::new();
+    let refused = loop {
+        match nbd::greet(daemon.nbd(), 3) {
+            Ok(stream) => idle.push(stream),
+            Err(e) => break e,
+        }
+        assert!(idle.len() < 100, "clients may take every descriptor");
+    };
+    assert!(daemon.log().contains("RLIMIT_NOFILE"), "{refused:#}\n{}", daemon.log());
+    // An update opens files, and the control API connections.
+    let receipt = daemon.api()?.update("vol0", &steadfast_tests::module("ram")?, json!({}))?;
+    assert_eq!(receipt["outcome"], "done", "{receipt:#}");
+    idle.clear();
+    wait_for(&daemon, 0)?;
+    assert_eq!(Client::connect(daemon.nbd(), "vol0")?.read(0, 512)?.map(|data| data.len()), Ok(512));
+    Ok(())
+}
+
+#[test]
 fn a_handshake_has_an_end() -> Result {
     let dir = TempDir::new()?;
     let daemon = Setup::device("vol0=ram:1M").arg("--handshake-timeout=1s").start(&dir)?;

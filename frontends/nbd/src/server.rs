@@ -103,7 +103,6 @@ impl NbdServer {
                 ledgers: ledgers.clone(),
                 numbers: numbers.clone(),
                 turned_away: TurnedAway::default(),
-                descriptors: socket::descriptors(),
                 accepting: false,
                 backing_off: false,
                 stopping: false,
@@ -147,8 +146,6 @@ struct Acceptor {
     ledgers: Arc<Ledgers>,
     numbers: Arc<AtomicU64>,
     turned_away: TurnedAway,
-    /// As many as the process may have open.
-    descriptors: u64,
     accepting: bool,
     backing_off: bool,
     stopping: bool,
@@ -186,11 +183,11 @@ impl Acceptor {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let peer = Peer::of(&client, number);
         let Some(listener) = &self.listener else { return };
-        if fd as u64 + RESERVED_DESCRIPTORS >= self.descriptors {
-            let why = format!(
-                "{} descriptors are allowed (RLIMIT_NOFILE), and nearly all are used",
-                self.descriptors
-            );
+        let descriptors = socket::descriptors();
+        // The system gives the lowest number that is free.
+        if fd as u64 + RESERVED_DESCRIPTORS >= descriptors {
+            let why =
+                format!("{descriptors} descriptors are allowed (RLIMIT_NOFILE), and nearly all are used");
             return self.turned_away.say(&peer, &why);
         }
         let counted = match self.clients.enter(peer.clone()) {
