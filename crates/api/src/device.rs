@@ -74,6 +74,9 @@ pub struct Device {
     pub clients: u32,
     /// Rules of the driver interface that the driver broke.
     pub driver_faults: u64,
+    /// Steps that Steadfast found to be wrong itself; the requests that they concern ended with an error.
+    #[serde(default)]
+    pub shell_faults: u64,
     /// Updates of the port that were carried out.
     pub swaps: u64,
     /// How often each entry point of the driver was entered.

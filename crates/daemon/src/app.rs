@@ -143,6 +143,7 @@ impl App {
             oldest_ns: port.oldest_ns,
             clients: port.clients,
             driver_faults: port.driver_faults,
+            shell_faults: port.shell_faults,
             swaps: port.swaps,
             entered: port.entered.clone(),
             params: params::describe(port),

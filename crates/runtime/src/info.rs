@@ -184,6 +184,9 @@ pub struct PortInfo {
     pub clients: u32,
     /// Rules of the ABI that the driver broke.
     pub driver_faults: u64,
+    /// Steps that the shell found to be wrong itself; the requests that they concern ended with an error.
+    #[serde(default)]
+    pub shell_faults: u64,
     /// Parameters as given.
     pub params: BTreeMap<String, String>,
     /// The same, with where each was said.

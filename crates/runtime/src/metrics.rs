@@ -44,7 +44,7 @@ impl OperationCounts {
 pub(crate) struct Counters {
     operations: [OperationCounts; NAMES.len()],
     pub(crate) held: u64,
-    /// Steps that a slot's state did not allow.
+    /// Steps that were not to be.
     pub(crate) shell_faults: u64,
     latency: Histogram,
 }

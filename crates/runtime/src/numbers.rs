@@ -107,6 +107,7 @@ pub(crate) fn port_info(port: &Port) -> PortInfo {
         clients: inner.clients(),
         driver_faults: inner.driver_faults
             + inner.serving.as_ref().map_or(0, |i| i.faults.load(Ordering::Relaxed)),
+        shell_faults: known().map(|l| l.counters.shell_faults).sum(),
         params: inner.properties.given(),
         properties: inner.properties.in_force(),
         load_time: inner.properties.load_time().clone(),

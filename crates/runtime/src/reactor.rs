@@ -53,6 +53,10 @@ pub struct Reactor {
     /// Of the frontends, those of open devices.
     pub(crate) open_stacks: usize,
     free_places: Vec<u32>,
+    /// Frontends that were removed, and for which something may still come.
+    graves: Vec<FrontendId>,
+    /// Completions are on their way to frontends.
+    delivering: bool,
     dirty: Vec<FrontendId>,
     starved: Vec<LaneId>,
     jobs: Vec<LaneId>,
@@ -89,6 +93,8 @@ impl Reactor {
             stacks: Vec::new(),
             open_stacks: 0,
             free_places: Vec::new(),
+            graves: Vec::new(),
+            delivering: false,
             dirty: Vec::new(),
             starved: Vec::new(),
             jobs: Vec::new(),
@@ -306,6 +312,8 @@ impl Reactor {
                 | self.poll_leaving()
                 | self.feed_stacks();
             if none && !moved && self.core().done.is_empty() {
+                #[cfg(debug_assertions)]
+                self.must_add_up();
                 return;
             }
         }
@@ -320,6 +328,7 @@ impl Reactor {
     }
 
     fn deliver(&mut self) {
+        self.delivering = true;
         while !self.core().done.is_empty() {
             let mut done = std::mem::take(&mut self.core().done);
             self.count(&done);
@@ -329,14 +338,21 @@ impl Reactor {
             for run in done.chunk_by(|a, b| a.frontend == b.frontend) {
                 let who = run[0].frontend;
                 // Taken out of its place once for all its completions.
-                self.with(who, |f, rt| {
+                let there = self.with(who, |f, rt| {
                     run.iter().for_each(|d| f.completed(rt, who, d.lane, d.tag, d.cookie, d.result));
                 });
+                if !there {
+                    run.iter().for_each(|d| self.bring_home(d));
+                }
             }
             done.clear();
             if self.core().done.is_empty() {
                 self.core().done = done;
             }
+        }
+        self.delivering = false;
+        if !self.graves.is_empty() {
+            std::mem::take(&mut self.graves).into_iter().for_each(|who| self.bury(who));
         }
     }
 
@@ -379,26 +395,43 @@ impl Reactor {
         true
     }
 
-    /// Calls a frontend with itself taken out of the table, so that it can use the reactor freely.
+    /// Calls a frontend with itself taken out of the table, so that it can use the reactor freely. False:
+    /// it is not there any more.
     #[inline]
-    fn with(&mut self, who: FrontendId, f: impl FnOnce(&mut dyn Frontend, &mut Reactor)) {
+    fn with(&mut self, who: FrontendId, f: impl FnOnce(&mut dyn Frontend, &mut Reactor)) -> bool {
         let place = self.places.get_mut(who.0 as usize).filter(|p| !p.removed);
-        let Some(mut frontend) = place.and_then(|p| p.frontend.take()) else { return };
+        let Some(mut frontend) = place.and_then(|p| p.frontend.take()) else { return false };
         f(frontend.as_mut(), self);
-        let Some(place) = self.places.get_mut(who.0 as usize) else { return };
-        place.frontend = Some(frontend);
-        self.bury(who);
+        if let Some(place) = self.places.get_mut(who.0 as usize) {
+            place.frontend = Some(frontend);
+            self.bury(who);
+        }
+        true
     }
 
     /// Lets go of a frontend that was removed, and uses its number again: not before its last ring
-    /// operation has completed, which may write to its memory and carries its number.
+    /// operation has completed, which may write to its memory and carries its number, and not as long as a
+    /// request of it can complete, which carries it too.
     #[inline]
     fn bury(&mut self, who: FrontendId) {
-        let Some(place) = self.places.get_mut(who.0 as usize) else { return };
+        let Some(place) = self.places.get(who.0 as usize) else { return };
         if place.removed && place.ring_ops == 0 && place.frontend.is_some() {
-            *place = Place { frontend: None, used: false, dirty: false, removed: false, ring_ops: 0 };
+            if self.delivering || self.is_waited_for(who) {
+                if !self.graves.contains(&who) {
+                    self.graves.push(who);
+                }
+                return;
+            }
+            self.places[who.0 as usize] =
+                Place { frontend: None, used: false, dirty: false, removed: false, ring_ops: 0 };
             self.free_places.push(who.0);
         }
+    }
+
+    /// Whether a request of a frontend has completed that it has not heard of.
+    pub(crate) fn is_on_its_way(&self, frontend: FrontendId) -> bool {
+        // SAFETY: this thread's core; no reference to it is alive outside a driver's call.
+        unsafe { self.core.as_ref() }.done.iter().any(|done| done.frontend == frontend)
     }
 
     // ---- transactions ----

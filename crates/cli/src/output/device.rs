@@ -101,6 +101,10 @@ pub(crate) fn show(device: &Device) -> String {
     if device.driver_faults > 0 {
         fact("faults", format!("{}: the driver broke rules of its interface", device.driver_faults));
     }
+    if device.shell_faults > 0 {
+        let what = "requests ended with an error by a fault of Steadfast itself; see the log, and report it";
+        fact("own faults", format!("{}: {what}", device.shell_faults));
+    }
     for uri in &device.uris {
         fact("uri", uri.clone());
     }
@@ -212,6 +216,7 @@ pub(crate) mod tests {
             oldest_ns: 45_000_000,
             clients: 2,
             driver_faults: 0,
+            shell_faults: 0,
             swaps: 1,
             entered: BTreeMap::from([("submit".into(), 12_345), ("timer".into(), 0)]),
             params: vec![

@@ -66,7 +66,7 @@ impl Lane {
 
     /// Whether there can be anything to look for at the next tick.
     fn can_expire(&self) -> bool {
-        self.timeout_ns > 0 && self.slots.issued() + self.slots.held() > 0
+        self.timeout_ns > 0 && self.unanswered > 0
     }
 
     fn is_late(&self, tag: Tag, now: u64) -> bool {
@@ -235,7 +235,7 @@ impl Lane {
     }
 }
 
-fn name(op: u16) -> &'static str {
+pub(super) fn name(op: u16) -> &'static str {
     match op {
         block_op::READ => "read",
         block_op::WRITE => "write",
@@ -262,12 +262,13 @@ impl Reactor {
     pub(crate) fn tick(&mut self) {
         let now = now_ns();
         let mut again = false;
+        self.audit();
         // Drivers that are asked to give something up come back to their lanes and the core, not to this list.
         for lane in self.lanes() {
             // SAFETY: this thread's lane, and nobody is inside its driver.
             unsafe {
                 Lane::expire(lane.as_ptr(), now);
-                again |= (*lane.as_ptr()).can_expire();
+                again |= (*lane.as_ptr()).unanswered > 0;
             }
         }
         self.core().tick_wanted |= again;

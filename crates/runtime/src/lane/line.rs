@@ -18,9 +18,6 @@ use std::sync::Arc;
 use steadfast_abi::block_op;
 use steadfast_shell::slots::{Owner, WrongOwner};
 
-/// Faults of the shell's own that a lane writes to the log.
-const MOST_LOGGED: u64 = 16;
-
 /// What the limits of its port make of one lane.
 #[derive(Debug, Default)]
 pub(super) struct Line {
@@ -122,7 +119,8 @@ impl Lane {
             }
             Lane::begin(lane, tag, frontend, cookie, req, submitted_ns);
             if let Err(e) = Lane::place(lane, tag) {
-                Lane::refuse(lane, tag, frontend, cookie, &e);
+                (*lane).wrong("submit", &e);
+                Lane::answer(lane, tag, -libc::EIO);
             }
         }
     }
@@ -169,16 +167,6 @@ impl Lane {
             (*lane).wrong("submit", why);
             let done = Done { frontend, lane: (*lane).id, tag, cookie, result: -libc::EIO };
             (*(*lane).core.as_ptr()).done.push(done);
-        }
-    }
-
-    /// Counts a step that a slot's state does not allow. It is the shell's own fault, or its frontend's.
-    #[cold]
-    pub(super) fn wrong(&mut self, what: &str, why: &WrongOwner) {
-        let before = self.counters.shell_faults;
-        self.counters.shell_faults += 1;
-        if before < MOST_LOGGED {
-            tracing::error!(port = self.port.name, queue = self.index, "{what}: {why}");
         }
     }
 
@@ -319,7 +307,11 @@ impl Lane {
             if let Some(trial) = &(*lane).trial {
                 trial.request_ended(&*(*lane).slot(tag));
             }
-            let user = (&(*lane).users)[tag.0 as usize];
+            let user = &mut (&mut (*lane).users)[tag.0 as usize];
+            debug_assert!(user.open, "slot {} is answered twice", tag.0);
+            user.open = false;
+            let user = *user;
+            (*lane).unanswered -= 1;
             let done = Done { frontend: user.frontend, lane: (*lane).id, tag, cookie: user.cookie, result };
             (*(*lane).core.as_ptr()).done.push(done);
         }

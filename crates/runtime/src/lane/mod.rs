@@ -12,6 +12,7 @@
 
 #![allow(unsafe_code)] // see above
 
+mod audit;
 mod exchange;
 mod expiry;
 mod line;
@@ -63,6 +64,8 @@ struct SlotUser {
     /// The driver has completed the request although operations of it are in flight: it is kept from
     /// its frontend until they have ended, because they may still touch its data.
     late: Option<i32>,
+    /// It was submitted, and not answered.
+    open: bool,
     /// Time before that does not count for its `request_timeout`.
     age_from_ns: u64,
 }
@@ -98,6 +101,8 @@ pub(crate) struct Lane {
     timeout_ns: u64,
     /// Grows to the highest tag in use; there is room for all.
     users: Vec<SlotUser>,
+    /// Requests that were submitted and not answered: see [`audit`].
+    unanswered: u32,
     bound: Option<Bound>,
     instance: Option<Arc<Instance>>,
     pub(crate) counters: Counters,
@@ -158,6 +163,7 @@ impl Lane {
             line: Line::default(),
             timeout_ns: 0,
             users: Vec::with_capacity(count as usize),
+            unanswered: 0,
             bound: None,
             instance: None,
             counters: Counters::default(),
@@ -188,7 +194,11 @@ impl Lane {
     fn set_user(&mut self, tag: Tag, user: SlotUser) {
         match self.users.get_mut(tag.0 as usize) {
             Some(place) => *place = user,
-            None => self.users.resize(tag.0 as usize + 1, user),
+            None => {
+                // Slots before it that were never used answer to nobody.
+                self.users.resize(tag.0 as usize, SlotUser { open: false, ..user });
+                self.users.push(user);
+            }
         }
     }
 
@@ -294,8 +304,10 @@ impl Lane {
     ) {
         // SAFETY: as for `submit`.
         unsafe {
-            (*lane)
-                .set_user(tag, SlotUser { frontend, ops: 0, waits: 0, cookie, late: None, age_from_ns: 0 });
+            let (late, open, age_from_ns) = (None, true, 0);
+            let user = SlotUser { frontend, ops: 0, waits: 0, cookie, late, open, age_from_ns };
+            (*lane).set_user(tag, user);
+            (*lane).unanswered += 1;
             let slot = (*lane).slot(tag);
             (*slot).tag = tag.0;
             (*slot).device = req.device;

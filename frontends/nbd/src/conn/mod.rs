@@ -195,6 +195,14 @@ impl Connection {
         }
     }
 
+    /// Slots that something is known to happen to: all that are held, unless one was forgotten.
+    fn slots_known(&self) -> u32 {
+        let head = matches!(self.head, Head::Write { slot: Some(_), .. });
+        let wave = self.wave.iter().filter(|part| part.done).count();
+        let known = usize::from(head) + wave + self.again.len() + self.output.slots();
+        self.in_flight + known as u32
+    }
+
     fn free(&mut self, rt: &mut Reactor, tag: Tag) {
         self.held -= 1;
         self.share.gave(self.held);
@@ -337,6 +345,7 @@ impl Frontend for Connection {
             received: self.bytes_received,
             sent: self.bytes_sent,
         });
+        debug_assert_eq!(self.held, self.slots_known(), "slots of client {} that nobody knows of", self.peer);
         self.leave(rt, me);
     }
 

@@ -121,6 +121,11 @@ impl Output {
         self.pending.replies + self.sending.replies
     }
 
+    /// Slots whose data is in it.
+    pub(super) fn slots(&self) -> usize {
+        self.pending.tags.len() + self.sending.tags.len()
+    }
+
     /// Is the kernel at work on the output?
     pub(super) fn in_flight(&self) -> bool {
         self.in_flight
