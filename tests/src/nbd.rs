@@ -115,11 +115,18 @@ pub fn request(kind: u16, flags: u16, cookie: u64, offset: u64, length: u32) -> 
 impl Client {
     /// Connects to an export with `NBD_OPT_GO`.
     pub fn connect(socket: &Path, export: &str) -> Result<Client> {
+        Client::connect_asking(socket, export, &[])
+    }
+
+    /// The same, asking about what is in `asked` (`NBD_INFO_*`): a client that asks for the block size (3)
+    /// promises to keep to it.
+    pub fn connect_asking(socket: &Path, export: &str, asked: &[u16]) -> Result<Client> {
         // Fixed newstyle, no zeroes.
         let mut stream = greet(socket, 3)?;
         let mut data = (export.len() as u32).to_be_bytes().to_vec();
         data.extend(export.as_bytes());
-        data.extend(0u16.to_be_bytes());
+        data.extend((asked.len() as u16).to_be_bytes());
+        data.extend(asked.iter().flat_map(|kind| kind.to_be_bytes()));
         stream.write_all(&option(7, &data))?;
         let (mut size, mut flags) = (0, 0);
         loop {

@@ -12,7 +12,7 @@ const SLOT: u32 = MIB;
 /// Bytes of the largest piece of a command without data, where the driver sets no limit.
 const PLAIN: u32 = 32 * MIB;
 /// Bytes of the largest read or write.
-const PAYLOAD: u32 = 32 * MIB;
+const PAYLOAD: u32 = 64 * MIB;
 
 const EPERM: u32 = 1;
 const EINVAL: u32 = 22;
@@ -38,6 +38,8 @@ mod shown {
     pub(crate) const WRITE_ZEROES: u16 = 1 << 6;
 }
 
+/// Asks for the block size, and so keeps to it.
+const BLOCK_SIZE: &[u16] = &[3];
 const CACHE: u16 = 5;
 const NO_HOLE: u16 = 1 << 1;
 const FAST_ZERO: u16 = 1 << 4;
@@ -169,7 +171,7 @@ fn zeroes(client: &mut Client, case: Case) -> Result {
 fn check(case: Case) -> Result {
     let dir = TempDir::new()?;
     let mut daemon = case.start(&dir)?;
-    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    let mut client = Client::connect_asking(daemon.nbd(), "vol0", BLOCK_SIZE)?;
     plain(&mut client, case)?;
     transfers(&mut client, case)?;
     if expected(case, feature::WRITE_ZEROES).is_ok() {
@@ -226,7 +228,7 @@ fn the_drivers_that_come_with_it_trim_and_zero_more_than_a_piece() -> Result {
     for below in below {
         let mut daemon = Setup::device(format!("vol0={below}")).and_device(&over).start(&dir)?;
         for device in ["vol0", "over"] {
-            let mut client = Client::connect(daemon.nbd(), device)?;
+            let mut client = Client::connect_asking(daemon.nbd(), device, BLOCK_SIZE)?;
             for length in [PLAIN, PLAIN + 4096, 33 * MIB, 100 * MIB] {
                 let kinds = [
                     (command::TRIM, 0, shown::TRIM),
@@ -253,9 +255,9 @@ fn a_client_that_goes_in_the_middle_of_a_large_trim_leaves_nothing() -> Result {
     let case = Case { offers: feature::ALL, block: 512, most: 512, later: true };
     let mut daemon = case.start(&dir)?;
     for _ in 0..4 {
-        let mut client = Client::connect(daemon.nbd(), "vol0")?;
+        let mut client = Client::connect_asking(daemon.nbd(), "vol0", BLOCK_SIZE)?;
         client.send(command::TRIM, 0, 0, 100 * MIB, &[])?;
-        let mut beside = Client::connect(daemon.nbd(), "vol0")?;
+        let mut beside = Client::connect_asking(daemon.nbd(), "vol0", BLOCK_SIZE)?;
         assert!(beside.read(0, 4096)?.is_ok(), "others go on");
     }
     // None of them waits for its reply.
