@@ -24,7 +24,7 @@ pub(crate) fn list(devices: &[Device], ports: &[Port]) -> String {
             device.name.clone(),
             units::bytes(device.size),
             format!("{}{}", driver(device), note(device)),
-            device.state.name().to_owned(),
+            state(device),
             device.generation.to_string(),
             units::count(device.requests),
             units::count(device.errors),
@@ -156,6 +156,12 @@ pub(crate) fn driver(device: &Device) -> String {
     device.driver.as_ref().map_or("none".to_owned(), |d| format!("{} {}", d.driver, d.version))
 }
 
+/// What the port is doing, and what is wrong behind it.
+fn state(device: &Device) -> String {
+    let wrong = device.troubles.first().map(|trouble| format!(", {}", trouble.code.name()));
+    format!("{}{}", device.state.name(), wrong.unwrap_or_default())
+}
+
 /// What is to be known of a driver at a glance.
 fn note(device: &Device) -> String {
     match (&device.probation, &device.available) {
@@ -249,7 +255,7 @@ pub(crate) mod tests {
         let text = list(&[sample()], &[]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2);
-        assert!(lines[1].starts_with("vol0    1 GiB  file 1.0.0  running"), "{text}");
+        assert!(lines[1].starts_with("vol0    1 GiB  file 1.0.0  running, writes lost"), "{text}");
         assert_eq!(list(&[], &[]), "no devices\n");
     }
 
