@@ -92,9 +92,26 @@ pub struct Device {
     /// The port's last update.
     #[schema(value_type = Option<schema::Receipt>)]
     pub last_receipt: Option<Receipt>,
+    /// Drivers of the port that did not return from a call, or did not let go, and were left to themselves.
+    #[serde(default)]
+    pub abandoned: Vec<Abandoned>,
     /// A trial that is under way beside the driver.
     #[serde(default)]
     pub shadow: Option<Shadow>,
+}
+
+/// A driver that was left to itself; nobody enters it any more, and its module stays in memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Abandoned {
+    /// The release.
+    #[schema(value_type = schema::Release)]
+    pub release: Release,
+    /// The entry point that it does not return from, or that it failed to let go in.
+    pub entry: String,
+    /// Since when, milliseconds since 1970.
+    pub since_unix_ms: u64,
+    /// It is still in the call; when it returns, its module goes.
+    pub inside: bool,
 }
 
 /// How long requests took, nanoseconds; at most an eighth above the exact value.

@@ -61,7 +61,8 @@ mod update;
 pub use available::Available;
 pub use clients::{Client, DisconnectRequest, Disconnected};
 pub use device::{
-    Device, Latency, Memory, Param, ParamChange, ParamSource, ParamsReport, ParamsRequest, PortState,
+    Abandoned, Device, Latency, Memory, Param, ParamChange, ParamSource, ParamsReport, ParamsRequest,
+    PortState,
 };
 pub use driver::{CheckReport, CheckRequest, CheckRow, Driver, DriverProblem, Drivers};
 pub use files::{

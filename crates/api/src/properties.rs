@@ -151,6 +151,10 @@ pub struct ActivateRequest {
     /// it as it is. Flushes succeed again. With clients this takes `force`: they may not have heard of it.
     #[serde(default)]
     pub accept_loss: bool,
+    /// Put the running driver away even if it does not let go, does not return from a call or does not finish what it
+    /// has in time: its state is lost, what it has not answered fails, and its module stays in memory.
+    #[serde(default)]
+    pub abandon: bool,
     /// Only if the port is still as it was when this was made: see [`Plan`].
     #[serde(default)]
     pub fingerprint: Option<String>,

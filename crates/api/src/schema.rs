@@ -142,6 +142,9 @@ pub struct Receipt {
     pub handed_back: u32,
     /// Features that the new driver leaves out because memory is short.
     pub reduced: Vec<Reduced>,
+    /// Why the driver before was put away although it did not let go, where it was: its state is lost, and its module
+    /// stays in memory.
+    pub abandoned: Option<String>,
     /// Every check that was made.
     pub checks: Vec<crate::CheckRow>,
     /// The trial before it, if there was one.

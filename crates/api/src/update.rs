@@ -37,6 +37,11 @@ pub struct UpdateRequest {
     /// from one request to the next.
     #[serde(default)]
     pub force: bool,
+    /// Put the running driver away even if it does not let go, does not return from a call or does not finish what it
+    /// has by the deadline: its state is lost, what it has not answered fails unless the next one can take it over,
+    /// and its module stays in memory.
+    #[serde(default)]
+    pub abandon: bool,
     /// Parameters that change together with the driver, and only if it comes to serve; `null` makes one
     /// undefined.
     #[serde(default)]
@@ -71,6 +76,7 @@ impl UpdateRequest {
             allow_skip: false,
             allow_again: false,
             force: false,
+            abandon: false,
             params: BTreeMap::new(),
             probation: None,
             end_probation: false,

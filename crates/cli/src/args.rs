@@ -430,6 +430,11 @@ pub(crate) struct Update {
     /// What is allowed beyond the ordinary
     #[command(flatten)]
     pub(crate) allow: Allow,
+    /// Put the running driver away even if it does not let go, does not return from a call or does not finish its
+    /// requests by the deadline: its state is lost, requests fail that the next one cannot take over, and its
+    /// module stays in memory
+    #[arg(long, conflicts_with_all = ["revert", "shadow"])]
+    pub(crate) abandon: bool,
     /// A parameter that changes together with the driver, and only if it comes to serve; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_param)]
     pub(crate) set: Vec<(String, String)>,

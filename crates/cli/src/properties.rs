@@ -129,13 +129,17 @@ pub(crate) struct Activate {
     /// succeed again; with clients this takes --force
     #[arg(long)]
     pub(crate) accept_loss: bool,
+    /// Put the running driver away even if it does not let go, does not return from a call or does not finish its
+    /// requests in time: its state is lost, what it has not answered fails, and its module stays in memory
+    #[arg(long, conflicts_with = "reload")]
+    pub(crate) abandon: bool,
     /// Every port that runs the port's module, one after the other, for parameters of the class reload; when
     /// one fails, those before it go back
     #[arg(long, conflicts_with_all = ["plan", "delay", "confirm_within", "wait", "accept_loss"])]
     pub(crate) reload: bool,
     /// Call off what was asked for with --delay and has not begun
     #[arg(long, conflicts_with_all = ["plan", "delay", "idle_only", "hold", "drain_timeout",
-        "confirm_within", "wait", "force", "accept_loss", "reload"])]
+        "confirm_within", "wait", "force", "abandon", "accept_loss", "reload"])]
     pub(crate) call_off: bool,
 }
 

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use steadfast_api::{
-    CheckReport, CheckRequest, Device, Drivers, Health, Latency, LogHealth, Memory, PortState, Problem,
-    ProblemKind, suggest,
+    Abandoned, CheckReport, CheckRequest, Device, Drivers, Health, Latency, LogHealth, Memory, PortState,
+    Problem, ProblemKind, suggest,
 };
 use steadfast_loader::{ModuleStore, StagedModule};
 use steadfast_nbd::{BoundAddr, NbdServer};
@@ -150,6 +150,7 @@ impl App {
             probation: self.probations.of(&port.name).map(|watch| watch.shown()),
             available: port.driver.as_ref().and_then(|d| self.folder.available(self, &port.name, d)),
             last_receipt: self.receipts.last_of(&port.name).or_else(|| port.last_receipt.clone()),
+            abandoned: port.abandoned.iter().map(abandoned).collect(),
             shadow: port.shadow.as_ref().map(trial::shown),
         }
     }
@@ -242,6 +243,15 @@ pub(crate) fn state(port: &PortInfo) -> PortState {
         steadfast_runtime::PortState::Down => PortState::Down,
         steadfast_runtime::PortState::Stranded => PortState::Stranded,
         steadfast_runtime::PortState::Unresponsive => PortState::Unresponsive,
+    }
+}
+
+fn abandoned(left: &steadfast_runtime::Abandoned) -> Abandoned {
+    Abandoned {
+        release: left.release.clone(),
+        entry: left.entry.clone(),
+        since_unix_ms: left.since_unix_ms,
+        inside: left.inside,
     }
 }
 

@@ -357,6 +357,7 @@ pub(crate) fn options(request: &UpdateRequest, by: Requester, source: String) ->
         allow_skip: request.allow_skip,
         allow_again: request.allow_again,
         force: request.force,
+        abandon: request.abandon,
         by,
         params: request.params.clone(),
         source,

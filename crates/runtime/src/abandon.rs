@@ -4,19 +4,25 @@
 //! may be looking at stays where it is: the state that it was given, and regions that were its own. When a call
 //! returns after all, what was kept for it goes.
 
+use crate::LaneId;
+use crate::engine::Engine;
 use crate::handle::lock;
 use crate::instance::{Instance, Kept};
-use crate::job::unix_ms;
+use crate::job::{left, unix_ms};
 use crate::port::Port;
 use serde::{Deserialize, Serialize};
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 use steadfast_shell::earned::Entry;
 use steadfast_shell::receipt::Release;
 
 /// Most drivers of one port that are left to themselves, before it takes no other one.
 pub(crate) const MOST: usize = 16;
+
+/// How long the queues of a port may take to see that a call was given up.
+const SETTLES: Duration = Duration::from_secs(2);
 
 /// A driver that was left to itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +56,11 @@ impl Instance {
     /// It does not return from this entry point, and is left to itself.
     pub(crate) fn abandon(&self, entry: &str) {
         self.pin(entry, None);
+    }
+
+    /// It has returned, but it has not let go: it is never entered again, and its module stays.
+    pub(crate) fn abandon_idle(self: &Arc<Instance>, entry: &str) {
+        self.pin(entry, Some(self.clone()));
     }
 
     fn pin(&self, entry: &str, keeps: Option<Arc<Instance>>) {
@@ -117,7 +128,47 @@ impl Instance {
     }
 }
 
+impl Engine {
+    /// Whatever call a driver of the port is in and does not return from is given up: nobody serves the port then.
+    /// A queue's own thread that is in a driver is beyond help.
+    pub(crate) fn give_up_calls(&self, port: &Arc<Port>) {
+        let (unfinished, visit) = {
+            let inner = lock(&port.inner);
+            (inner.unfinished.clone(), inner.visit.clone())
+        };
+        if let Some(job) = unfinished.filter(|job| !job.is_over() && job.apart.get().is_some())
+            && job.lose(true)
+        {
+            let until = Instant::now() + SETTLES;
+            while !job.is_over() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        if let Some(visit) = visit.filter(|visit| visit.lose()) {
+            port.strand_serving(visit.what);
+        }
+    }
+}
+
 impl Port {
+    /// The driver that serves is left to itself in a call that every queue holds for: nobody serves the port, and its
+    /// requests stay held.
+    fn strand_serving(&self, entry: &str) {
+        let serving = lock(&self.inner).serving.clone();
+        let Some(old) = serving else { return };
+        old.abandon(entry);
+        {
+            let mut inner = lock(&self.inner);
+            inner.serving = None;
+            inner.states.clear();
+            inner.left = Some(left(&inner, &old));
+        }
+        let id = LaneId(self.id.0);
+        for remote in &self.remotes {
+            remote.ask(SETTLES, move |rt| rt.strand_lane(id));
+        }
+    }
+
     /// Whether a driver may be called on a queue's own thread.
     pub(crate) fn has_earned(&self, key: &str) -> bool {
         self.engine.upgrade().is_some_and(|engine| lock(&engine.earned).has(key))

@@ -69,6 +69,8 @@ pub struct ActivateOptions {
     pub force: bool,
     /// Go on with a medium that has lost writes as it is: flushes succeed again.
     pub accept_loss: bool,
+    /// Put the running instance away even if it does not let go, as an update can.
+    pub abandon: bool,
     /// Only the latter: what goes back goes back under clients that have come meanwhile.
     pub goes_back: bool,
     /// Which ports whoever asks sees to: a parameter of the class *reload* takes all that run the module.
@@ -93,6 +95,7 @@ impl Default for ActivateOptions {
             idle_only: false,
             force: false,
             accept_loss: false,
+            abandon: false,
             goes_back: false,
             reach: Reach::Port,
             delay: Duration::ZERO,
@@ -322,6 +325,9 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
 
     fn block(&mut self) -> (Came, String) {
         let what = format!("activation {}", self.receipt.id);
+        if self.opts.abandon {
+            self.engine.give_up_calls(self.port);
+        }
         match self.engine.turn_within(self.port, &what, self.opts.patience) {
             Ok(turn) => {
                 self.turn = Some(turn);
@@ -439,7 +445,10 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
         let deadline_ns = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX / 2);
         let has_new = new.is_some();
         let plan = Plan { mode: Mode::Drain, if_busy, deadline_ns, has_old: true, has_new };
-        let update = Update::prepared(plan, now_ns());
+        let mut update = Update::prepared(plan, now_ns());
+        if self.opts.abandon {
+            update.without_consent();
+        }
         let handling: Handling = (Mode::Drain, None);
         let (before, found) = (old.clone(), lock(&self.port.inner).properties.clone());
         let next = Some(self.next.clone());

@@ -135,7 +135,7 @@ impl Engine {
         let done = run(port, None, Some(instance.clone()), (Mode::Drain, None), update, FIRST);
         if let Some(why) = done.job.trouble() {
             drop(done);
-            let_go(port, &instance, Mode::Adopt, STUCK).map_err(|_| failed(why.clone()))?;
+            let_go(port, &instance, Mode::Adopt, STUCK, true).map_err(|_| failed(why.clone()))?;
             instance.release();
             return Err(failed(why));
         }
@@ -175,6 +175,9 @@ impl Engine {
         patience: Duration,
         force: bool,
     ) -> Result<(), EngineError> {
+        if force {
+            self.give_up_calls(port);
+        }
         let _turn = self.turn(port, "its removal")?;
         self.disconnect_last(port, patience, force)?;
         lock(&self.inner.generations).insert(port.name.clone(), port.generation());
@@ -187,7 +190,7 @@ impl Engine {
     fn disconnect_last(&self, port: &Arc<Port>, patience: Duration, force: bool) -> Result<(), EngineError> {
         let old = lock(&port.inner).serving.clone();
         if let Some(old) = old {
-            let let_go = |mode| let_go(port, &old, mode, patience);
+            let let_go = |mode| let_go(port, &old, mode, patience, force);
             let gone = let_go(Mode::Drain).or_else(|why| match why {
                 // What it has in flight ends with an error once its lanes go.
                 NotGone::Serves(why) if force => {
@@ -233,10 +236,19 @@ enum NotGone {
 }
 
 /// Has the last driver let go of its port: with what it has finished (`Drain`), or as it is (`Adopt`).
-fn let_go(port: &Arc<Port>, old: &Arc<Instance>, mode: Mode, patience: Duration) -> Result<(), NotGone> {
+fn let_go(
+    port: &Arc<Port>,
+    old: &Arc<Instance>,
+    mode: Mode,
+    patience: Duration,
+    force: bool,
+) -> Result<(), NotGone> {
     let deadline_ns = patience.as_nanos() as u64;
     let plan = Plan { mode, if_busy: IfBusy::Wait, deadline_ns, has_old: true, has_new: false };
-    let update = Update::prepared(plan, now_ns());
+    let mut update = Update::prepared(plan, now_ns());
+    if force {
+        update.without_consent();
+    }
     let done = run(port, Some(old.clone()), None, (mode, None), update, patience);
     if !done.answered {
         lock(&port.inner).unfinished = Some(done.job.clone());

@@ -428,7 +428,13 @@ impl Instance {
 
     /// The same, taken.
     pub(crate) fn saved_state(&self) -> Result<Vec<State>, String> {
-        self.save_state().map(|()| lock(&self.port.inner).states.take_aside())
+        self.save_state()?;
+        let mut inner = lock(&self.port.inner);
+        if self.is_abandoned() {
+            Err("it returned too late".to_owned())
+        } else {
+            Ok(inner.states.take_aside())
+        }
     }
 
     /// Lets the driver write state that is not to be the port's.

@@ -166,6 +166,11 @@ impl Job {
             let index = (*lane).index;
             let handed_back = if self.hands_back() { Lane::hand_back(lane) } else { Ok(0) };
             let handed_back = handed_back.unwrap_or_else(|why| {
+                if self.meeting.update().does_without_consent() {
+                    tracing::error!(port = self.port.name, "{why}: what it has in flight fails");
+                    Lane::fail_all(lane, -libc::EIO);
+                    return 0;
+                }
                 // What the driver still keeps waiting would never be answered by another one.
                 if self.meeting.abandon(&why, now_ns()) {
                     self.wake_others();
@@ -197,7 +202,11 @@ impl Job {
             Lane::commit(lane);
             if self.drains() { ((*lane).slots.issued(), (*lane).busy()) } else { (0, 0) }
         };
-        if busy > 0 {
+        if busy > 0 && self.meeting.update().waits_no_longer(now_ns()) {
+            tracing::error!(port = self.port.name, "{busy} in flight fail: their driver is put away");
+            // SAFETY: as promised.
+            unsafe { Lane::fail_all(lane, -libc::EIO) };
+        } else if busy > 0 {
             let now = now_ns();
             // A timer of the driver's does not make the port busy.
             let over =
@@ -440,7 +449,7 @@ impl Job {
 }
 
 /// What is kept of a driver that nobody comes after.
-fn left(inner: &PortInner, old: &Instance) -> Left {
+pub(crate) fn left(inner: &PortInner, old: &Instance) -> Left {
     let (manifest, release) = (old.module.manifest().clone(), old.module.release());
     Left { manifest, release, opened: inner.opened_by(old) }
 }

@@ -71,6 +71,9 @@ impl Changing {
             }
             return Err(why);
         }
+        if self.instance.is_abandoned() {
+            return Err("it returned too late".to_owned());
+        }
         self.carry_out();
         Ok(())
     }

@@ -238,7 +238,14 @@ impl Engine {
                 let hands_back = old.module.driver().hand_back.is_some();
                 handling(old.module.manifest(), hands_back, candidate, opts.mode)?
             }
-            None => inherit(port, candidate)?,
+            None => match inherit(port, candidate) {
+                Err(why) if opts.abandon => {
+                    tracing::error!(port = port.name, "{why}: they fail");
+                    port.fail_left();
+                    (Mode::Drain, None)
+                }
+                inherited => inherited?,
+            },
         };
         Ok((handling, params))
     }
@@ -294,6 +301,16 @@ fn inherit(port: &Port, candidate: &Manifest) -> Result<Handling, String> {
         Some(left) if issued > 0 => handling(&left.manifest, false, candidate, Some(Mode::Adopt))
             .map_err(|e| format!("{issued} requests are in flight without a driver: {e}")),
         _ => Ok((Mode::Drain, None)),
+    }
+}
+
+impl Port {
+    /// Requests that the last driver left in flight fail.
+    fn fail_left(&self) {
+        let id = LaneId(self.id.0);
+        for remote in &self.remotes {
+            remote.call(move |rt| rt.fail_left(id));
+        }
     }
 }
 

@@ -53,6 +53,9 @@ pub struct UpdateOptions {
     pub allow_skip: bool,
     /// Put other contents under clients, where `params` say so.
     pub force: bool,
+    /// Put the running driver away even if it does not let go, does not return from a call or does not finish what
+    /// it has by the deadline: without its state, and what it has not answered fails.
+    pub abandon: bool,
     /// Parameters that change together with the driver, and only if it comes to serve; `None` makes one
     /// undefined.
     pub params: BTreeMap<String, Option<String>>,
@@ -79,6 +82,7 @@ impl Default for UpdateOptions {
             allow_again: false,
             allow_skip: false,
             force: false,
+            abandon: false,
             params: BTreeMap::new(),
             by: Requester::default(),
             source: String::new(),
@@ -195,6 +199,9 @@ impl Engine {
         if let Some(module) = port.module() {
             receipt.from = module.release();
         }
+        if opts.abandon {
+            self.give_up_calls(&port);
+        }
         let turn = match self.turn(&port, &format!("update {}", receipt.id)) {
             Ok(turn) => turn,
             Err(e) => {
@@ -257,6 +264,9 @@ impl Engine {
             has_new: true,
         };
         let mut update = Update::new(plan, now_ns());
+        if opts.abandon {
+            update.without_consent();
+        }
         let id = receipt.id;
         let stage = || {
             let staged = stage()?;
@@ -441,6 +451,11 @@ fn end(port: &Port, job: &Job) -> Option<Arc<Instance>> {
         (Verdict::New, None) => job.old.clone(),
         (_, new) => new.clone().inspect(|new| port.take_back(&lock(&new.made))),
     };
+    if let (Verdict::New, Some(old)) = (verdict, &job.old)
+        && job.meeting.update().put_away().is_some()
+    {
+        old.abandon_idle("disconnect");
+    }
     let stranded = job.old.clone().filter(|_| verdict == Verdict::Nobody);
     for instance in gone.iter().chain(stranded.iter()) {
         lock(&port.inner).driver_faults += instance.faults.load(Ordering::Relaxed);
@@ -477,6 +492,7 @@ fn close(update: &Update, receipt: &mut Receipt) {
         receipt.outcome = outcome;
     }
     update.reason().clone_into(&mut receipt.reason);
+    receipt.abandoned = update.put_away().map(str::to_owned);
     receipt.phases = update.phases().to_vec();
 }
 

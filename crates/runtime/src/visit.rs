@@ -30,6 +30,8 @@ enum Phase {
     Gathering(usize),
     /// The work is done.
     Working,
+    /// It was given up while the driver did not return: the queues go on holding, for the next driver.
+    Lost,
     /// Given up before all had come: whoever comes now does not hold.
     GivenUp,
     Over,
@@ -39,7 +41,7 @@ enum Phase {
 pub(crate) struct Visit {
     port: Arc<Port>,
     /// What is done, for messages.
-    what: &'static str,
+    pub(crate) what: &'static str,
     progress: Mutex<Progress>,
     /// Where the thread that does the work waits for all queues to have come.
     begin: SyncSender<()>,
@@ -65,7 +67,7 @@ struct Progress {
 impl Visit {
     /// The driver does not run any more on behalf of it, and no queue will hold for it.
     pub(crate) fn is_over(&self) -> bool {
-        matches!(lock(&self.progress).phase, Phase::Over | Phase::GivenUp)
+        matches!(lock(&self.progress).phase, Phase::Over | Phase::GivenUp | Phase::Lost)
     }
 
     /// A queue holds the port; the last one has the work done.
@@ -99,6 +101,9 @@ impl Visit {
         let done = work();
         let (all, pause_ns) = {
             let mut progress = lock(&self.progress);
+            if progress.phase == Phase::Lost {
+                return Err("it returned too late".to_owned());
+            }
             (std::mem::take(&mut progress.holding), now_ns().saturating_sub(progress.hold_ns))
         };
         self.release_at(all.into_iter());
@@ -110,6 +115,16 @@ impl Visit {
     fn release_at(&self, places: impl Iterator<Item = usize>) {
         let id = LaneId(self.port.id.0);
         places.for_each(|index| self.port.remotes[index].post(Box::new(move |rt| rt.release_lane(id))));
+    }
+
+    /// Gives it up although a driver is in the call. True when it was: whatever comes of the call is nobody's.
+    pub(crate) fn lose(&self) -> bool {
+        let mut progress = lock(&self.progress);
+        let inside = progress.phase == Phase::Working;
+        if inside {
+            progress.phase = Phase::Lost;
+        }
+        inside
     }
 
     /// Gives it up, unless every queue has arrived; true when it did.
@@ -127,6 +142,13 @@ impl Visit {
 }
 
 impl Reactor {
+    /// A port has no driver any more, and goes on holding.
+    pub(crate) fn strand_lane(&mut self, id: LaneId) {
+        let Some(lane) = self.lane_of(id) else { return };
+        // SAFETY: this thread's lane, sealed; nobody enters its driver any more.
+        unsafe { (*lane.as_ptr()).install(None) };
+    }
+
     /// A port goes on after a visit.
     fn release_lane(&mut self, id: LaneId) {
         let Some(lane) = self.lane_of(id) else { return };

@@ -336,6 +336,10 @@ pub struct Receipt {
     /// What was done about properties, where that is what it is of.
     #[serde(default)]
     pub properties: Option<PropertiesReport>,
+    /// Why the driver before was put away although it did not let go, where it was: its state is lost, and its module
+    /// stays in memory.
+    #[serde(default)]
+    pub abandoned: Option<String>,
     /// When it was over, no driver served the port: what it names as having run before does not.
     #[serde(default)]
     pub nobody_serves: bool,
@@ -380,6 +384,7 @@ impl Receipt {
             params_before: BTreeMap::new(),
             kind: Kind::default(),
             properties: None,
+            abandoned: None,
             nobody_serves: false,
             by_itself: false,
             notes: Vec::new(),

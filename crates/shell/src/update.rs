@@ -168,6 +168,11 @@ impl Update {
         self.without_consent = true;
     }
 
+    /// Whether that is so.
+    pub fn does_without_consent(&self) -> bool {
+        self.without_consent
+    }
+
     /// Why the old driver was put away without its consent; none where it was not.
     pub fn put_away(&self) -> Option<&str> {
         self.put_away.as_deref()

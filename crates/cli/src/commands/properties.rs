@@ -172,6 +172,7 @@ pub(crate) fn activate(client: &Client, args: &Activate, json: bool) -> Result<E
         confirm_within_ms: args.confirm_within.map(ms),
         wait: args.wait,
         force: args.force,
+        abandon: args.abandon,
         accept_loss: args.accept_loss,
         fingerprint: None,
     };

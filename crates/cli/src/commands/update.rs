@@ -36,6 +36,7 @@ pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exi
                 allow_skip: update.allow.allow_skip,
                 allow_again: update.allow.allow_again,
                 force: update.force,
+                abandon: update.abandon,
                 params: params(&update.set, &update.unset)?,
                 shadow: update.shadow.request(),
                 probation: probation::request(update),

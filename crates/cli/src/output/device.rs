@@ -55,6 +55,15 @@ pub(crate) fn show(device: &Device) -> String {
         ),
     );
     fact("features", device.features.join(", "));
+    for left in &device.abandoned {
+        let driver = format!("{} {}", left.release.driver, left.release.version);
+        let since = super::history::clock(left.since_unix_ms, true);
+        let how = if left.inside { "does not return from" } else { "did not let go in" };
+        fact(
+            "abandoned",
+            format!("{driver} {how} `{}`, since {since}; its module stays in memory", left.entry),
+        );
+    }
     for reduced in &device.reduced {
         fact("reduced", format!("no {}: {}; until the next start", reduced.feature, reduced.why));
     }
@@ -246,6 +255,7 @@ pub(crate) mod tests {
             probation: None,
             available: None,
             last_receipt: Some(receipt),
+            abandoned: Vec::new(),
             shadow: None,
         }
     }

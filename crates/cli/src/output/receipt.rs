@@ -22,6 +22,10 @@ pub(crate) fn facts(device: &str, receipt: &Receipt) -> String {
     if !receipt.reason.is_empty() {
         fact("reason", receipt.reason.replace('\n', "\n               "));
     }
+    if let Some(why) = &receipt.abandoned {
+        let old = release(&receipt.from);
+        fact("abandoned", format!("{old} did not let go and was put away without its state: {why}"));
+    }
     if receipt.properties.is_some() {
         text.push_str(&super::properties::facts(receipt));
         return text;
@@ -110,6 +114,9 @@ fn requests(receipt: &Receipt) -> String {
 
 fn unload(receipt: &Receipt) -> String {
     let module = match receipt.outcome {
+        Outcome::Done if receipt.abandoned.is_some() => {
+            return "old module pinned: its driver did not let go".to_owned();
+        }
         Outcome::Done => "old module",
         Outcome::Interrupted => return "with the daemon's end every module left memory".to_owned(),
         _ => "new module",

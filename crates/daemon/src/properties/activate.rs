@@ -55,7 +55,7 @@ impl App {
         let by = Requester { cause: Cause::Operator, who };
         let mut opts = options(request.idle_only, request.delay_ms, request.drain_timeout_ms, by, "activate");
         opts.force = request.force;
-        opts.accept_loss = request.accept_loss;
+        (opts.accept_loss, opts.abandon) = (request.accept_loss, request.abandon);
         if request.delay_ms > 0 {
             let due_unix_ms = now_unix_ms().saturating_add(request.delay_ms);
             let shown = Delayed { due_unix_ms, who: opts.by.who.clone() };

@@ -393,6 +393,42 @@ impl Lane {
         }
     }
 
+    /// Fails every request that the driver has, and forgets its operations of no request: it is put away. Those with
+    /// operations in flight are answered when these have ended, since they may still touch the data.
+    ///
+    /// # Safety
+    /// As for `submit`; nobody is inside the driver.
+    pub(crate) unsafe fn fail_all(lane: *mut Lane, result: i32) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            let tags: Vec<Tag> = (*lane).slots.issued_tags().collect();
+            for tag in tags {
+                let users = &mut (*lane).users;
+                match users.get_mut(tag.0 as usize) {
+                    Some(user) if user.ops > 0 => drop(user.late.get_or_insert(result)),
+                    _ => drop(Lane::finish(lane, tag, result)),
+                }
+            }
+            let core = (*lane).core.as_ptr();
+            let ids: Vec<u32> = (*core).ops.of_lane(NonNull::new_unchecked(lane)).collect();
+            for id in ids {
+                let Some(entry) = (*core).ops.get_mut(id) else { continue };
+                if entry.kind != OpKind::Driver {
+                    continue;
+                }
+                if entry.tag == abi::NO_TAG {
+                    entry.kind = OpKind::Orphan;
+                    (*lane).ops_in_flight -= 1;
+                    (*lane).port_ops -= 1;
+                }
+                // The sooner it ends the sooner its request is answered.
+                let target = user_data(kind::OP, u64::from(id));
+                let cancel = opcode::AsyncCancel::new(target).build();
+                (*core).push(&cancel.user_data(user_data(kind::IGNORE, 0)));
+            }
+        }
+    }
+
     /// Saves the PDU of every request in flight, for adoption and for going back.
     pub(crate) fn save_pdus(&self, size: usize, tags: &mut Vec<u32>, bytes: &mut Vec<u8>) {
         tags.clear();

@@ -62,6 +62,13 @@ impl Reactor {
         }
     }
 
+    /// What a driver left in flight that is gone fails.
+    pub(crate) fn fail_left(&mut self, id: LaneId) {
+        let Some(lane) = self.lane_ptr(id) else { return };
+        // SAFETY: this thread's lane, without a driver.
+        unsafe { Lane::fail_all(lane.as_ptr(), -libc::EIO) };
+    }
+
     pub(super) fn poll_leaving(&mut self) -> bool {
         let mut moved = false;
         let mut i = 0;
