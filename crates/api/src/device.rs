@@ -1,4 +1,4 @@
-use crate::{Available, Probation, Receipt, Reduced, Release, Shadow, Trouble, schema};
+use crate::{Available, Missed, Probation, Receipt, Reduced, Release, Shadow, Trouble, schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -92,6 +92,9 @@ pub struct Device {
     /// The port's last update.
     #[schema(value_type = Option<schema::Receipt>)]
     pub last_receipt: Option<Receipt>,
+    /// The activation of the port that was to come after a delay and could not be carried out; until one can be.
+    #[serde(default)]
+    pub missed: Option<Missed>,
     /// Drivers of the port that did not return from a call, or did not let go, and were left to themselves.
     #[serde(default)]
     pub abandoned: Vec<Abandoned>,

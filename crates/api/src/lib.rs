@@ -89,7 +89,7 @@ pub use steadfast_shell::receipt::{
 };
 pub use steadfast_shell::shadow::{Difference, ShadowReport};
 pub use topology::{
-    Adapter, AdapterAddRequest, Delayed, DeviceAddRequest, Found, LoadRequest, LoadedDriver, Port,
+    Adapter, AdapterAddRequest, Delayed, DeviceAddRequest, Found, LoadRequest, LoadedDriver, Missed, Port,
     PortAddRequest, RemoveRequest, RescanReport, RescanRequest, Rescanned, TopologyReport, Unconfirmed,
     UnloadRequest,
 };

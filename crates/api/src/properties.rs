@@ -183,6 +183,10 @@ pub struct Activating {
     pub port: String,
     /// How long to wait until it is over at the latest, milliseconds; 0 when it is.
     pub wait_ms: u64,
+    /// When it will most likely be over, milliseconds from now; missing when it is. An estimate for people: programs
+    /// wait for `wait_ms`.
+    #[serde(default)]
+    pub estimate_ms: Option<u64>,
     /// How it went; missing while it is under way.
     #[schema(value_type = Option<schema::Receipt>)]
     pub receipt: Option<Receipt>,

@@ -75,6 +75,15 @@ pub struct Delayed {
     pub who: String,
 }
 
+/// An activation that had let time pass, and could not be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Missed {
+    /// Its receipt.
+    pub receipt: u64,
+    /// Why.
+    pub reason: String,
+}
+
 /// Asks for a device to come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -150,6 +150,7 @@ impl App {
             probation: self.probations.of(&port.name).map(|watch| watch.shown()),
             available: port.driver.as_ref().and_then(|d| self.folder.available(self, &port.name, d)),
             last_receipt: self.receipts.last_of(&port.name).or_else(|| port.last_receipt.clone()),
+            missed: self.edits.delayed.missed(&port.name),
             abandoned: port.abandoned.iter().map(abandoned).collect(),
             shadow: port.shadow.as_ref().map(trial::shown),
         }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use steadfast_loader::LoadedModule;
 use steadfast_shell::activation::{Activation, Came, Next, Stamp, Step};
 use steadfast_shell::params::{ActivationClass, ParamSpec, Value, table};
-use steadfast_shell::properties::{Definitions, Properties};
+use steadfast_shell::properties::{Definition, Definitions, Properties};
 use steadfast_shell::receipt::{
     Kind, Mode, Outcome, PropertiesReport, Receipt, Requester, Unload, ValueChange,
 };
@@ -49,6 +49,11 @@ impl CallOff {
     pub fn order(&self, why: &str) {
         lock(&self.why).get_or_insert_with(|| why.to_owned());
         self.changed.notify_all();
+    }
+
+    /// Whether somebody has.
+    pub fn is_ordered(&self) -> bool {
+        lock(&self.why).is_some()
     }
 
     /// Waits, at most for so long; the reason where it was called off.
@@ -338,18 +343,35 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
     }
 
     /// Nobody else changes the port any more. What was said since the configuration was read is younger
-    /// than it and must not be overwritten; of the generation counts what grows from here on.
+    /// than it and must not be overwritten: of what the activation does not change it stays, and where it is about
+    /// the same parameters, whoever asks must say what is meant. Of the generation counts what grows from here on.
     fn alone(&mut self) -> (Came, String) {
-        if lock(&self.port.inner).properties != self.found {
-            self.turn = None;
-            let name = &self.port.name;
+        let now = lock(&self.port.inner).properties.clone();
+        let since = now.changed_since(&self.found);
+        let value = |of: Option<&Definition>| of.map(|definition| definition.value.clone());
+        let changes = |name: &&String| {
+            value(self.set.get(*name)) != value(self.found.get(name).map(|(definition, _)| definition))
+        };
+        let both: Vec<&str> = since.iter().filter(changes).map(String::as_str).collect();
+        if !both.is_empty() {
             let why = format!(
-                "the properties of port {name} were changed after its configuration was read; activate it again"
+                "the properties of port {} were changed after its configuration was read: {}; activate it again",
+                self.port.name,
+                both.join(", ")
             );
+            self.turn = None;
             return (Came::Failed(why), String::new());
         }
         let stamp = self.port.stamp();
-        (Came::Stamp(stamp), format!("generation {}", stamp.generation))
+        let mut detail = format!("generation {}", stamp.generation);
+        if !since.is_empty() {
+            self.next.take_over(&now, &since);
+            self.report.after = self.next.in_force();
+            self.report.before = now.in_force();
+            let names: Vec<&str> = since.iter().map(String::as_str).collect();
+            detail.push_str(&format!("; kept as they were set since: {}", names.join(", ")));
+        }
+        (Came::Stamp(stamp), detail)
     }
 
     fn reinit(&mut self) -> (Came, String) {

@@ -187,6 +187,27 @@ fn what_is_said_after_the_configuration_was_read_is_not_overwritten() {
 }
 
 #[test]
+fn a_live_change_of_something_else_stays_and_ends_no_activation() {
+    let bench = Bench::new(1);
+    attach(&bench, &["vol0"], 1, &[]);
+    let read_and_then_changed = || {
+        let read = set(&[("fixed", "true")]);
+        let change = BTreeMap::from([("delay".to_owned(), Some("5000".to_owned()))]);
+        bench.engine.set_param("vol0", &change, "somebody else").expect("live");
+        read
+    };
+    let receipt = bench.engine.activate("vol0", read_and_then_changed, &ActivateOptions::default());
+    assert_eq!((receipt.outcome, receipt.generation_after), (Outcome::Done, 2), "{receipt:#?}");
+    assert_eq!(value(&bench, "delay").as_deref(), Some("5000"), "the younger one is not overwritten");
+    assert_eq!(value(&bench, "fixed").as_deref(), Some("true"));
+    let info = bench.engine.port("vol0").expect("port");
+    assert_eq!(info.properties["delay"].source.to_string(), "command by somebody else");
+    let report = receipt.properties.expect("a report");
+    assert!(report.steps.iter().any(|s| s.detail.contains("set since: delay")), "{:#?}", report.steps);
+    assert_eq!(report.after["delay"].value, "5000");
+}
+
+#[test]
 fn a_port_that_goes_away_during_the_delay_ends_it() {
     let bench = Bench::new(1);
     attach(&bench, &["vol0"], 1, &[]);

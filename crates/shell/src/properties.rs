@@ -151,6 +151,25 @@ impl Properties {
         names.into_iter().filter_map(known).collect()
     }
 
+    /// Names that something else is said of here than in `before`, whatever it comes to.
+    pub fn changed_since(&self, before: &Properties) -> BTreeSet<String> {
+        let names = self.driver.keys().chain(before.driver.keys());
+        let names = names.chain(self.load_time.keys()).chain(before.load_time.keys());
+        let said =
+            |p: &Properties, name: &String| (p.driver.get(name).cloned(), p.load_time.get(name).cloned());
+        names.filter(|name| said(self, name) != said(before, name)).cloned().collect()
+    }
+
+    /// Takes over what `younger` says of these names.
+    pub fn take_over(&mut self, younger: &Properties, names: &BTreeSet<String>) {
+        for name in names {
+            match younger.driver.get(name) {
+                Some(said) => drop(self.driver.insert(name.clone(), said.clone())),
+                None => drop(self.driver.remove(name)),
+            }
+        }
+    }
+
     /// Every value in force that is not a default.
     pub fn given(&self) -> BTreeMap<String, String> {
         values_of(&self.in_force())

@@ -55,6 +55,10 @@ pub(crate) fn show(device: &Device) -> String {
         ),
     );
     fact("features", device.features.join(", "));
+    if let Some(missed) = &device.missed {
+        let why = format!("receipt {}: {}", missed.receipt, missed.reason);
+        fact("activation", format!("what was to come was not carried out, {why}"));
+    }
     for left in &device.abandoned {
         let driver = format!("{} {}", left.release.driver, left.release.version);
         let since = super::history::clock(left.since_unix_ms, true);
@@ -255,6 +259,7 @@ pub(crate) mod tests {
             probation: None,
             available: None,
             last_receipt: Some(receipt),
+            missed: None,
             abandoned: Vec::new(),
             shadow: None,
         }

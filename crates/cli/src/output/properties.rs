@@ -190,12 +190,14 @@ pub(crate) fn would_roll_back(plan: &PortPlan) -> String {
 /// What an activation came to, or how long it takes.
 pub(crate) fn activating(answer: &Activating) -> String {
     match &answer.receipt {
-        None => format!(
-            "{}: under way, over within {} s; `steadfast history {}` says how it went\n",
-            answer.port,
-            answer.wait_ms.div_ceil(1000),
-            answer.port
-        ),
+        None => {
+            let soon = answer.estimate_ms.map(|ms| units::time(ms.saturating_mul(1_000_000)));
+            let soon = soon.map_or_else(String::new, |soon| format!(", most likely in {soon}"));
+            let (port, most) = (&answer.port, answer.wait_ms.div_ceil(1000));
+            format!(
+                "{port}: under way, over within {most} s{soon}; `steadfast history {port}` says how it went\n"
+            )
+        }
         Some(receipt) => {
             let mut text = format!("{}\n", sentence(receipt));
             text.push_str(&facts(receipt));

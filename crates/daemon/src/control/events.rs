@@ -14,7 +14,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use steadfast_api::{Device, Problem, Receipt, event};
+use steadfast_api::{Device, Problem, event};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 use utoipa::IntoParams;
@@ -86,7 +86,11 @@ async fn follow(control: &Control, only: Option<String>, every: Duration, sender
         let sent = tokio::select! {
             _ = ticks.tick() => look(control, only.as_deref(), &mut known, sender).await,
             receipt = receipts.recv() => match receipt {
-                Ok(receipt) => tell(&receipt, &known, sender).await,
+                Ok(receipt) => {
+                    // Also of a port that has no device just now, unless a device was asked for.
+                    let heard = only.is_none() || known.values().any(|(d, _)| d.port == receipt.port);
+                    if heard { send(event::RECEIPT, &receipt, sender).await } else { Some(()) }
+                }
                 // Too slow for all of them: GET /v1/receipts has them.
                 Err(broadcast::error::RecvError::Lagged(_)) => Some(()),
                 Err(broadcast::error::RecvError::Closed) => None,
@@ -123,14 +127,6 @@ async fn look(
         known.insert(device.name.clone(), (device, changed));
     }
     Some(())
-}
-
-/// Sends a receipt, if it is of a device that is listened to.
-async fn tell(receipt: &Receipt, known: &Known, sender: &mpsc::Sender<Event>) -> Option<()> {
-    if known.values().all(|(device, _)| device.port != receipt.port) {
-        return Some(());
-    }
-    send(event::RECEIPT, receipt, sender).await
 }
 
 async fn send(name: &str, data: &impl serde::Serialize, sender: &mpsc::Sender<Event>) -> Option<()> {

@@ -15,13 +15,17 @@ use steadfast_api::{
 use steadfast_history::Filter;
 use steadfast_runtime::ActivateOptions;
 use steadfast_settings::DriverFile;
+use steadfast_shell::activation::{Step, StepTime};
 use steadfast_shell::params::ShellParams;
 use steadfast_shell::properties::Definitions;
 
 /// Longest delay, and longest time to confirm: a day.
 const MOST_MS: u64 = 24 * 3600 * 1000;
-/// Time beside delay and drain that an activation may take, for those who are told how long to wait.
-const BESIDE_MS: u64 = 6_000;
+/// Time beside delay and drain that an activation may take, for programs, which are told how long to wait at most: for
+/// who is inside to leave, for a driver that does not return from a call, and for the one before to come back.
+const BESIDE_MS: u64 = 20_000;
+/// What one takes beside its delay, for people, where none has been carried out yet.
+const USUAL_MS: u64 = 100;
 /// Receipts that are looked through for those of a port's properties.
 const LOOK_BACK: usize = 1000;
 
@@ -70,10 +74,17 @@ impl App {
         if request.delay_ms == 0 || request.wait {
             let receipt = self.carry_out_activation(&port, &opts, confirm);
             self.no_more_delayed(&port, &opts);
-            return Ok(Activating { port, wait_ms: 0, receipt: Some(receipt), would: None });
+            return Ok(Activating {
+                port,
+                wait_ms: 0,
+                estimate_ms: None,
+                receipt: Some(receipt),
+                would: None,
+            });
         }
         let drain_ms = request.drain_timeout_ms.unwrap_or_else(|| self.drain_timeout_ms(&port));
         let wait_ms = request.delay_ms + drain_ms + BESIDE_MS;
+        let estimate_ms = Some(request.delay_ms + self.usual_ms(&port));
         let (app, of, of_opts) = (Arc::clone(self), port.clone(), opts.clone());
         let thread = std::thread::Builder::new().name("activation".into());
         let body = move || {
@@ -87,13 +98,29 @@ impl App {
             self.no_more_delayed(&port, &opts);
             Problem::new(ProblemKind::Internal, format!("thread: {e}"))
         })?;
-        Ok(Activating { port, wait_ms, receipt: None, would: None })
+        Ok(Activating { port, wait_ms, estimate_ms, receipt: None, would: None })
     }
 
     fn no_more_delayed(&self, port: &str, opts: &ActivateOptions) {
         if opts.call_off.is_some() {
             self.edits.delayed.end(port);
         }
+    }
+
+    /// What the last activation of the port took beside its delay.
+    fn usual_ms(&self, port: &str) -> u64 {
+        let last = self.receipts.list(&Filter {
+            port: Some(port.to_owned()),
+            outcome: Some(Outcome::Done),
+            kinds: vec![Kind::Activation],
+            limit: Some(1),
+            ..Filter::default()
+        });
+        let steps = last.last().and_then(|receipt| receipt.properties.as_ref()).map(|report| &report.steps);
+        let beside = |steps: &Vec<StepTime>| -> u64 {
+            steps.iter().filter(|step| step.step != Step::Delay).map(|step| step.ns).sum()
+        };
+        steps.map_or(USUAL_MS, |steps| beside(steps).div_ceil(1_000_000).max(1))
     }
 
     /// How long the port waits for requests in flight where nothing else is asked for.
@@ -125,6 +152,7 @@ impl App {
             report.confirm_until_unix_ms = Some(now_unix_ms().saturating_add(ms));
         }
         self.keep_properties(receipt.clone());
+        self.edits.delayed.note(port, &receipt, opts.call_off.as_deref());
         if let (Some(ms), Some(report)) = (confirm, &receipt.properties) {
             let note = Note { before: report.before.clone(), after: report.after.clone() };
             let until = report.confirm_until_unix_ms.unwrap_or_default();
@@ -157,7 +185,7 @@ impl App {
         let port = self.port_named(name)?.name;
         if request.dry_run {
             let plan = self.rollback_plan(&port, request)?;
-            return Ok(Activating { port, wait_ms: 0, receipt: None, would: Some(plan) });
+            return Ok(Activating { port, wait_ms: 0, estimate_ms: None, receipt: None, would: Some(plan) });
         }
         let receipt = match self.roll_back_unconfirmed(&port, request, &who) {
             Some(back) => back?,
@@ -172,7 +200,7 @@ impl App {
                 receipt
             }
         };
-        Ok(Activating { port, wait_ms: 0, receipt: Some(receipt), would: None })
+        Ok(Activating { port, wait_ms: 0, estimate_ms: None, receipt: Some(receipt), would: None })
     }
 
     /// What going back would change.

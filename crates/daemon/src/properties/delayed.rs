@@ -5,7 +5,7 @@ use crate::probation::lock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
-use steadfast_api::{Activating, Delayed, Problem, ProblemKind};
+use steadfast_api::{Activating, Delayed, Missed, Outcome, Problem, ProblemKind, Receipt};
 use steadfast_runtime::CallOff;
 
 /// How long who calls one off waits for its receipt.
@@ -22,6 +22,8 @@ struct Waits {
 pub(crate) struct Delays {
     waiting: Mutex<BTreeMap<String, Waits>>,
     changed: Condvar,
+    /// Those that came to their time and could not be carried out, until one can be.
+    missed: Mutex<BTreeMap<String, Missed>>,
 }
 
 impl Delays {
@@ -46,6 +48,23 @@ impl Delays {
     pub(super) fn end(&self, port: &str) {
         lock(&self.waiting).remove(port);
         self.changed.notify_all();
+    }
+
+    /// An activation of a port is over; `call_off` of one that had let time pass.
+    pub(super) fn note(&self, port: &str, receipt: &Receipt, call_off: Option<&CallOff>) {
+        let mut missed = lock(&self.missed);
+        if receipt.outcome == Outcome::Done {
+            missed.remove(port);
+        } else if call_off.is_some_and(|call_off| !call_off.is_ordered()) {
+            let reason = receipt.reason.clone();
+            tracing::warn!(port, reason, "the activation that was to come could not be carried out");
+            missed.insert(port.to_owned(), Missed { receipt: receipt.id, reason });
+        }
+    }
+
+    /// The one of a port that could not be carried out.
+    pub(crate) fn missed(&self, port: &str) -> Option<Missed> {
+        lock(&self.missed).get(port).cloned()
     }
 
     /// The one of a port.
@@ -78,7 +97,9 @@ impl App {
         drop(left.unwrap_or_else(PoisonError::into_inner));
         let receipt = self.receipts.last_of(&port);
         match receipt.filter(|receipt| receipt.reason.ends_with(&why)) {
-            Some(receipt) => Ok(Activating { port, wait_ms: 0, receipt: Some(receipt), would: None }),
+            Some(receipt) => {
+                Ok(Activating { port, wait_ms: 0, estimate_ms: None, receipt: Some(receipt), would: None })
+            }
             None => {
                 let what = format!("port {port}: the activation had begun already");
                 Err(Problem::new(ProblemKind::Busy, what)

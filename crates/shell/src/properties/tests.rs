@@ -139,3 +139,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_was_said_since_is_known_by_name_and_can_be_taken_over() {
+    let mut before = Properties::loaded(set(&[("a", "1")]));
+    before.define("b", definition("2"));
+    let mut now = before.clone();
+    assert!(now.changed_since(&before).is_empty());
+    now.define("c", definition("3"));
+    now.undefine("a");
+    now.undefine("b");
+    let changed = now.changed_since(&before);
+    assert_eq!(changed.iter().map(String::as_str).collect::<Vec<_>>(), ["a", "b", "c"]);
+    let mut next = before.clone();
+    next.define("d", definition("4"));
+    next.take_over(&now, &changed);
+    assert_eq!((value(&next, "a"), value(&next, "b")), (None, None));
+    assert_eq!(
+        (value(&next, "c"), value(&next, "d")),
+        (Some(("3", Layer::Driver)), Some(("4", Layer::Driver)))
+    );
+}
