@@ -523,7 +523,7 @@ impl Port {
             let read = |lane: &crate::lane::Lane| {
                 (lane.counters.total().requests, lane.slots.issued() + lane.slots.held())
             };
-            let (ended, inside) = remote.ask(ANSWER, move |rt| rt.inspect_lane(id, read)).flatten()?;
+            let (ended, inside) = remote.look(ANSWER, move |rt| rt.inspect_lane(id, read)).flatten()?;
             all = (all.0 + ended, all.1 + inside);
         }
         Some(all)

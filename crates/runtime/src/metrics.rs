@@ -173,7 +173,7 @@ impl Engine {
         let id = LaneId(port.id.0);
         let mut metrics = PortMetrics::default();
         for remote in &port.remotes {
-            match remote.ask(ANSWER, move |rt| rt.inspect_lane(id, read_lane)).flatten() {
+            match remote.look(ANSWER, move |rt| rt.inspect_lane(id, read_lane)).flatten() {
                 Some(lane) => metrics.add(&lane),
                 None => metrics.silent_queues += 1,
             }

@@ -52,7 +52,7 @@ fn troubles(port: &Port, inner: &PortInner) -> Vec<Trouble> {
 /// What can be told of a port: asks its queues, each for a while.
 pub(crate) fn port_info(port: &Port) -> PortInfo {
     let id = LaneId(port.id.0);
-    let ask = |r: &Arc<Remote>| r.ask(ANSWER, move |rt| rt.inspect_lane(id, read_lane)).flatten();
+    let ask = |r: &Arc<Remote>| r.look(ANSWER, move |rt| rt.inspect_lane(id, read_lane)).flatten();
     let lanes: Vec<Option<LaneNumbers>> = port.remotes.iter().map(ask).collect();
     let known = || lanes.iter().flatten();
     let down = port.waiting_module();

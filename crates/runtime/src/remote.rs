@@ -5,6 +5,7 @@
 use crate::error::{EngineError, ErrorKind};
 use crate::reactor::Reactor;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 use steadfast_shell::mailbox::Mailbox;
@@ -17,6 +18,8 @@ pub type Task = Box<dyn FnOnce(&mut Reactor) + Send>;
 pub(crate) struct Remote {
     tasks: Mailbox<TaskBox>,
     eventfd: OwnedFd,
+    /// A question was not answered in time, and the thread has not taken its tasks since.
+    silent: AtomicBool,
 }
 
 struct TaskBox(Task);
@@ -37,7 +40,7 @@ impl Remote {
         }
         // SAFETY: just created, nobody else has it.
         let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Remote { tasks: Mailbox::default(), eventfd })
+        Ok(Remote { tasks: Mailbox::default(), eventfd, silent: AtomicBool::new(false) })
     }
 
     pub(crate) fn eventfd(&self) -> &OwnedFd {
@@ -71,6 +74,7 @@ impl Remote {
 
     /// The tasks that are there; called by the queue's thread after a wake.
     pub(crate) fn take(&self) -> impl Iterator<Item = Task> + use<> {
+        self.silent.store(false, Ordering::Relaxed);
         self.tasks.take().into_iter().map(|t| t.0)
     }
 
@@ -85,6 +89,24 @@ impl Remote {
             let _ = tx.try_send(f(rt));
         }));
         rx.recv_timeout(patience).ok()
+    }
+
+    /// Looks at something on the queue's thread, for a while. A thread that has not answered before is not waited for
+    /// again until it has been seen at work: whoever asks about many ports waits once. Nothing is left behind for it
+    /// to do then.
+    pub(crate) fn look<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        f: impl FnOnce(&mut Reactor) -> T + Send + 'static,
+    ) -> Option<T> {
+        if self.silent.load(Ordering::Relaxed) {
+            return None;
+        }
+        let answer = self.ask(patience, f);
+        if answer.is_none() {
+            self.silent.store(true, Ordering::Relaxed);
+        }
+        answer
     }
 
     /// The same with much patience: for what must have happened before things can go on.

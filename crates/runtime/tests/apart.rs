@@ -120,7 +120,7 @@ fn an_old_driver_that_does_not_let_go_holds_its_own_port_and_no_other() {
     assert_eq!(all.port().state, PortState::Unresponsive);
     all.others_notice_nothing();
     assert_eq!(all.update(&good, SHORT).outcome, Outcome::Busy);
-    assert_eq!(all.bench.engine.detach("vol0", true).expect_err("inside").kind(), ErrorKind::Busy);
+    assert_eq!(all.bench.engine.detach("vol0", false).expect_err("inside").kind(), ErrorKind::Busy);
     // It came too late, and goes on.
     all.open();
     all.until("running", |port| port.state == PortState::Running);
@@ -185,5 +185,33 @@ fn a_first_driver_that_does_not_return_is_not_attached_and_keeps_nobody_up() {
     bench.attach_trouble("vol0", &bench.trouble(&[]), 1);
     std::fs::remove_file(bench.gate("vol0")).expect("removed");
     assert_eq!(beside.stop(), Vec::<String>::new());
+    bench.engine.stop(Duration::from_secs(10));
+}
+
+/// A queue that does not answer is waited for once, and not once for each of its ports.
+#[test]
+fn many_ports_of_a_queue_that_is_stuck_are_listed_without_waiting_for_each() {
+    let bench = Bench::new(1);
+    bench.attach_trouble("vol0", &bench.trouble(&["HANG_SUBMIT"]), 1);
+    for n in 0..40 {
+        bench.attach(&format!("beside{n}"), "null", &[("size", "1M")], Some(1));
+    }
+    std::fs::write(bench.gate("vol0"), "").expect("gate");
+    let load = bench.load("vol0", 1, 1);
+    while bench.engine.port("vol0").expect("port").state != PortState::Unresponsive {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // Each of these would be half a second for each port: more than three minutes in all.
+    let begin = std::time::Instant::now();
+    for _ in 0..10 {
+        let ports = bench.engine.ports();
+        assert_eq!(ports.len(), 41);
+        assert!(ports.iter().all(|port| port.state == PortState::Unresponsive));
+    }
+    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
+    std::fs::remove_file(bench.gate("vol0")).expect("removed");
+    load.pass(8);
+    assert!(bench.engine.ports().iter().all(|port| port.state == PortState::Running));
+    assert_eq!(load.stop(), Vec::<String>::new());
     bench.engine.stop(Duration::from_secs(10));
 }
