@@ -10,6 +10,7 @@ mod cases;
 mod client;
 mod load;
 mod model;
+mod nbd;
 mod rig;
 mod rng;
 mod sabotage;

@@ -51,7 +51,7 @@ fn null_passes() {
 #[test]
 fn ram_passes() {
     let results = all(&module("ram"), &options(&[("size", "16M")]));
-    for case in ["read-write", "contents", "swap-drain", "swap-adopt", "failed-connect"] {
+    for case in ["read-write", "frontend", "contents", "swap-drain", "swap-adopt", "failed-connect"] {
         assert_eq!(*outcome(&results, case), Outcome::Passed, "{case}");
     }
 }

@@ -1,6 +1,7 @@
 //! The cases, in the order in which they run.
 
 mod faults;
+mod frontend;
 mod requests;
 mod swaps;
 
@@ -56,6 +57,11 @@ pub(crate) const ALL: &[Case] = &[
         name: "depth",
         what: "Many requests at a time, more than there are slots, are answered exactly once each.",
         run: requests::depth,
+    },
+    Case {
+        name: "frontend",
+        what: "Through NBD, every command works at every size, or is refused where it is not offered.",
+        run: frontend::commands,
     },
     Case {
         name: "detach",
