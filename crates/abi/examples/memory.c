@@ -142,4 +142,5 @@ STEADFAST_EXPORT const sf_driver steadfast_driver = {
     .disconnect = disconnect,
     .reconnect = connect_port,
     .class_ops = &block_ops,
+    .save_state = disconnect, /* it only leaves the state, so it may be asked at any time */
 };

@@ -95,23 +95,24 @@ pub mod block_feature {
     ];
 }
 
-/// The class table of block drivers.
-#[repr(C)]
-pub struct BlockOps {
-    /// `sizeof` of this structure where the driver was built.
-    pub size: u32,
-    /// Zero.
-    pub reserved: u32,
-    /// A request. Returns 0 when it is done, a negative errno when it failed, or
-    /// [`PENDING`](crate::PENDING) when [`ShellOps::complete`](crate::ShellOps::complete) will be
-    /// called for it. Required.
-    pub submit: Option<unsafe extern "C" fn(queue: *mut Queue, request: *mut Request) -> i32>,
-    /// The shell has submitted what it has for now: a driver that gathers requests issues them.
-    /// Called after one or more `submit`s and before the queue sleeps or swaps. Optional.
-    pub commit: Option<unsafe extern "C" fn(queue: *mut Queue)>,
-    /// Give this request up early if that can be done; it still completes exactly once, with
-    /// `-ECANCELED` or its own result. Optional.
-    pub abort: Option<unsafe extern "C" fn(queue: *mut Queue, request: *mut Request) -> i32>,
+entry_points! {
+    /// The class table of block drivers.
+    pub struct BlockOps {
+        /// `sizeof` of this structure where the driver was built.
+        data size: u32,
+        /// Zero.
+        data reserved: u32,
+        /// A request. Returns 0 when it is done, a negative errno when it failed, or
+        /// [`PENDING`](crate::PENDING) when [`ShellOps::complete`](crate::ShellOps::complete) will be
+        /// called for it. Required.
+        required submit: unsafe extern "C" fn(queue: *mut Queue, request: *mut Request) -> i32,
+        /// The shell has submitted what it has for now: a driver that gathers requests issues them.
+        /// Called after one or more `submit`s and before the queue sleeps or swaps. Optional.
+        optional commit: unsafe extern "C" fn(queue: *mut Queue),
+        /// Give this request up early if that can be done; it still completes exactly once, with
+        /// `-ECANCELED` or its own result. Optional.
+        optional abort: unsafe extern "C" fn(queue: *mut Queue, request: *mut Request) -> i32,
+    }
 }
 
 // SAFETY: a `BlockOps` is a constant of its module; nobody writes to it.

@@ -1,91 +1,92 @@
 use crate::{Event, Request, ShellOps, Str};
 use core::ffi::c_void;
 
-/// The table of entry points that a module exports as `steadfast_driver`.
-///
-/// The table and all it points to are constants of the module: valid from the load to the unload of
-/// it, never written.
-#[repr(C)]
-pub struct Driver {
-    /// `sizeof` of this structure where the driver was built.
-    pub size: u32,
-    /// [`ABI_MAJOR`](crate::ABI_MAJOR) the driver was built against.
-    pub abi_major: u16,
-    /// [`ABI_MINOR`](crate::ABI_MINOR) the driver was built against.
-    pub abi_minor: u16,
-    /// One of [`class`](crate::class).
-    pub class: u32,
-    /// Bytes of a request's PDU; equal to the manifest's `pdu`.
-    pub pdu_size: u32,
-    /// The bytes of the manifest section. The loader refuses a module whose pointer and section
-    /// differ.
-    pub manifest: Str,
-
-    /// May this driver serve that hardware? Optional; absent means yes. Returns 0 or a negative
-    /// errno. Called once per load, before anything else, on a control thread.
-    pub probe: Option<unsafe extern "C" fn(probe: *const Probe) -> i32>,
-    /// Gets everything ready that can be made ready while another driver serves the port: opens
-    /// handles ([`ShellOps::open`]), asks for regions, parses parameters into its own arena.
-    /// Optional. Returns 0 or a negative errno; after an error `release` is called.
-    pub prepare: Option<unsafe extern "C" fn(port: *mut Port) -> i32>,
-    /// Takes the port over: reads the state with [`ShellOps::get_state`] (there is none at the first
-    /// attach), announces its devices. Runs inside the pause: no opening, no allocation. Required.
-    /// Returns 0 or a negative errno; after an error `disconnect` is *not* called.
-    pub connect: Option<unsafe extern "C" fn(port: *mut Port) -> i32>,
-    /// Lets the port go and leaves its state with [`ShellOps::set_state`], once for each schema it
-    /// can write. Must leave its arena such that `reconnect` can go on from it. Required.
-    pub disconnect: Option<unsafe extern "C" fn(port: *mut Port) -> i32>,
-    /// Takes the port back after `disconnect`, because its replacement failed. The arena and the
-    /// state are as `disconnect` left them. Required.
-    pub reconnect: Option<unsafe extern "C" fn(port: *mut Port) -> i32>,
-    /// The last call for this port: after `disconnect`, or after a failed `prepare` or `connect`.
-    /// Gives back what `prepare` took outside the shell's memory (which should be nothing).
-    /// Optional. On a control thread.
-    pub release: Option<unsafe extern "C" fn(port: *mut Port)>,
-    /// Makes one queue ready; after `connect`, once per queue. Optional.
-    pub queue_start: Option<unsafe extern "C" fn(queue: *mut Queue) -> i32>,
-    /// The counterpart of `queue_start`, before `disconnect`. Optional.
-    pub queue_stop: Option<unsafe extern "C" fn(queue: *mut Queue)>,
-    /// An operation has completed; the operation may have been issued by the driver before this
-    /// one. Required by drivers that issue operations.
-    pub event: Option<unsafe extern "C" fn(queue: *mut Queue, event: *const Event)>,
-    /// A timer set with [`ShellOps::timer`] has run out. Optional.
-    pub timer: Option<unsafe extern "C" fn(queue: *mut Queue, id: u32)>,
-    /// A request that another driver issued is now this driver's, in flight, its PDU of schema
-    /// `schema`: convert the PDU in place. Called between `queue_start` and the first `event`, for
-    /// each such request. Required by drivers whose manifest has `pdu.adopt`. Returns 0 or a
-    /// negative errno, which makes the update go back (the shell then restores every PDU).
-    pub adopt: Option<unsafe extern "C" fn(queue: *mut Queue, request: *mut Request, schema: Str) -> i32>,
-    /// A live parameter has a new value, already visible to [`ShellOps::property`]. Optional.
-    /// Returns 0, or a negative errno that refuses the value: then the old one is put back, and this is
-    /// called again for it and for each that was changed together with it.
-    pub param_changed: Option<unsafe extern "C" fn(port: *mut Port, name: Str) -> i32>,
-
-    /// The class table: [`BlockOps`](crate::BlockOps) for [`class::BLOCK`](crate::class::BLOCK).
-    pub class_ops: *const c_void,
-
-    /// The swap is final: start the operations that belong to the port and not to a request
-    /// (receive, keep-alive, timers). On the queue's own thread, before any request or event; not
-    /// called for a driver that did not come to serve. Optional.
+entry_points! {
+    /// The table of entry points that a module exports as `steadfast_driver`.
     ///
-    /// Called again for the driver that stays when a driver change that went back had asked it to end
-    /// its port operations (every mode but *adopt*); some of them may still be in flight.
-    ///
-    /// It has no result. What the driver logs as an error ([`level::ERROR`](crate::level::ERROR)) from here on, and
-    /// before it has answered a request, says that it cannot serve: then the driver before is put back.
-    pub queue_run: Option<unsafe extern "C" fn(queue: *mut Queue)>,
+    /// The table and all it points to are constants of the module: valid from the load to the unload of
+    /// it, never written.
+    pub struct Driver {
+        /// `sizeof` of this structure where the driver was built.
+        data size: u32,
+        /// [`ABI_MAJOR`](crate::ABI_MAJOR) the driver was built against.
+        data abi_major: u16,
+        /// [`ABI_MINOR`](crate::ABI_MINOR) the driver was built against.
+        data abi_minor: u16,
+        /// One of [`class`](crate::class).
+        data class: u32,
+        /// Bytes of a request's PDU; equal to the manifest's `pdu`.
+        data pdu_size: u32,
+        /// The bytes of the manifest section. The loader refuses a module whose pointer and section
+        /// differ.
+        data manifest: Str,
 
-    // Since ABI 1.1.
-    /// The port is about to change drivers: return every request that was not begun, in the order in
-    /// which they came, with [`ShellOps::give_back`]. They go to the next driver, or come back through
-    /// `submit` when there is none. Called on each queue's own thread before anything else of the
-    /// change, in the modes *split* and *adopt*. Returns 0, or a negative errno when it could not: then
-    /// the driver stays. Optional: without it *split* is not possible.
-    pub hand_back: Option<unsafe extern "C" fn(queue: *mut Queue) -> i32>,
-    /// Leaves the state as `disconnect` does, with [`ShellOps::set_state`], and goes on serving.
-    /// Optional: without it the state can be neither shown nor tried out. Returns 0 or a negative
-    /// errno.
-    pub save_state: Option<unsafe extern "C" fn(port: *mut Port) -> i32>,
+        /// May this driver serve that hardware? Optional; absent means yes. Returns 0 or a negative
+        /// errno. Called once per load, before anything else, on a control thread.
+        optional probe: unsafe extern "C" fn(probe: *const Probe) -> i32,
+        /// Gets everything ready that can be made ready while another driver serves the port: opens
+        /// handles ([`ShellOps::open`]), asks for regions, parses parameters into its own arena.
+        /// Optional. Returns 0 or a negative errno; after an error `release` is called.
+        optional prepare: unsafe extern "C" fn(port: *mut Port) -> i32,
+        /// Takes the port over: reads the state with [`ShellOps::get_state`] (there is none at the first
+        /// attach), announces its devices. Runs inside the pause: no opening, no allocation. Required.
+        /// Returns 0 or a negative errno; after an error `disconnect` is *not* called.
+        required connect: unsafe extern "C" fn(port: *mut Port) -> i32,
+        /// Lets the port go and leaves its state with [`ShellOps::set_state`], once for each schema it
+        /// can write. Must leave its arena such that `reconnect` can go on from it. Required.
+        required disconnect: unsafe extern "C" fn(port: *mut Port) -> i32,
+        /// Takes the port back after `disconnect`, because its replacement failed. The arena and the
+        /// state are as `disconnect` left them. Required.
+        required reconnect: unsafe extern "C" fn(port: *mut Port) -> i32,
+        /// The last call for this port: after `disconnect`, or after a failed `prepare` or `connect`.
+        /// Gives back what `prepare` took outside the shell's memory (which should be nothing).
+        /// Optional. On a control thread.
+        optional release: unsafe extern "C" fn(port: *mut Port),
+        /// Makes one queue ready; after `connect`, once per queue. Optional.
+        optional queue_start: unsafe extern "C" fn(queue: *mut Queue) -> i32,
+        /// The counterpart of `queue_start`, before `disconnect`. Optional.
+        optional queue_stop: unsafe extern "C" fn(queue: *mut Queue),
+        /// An operation has completed; the operation may have been issued by the driver before this
+        /// one. Required by drivers that issue operations.
+        optional event: unsafe extern "C" fn(queue: *mut Queue, event: *const Event),
+        /// A timer set with [`ShellOps::timer`] has run out. Optional.
+        optional timer: unsafe extern "C" fn(queue: *mut Queue, id: u32),
+        /// A request that another driver issued is now this driver's, in flight, its PDU of schema
+        /// `schema`: convert the PDU in place. Called between `queue_start` and the first `event`, for
+        /// each such request. Required by drivers whose manifest has `pdu.adopt`. Returns 0 or a
+        /// negative errno, which makes the update go back (the shell then restores every PDU).
+        optional adopt: unsafe extern "C" fn(queue: *mut Queue, request: *mut Request, schema: Str) -> i32,
+        /// A live parameter has a new value, already visible to [`ShellOps::property`]. Optional.
+        /// Returns 0, or a negative errno that refuses the value: then the old one is put back, and this is
+        /// called again for it and for each that was changed together with it.
+        optional param_changed: unsafe extern "C" fn(port: *mut Port, name: Str) -> i32,
+
+        /// The class table: [`BlockOps`](crate::BlockOps) for [`class::BLOCK`](crate::class::BLOCK).
+        data class_ops: *const c_void,
+
+        /// The swap is final: start the operations that belong to the port and not to a request
+        /// (receive, keep-alive, timers). On the queue's own thread, before any request or event; not
+        /// called for a driver that did not come to serve. Optional.
+        ///
+        /// Called again for the driver that stays when a driver change that went back had asked it to end
+        /// its port operations (every mode but *adopt*); some of them may still be in flight.
+        ///
+        /// It has no result. What the driver logs as an error ([`level::ERROR`](crate::level::ERROR)) from here on,
+        /// and before it has answered a request, says that it cannot serve: then the driver before is put back.
+        optional queue_run: unsafe extern "C" fn(queue: *mut Queue),
+
+        // Since ABI 1.1.
+        /// The port is about to change drivers: return every request that was not begun, in the order in
+        /// which they came, with [`ShellOps::give_back`]. They go to the next driver, or come back through
+        /// `submit` when there is none. Called on each queue's own thread before anything else of the
+        /// change, in the modes *split* and *adopt*. Returns 0, or a negative errno when it could not: then
+        /// the driver stays. Optional: without it *split* is not possible.
+        optional hand_back: unsafe extern "C" fn(queue: *mut Queue) -> i32,
+        /// Leaves the state as `disconnect` does, with [`ShellOps::set_state`], and goes on serving.
+        /// Optional: without it the state can be neither shown nor tried out. Returns 0 or a negative
+        /// errno.
+        optional save_state: unsafe extern "C" fn(port: *mut Port) -> i32,
+    }
 }
 
 // SAFETY: a `Driver` is a constant of its module; nobody writes to it or to what it points to.

@@ -41,6 +41,8 @@
 
 #![no_std]
 
+#[macro_use]
+mod table;
 mod block;
 mod driver;
 pub mod manifest;
@@ -51,6 +53,7 @@ pub use block::*;
 pub use driver::*;
 pub use operation::*;
 pub use shell::*;
+pub use table::{Field, FieldKind};
 
 /// Major version of this interface. Drivers of another major version are refused.
 pub const ABI_MAJOR: u16 = 1;

@@ -64,6 +64,52 @@ fn layouts(out: &mut String) {
     });
 }
 
+/// A type of the definition as C writes it.
+fn c_type(rust: &str) -> String {
+    let name = |rust: &str| {
+        let words = rust.chars().fold(String::new(), |mut all, letter| {
+            if letter.is_ascii_uppercase() {
+                all.push('_');
+            }
+            all.push(letter.to_ascii_lowercase());
+            all
+        });
+        format!("sf{words}")
+    };
+    match rust.trim() {
+        "i32" => "int32_t".to_owned(),
+        "u32" => "uint32_t".to_owned(),
+        "u64" => "uint64_t".to_owned(),
+        other => match (other.strip_prefix("*mut "), other.strip_prefix("*const ")) {
+            (Some(to), _) => format!("{} *", name(to)),
+            (_, Some(to)) => format!("const {} *", name(to)),
+            _ => name(other),
+        },
+    }
+}
+
+/// Every entry point has in C the type that the one definition of its table gives it.
+fn entry_points(out: &mut String, table: &str, fields: &[abi::Field]) -> usize {
+    let entries = fields.iter().filter(|field| field.kind != abi::FieldKind::Data);
+    entries.fold(0, |count, field| {
+        let signature = field.signature.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (head, result) = signature.rsplit_once("->").unwrap_or((&signature, "void"));
+        let (_, arguments) = head.split_once("fn(").expect("a function");
+        let arguments = arguments.trim().trim_end_matches(')').trim_end_matches(',');
+        let argument = |text: &str| c_type(text.split_once(':').map_or(text, |(_, kind)| kind));
+        let arguments: Vec<String> = arguments.split(',').map(argument).collect();
+        let result = if result == "void" { result.to_owned() } else { c_type(result) };
+        let (name, arguments) = (field.name, arguments.join(", "));
+        writeln!(
+            out,
+            "_Static_assert(__builtin_types_compatible_p(__typeof__((({table} *)0)->{name}), \
+             {result} (*)({arguments})), \"{table}.{name}\");"
+        )
+        .unwrap();
+        count + 1
+    })
+}
+
 /// How the constants of each Rust module begin in C.
 const PREFIXES: &[(&str, &str)] = &[
     ("", "SF_"),
@@ -135,6 +181,9 @@ fn the_c_header_agrees_with_rust() {
     let mut out =
         String::from("#include \"steadfast.h\"\n#define SAME(c, rust) _Static_assert((c) == (rust), #c)\n");
     layouts(&mut out);
+    let entries = entry_points(&mut out, "sf_driver", abi::Driver::FIELDS)
+        + entry_points(&mut out, "sf_block_ops", abi::BlockOps::FIELDS);
+    assert!(entries >= 18, "only {entries} entry points");
     let sources = [
         include_str!("../src/lib.rs"),
         include_str!("../src/block.rs"),

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::mem::{MaybeUninit, offset_of};
 
 use steadfast_abi::manifest::MAX_BYTES;
-use steadfast_abi::{ABI_MAJOR, BlockOps, Driver};
+use steadfast_abi::{ABI_MAJOR, BlockOps, Driver, Field, FieldKind};
 use steadfast_shell::manifest::Manifest;
 
 use crate::elf::Facts;
@@ -37,7 +37,8 @@ pub(crate) unsafe fn copy(
 ) -> Result<Tables, Problem> {
     let image = Image::around(table, facts)?;
     // SAFETY: the caller's; a `Driver` of zeroes is a table without entry points.
-    let mut driver: Driver = unsafe { copy_sized(&image, table, "its driver table", LEAST_DRIVER)? };
+    let mut driver: Driver =
+        unsafe { copy_sized(&image, table, "its driver table", LEAST_DRIVER, Driver::FIELDS)? };
     if facts.table_size != 0 && u64::from(driver.size) > facts.table_size {
         return contradiction(format!(
             "its driver table claims {} bytes, its symbol has {}",
@@ -47,10 +48,12 @@ pub(crate) unsafe fn copy(
     check_numbers(&driver, manifest)?;
     // SAFETY: the caller's: the module stays mapped.
     unsafe { check_manifest(&image, &driver, facts)? };
-    check_entries(&image, &driver, manifest)?;
+    check_entries(&image, &driver, Driver::FIELDS)?;
+    check_adopt(&driver, manifest)?;
     // SAFETY: the caller's; a `BlockOps` of zeroes is a table without entry points.
-    let block: BlockOps = unsafe { copy_sized(&image, driver.class_ops, "its block table", LEAST_BLOCK)? };
-    check_block_entries(&image, &block)?;
+    let block: BlockOps =
+        unsafe { copy_sized(&image, driver.class_ops, "its block table", LEAST_BLOCK, BlockOps::FIELDS)? };
+    check_entries(&image, &block, BlockOps::FIELDS)?;
     let block = Box::new(block);
     driver.class_ops = (&raw const *block).cast();
     Ok(Tables { driver, block })
@@ -63,13 +66,14 @@ fn contradiction<T>(what: impl Into<String>) -> Result<T, Problem> {
 /// Copies a structure that begins with its own size: `min(size)` bytes, the rest zero.
 ///
 /// # Safety
-/// The module of `image` is mapped and stays so during the call; `T` is `repr(C)`, begins with its
+/// The module of `image` is mapped and stays so during the call; `T` is `repr(C)` with these fields, begins with its
 /// `u32` size, and is a value when all zero and whatever else its bytes are.
 unsafe fn copy_sized<T>(
     image: &Image<'_>,
     from: *const c_void,
     what: &str,
     least: usize,
+    fields: &[Field],
 ) -> Result<T, Problem> {
     if !(from as usize).is_multiple_of(align_of::<T>()) || !image.holds(from, size_of::<u32>() as u64) {
         return contradiction(format!("{what} is not in its memory"));
@@ -81,6 +85,10 @@ unsafe fn copy_sized<T>(
         return contradiction(format!(
             "{what} claims {size} bytes (allowed {least}..={MAX_TABLE_BYTES}, within the module)"
         ));
+    }
+    let end = size as usize;
+    if let Some(cut) = fields.iter().find(|field| field.offset < end && end < field.offset + field.size) {
+        return contradiction(format!("{what} claims {size} bytes, which end within {}", cut.name));
     }
     let mut copy = MaybeUninit::<T>::zeroed();
     let bytes = size_of::<T>().min(size as usize);
@@ -149,52 +157,28 @@ fn without_padding(manifest: &[u8]) -> &[u8] {
     &manifest[..end]
 }
 
-/// Takes a field for the checks of entry points: its name and its address, if any.
-macro_rules! entry {
-    ($table:expr, $field:ident) => {
-        (stringify!($field), $table.$field.map(|function| function as *const c_void))
-    };
-}
-
-fn check_entries(image: &Image<'_>, driver: &Driver, manifest: &Manifest) -> Result<(), Problem> {
-    let required = [entry!(driver, connect), entry!(driver, disconnect), entry!(driver, reconnect)];
-    let optional = [
-        entry!(driver, probe),
-        entry!(driver, prepare),
-        entry!(driver, release),
-        entry!(driver, queue_start),
-        entry!(driver, queue_stop),
-        entry!(driver, event),
-        entry!(driver, timer),
-        entry!(driver, adopt),
-        entry!(driver, param_changed),
-    ];
-    check_addresses(image, &required, true)?;
-    check_addresses(image, &optional, false)?;
-    if !manifest.pdu_adopt.is_empty() && driver.adopt.is_none() {
-        return contradiction("its manifest has pdu.adopt, but it has no entry point adopt");
+/// Every entry point of a table that was copied: those that must be there are, and each is in the
+/// module's code.
+fn check_entries<T>(image: &Image<'_>, table: &T, fields: &[Field]) -> Result<(), Problem> {
+    for field in fields.iter().filter(|field| field.kind != FieldKind::Data) {
+        let place = (&raw const *table).cast::<u8>().wrapping_add(field.offset).cast::<*const c_void>();
+        // SAFETY: the field is one of `T`'s own list: a function pointer or null, of the size of an
+        // address, within the table that is borrowed here.
+        let address = unsafe { place.read() };
+        if address.is_null() {
+            if field.kind == FieldKind::Required {
+                return contradiction(format!("it has no entry point {}", field.name));
+            }
+        } else if !image.runs(address) {
+            return contradiction(format!("its entry point {} is not in its code", field.name));
+        }
     }
     Ok(())
 }
 
-fn check_block_entries(image: &Image<'_>, block: &BlockOps) -> Result<(), Problem> {
-    check_addresses(image, &[entry!(block, submit)], true)?;
-    check_addresses(image, &[entry!(block, commit), entry!(block, abort)], false)
-}
-
-fn check_addresses(
-    image: &Image<'_>,
-    entries: &[(&str, Option<*const c_void>)],
-    required: bool,
-) -> Result<(), Problem> {
-    for (name, address) in entries {
-        match address {
-            None if required => return contradiction(format!("it has no entry point {name}")),
-            Some(address) if !image.runs(*address) => {
-                return contradiction(format!("its entry point {name} is not in its code"));
-            }
-            _ => {}
-        }
+fn check_adopt(driver: &Driver, manifest: &Manifest) -> Result<(), Problem> {
+    if !manifest.pdu_adopt.is_empty() && driver.adopt.is_none() {
+        return contradiction("its manifest has pdu.adopt, but it has no entry point adopt");
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use steadfast_abi::{BlockOps, Driver, Field, FieldKind};
 use steadfast_loader::{LoadErrorKind as Kind, LoadedModule};
 use steadfast_shell::receipt::Unload;
 use support::{Place, Source};
@@ -221,6 +222,44 @@ fn a_table_that_is_none_is_refused() {
     for (source, words) in broken {
         refused(&source, Kind::Contradiction, words);
     }
+}
+
+/// Entry points of a table, from the one definition of it.
+fn entries(fields: &'static [Field]) -> impl Iterator<Item = (&'static str, bool)> {
+    let entries = fields.iter().filter(|field| field.kind != FieldKind::Data);
+    entries.map(|field| (field.name, field.kind == FieldKind::Required))
+}
+
+#[test]
+fn every_entry_point_must_be_in_the_code_and_some_must_be_there() {
+    let today = || Source::new().driver("size", "DRIVER_OF_TODAY");
+    let mut count = 0;
+    for (name, required) in entries(Driver::FIELDS) {
+        let elsewhere = format!("entry point {name} is not in its code");
+        refused(&today().driver(name, "(void *)manifest"), Kind::Contradiction, &elsewhere);
+        refused(&today().driver(name, "(void *)8"), Kind::Contradiction, &elsewhere);
+        if required {
+            refused(&today().driver(name, "0"), Kind::Contradiction, &format!("no entry point {name}"));
+        }
+        count += 1;
+    }
+    for (name, required) in entries(BlockOps::FIELDS) {
+        let elsewhere = format!("entry point {name} is not in its code");
+        refused(&today().block(name, "(void *)&submits"), Kind::Contradiction, &elsewhere);
+        if required {
+            refused(&today().block(name, "0"), Kind::Contradiction, &format!("no entry point {name}"));
+        }
+        count += 1;
+    }
+    assert!(count >= 18, "{count} entry points");
+}
+
+#[test]
+fn a_table_ends_between_two_fields() {
+    let cut = Source::new().driver("size", "offsetof(struct driver, hand_back) + 4");
+    refused(&cut, Kind::Contradiction, "which end within hand_back");
+    let cut = Source::new().block("size", "offsetof(struct block, abort) + 1");
+    refused(&cut, Kind::Contradiction, "which end within abort");
 }
 
 #[test]
