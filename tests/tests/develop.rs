@@ -215,3 +215,28 @@ fn half_a_module_is_never_swapped_in() -> Result {
     assert_eq!(running, receipt["to"]["hash"]);
     Ok(())
 }
+
+#[test]
+fn a_driver_in_c_can_be_tried() -> Result {
+    let dir = TempDir::new()?;
+    let project = c_project(&dir)?;
+    let daemon = Setup::device("vol0=./c-disk/c-disk.so:8M").start(&dir)?;
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    assert_eq!(client.write(4096, &[7; 4096], false)?, Ok(vec![]));
+    edit(&project.join("driver.c"), "written in C", "another")?;
+    ok(command("make", &project)?.args(["-s"]))?;
+    let module = project.join("c-disk.so").display().to_string();
+    let mut trial = command("steadfast", dir.path())?
+        .args(["update", "vol0", &module, "--shadow", "2s"])
+        .env("STEADFAST_SOCKET", daemon.control())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    while trial.try_wait()?.is_none() {
+        assert_eq!(client.read(4096, 4096)?, Ok(vec![7; 4096]));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let output = trial.wait_with_output()?;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    Ok(())
+}

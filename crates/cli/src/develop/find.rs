@@ -1,6 +1,7 @@
 //! Which module a path means, and when a project's sources have changed.
 
 use crate::failure::Failure;
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::env;
 use std::fs::{self, DirEntry, Metadata};
@@ -85,12 +86,15 @@ fn modules(folder: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> {
     paths.filter(|path| path.extension().is_some_and(|e| e == "so")).filter_map(file)
 }
 
-/// A number that is another one when a source of the project in `folder` has changed.
+/// The sources of a project: for each file a number that is another one when it has changed.
+pub(crate) type Sources = BTreeMap<PathBuf, u64>;
+
+/// The sources of the project in `folder`.
 ///
 /// # Errors
 /// There are more files than a project has.
-pub(crate) fn sources(folder: &Path) -> Result<u64, Failure> {
-    let (mut folders, mut sum, mut count) = (vec![folder.to_owned()], 0_u64, 0);
+pub(crate) fn sources(folder: &Path) -> Result<Sources, Failure> {
+    let (mut folders, mut sources) = (vec![folder.to_owned()], Sources::new());
     while let Some(folder) = folders.pop() {
         for entry in entries(&folder) {
             let name = entry.file_name();
@@ -106,21 +110,18 @@ pub(crate) fn sources(folder: &Path) -> Result<u64, Failure> {
                 }
                 continue;
             }
-            count += 1;
-            if count > MAX_FILES {
+            if sources.len() >= MAX_FILES {
                 let text = format!("{}: more than {MAX_FILES} files", folder.display());
                 return Err(Failure::new(text).hint("name the folder of one driver's project"));
             }
-            sum = sum.wrapping_add(print(&entry));
+            sources.insert(entry.path(), print(&entry));
         }
     }
-    Ok(sum)
+    Ok(sources)
 }
 
-/// The order in which a folder lists its files does not matter, so their numbers are added up.
 fn print(entry: &DirEntry) -> u64 {
     let mut hasher = DefaultHasher::new();
-    entry.path().hash(&mut hasher);
     if let Ok(meta) = entry.metadata() {
         (meta.len(), meta.modified().ok()).hash(&mut hasher);
     }
