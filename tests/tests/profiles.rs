@@ -42,14 +42,14 @@ fn a_profile_is_compared_applied_and_activated_as_parameters_are() -> Result {
     assert_eq!(words, ["io_throttle", "0", "0", "16", "live"], "{diff}");
     assert!(line("io_slots").contains("waits for `steadfast activate vol0`"), "{diff}");
     // What the port does not have is said.
-    assert!(diff.contains("vol0 does not have: failover_delay"), "{diff}");
+    assert!(diff.contains("vol0: not for this driver: failover_delay"), "{diff}");
     let file = file_of(&daemon, "vol0")?;
     let would = ends(&daemon, 0, &["profile", "apply", "backup", "vol0", "--dry-run"])?;
     assert!(would.contains("vol0: io_throttle 0 -> 16, would be saved, takes effect at once"), "{would}");
     assert!(!file.exists() && saved(&daemon, "vol0", "io_throttle")? == "0", "nothing was done");
     let applied = ends(&daemon, 0, &["profile", "apply", "backup", "vol0"])?;
     assert!(applied.contains("vol0: io_throttle 0 -> 16, saved, in force"), "{applied}");
-    assert!(applied.contains("vol0 does not have: failover_delay"), "{applied}");
+    assert!(applied.contains("vol0: not for this driver: failover_delay"), "{applied}");
     assert_eq!(param(&daemon, "vol0", "io_throttle")?["current"], "16");
     assert_eq!(pending(&daemon, "vol0")?, ["io_slots", "max_transfer"]);
     assert!(pending(&daemon, "vol1")?.is_empty() && saved(&daemon, "vol1", "io_throttle")? == "0");
@@ -154,7 +154,7 @@ fn a_port_that_refuses_leaves_all_ports_as_they_were() -> Result {
     // The same for both with an even number: two drivers' files, one command.
     write(&daemon, "vol0", "odd", "[params]\nio_throttle = 8\neven = 6\n")?;
     let said = ends(&daemon, 0, &["profile", "apply", "odd", "vol0", "vol1"])?;
-    assert!(said.contains("vol0 does not have: even"), "{said}");
+    assert!(said.contains("vol0: not for this driver: even"), "{said}");
     assert_eq!(param(&daemon, "vol0", "io_throttle")?["current"], "8");
     assert_eq!(param(&daemon, "vol1", "even")?["current"], "6");
     Ok(())
@@ -245,5 +245,27 @@ fn every_built_in_profile_is_applied_and_activated_under_verified_load() -> Resu
     for port in ["vol0", "vol1"] {
         assert_eq!(daemon.device(port)?["errors"], 0, "{port}");
     }
+    Ok(())
+}
+
+#[test]
+fn what_no_driver_here_has_is_shown_as_that() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = Setup::device("vol0=ram:1M").start(&dir)?;
+    let shown = ends(&daemon, 0, &["profile", "show", "virtualization"])?;
+    let line =
+        |name: &str| shown.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_default();
+    assert!(line("failover_delay").contains("no driver here"), "{shown}");
+    assert!(
+        line("io_throttle").contains("every driver") || line("io_slots").contains("every driver"),
+        "{shown}"
+    );
+    let (_, list) = daemon.api()?.get("/v1/profiles")?;
+    let of = |name: &str| list["profiles"].as_array()?.iter().find(|p| p["name"] == name).cloned();
+    let profile = of("virtualization").expect("built in");
+    assert!(
+        profile["not_here"].as_u64() > Some(0) && profile["not_here"].as_u64() < profile["params"].as_u64(),
+        "{profile}"
+    );
     Ok(())
 }

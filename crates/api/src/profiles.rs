@@ -17,6 +17,8 @@ pub struct ProfileSummary {
     pub file: Option<String>,
     /// Parameters that it has values for, those that it extends included.
     pub params: u32,
+    /// How many of these no driver here has.
+    pub not_here: u32,
     /// What is wrong with it; it cannot be applied then.
     pub faults: Vec<String>,
 }
@@ -41,6 +43,8 @@ pub struct ProfileParam {
     pub why: String,
     /// Where it is said.
     pub source: String,
+    /// Drivers here that have the parameter; `*` where every driver has it, empty where none does.
+    pub drivers: Vec<String>,
 }
 
 /// A profile: a named set of values.

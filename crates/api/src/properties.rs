@@ -20,6 +20,9 @@ pub struct Property {
     pub saved_source: Option<String>,
     /// What is saved differs, as a value, from what is in force.
     pub pending: bool,
+    /// What is in force was set by a command and never saved: an activation undoes it.
+    #[serde(default)]
+    pub undone: bool,
     /// Value when the driver attached at start, where it was defined then.
     pub load_time: Option<String>,
     /// The default; missing where there is none.

@@ -9,13 +9,14 @@ fn or_dash(text: &str) -> String {
 
 /// All profiles, one line each.
 pub(crate) fn list(all: &Profiles) -> String {
-    let mut table = Table::new(&["NAME", "FROM", ">PARAMETERS", "EXTENDS", "ABOUT"]);
+    let mut table = Table::new(&["NAME", "FROM", ">PARAMETERS", ">NOT HERE", "EXTENDS", "ABOUT"]);
     for profile in &all.profiles {
         let about = if profile.faults.is_empty() { or_dash(&profile.about) } else { "unusable".to_owned() };
         table.row([
             profile.name.clone(),
             if profile.built_in { "steadfast" } else { "file" }.to_owned(),
             profile.params.to_string(),
+            profile.not_here.to_string(),
             or_dash(profile.extends.as_deref().unwrap_or_default()),
             about,
         ]);
@@ -48,9 +49,14 @@ pub(crate) fn show(profile: &Profile) -> String {
 }
 
 fn params(params: &[ProfileParam]) -> String {
-    let mut table = Table::new(&["  NAME", "VALUE", "WHY", "SOURCE"]);
+    let mut table = Table::new(&["  NAME", "VALUE", "FOR", "WHY", "SOURCE"]);
     for p in params {
-        table.row([format!("  {}", p.name), p.value.clone(), or_dash(&p.why), p.source.clone()]);
+        let drivers = match p.drivers.as_slice() {
+            [] => "no driver here".to_owned(),
+            [all] if all == "*" => "every driver".to_owned(),
+            some => some.join(", "),
+        };
+        table.row([format!("  {}", p.name), p.value.clone(), drivers, or_dash(&p.why), p.source.clone()]);
     }
     table.to_string()
 }
@@ -92,7 +98,7 @@ pub(crate) fn diff(diff: &ProfileDiff) -> String {
 
 fn missing(port: &str, names: &[impl AsRef<str>]) -> String {
     let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
-    format!("{port} does not have: {}\n", names.join(", "))
+    format!("{port}: not for this driver: {}\n", names.join(", "))
 }
 
 /// What applying a profile has done.

@@ -18,7 +18,11 @@ pub(crate) fn list(all: &Properties) -> String {
         table.row([
             p.name.clone(),
             or_undefined(p.current.as_ref()),
-            if p.pending { format!("{saved} (pending)") } else { saved },
+            match (p.pending, p.undone) {
+                (_, true) => format!("{saved} (not saved)"),
+                (true, false) => format!("{saved} (pending)"),
+                (false, false) => saved,
+            },
             p.default.clone().unwrap_or_else(|| "-".to_owned()),
             if p.unit.is_empty() { "-".to_owned() } else { p.unit.clone() },
             p.class.clone(),
@@ -28,7 +32,8 @@ pub(crate) fn list(all: &Properties) -> String {
         ]);
     }
     let mut text = table.to_string();
-    let pending: Vec<&str> = all.properties.iter().filter(|p| p.pending).map(|p| p.name.as_str()).collect();
+    let waits = |p: &&Property| p.pending && !p.undone;
+    let pending: Vec<&str> = all.properties.iter().filter(waits).map(|p| p.name.as_str()).collect();
     if !pending.is_empty() {
         text.push_str(&format!(
             "pending: {}; `steadfast activate {}` puts what is saved in force\n",
@@ -36,10 +41,22 @@ pub(crate) fn list(all: &Properties) -> String {
             all.port
         ));
     }
+    let unsaved: Vec<String> = all.properties.iter().filter(|p| p.undone).map(assignment).collect();
+    if !unsaved.is_empty() {
+        text.push_str(&format!(
+            "set by a command and not saved: {}; an activation undoes that, `steadfast param set {} ...` saves it\n",
+            unsaved.join(", "),
+            all.port
+        ));
+    }
     for fault in all.faults.iter().filter(|_| all.saved_known) {
         text.push_str(&format!("saved, but cannot be activated: {fault}\n"));
     }
     text
+}
+
+fn assignment(p: &Property) -> String {
+    format!("{}={}", p.name, or_undefined(p.current.as_ref()))
 }
 
 /// What is saved, where that is known.
@@ -71,6 +88,9 @@ pub(crate) fn explain(p: &Property, known: bool) -> String {
     fact(
         "pending",
         match p.pending {
+            true if p.undone => {
+                "no: what is in force was never saved, and an activation undoes it".to_owned()
+            }
             true => format!("yes: it waits for {}", waits(&p.class)),
             false if known => "no".to_owned(),
             false => "unknown".to_owned(),

@@ -26,7 +26,7 @@ impl App {
             .collect();
         for port in self.engine.ports() {
             let running = self.engine.module_of(&port.name);
-            let config = self.topology.config_of(&port.name);
+            let config = self.topology.config_now(&port.name).and_then(Result::ok);
             let said = || config.as_ref()?.driver.split('@').next().and_then(|name| newest.get(name));
             let Some(manifest) = running.as_ref().map(|m| m.manifest()).or_else(said) else { continue };
             let table = settings.table(manifest);

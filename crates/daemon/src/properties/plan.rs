@@ -1,6 +1,7 @@
 //! What an activation would change.
 
 use super::saved::View;
+use super::show::is_unsaved;
 use super::stage::is_to_be_down;
 use crate::app::App;
 use std::collections::BTreeMap;
@@ -53,10 +54,16 @@ impl App {
                 saved: saved.map(ToString::to_string),
                 source: definitions.get(&spec.name).map(|d| d.source.to_string()).unwrap_or_default(),
                 class: spec.class.name().to_owned(),
-                effect: match spec.class {
-                    ActivationClass::Live | ActivationClass::Reinit => effect(&spec.name, saved),
-                    ActivationClass::Reload if alone => effect(&spec.name, saved),
-                    ActivationClass::Reload => format!("`activate --reload`: {}", users.join(", ")),
+                effect: {
+                    let what = match spec.class {
+                        ActivationClass::Live | ActivationClass::Reinit => effect(&spec.name, saved),
+                        ActivationClass::Reload if alone => effect(&spec.name, saved),
+                        ActivationClass::Reload => format!("`activate --reload`: {}", users.join(", ")),
+                    };
+                    match is_unsaved(view.info.properties.get(&spec.name)) {
+                        true => format!("{what}, and undoes a value that was never saved"),
+                        false => what,
+                    }
                 },
             })
         };

@@ -12,6 +12,7 @@ use steadfast_api::{
     Problem, ProblemKind, Profile, ProfileApplied, ProfileApplyRequest, ProfileChange, ProfileDiff,
     ProfileMissing, ProfileParam, ProfileSaveRequest, ProfileSaved, ProfileSummary, Profiles, SaveRequest,
 };
+use steadfast_settings::lint::Known;
 use steadfast_settings::{self as settings, Faults, NewProfile, ProfileValue, Section, SettingsError};
 use steadfast_shell::params::{ActivationClass, ParamSpec, is_shells};
 
@@ -24,11 +25,12 @@ impl App {
     pub(crate) fn profiles(&self) -> Result<Profiles, Problem> {
         let stored = self.stored();
         let names = stored.names().map_err(|e| file_problem(&e))?;
-        let profiles = names.iter().map(|name| self.summary(&stored, name)).collect();
+        let known = self.known();
+        let profiles = names.iter().map(|name| self.summary(&stored, name, &known)).collect();
         Ok(Profiles { profiles, folder: stored.folder().display().to_string() })
     }
 
-    fn summary(&self, stored: &settings::Profiles, name: &str) -> ProfileSummary {
+    fn summary(&self, stored: &settings::Profiles, name: &str, known: &Known) -> ProfileSummary {
         let built_in = settings::profile::BUILT_IN.contains(&name);
         let path = stored.path(name);
         let file = (!built_in || path.exists()).then(|| path.display().to_string());
@@ -39,11 +41,14 @@ impl App {
             extends: None,
             file,
             params: 0,
+            not_here: 0,
             faults: Vec::new(),
         };
         match self.good(stored, name) {
             Ok(profile) => {
                 summary.params = profile.values.len() as u32;
+                let of_nobody = profile.values.keys().filter(|name| drivers_with(known, name).is_empty());
+                summary.not_here = of_nobody.count() as u32;
                 (summary.about, summary.extends) = (profile.about, profile.extends);
             }
             Err(e) => summary.faults = e.to_string().lines().map(str::to_owned).collect(),
@@ -77,7 +82,7 @@ impl App {
 
     /// One profile.
     pub(crate) fn profile(&self, name: &str) -> Result<Profile, Problem> {
-        Ok(shown(&self.profile_named(name)?))
+        Ok(shown(&self.profile_named(name)?, &self.known()))
     }
 
     /// What applying a profile would change on a port.
@@ -85,12 +90,13 @@ impl App {
         let profile = self.profile_named(name)?;
         let view = self.view(port)?;
         let fit = profile.for_table(&view.table);
+        let known = self.known();
         let mut diff = ProfileDiff {
             profile: profile.name.clone(),
             port: view.info.name.clone(),
             changes: Vec::new(),
             same: Vec::new(),
-            missing: fit.missing.iter().map(|name| param(name, &profile.values[*name])).collect(),
+            missing: fit.missing.iter().map(|name| param(name, &profile.values[*name], &known)).collect(),
             faults: Vec::new(),
         };
         let mut file = view.file.clone();
@@ -217,7 +223,8 @@ impl App {
         }
         let stored = self.stored();
         stored.save(&new, request.replace).map_err(|e| profile_problem(&e))?;
-        Ok(ProfileSaved { profile: shown(&stored.get(name).map_err(|e| profile_problem(&e))?), left_out })
+        let saved = stored.get(name).map_err(|e| profile_problem(&e))?;
+        Ok(ProfileSaved { profile: shown(&saved, &self.known()), left_out })
     }
 }
 
@@ -261,19 +268,29 @@ fn effect(spec: &ParamSpec, view: &View, in_force: bool) -> String {
     }
 }
 
-fn shown(profile: &settings::Profile) -> Profile {
+fn shown(profile: &settings::Profile, known: &Known) -> Profile {
     Profile {
         name: profile.name.clone(),
         about: profile.about.clone(),
         built_in: profile.path.is_none(),
         extends: profile.extends.clone(),
         file: profile.path.as_ref().map(|path| path.display().to_string()),
-        params: profile.values.iter().map(|(name, value)| param(name, value)).collect(),
+        params: profile.values.iter().map(|(name, value)| param(name, value, known)).collect(),
     }
 }
 
-fn param(name: &str, value: &ProfileValue) -> ProfileParam {
+/// Drivers that have a parameter; `*` for those that the shell carries out under every driver.
+fn drivers_with(known: &Known, name: &str) -> Vec<String> {
+    if is_shells(name) {
+        return vec!["*".to_owned()];
+    }
+    let has = known.iter().filter(|(_, driver)| driver.table.iter().any(|spec| spec.name == name));
+    has.map(|(driver, _)| driver.clone()).collect()
+}
+
+fn param(name: &str, value: &ProfileValue, known: &Known) -> ProfileParam {
     ProfileParam {
+        drivers: drivers_with(known, name),
         name: name.to_owned(),
         value: value.value.clone(),
         why: value.why.clone(),

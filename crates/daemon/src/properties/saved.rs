@@ -22,6 +22,8 @@ pub(crate) struct InForce {
     /// Values in force.
     pub(crate) values: BTreeMap<String, Value>,
     config: DeviceConfig,
+    /// What is wrong with the daemon's configuration by now.
+    faults: Vec<String>,
     manifest: Manifest,
     settings: Settings,
 }
@@ -41,6 +43,9 @@ impl InForce {
     /// # Errors
     /// Everything that keeps it from being known, each with its place.
     pub(crate) fn saved(&self) -> Result<(DriverFile, Definitions), Vec<String>> {
+        if !self.faults.is_empty() {
+            return Err(self.faults.clone());
+        }
         let said = |e: &ConfigError| e.to_string();
         let file = self.settings.file(&self.manifest.name);
         let file = file.map_err(|e| e.0.iter().map(said).collect::<Vec<_>>())?;
@@ -139,7 +144,12 @@ impl App {
         let manifest = self.engine.module_of(&info.name).map(|module| module.manifest().clone());
         let manifest = manifest.ok_or_else(missing)?;
         let config = self.topology.config_of(&info.name).ok_or_else(missing)?;
-        Ok(InForce { info, table, values, config, manifest, settings })
+        let (config, faults) = match self.topology.config_now(&info.name) {
+            Some(Ok(now)) => (now, Vec::new()),
+            Some(Err(faults)) => (config, faults),
+            None => (config, Vec::new()),
+        };
+        Ok(InForce { info, table, values, config, faults, manifest, settings })
     }
 
     /// A port with what is in force and what is saved for it.

@@ -5,7 +5,7 @@ use crate::app::App;
 use std::collections::BTreeMap;
 use steadfast_api::{Problem, Properties, Property};
 use steadfast_shell::params::{ParamSpec, Value, is_shells, resolve};
-use steadfast_shell::properties::{Definitions, values_of};
+use steadfast_shell::properties::{Definition, Definitions, Source, values_of};
 
 impl App {
     /// Every parameter of a port.
@@ -27,7 +27,8 @@ impl App {
         };
         let property = |spec: &ParamSpec| {
             let shown = describe(&port, spec, &saved, &definitions);
-            if saved_known { shown } else { Property { saved: None, saved_source: None, ..shown } }
+            let unknown = |shown| Property { saved: None, saved_source: None, undone: false, ..shown };
+            if saved_known { shown } else { unknown(shown) }
         };
         Ok(Properties {
             port: port.info.name.clone(),
@@ -47,6 +48,11 @@ fn alone(table: &[ParamSpec], definitions: &Definitions) -> BTreeMap<String, Val
         None => Some((spec.name.clone(), spec.default.clone()?)),
     };
     table.iter().filter_map(value).collect()
+}
+
+/// Whether a value in force comes from a command, and from no file.
+pub(super) fn is_unsaved(in_force: Option<&Definition>) -> bool {
+    in_force.is_some_and(|definition| matches!(definition.source, Source::Command { .. }))
 }
 
 fn describe(
@@ -72,6 +78,7 @@ fn describe(
         source: in_force.map(|d| d.source.to_string()),
         layer: layer.to_owned(),
         pending: saved.get(name) != current,
+        undone: saved.get(name) != current && is_unsaved(in_force),
         saved: text,
         saved_source: wanted.map(|d| d.source.to_string()),
         load_time: port.info.load_time.get(name).map(|d| d.value.clone()),

@@ -8,6 +8,7 @@ mod add;
 pub(crate) mod in_turn;
 mod modules;
 mod remove;
+mod reread;
 mod rescan;
 mod rolling;
 mod saved;
@@ -37,6 +38,8 @@ pub(crate) struct Topology {
     /// What holds for a port that does not say otherwise.
     policy: Policy,
     defined: Mutex<BTreeMap<String, Defined>>,
+    /// The configuration as it was last read.
+    reread: Mutex<Option<reread::Reread>>,
     /// Held while `devices.toml` is read and written.
     saving: Mutex<()>,
     /// Modules that stay in memory without a port, by hash.
