@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::process::Command;
 use steadfast_tests::{Daemon, Result, Setup, TempDir, module, run, steadfast};
 
-const ROWS: [&str; 18] = [
+const ROWS: [&str; 19] = [
     "abi",
     "hardware",
     "signature",
@@ -16,6 +16,7 @@ const ROWS: [&str; 18] = [
     "min_from",
     "once",
     "size",
+    "contents",
     "pending",
     "features",
     "pdu",

@@ -150,3 +150,64 @@ fn a_port_goes_to_a_larger_file_and_back_with_either_release() -> Result {
     assert_eq!(size()?, 4);
     Ok(())
 }
+
+#[test]
+fn another_driver_puts_no_other_contents_under_clients_unless_forced() -> Result {
+    let dir = TempDir::new()?;
+    let image = disk(&dir, "one.img", 1)?;
+    let daemon = Setup::device(format!("vol0=file@1.0.0:{image}")).start(&dir)?;
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    let update = ["update", "vol0", "ram", "--allow-other", "--unset", "path", "--set", "size=4M"];
+    // The check says so, and the update does not do it.
+    let check = ["driver", "check", "vol0", "ram", "--allow-other", "--unset", "path", "--set", "size=4M"];
+    let output = daemon.cli(&check)?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(6), "{said}");
+    let row = said.lines().find(|line| line.starts_with("contents")).unwrap_or_default();
+    assert!(
+        row.contains("FAILED") && row.contains("one.img") && row.contains("in use by 1 client"),
+        "{said}"
+    );
+    let said = ends(&daemon, 3, &update)?;
+    assert!(said.contains("contents: ") && said.contains("--force"), "{said}");
+    assert_eq!(first(&mut client)?, 1, "its contents are what they were");
+    ends(&daemon, 6, &[&check[..], &["--mode", "drain"]].concat())?;
+    ends(&daemon, 0, &[&check[..], &["--force"]].concat())?;
+    // By force, or when nobody has it open.
+    ends(&daemon, 0, &[&update[..], &["--force"]].concat())?;
+    assert_eq!(first(&mut client)?, 0);
+    // What lies in the port's memory is known once the next one has asked for it: the same, under clients.
+    ends(&daemon, 0, &["update", "vol0", "delay", "--allow-other"])?;
+    let null = ["update", "vol0", "null", "--allow-other", "--set", "size=4M"];
+    let said = ends(&daemon, 3, &null)?;
+    assert!(said.contains("memory `contents` of the port"), "{said}");
+    drop(client);
+    unused(&daemon)?;
+    ends(&daemon, 0, &null)?;
+    Ok(())
+}
+
+#[test]
+fn going_to_another_driver_takes_the_command_that_the_refusal_names() -> Result {
+    let dir = TempDir::new()?;
+    let image = disk(&dir, "one.img", 1)?;
+    let daemon = Setup::device("vol0=ram:4M").start(&dir)?;
+    let _client = Client::connect(daemon.nbd(), "vol0")?;
+    // From memory to a file: a parameter that is not its own, one that it must have, other contents.
+    let said = ends(&daemon, 1, &["update", "vol0", "file"])?;
+    let (_, command) = said.split_once("the whole command: `steadfast ").expect("a command");
+    let command = command.split('`').next().unwrap_or_default();
+    for part in ["update vol0 ", "--allow-other", "--force", "--unset size", "--set path=PATH"] {
+        assert!(command.contains(part), "no {part} in: {command}");
+    }
+    let command = command.replace("path=PATH", &format!("path={image}"));
+    ends(&daemon, 0, &command.split(' ').collect::<Vec<_>>())?;
+    // And back.
+    let said = ends(&daemon, 1, &["update", "vol0", "ram"])?;
+    let (_, command) = said.split_once("the whole command: `steadfast ").expect("a command");
+    let command = command.split('`').next().unwrap_or_default();
+    assert!(command.contains("--unset path") && command.contains("--force"), "{command}");
+    let command = format!("{command} --set size=4M");
+    ends(&daemon, 0, &command.split(' ').collect::<Vec<_>>())?;
+    Ok(())
+}

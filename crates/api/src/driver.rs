@@ -69,6 +69,9 @@ pub struct CheckRequest {
     /// The driver may be replaced again although policy allows it once per start.
     #[serde(default)]
     pub allow_again: bool,
+    /// Other contents under clients are what is wanted.
+    #[serde(default)]
+    pub force: bool,
     /// How requests in flight would be to be treated; the least disruptive way when missing.
     #[serde(default)]
     #[schema(value_type = Option<schema::Mode>)]

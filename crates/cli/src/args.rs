@@ -321,6 +321,9 @@ pub(crate) struct DriverCheck {
     /// What is allowed beyond the ordinary
     #[command(flatten)]
     pub(crate) allow: Allow,
+    /// Put other contents under clients
+    #[arg(long)]
+    pub(crate) force: bool,
     /// A parameter that would change together with the driver; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_param)]
     pub(crate) set: Vec<(String, String)>,

@@ -202,6 +202,7 @@ impl App {
             allow_other: request.allow_other,
             allow_skip: request.allow_skip,
             allow_again: request.allow_again,
+            force: request.force,
             mode: request.mode,
             params: request.params.clone(),
             ..UpdateOptions::default()

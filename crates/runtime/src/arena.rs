@@ -4,17 +4,24 @@
 //! ones get what the port has by then: as much as the first had, or the port's *reserve* where that is
 //! more. One that wants more leaves features out until the next start; one that needs more is refused.
 //!
+//! What the process can still have is looked at too (its address space, its control groups, the machine): what a
+//! driver needs is taken, and of what it wants as much as is there.
+//!
 //! Whatever a driver gets is taken before the pause and has its pages already. A reserve that an
 //! operator has set is taken from the machine when the port starts, so that memory which has become
 //! short since does not keep an update from happening.
 
 use crate::handle::lock;
+use crate::headroom;
 use crate::memory::Mapping;
+use crate::port::PDU_STRIDE;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use steadfast_shell::manifest::{Manifest, Memory};
+use steadfast_shell::check::{Left, Limits};
+use steadfast_shell::manifest::Manifest;
+use steadfast_shell::params::show_size;
 
 /// Most that any driver is given per port, and per queue of it.
 pub(crate) const MOST: u64 = 1 << 30;
@@ -59,6 +66,7 @@ pub(crate) struct Arenas {
     spare: Mutex<Vec<Mapping>>,
     /// Most mappings that are kept ready.
     most: usize,
+    queues: usize,
     /// The first driver has its memory; what is ready is for those after it.
     started: AtomicBool,
 }
@@ -71,7 +79,8 @@ impl Arenas {
         let most = queues + 1;
         let spare = (0..most).filter(|_| kept > 0).map(|_| committed(kept)).collect::<io::Result<_>>()?;
         let room = Mutex::new(Room { port: room, queue: room });
-        Ok(Arenas { room, reserve: kept, spare: Mutex::new(spare), most, started: AtomicBool::new(false) })
+        let (spare, started) = (Mutex::new(spare), AtomicBool::new(false));
+        Ok(Arenas { room, reserve: kept, spare, most, queues, started })
     }
 
     /// What there is for a driver.
@@ -86,18 +95,75 @@ impl Arenas {
         room.queue = room.queue.max(manifest.memory_queue.wanted.min(MOST));
     }
 
-    /// What a driver is given.
-    pub(crate) fn grant(&self, manifest: &Manifest) -> MemoryInfo {
+    /// The limits for a driver of this port, as they are now; `left` is what the process can still have.
+    pub(crate) fn limits(&self, left: Option<Left>) -> Limits {
         let room = self.room();
-        let granted = |memory: Memory, room: u64| memory.grant(room).unwrap_or(memory.needed);
+        Limits {
+            pdu_bytes: PDU_STRIDE as u32,
+            port_bytes: room.port,
+            queue_bytes: room.queue,
+            queues: self.queues as u64,
+            ready: if self.started.load(Ordering::Relaxed) { self.reserve } else { 0 },
+            left,
+        }
+    }
+
+    /// What a driver is given; what it needs, where there is less.
+    pub(crate) fn grant(&self, manifest: &Manifest, left: Option<Left>) -> MemoryInfo {
+        let room = self.room();
+        let (port, queue) = (manifest.memory_port, manifest.memory_queue);
+        let granted = self.limits(left).grant(manifest);
         MemoryInfo {
-            port_wanted: manifest.memory_port.wanted,
-            port_granted: granted(manifest.memory_port, room.port),
-            queue_wanted: manifest.memory_queue.wanted,
-            queue_granted: granted(manifest.memory_queue, room.queue),
+            port_wanted: port.wanted,
+            port_granted: granted.map_or(port.needed, |granted| granted.port),
+            queue_wanted: queue.wanted,
+            queue_granted: granted.map_or(queue.needed, |granted| granted.queue),
             port_room: room.port,
             queue_room: room.queue,
         }
+    }
+
+    /// Memory for a driver: what it wants, as far as the process can have that; for the port, then for each
+    /// queue. Where what there is turns out to be less than it was said to be, what it needs.
+    ///
+    /// # Errors
+    /// It cannot even have what it needs.
+    pub(crate) fn obtain(&self, manifest: &Manifest) -> io::Result<(MemoryInfo, Vec<Mapping>)> {
+        let left = headroom::left();
+        let mut info = self.grant(manifest, left);
+        let (port, queue) = (manifest.memory_port.needed, manifest.memory_queue.needed);
+        let taken = self.take_all(info.port_granted, info.queue_granted).or_else(|error| {
+            if (info.port_granted, info.queue_granted) == (port, queue) {
+                return Err(error);
+            }
+            (info.port_granted, info.queue_granted) = (port, queue);
+            self.take_all(port, queue)
+        });
+        let short = |error: io::Error| {
+            let has = left.map_or_else(String::new, |left| {
+                format!("; {} had {} left", left.of.describe(), show_size(left.bytes))
+            });
+            let queues = self.queues;
+            let (port, queue) = (show_size(port), show_size(queue));
+            io::Error::other(format!(
+                "it needs {port}, and {queue} for each of {queues} queue(s): {error}{has}"
+            ))
+        };
+        Ok((info, taken.map_err(short)?))
+    }
+
+    fn take_all(&self, port: u64, queue: u64) -> io::Result<Vec<Mapping>> {
+        let mut taken = Vec::with_capacity(self.queues + 1);
+        for bytes in std::iter::once(port).chain(std::iter::repeat_n(queue, self.queues)) {
+            match self.take(bytes) {
+                Ok(mapping) => taken.push(mapping),
+                Err(error) => {
+                    taken.into_iter().for_each(|mapping| self.give(mapping));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(taken)
     }
 
     /// Zeroed memory with its pages: of what is kept ready where that is enough, else of the machine.
@@ -150,10 +216,10 @@ mod tests {
         let arenas = Arenas::new(Some(8192), 1 << 20, 1).expect("memory");
         arenas.start_with(&manifest("4096:65536", "64:64"));
         assert_eq!(arenas.room(), Room { port: 65536, queue: 8192 });
-        let later = arenas.grant(&manifest("4096:131072", "64:16384"));
+        let later = arenas.grant(&manifest("4096:131072", "64:16384"), None);
         assert_eq!((later.port_granted, later.queue_granted), (65536, 8192));
         assert!(later.is_short());
-        assert!(!arenas.grant(&manifest("64:65536", "64:8192")).is_short());
+        assert!(!arenas.grant(&manifest("64:65536", "64:8192"), None).is_short());
     }
 
     #[test]

@@ -8,9 +8,12 @@ use crate::filelock::FileId;
 use crate::handle::{Handle, lock};
 use crate::instance::Instance;
 use crate::port::{Port, PortInner};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use steadfast_shell::check;
+use steadfast_shell::manifest::Manifest;
+use steadfast_shell::params::ParamKind;
 
 /// What is behind a handle, whatever it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +39,7 @@ impl Contents {
 #[derive(Clone, Debug)]
 pub(crate) struct Opened {
     key: String,
-    target: String,
+    pub(crate) target: String,
     contents: Contents,
 }
 
@@ -75,8 +78,23 @@ impl PortInner {
         numbers.iter().filter_map(known).map(Handle::opened).collect()
     }
 
+    /// What a driver serves, for people.
+    fn describe(&self, driver: &Manifest, opened: &[Opened], regions: &BTreeSet<u32>) -> String {
+        let region = |number: &u32| self.regions.get(*number as usize)?.as_ref().map(|r| r.name.clone());
+        let memory = || regions.iter().filter_map(region).map(|name| format!("memory `{name}` of the port"));
+        let parts: Vec<String> = match opened {
+            [] => memory().collect(),
+            opened => opened.iter().map(|opened| opened.target.clone()).collect(),
+        };
+        let release = format!("{} {}", driver.name, driver.version);
+        match parts.as_slice() {
+            [] => format!("{release} (nothing that the shell knows of)"),
+            parts => format!("{release} with {}", parts.join(", ")),
+        }
+    }
+
     /// What the driver that serves has open; where there is none, what the last one had.
-    fn opened(&self) -> Vec<Opened> {
+    pub(crate) fn opened(&self) -> Vec<Opened> {
         match (&self.serving, &self.left) {
             (Some(serving), _) => self.opened_by(serving),
             (None, Some(left)) => left.opened.clone(),
@@ -87,6 +105,66 @@ impl PortInner {
     /// What is behind the port, or was before it had no driver.
     pub(crate) fn behind(&self) -> Vec<Contents> {
         self.opened().into_iter().map(|opened| opened.contents).collect()
+    }
+}
+
+/// Whether the contents of the one can be taken for those of the other: the same driver, or one that reads its
+/// state.
+pub(crate) fn related(now: &Manifest, next: &Manifest) -> bool {
+    now.name == next.name || check::common_state_schema(now, next).is_some()
+}
+
+/// What a candidate would have behind a port, as far as it can be told before it runs.
+pub(crate) struct Foreseen {
+    pub(crate) known: check::Contents,
+    pub(crate) what: String,
+    pub(crate) clients: u32,
+}
+
+impl Engine {
+    /// What the devices of a port would contain under a candidate with these changes of parameters; none where
+    /// it has had no driver.
+    pub(crate) fn foresee(
+        &self,
+        port: &Port,
+        next: &Manifest,
+        changes: &BTreeMap<String, Option<String>>,
+    ) -> Option<Foreseen> {
+        let exchange = self.exchange(&port.name, changes);
+        let inner = lock(&port.inner);
+        let (now, regions) = match (&inner.serving, &inner.left) {
+            (Some(now), _) => (now.module.manifest().clone(), lock(&now.regions).clone()),
+            (None, Some(left)) => (left.manifest.clone(), BTreeSet::new()),
+            (None, None) => return None,
+        };
+        let (opened, clients) = (inner.opened(), inner.clients());
+        let has = inner.describe(&now, &opened, &regions);
+        let given = crate::ready::changed(&inner.properties.given(), changes);
+        drop(inner);
+        let foreseen = |known, what| Some(Foreseen { known, what, clients });
+        if let Some(exchange) = exchange {
+            return foreseen(check::Contents::Other, format!("{has}, then {}", exchange.to));
+        }
+        if related(&now, next) {
+            return foreseen(check::Contents::Same, format!("{has}, and {} stays with it", next.name));
+        }
+        // Its parameters name what it would open, if they do.
+        let texts = next.params.iter().filter(|spec| matches!(spec.kind, ParamKind::Str | ParamKind::Path));
+        let named: Vec<&String> = texts.filter_map(|spec| given.get(&spec.name)).collect();
+        let names = |one: &Opened| {
+            named.iter().any(|target| self.contents(&one.contents, target).as_ref() == Some(&one.contents))
+        };
+        let release = format!("{} {}", next.name, next.version);
+        match (opened.is_empty(), regions.is_empty()) {
+            (false, _) if !opened.iter().all(names) => {
+                foreseen(check::Contents::Unknown, format!("{has}, which no parameter of {release} names"))
+            }
+            (true, true) => {
+                foreseen(check::Contents::Unknown, format!("{has}; what {release} has is its own"))
+            }
+            (_, true) => foreseen(check::Contents::Same, format!("{has}, which {release} has too")),
+            (_, false) => foreseen(check::Contents::Later, format!("{has}; {release} may ask for that too")),
+        }
     }
 }
 
@@ -116,6 +194,37 @@ impl Port {
         })
     }
 
+    /// What another driver than before serves in place of what that one served, where no state says that it
+    /// is the same: then it has everything that the one before had, or it is not.
+    fn replaced(&self, next: &Instance) -> Option<Exchange> {
+        let inner = lock(&self.inner);
+        let (now, opened, regions) = match (&inner.serving, &inner.left) {
+            (Some(now), _) => (now.module.manifest(), inner.opened_by(now), lock(&now.regions).clone()),
+            (None, Some(left)) => (&left.manifest, left.opened.clone(), BTreeSet::new()),
+            (None, None) => return None,
+        };
+        if related(now, next.module.manifest()) {
+            return None;
+        }
+        let (next_opened, next_regions) = (inner.opened_by(next), lock(&next.regions).clone());
+        let has = |one: &Opened| next_opened.iter().any(|next| next.contents == one.contents);
+        // Beside a file, memory of the port is no more than what helps with it.
+        let same = match (opened.is_empty(), regions.is_empty()) {
+            (false, _) => opened.iter().all(has),
+            (true, false) => regions.is_subset(&next_regions),
+            (true, true) => false,
+        };
+        if same {
+            return None;
+        }
+        Some(Exchange {
+            port: self.name.clone(),
+            from: inner.describe(now, &opened, &regions),
+            to: inner.describe(next.module.manifest(), &next_opened, &next_regions),
+            clients: inner.clients(),
+        })
+    }
+
     /// A driver that is prepared is about to take over. Where it would put other contents under clients, it
     /// may not, unless forced. Where there are none, nobody gets a device until [`Port::reopen`].
     ///
@@ -123,7 +232,7 @@ impl Port {
     /// Who uses the port, and what they would find.
     pub(crate) fn begin_exchange(&self, next: &Instance, force: bool) -> Result<(), String> {
         lock(&self.inner).may_shrink = force;
-        let Some(mut exchange) = self.exchanged(next) else { return Ok(()) };
+        let Some(mut exchange) = self.exchanged(next).or_else(|| self.replaced(next)) else { return Ok(()) };
         let mut inner = lock(&self.inner);
         exchange.clients = inner.clients();
         match exchange.clients {

@@ -13,7 +13,7 @@ use crate::port::{PDU_STRIDE, Port, RegionMemory, SLOT_STRIDE};
 use crate::services;
 use crate::stack::DeviceHandle;
 use std::cell::UnsafeCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -81,6 +81,8 @@ pub(crate) struct Instance {
     stage: AtomicU8,
     /// Handles that the driver has opened or found.
     pub(crate) handles: Mutex<Vec<u32>>,
+    /// Regions that the driver has made or found.
+    pub(crate) regions: Mutex<BTreeSet<u32>>,
     /// Taken back when the driver never comes to serve.
     pub(crate) made: Mutex<Made>,
     last_error: Mutex<String>,
@@ -147,13 +149,21 @@ impl Instance {
         let shell = ShellParams::from_values(&params, port.shell);
         let slots = slots_per_queue(shell.io_slots, port.queues.len());
         let manifest = module.manifest();
-        let memory = port.arenas.grant(manifest);
+        let (memory, arenas) = port.arenas.obtain(manifest)?;
         let (per_port, per_queue) = (memory.port_granted, memory.queue_granted);
-        let features = manifest.features;
-        let mut lent = Lent { port: port.clone(), arenas: vec![port.arenas.take(per_port)?] };
-        for _ in 0..port.queues.len() {
-            lent.arenas.push(port.arenas.take(per_queue)?);
+        if memory.is_short() {
+            let release = module.release();
+            tracing::warn!(
+                port = port.name,
+                "{} {} has less memory than it wants: {per_port} of {} bytes, {per_queue} of {} for each queue",
+                release.driver,
+                release.version,
+                memory.port_wanted,
+                memory.queue_wanted
+            );
         }
+        let features = manifest.features;
+        let lent = Lent { port: port.clone(), arenas };
         let arenas = &lent.arenas;
         let cx = abi::Port {
             size: size_of::<abi::Port>() as u32,
@@ -199,6 +209,7 @@ impl Instance {
             tables: OnceLock::new(),
             stage: AtomicU8::new(Stage::Idle as u8),
             handles: Mutex::default(),
+            regions: Mutex::default(),
             made: Mutex::default(),
             last_error: Mutex::default(),
             connected: AtomicBool::new(false),

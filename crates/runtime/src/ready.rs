@@ -3,14 +3,16 @@
 use crate::LaneId;
 use crate::arena::MOST;
 use crate::core::now_ns;
-use crate::down::is_down;
+use crate::down::{is_down, used_by};
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::lock;
+use crate::headroom;
 use crate::info::CheckReport;
 use crate::instance::Instance;
 use crate::job::Handling;
 use crate::ops::TIMER_ROOM;
+use crate::other::Other;
 use crate::port::{PDU_STRIDE, PROMISES, Port};
 use crate::remote::Remote;
 use crate::rules::{HardwareId, PortRules};
@@ -20,7 +22,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use steadfast_loader::{LoadedModule, StagedModule};
-use steadfast_shell::check::{self, CheckInput, CheckRow, Limits, PendingSide, Policy, PortSide, Side};
+use steadfast_shell::check::{
+    self, CheckInput, CheckRow, ContentsSide, Limits, PendingSide, Policy, PortSide, Side,
+};
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::{self, ShellDefaults, ShellParams, Value};
 use steadfast_shell::receipt::{Mode, Receipt, Unload};
@@ -37,7 +41,12 @@ impl Engine {
             running,
             candidate,
             offered_features: 0,
-            limits: Limits { pdu_bytes: PDU_STRIDE as u32, port_bytes: MOST, queue_bytes: MOST },
+            limits: Limits {
+                pdu_bytes: PDU_STRIDE as u32,
+                port_bytes: MOST,
+                queue_bytes: MOST,
+                ..Limits::NONE
+            },
             properties,
             shell: self.inner.config.shell_defaults(),
             hardware: None,
@@ -55,6 +64,9 @@ impl Engine {
         opts: &UpdateOptions,
     ) -> Vec<CheckRow> {
         let shrinks = port.shrinks(&opts.params);
+        let limits = port.arenas.limits(headroom::left());
+        let contents = self.foresee(port, &candidate.manifest, &opts.params);
+        let used = contents.as_ref().map_or_else(String::new, |c| used_by(&port.name, c.clients));
         let inner = lock(&port.inner);
         let serving = inner.serving.as_ref();
         let running = serving.map(|i| Side { manifest: i.module.manifest(), hash: i.module.hash() });
@@ -62,14 +74,21 @@ impl Engine {
         let left = inner.left.as_ref().map(|l| Side { manifest: &l.manifest, hash: &l.release.hash });
         let offers = inner.offers.values();
         let (hardware, devices) = (inner.hardware(), inner.device_sides(&port.name, shrinks.as_ref()));
-        let (properties, room) = (changed(&inner.properties.given(), &opts.params), port.arenas.room());
+        let properties = changed(&inner.properties.given(), &opts.params);
         let side = Side { manifest: &candidate.manifest, hash: &candidate.hash };
-        check::check(&CheckInput {
+        let mut rows = check::check(&CheckInput {
             offered_features: offers.fold(0, |all, o| all | o.relied_on() & PROMISES),
             hardware: hardware.as_ref().map(HardwareId::side),
             port: PortSide {
                 swaps: inner.swaps,
                 devices: &devices,
+                contents: contents.as_ref().map(|contents| ContentsSide {
+                    known: contents.known,
+                    what: &contents.what,
+                    clients: contents.clients,
+                    used: &used,
+                    forced: opts.force || opts.by.cause.goes_back(),
+                }),
                 pending: serving.map(|i| PendingSide {
                     hands_back: i.module.driver().hand_back.is_some(),
                     wanted: opts.mode,
@@ -78,9 +97,18 @@ impl Engine {
             signature: Some((&candidate.signature, &candidate.source)),
             libraries: Some(&candidate.libraries),
             policy: policy(&inner.rules, opts),
-            limits: Limits { pdu_bytes: PDU_STRIDE as u32, port_bytes: room.port, queue_bytes: room.queue },
+            limits,
             ..self.check_sides(running.or(left), side, &properties)
-        })
+        });
+        let now = running.or(left).map(|side| side.manifest.name.clone());
+        let opened = inner.opened();
+        drop(inner);
+        if now.is_some_and(|now| now != candidate.manifest.name) {
+            let other =
+                Other { port: &port.name, candidate, opts, opened: &opened, contents: contents.as_ref() };
+            other.tell(&mut rows, &properties, self.inner.config.shell_defaults());
+        }
+        rows
     }
 
     /// Every check that an update would make, without touching anything.
@@ -133,7 +161,14 @@ impl Engine {
         let staged = step(update, stage())?;
         receipt.to = Some(staged.release());
         let checked = self.decide(port, &staged, opts, old, &mut receipt.checks);
-        let (mode, params) = step(update, checked)?;
+        // What only its clients keep from being done can be done when they have gone.
+        let (mode, params) = match checked {
+            Err(why) if check::waits_for_clients(&receipt.checks) => {
+                update.step(Input::Busy(why), now_ns());
+                return None;
+            }
+            checked => step(update, checked)?,
+        };
         receipt.mode = Some(mode.0);
         if let Some(Begins(begins)) = &opts.begins {
             begins(receipt);

@@ -368,6 +368,7 @@ unsafe extern "C" fn region(
     let may_make = instance.stage() == Stage::Prepare as u8;
     match instance.port.region(name, size, may_make) {
         Ok((number, base, size, created)) => {
+            lock(&instance.regions).insert(number);
             if created {
                 lock(&instance.made).regions.push(number);
             }

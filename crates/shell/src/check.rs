@@ -6,6 +6,7 @@
 //! checked when it announces them.
 
 mod libraries;
+mod memory;
 mod mode;
 mod port;
 mod rows;
@@ -20,6 +21,7 @@ use crate::manifest::Manifest;
 use crate::params::ShellDefaults;
 use crate::receipt::Mode;
 pub use libraries::{ALLOWED as ALLOWED_LIBRARIES, Libraries};
+pub use memory::{Granted, Left, ShortOf};
 pub use mode::{choose_mode, common_state_schema};
 pub use signature::{Signature, Signed};
 
@@ -50,11 +52,24 @@ pub struct Limits {
     pub port_bytes: u64,
     /// Arena per queue, bytes.
     pub queue_bytes: u64,
+    /// Queues of the port.
+    pub queues: u64,
+    /// Arenas up to this size are kept ready, bytes.
+    pub ready: u64,
+    /// What the process can still have; none where nobody looked.
+    pub left: Option<Left>,
 }
 
 impl Limits {
     /// No limit: everything fits.
-    pub const NONE: Limits = Limits { pdu_bytes: u32::MAX, port_bytes: u64::MAX, queue_bytes: u64::MAX };
+    pub const NONE: Limits = Limits {
+        pdu_bytes: u32::MAX,
+        port_bytes: u64::MAX,
+        queue_bytes: u64::MAX,
+        queues: 1,
+        ready: 0,
+        left: None,
+    };
 }
 
 /// What the operator allows.
@@ -98,6 +113,8 @@ pub struct PortSide<'a> {
     pub swaps: u64,
     /// Its devices.
     pub devices: &'a [DeviceSide],
+    /// What its devices contain; none where it has had no driver.
+    pub contents: Option<ContentsSide<'a>>,
     /// How requests in flight could be treated; none while nobody serves the port.
     pub pending: Option<PendingSide>,
 }
@@ -109,6 +126,34 @@ pub struct PendingSide {
     pub hands_back: bool,
     /// How they are to be treated; the least disruptive way when none.
     pub wanted: Option<Mode>,
+}
+
+/// What is known of what a device would contain under a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// The same.
+    Same,
+    /// It is held against what the candidate asks for once that is prepared.
+    Later,
+    /// Something else.
+    Other,
+    /// Nothing says what.
+    Unknown,
+}
+
+/// The contents of a port's devices, now and under a candidate.
+#[derive(Clone, Copy, Debug)]
+pub struct ContentsSide<'a> {
+    /// What is known.
+    pub known: Contents,
+    /// Both sides, for people.
+    pub what: &'a str,
+    /// Clients that have devices of the port open.
+    pub clients: u32,
+    /// The same for people, with the port's name.
+    pub used: &'a str,
+    /// Other contents under clients are what is wanted.
+    pub forced: bool,
 }
 
 /// All that is compared.
@@ -166,13 +211,13 @@ pub fn check(input: &CheckInput<'_>) -> Vec<CheckRow> {
             rows::min_from(running.manifest, candidate, input.policy),
             port::once(input.port.swaps, input.policy),
             port::size(input.candidate, input.port.devices, input.policy),
-            port::pending(running, input.candidate, input.port.pending),
         ]);
+        rows.extend(input.port.contents.map(port::contents));
+        rows.push(port::pending(running, input.candidate, input.port.pending));
     }
     rows.push(rows::features(candidate, input.offered_features));
     rows.push(rows::pdu(candidate, input.limits.pdu_bytes));
-    rows.push(rows::memory("memory.port", candidate, candidate.memory_port, input.limits.port_bytes));
-    rows.push(rows::memory("memory.queue", candidate, candidate.memory_queue, input.limits.queue_bytes));
+    rows.extend(memory::rows(candidate, &input.limits));
     rows.push(rows::parameters(candidate, input.properties, input.shell));
     rows
 }
@@ -186,6 +231,12 @@ pub fn hardware(candidate: &Manifest, hardware: Hardware<'_>) -> CheckRow {
 /// Whether every row allows the update.
 pub fn passed(rows: &[CheckRow]) -> bool {
     rows.iter().all(|row| row.ok)
+}
+
+/// Whether nothing but its clients keeps an update from being done: it can be done once they have gone.
+pub fn waits_for_clients(rows: &[CheckRow]) -> bool {
+    let mut refusing = rows.iter().filter(|row| !row.ok).peekable();
+    refusing.peek().is_some() && refusing.all(|row| row.name == port::CONTENTS)
 }
 
 /// The reasons of a refusal, in one line; empty when all passed.

@@ -270,9 +270,9 @@ impl Update {
                 self.failed(action, self.too_late(action))
             }
             (action, Input::Ok | Input::InFlight(_) | Input::Ending(_)) => self.succeeded(action),
-            (Prepare, Input::Busy(why)) => {
+            (action @ (Check | Prepare), Input::Busy(why)) => {
                 self.outcome = Outcome::Busy;
-                self.failed(Prepare, why)
+                self.failed(action, why)
             }
             (action, Input::Failed(why) | Input::Abandon(why) | Input::Busy(why)) => self.failed(action, why),
         }
@@ -306,6 +306,7 @@ impl Update {
         use Action::*;
         self.add_reason(action, why);
         match action {
+            Check if self.outcome == Outcome::Busy => Done(Outcome::Busy),
             Stage | Check | Load => Done(Outcome::Refused),
             Prepare => UnloadNew,
             StartUpdate | Settle => {

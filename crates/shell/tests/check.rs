@@ -5,8 +5,8 @@ use std::path::Path;
 
 use steadfast_abi::block_feature::{FLUSH, FUA, TRIM};
 use steadfast_shell::check::{
-    CheckInput, CheckRow, DeviceSide, Hardware, Libraries, Limits, PendingSide, Policy, PortSide, Side,
-    Signed, check, choose_mode, common_state_schema, passed, refusals,
+    CheckInput, CheckRow, Contents, ContentsSide, DeviceSide, Hardware, Libraries, Limits, PendingSide,
+    Policy, PortSide, Side, Signed, check, choose_mode, common_state_schema, passed, refusals,
 };
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::ShellDefaults;
@@ -35,6 +35,7 @@ struct Case {
     wanted: Option<Mode>,
     signature: Option<Signed>,
     libraries: Option<Libraries>,
+    contents: Option<ContentsSide<'static>>,
 }
 
 impl Case {
@@ -55,6 +56,7 @@ impl Case {
             wanted: None,
             signature: None,
             libraries: None,
+            contents: None,
         }
     }
 
@@ -81,6 +83,7 @@ impl Case {
             port: PortSide {
                 swaps: self.swaps,
                 devices: &self.devices,
+                contents: self.contents,
                 pending: Some(PendingSide { hands_back: self.hands_back, wanted: self.wanted }),
             },
             signature: self.signature.as_ref().map(|signed| (signed, Path::new("/m.so"))),
@@ -112,6 +115,7 @@ fn every_row_is_reported() {
     let mut case = Case::candidate(&[]);
     case.signature = Some(Signed::default());
     case.libraries = Some(Libraries::default());
+    case.contents = Some(contents(Contents::Same, 0));
     let names: Vec<String> = case.rows().into_iter().map(|row| row.name).collect();
     let all = [
         "abi",
@@ -125,6 +129,7 @@ fn every_row_is_reported() {
         "min_from",
         "once",
         "size",
+        "contents",
         "pending",
         "features",
         "pdu",
@@ -139,7 +144,7 @@ fn every_row_is_reported() {
 fn every_reason_is_listed() {
     let mut case = Case::versions("2.0.0", "1.0.0", &["memory.port=10:10", "pdu=x/1:65"]);
     case.offered = TRIM;
-    case.limits = Limits { pdu_bytes: 64, port_bytes: 9, queue_bytes: 0 };
+    case.limits = Limits { pdu_bytes: 64, port_bytes: 9, queue_bytes: 0, ..Limits::NONE };
     let reasons = refusals(&case.rows());
     for words in ["version: ", "features: ", "pdu: ", "memory.port: "] {
         assert!(reasons.contains(words), "{reasons}");
@@ -329,7 +334,7 @@ fn what_clients_rely_on_is_kept() {
 #[test]
 fn memory_must_fit_and_may_be_less_than_wanted() {
     let mut case = Case::candidate(&["memory.port=4096:8192", "memory.queue=0:100", "pdu=p/1:64"]);
-    case.limits = Limits { pdu_bytes: 64, port_bytes: 8192, queue_bytes: 100 };
+    case.limits = Limits { pdu_bytes: 64, port_bytes: 8192, queue_bytes: 100, ..Limits::NONE };
     case.allowed("memory.port", "needs 4K, wants 8K, the shell has 8K");
     case.limits.port_bytes = 8191;
     case.allowed("memory.port", "reduced features");
@@ -369,4 +374,34 @@ fn requests_are_adopted_where_their_private_bytes_are_known() {
     assert_eq!(mode(&silent, &silent, None), Ok(Mode::Drain), "its requests mean nothing to another");
     assert!(mode(&silent, &silent, Some(Mode::Adopt)).unwrap_err().contains("names no PDU schema"));
     assert_eq!(mode(&idle, &one, Some(Mode::Adopt)), Ok(Mode::Adopt), "it has nothing in flight");
+}
+
+fn contents(known: Contents, clients: u32) -> ContentsSide<'static> {
+    ContentsSide {
+        known,
+        what: "ram 1.0.0 with a file",
+        clients,
+        used: "port vol0 is in use by 3 clients",
+        forced: false,
+    }
+}
+
+#[test]
+fn other_contents_are_put_under_clients_by_force_only() {
+    let mut case = Case::candidate(&[]);
+    for known in [Contents::Same, Contents::Later] {
+        case.contents = Some(contents(known, 3));
+        case.allowed("contents", "ram 1.0.0 with a file");
+    }
+    for (known, words) in [
+        (Contents::Other, "other contents"),
+        (Contents::Unknown, "not known to be the same, so other contents"),
+    ] {
+        case.contents = Some(contents(known, 3));
+        case.refused("contents", &format!("{words}; port vol0 is in use by 3 clients"));
+        case.contents = Some(ContentsSide { forced: true, ..contents(known, 3) });
+        case.allowed("contents", "which was forced");
+        case.contents = Some(contents(known, 0));
+        case.allowed("contents", "nobody has it open");
+    }
 }

@@ -43,6 +43,7 @@ pub(crate) fn check(
                 allow_other: allow.allow_other,
                 allow_skip: allow.allow_skip,
                 allow_again: allow.allow_again,
+                force: check.force,
                 mode: check.mode.map(super::update::mode),
                 params: super::update::params(&check.set, &check.unset)?,
             };
@@ -78,6 +79,7 @@ fn sides(check: &DriverCheck) -> Result<(Option<String>, String), Failure> {
         (allow.allow_other, "--allow-other"),
         (allow.allow_skip, "--allow-skip"),
         (allow.allow_again, "--allow-again"),
+        (check.force, "--force"),
     ];
     if device.is_some() && check.trusted_keys.is_some() {
         return Err(Failure::new(

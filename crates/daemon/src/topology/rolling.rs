@@ -149,6 +149,9 @@ impl InTurn for Run<'_> {
             Some(why) => (Outcome::Busy, why),
             None => match self.app.engine.check(&port, &self.staged, &options) {
                 Ok(found) if found.ok => return Input::Ok,
+                Ok(found) if check::waits_for_clients(&found.rows) => {
+                    (Outcome::Busy, check::refusals(&found.rows))
+                }
                 Ok(found) if !check::passed(&found.rows) => (Outcome::Refused, check::refusals(&found.rows)),
                 Ok(_) => {
                     (Outcome::Refused, "it can not be updated in the mode that was asked for".to_owned())

@@ -1,7 +1,7 @@
 //! Rows about the port itself: how often its driver was replaced, its devices, its requests in flight.
 
 use super::mode::{can_adopt, can_split};
-use super::{CheckRow, DeviceSide, PendingSide, Policy, Side, choose_mode};
+use super::{CheckRow, Contents, ContentsSide, DeviceSide, PendingSide, Policy, Side, choose_mode};
 use crate::params::show_size;
 use crate::receipt::Mode;
 
@@ -49,6 +49,28 @@ fn describe(device: &DeviceSide) -> String {
 fn shrinks(device: &DeviceSide) -> Option<String> {
     let to = device.shrinks_to?;
     Some(format!("{}, and becomes smaller: {to} bytes in the place of {}", describe(device), device.size))
+}
+
+/// The row of what a port's devices contain.
+pub(super) const CONTENTS: &str = "contents";
+
+/// Who uses a device must not find other contents from one request to the next, unless somebody wants it so.
+pub(super) fn contents(side: ContentsSide<'_>) -> CheckRow {
+    let ContentsSide { known, what, clients, used, forced } = side;
+    let verdict = match known {
+        Contents::Same => "the same",
+        Contents::Later => "held against what it asks for before it takes over",
+        Contents::Other => "other contents",
+        Contents::Unknown => "not known to be the same, so other contents",
+    };
+    let settled = matches!(known, Contents::Same | Contents::Later);
+    let (ok, under) = match clients {
+        _ if settled => (true, String::new()),
+        0 => (true, ", and nobody has it open".to_owned()),
+        _ if forced => (true, format!("; {used}, which was forced")),
+        _ => (false, format!("; {used} (force to put them there all the same)")),
+    };
+    CheckRow { name: CONTENTS.to_owned(), ok, detail: format!("{what}: {verdict}{under}") }
 }
 
 pub(super) fn pending(running: Side<'_>, candidate: Side<'_>, side: Option<PendingSide>) -> CheckRow {

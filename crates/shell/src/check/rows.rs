@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use steadfast_abi::{ABI_MAJOR, ABI_MINOR};
 
 use super::{CheckRow, Hardware, Policy, Side, common_state_schema};
-use crate::manifest::{Manifest, Memory, Schema, feature_names};
-use crate::params::{ShellDefaults, resolve, show_size, table};
+use crate::manifest::{Manifest, Schema, feature_names};
+use crate::params::{ShellDefaults, resolve, table};
 
 fn row(name: &str, ok: bool, detail: String) -> CheckRow {
     CheckRow { name: name.to_owned(), ok, detail }
@@ -179,25 +179,6 @@ pub(super) fn pdu(candidate: &Manifest, limit: u32) -> CheckRow {
     };
     let detail = format!("{} needs {size} bytes per request, {has}", release(candidate));
     row("pdu", size <= limit, detail)
-}
-
-pub(super) fn memory(name: &str, candidate: &Manifest, memory: Memory, available: u64) -> CheckRow {
-    let has = match available {
-        // By itself there is no port that it would have to fit.
-        u64::MAX => "no port sets a limit".to_owned(),
-        bytes => format!("the shell has {}", show_size(bytes)),
-    };
-    let sides = format!(
-        "{} needs {}, wants {}, {has}",
-        release(candidate),
-        show_size(memory.needed),
-        show_size(memory.wanted)
-    );
-    match memory.grant(available) {
-        Some(granted) if granted == memory.wanted => row(name, true, sides),
-        Some(_) => row(name, true, format!("{sides}: reduced features")),
-        None => row(name, false, sides),
-    }
 }
 
 /// The driver's own parameters, and those that the shell carries out under it.

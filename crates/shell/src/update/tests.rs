@@ -61,6 +61,9 @@ fn what_must_not_be_done_now_is_busy_before_the_pause_and_holds_nothing() {
     }
     assert_eq!(update.step(Input::Busy("in use".to_owned()), 2), Action::UnloadNew);
     assert_eq!(update.step(Input::Ok, 3), Action::Done(Outcome::Busy));
+    let mut update = Update::new(PLAN, 0);
+    update.step(Input::Ok, 1);
+    assert_eq!(update.step(Input::Busy("in use".to_owned()), 2), Action::Done(Outcome::Busy));
     assert_eq!(update.reason(), "in use");
 }
 
