@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// One block device, and the port that serves it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Device {
     /// Name, which is also its export name.
     pub name: String,
@@ -17,6 +17,9 @@ pub struct Device {
     pub driver: Option<Release>,
     /// What the port is doing.
     pub state: PortState,
+    /// Why it is not there, where it is absent; then nothing else is known of it but its name.
+    #[serde(default)]
+    pub absent: Option<Absent>,
     /// Count of the port's attaches.
     pub generation: u64,
     /// Wall clock of the last attach, milliseconds since 1970.
@@ -238,8 +241,21 @@ pub struct ParamChange {
     pub after: Option<String>,
 }
 
+/// Why a device that is defined is not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Absent {
+    /// Why it did not come up when it was tried last.
+    pub reason: String,
+    /// Since when, milliseconds since 1970.
+    pub since_unix_ms: u64,
+    /// How often it was tried.
+    pub tries: u64,
+    /// When it is tried again, milliseconds since 1970; none where it is not, by itself.
+    pub next_try_unix_ms: Option<u64>,
+}
+
 /// What a port is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PortState {
     /// Its driver serves requests.
@@ -252,6 +268,9 @@ pub enum PortState {
     Stranded,
     /// One of its queues does not answer: a driver may be stuck in it.
     Unresponsive,
+    /// It is defined and could not come up; there is no such device until it does.
+    #[default]
+    Absent,
 }
 
 impl PortState {
@@ -263,6 +282,7 @@ impl PortState {
             PortState::Down => "down",
             PortState::Stranded => "stranded",
             PortState::Unresponsive => "unresponsive",
+            PortState::Absent => "absent",
         }
     }
 }

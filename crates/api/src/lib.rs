@@ -61,7 +61,7 @@ mod update;
 pub use available::Available;
 pub use clients::{Client, DisconnectRequest, Disconnected};
 pub use device::{
-    Abandoned, Device, Latency, Memory, Param, ParamChange, ParamSource, ParamsReport, ParamsRequest,
+    Abandoned, Absent, Device, Latency, Memory, Param, ParamChange, ParamSource, ParamsReport, ParamsRequest,
     PortState,
 };
 pub use driver::{CheckReport, CheckRequest, CheckRow, Driver, DriverProblem, Drivers};

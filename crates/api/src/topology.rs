@@ -1,4 +1,4 @@
-use crate::{Device, PortState, Receipt, Release, schema};
+use crate::{Absent, Device, PortState, Receipt, Release, schema};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -14,7 +14,7 @@ pub struct Adapter {
 }
 
 /// A port: a driver instance of an adapter, and what is updated, re-initialised and taken away.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Port {
     /// Name.
     pub name: String,
@@ -53,6 +53,9 @@ pub struct Port {
     pub unconfirmed: Option<Unconfirmed>,
     /// The activation that is to come after its delay.
     pub delayed: Option<Delayed>,
+    /// Why it is not there, where it is absent.
+    #[serde(default)]
+    pub absent: Option<Absent>,
 }
 
 /// An activation that waits to be confirmed.

@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Something that is wrong behind a port although it is served: it is unhealthy, and nothing to be cured by a
-/// restart.
+/// Something that is wrong behind a port although it is served, or why it is not there: it is unhealthy, and nothing
+/// to be cured by a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Trouble {
     /// Port.
@@ -34,6 +34,8 @@ pub enum TroubleCode {
     /// A call on the file has not returned from the kernel for a long time: the file system is frozen, a server
     /// does not answer, a disk is dying. Requests are answered after `request_timeout`.
     Hangs,
+    /// It is defined and could not come up. It is tried again as its configuration says.
+    Absent,
 }
 
 impl TroubleCode {
@@ -45,6 +47,7 @@ impl TroubleCode {
             TroubleCode::FileMissing => "missing",
             TroubleCode::FileShrunk => "shrunk",
             TroubleCode::Hangs => "hangs",
+            TroubleCode::Absent => "absent",
         }
     }
 }

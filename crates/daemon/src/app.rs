@@ -45,7 +45,8 @@ impl App {
         self.engine.look_at_files(None);
         let ports = self.engine.ports();
         let log = log::health();
-        let troubles: Vec<_> = ports.iter().flat_map(trouble::of).collect();
+        let troubles = ports.iter().flat_map(trouble::of).chain(self.absent_troubles());
+        let troubles: Vec<_> = troubles.collect();
         let degraded = [trouble::sentence(&troubles), self.receipts.degraded(), degraded(&log)];
         let served = ports.iter().map(state).all(|state| {
             // What is down is meant to be.
@@ -75,7 +76,18 @@ impl App {
         self.engine.ports().into_iter().flat_map(described).collect()
     }
 
+    /// All devices, those among them that are absent.
+    pub(crate) fn all_devices(&self) -> Vec<Device> {
+        let mut all = self.devices();
+        all.extend(self.absent_devices());
+        all.sort_by(|a, b| (&a.port, a.number).cmp(&(&b.port, b.number)));
+        all
+    }
+
     pub(crate) fn device(&self, name: &str) -> Result<Device, Problem> {
+        if let Some(absent) = self.absent_device(name) {
+            return Ok(absent);
+        }
         let device = self.device_info(name)?;
         self.engine.look_at_files(Some(&device.port));
         let port = self.engine.port(&device.port).ok_or_else(|| self.no_device(name))?;
@@ -93,6 +105,9 @@ impl App {
     }
 
     fn no_device(&self, name: &str) -> Problem {
+        if let Some(absent) = self.is_absent(name.split('.').next().unwrap_or(name)) {
+            return absent;
+        }
         let devices = self.engine.devices();
         let port = name.split('.').next().unwrap_or(name);
         if self.engine.port(port).is_some_and(|port| state(&port) == PortState::Down) {
@@ -114,6 +129,7 @@ impl App {
             number: device.number,
             driver: port.driver.clone(),
             state: state(port),
+            absent: None,
             generation: port.generation,
             epoch_unix_ms: port.epoch_unix_ms,
             size: device.size,

@@ -44,37 +44,73 @@ pub(crate) fn prepare(
     store: &ModuleStore,
     settings: &Settings,
 ) -> Result<Vec<Prepared>, ConfigErrors> {
-    let mut prepared = Vec::new();
-    let mut errors = Vec::new();
+    let (prepared, unfit) = prepare_each(devices, modules, store, settings);
+    if unfit.is_empty() { Ok(prepared) } else { Err(faults(&unfit)) }
+}
+
+/// A device that cannot be prepared, and why: a fault of its own, or of the file that all of its driver's have.
+pub(crate) struct Unfit {
+    pub(crate) config: DeviceConfig,
+    own: Vec<ConfigError>,
+    shared: Vec<ConfigError>,
+}
+
+impl Unfit {
+    /// All that is wrong, in words.
+    pub(crate) fn reason(&self) -> String {
+        let all = self.own.iter().chain(&self.shared).map(ToString::to_string);
+        all.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Prepares every device that can be. Nothing runs yet.
+pub(crate) fn prepare_each(
+    devices: &[DeviceConfig],
+    modules: &ModulePath,
+    store: &ModuleStore,
+    settings: &Settings,
+) -> (Vec<Prepared>, Vec<Unfit>) {
+    let (mut prepared, mut unfit) = (Vec::new(), Vec::new());
     let mut known = Known::default();
     for config in devices {
         match prepare_one(config, modules, store, settings, &mut known) {
             Ok(device) => prepared.push(device),
-            Err(found) => errors.extend(found.into_iter().map(|error| {
-                ConfigError::new(error.place, format!("device `{}`: {}", config.name, error.message))
-            })),
+            Err((own, shared)) => unfit.push(Unfit { config: config.clone(), own, shared }),
         }
     }
-    errors.extend(known.faults);
-    if errors.is_empty() { Ok(prepared) } else { Err(ConfigErrors(errors)) }
+    (prepared, unfit)
+}
+
+/// Everything that is wrong with those, what is wrong with a file said once.
+pub(crate) fn faults(unfit: &[Unfit]) -> ConfigErrors {
+    let named = |unfit: &Unfit, error: &ConfigError| {
+        let message = format!("device `{}`: {}", unfit.config.name, error.message);
+        ConfigError::new(error.place.clone(), message)
+    };
+    let own = unfit.iter().flat_map(|unfit| unfit.own.iter().map(|error| named(unfit, error)));
+    let mut all: Vec<ConfigError> = own.collect();
+    for error in unfit.iter().flat_map(|unfit| &unfit.shared) {
+        if !all.iter().any(|said| said.to_string() == error.to_string()) {
+            all.push(error.clone());
+        }
+    }
+    ConfigErrors(all)
 }
 
 /// What many devices have in common: each module and each driver's file is looked for and read once.
 #[derive(Default)]
 struct Known {
     staged: BTreeMap<(PathBuf, String), StagedModule>,
-    /// By driver; none where the file will not do.
-    files: BTreeMap<String, Option<DriverFile>>,
-    /// What is wrong with those.
-    faults: Vec<ConfigError>,
+    /// By driver; what is wrong with it where the file will not do.
+    files: BTreeMap<String, Result<DriverFile, Vec<ConfigError>>>,
 }
 
 impl Known {
-    fn file(&mut self, driver: &str, settings: &Settings) -> Option<DriverFile> {
+    fn file(&mut self, driver: &str, settings: &Settings) -> Result<DriverFile, Vec<ConfigError>> {
         if let Some(known) = self.files.get(driver) {
             return known.clone();
         }
-        let file = settings.file(driver).map_err(|errors| self.faults.extend(errors.0)).ok();
+        let file = settings.file(driver).map_err(|errors| errors.0);
         self.files.insert(driver.to_owned(), file.clone());
         file
     }
@@ -86,8 +122,8 @@ fn prepare_one(
     store: &ModuleStore,
     settings: &Settings,
     known: &mut Known,
-) -> Result<Prepared, Vec<ConfigError>> {
-    let fail = |message: String| vec![ConfigError::new(config.place.clone(), message)];
+) -> Result<Prepared, (Vec<ConfigError>, Vec<ConfigError>)> {
+    let fail = |message: String| (vec![ConfigError::new(config.place.clone(), message)], Vec::new());
     let key = (config.base.clone(), config.driver.clone());
     let staged = match known.staged.get(&key) {
         Some(staged) => staged.clone(),
@@ -98,8 +134,9 @@ fn prepare_one(
         }
     };
     // What is wrong with the file is said once, for all of its devices.
-    let Some(file) = known.file(&staged.manifest.name, settings) else { return Err(Vec::new()) };
-    let definitions = settings.definitions(config, &staged.manifest, &file)?;
+    let file = known.file(&staged.manifest.name, settings).map_err(|shared| (Vec::new(), shared))?;
+    let definitions = settings.definitions(config, &staged.manifest, &file);
+    let definitions = definitions.map_err(|own| (own, Vec::new()))?;
     let sources = definitions.iter().map(|(name, d)| (name.clone(), d.source.clone())).collect();
     Ok(Prepared { config: config.clone(), staged, params: values_of(&definitions), sources })
 }
@@ -173,16 +210,18 @@ pub(crate) fn attach_one(
     engine.attach_under(spec, rules).map_err(|e| e.to_string())
 }
 
+/// Names that may be those of devices that this one lies over: the values of its text parameters.
+pub(crate) fn below(device: &Prepared) -> Vec<String> {
+    let text = |name: &String| {
+        device.staged.manifest.params.iter().any(|p| p.name == *name && p.kind == ParamKind::Str)
+    };
+    device.params.iter().filter(|(name, _)| text(name)).map(|(_, value)| value.clone()).collect()
+}
+
 /// Devices that others may lie over before these: a device comes after every one whose name is the
 /// value of a text parameter of it. Otherwise the order stays.
 pub(crate) fn from_below(devices: Vec<Prepared>) -> Vec<Prepared> {
-    let names = |device: &Prepared| -> Vec<String> {
-        let text = |name: &String| {
-            device.staged.manifest.params.iter().any(|p| p.name == *name && p.kind == ParamKind::Str)
-        };
-        device.params.iter().filter(|(name, _)| text(name)).map(|(_, value)| value.clone()).collect()
-    };
-    let mut left: Vec<(Vec<String>, Prepared)> = devices.into_iter().map(|d| (names(&d), d)).collect();
+    let mut left: Vec<(Vec<String>, Prepared)> = devices.into_iter().map(|d| (below(&d), d)).collect();
     let mut order = Vec::with_capacity(left.len());
     while !left.is_empty() {
         let free = |(below, device): &(Vec<String>, Prepared)| {

@@ -28,6 +28,7 @@ mod settings;
 mod signals;
 mod state;
 mod state_lock;
+mod targets;
 mod topology;
 mod trial;
 mod trouble;

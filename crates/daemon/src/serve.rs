@@ -15,7 +15,7 @@ use crate::receipts::Receipts;
 use crate::settings::Settings;
 use crate::signals::{self, Signals};
 use crate::state_lock::StateLock;
-use crate::{effective_uid, log, panics, topology, uri};
+use crate::{effective_uid, log, panics, targets, topology, uri};
 use std::collections::BTreeMap;
 use std::env;
 use std::os::fd::OwnedFd;
@@ -65,6 +65,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     app.edits.confirms.resume(&app);
     announce(&app, &socket);
     Folder::start(&app);
+    app.retry_absent();
     notify("READY=1");
 
     let result = runtime.block_on(async {
@@ -76,6 +77,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     });
     notify("STOPPING=1");
     app.folder.begin_stop();
+    app.topology.absent.stop();
     app.probations.stop();
     app.edits.delayed.stop();
     app.edits.confirms.stop(&app);
@@ -118,16 +120,18 @@ fn share_heaps() {
     }
 }
 
-/// Says what the configuration would bring up, without bringing it up.
+/// Says what the configuration would bring up, without bringing it up: what it names is opened and closed again.
 pub fn check(config: &Config) -> Result<String, ServeError> {
     let folder = tempfile::tempdir().map_err(|error| ServeError::Io { what: "temporary folder", error })?;
     let store = ModuleStore::open(folder.path()).map_err(ServeError::Store)?.trusting(trust(config)?);
     let settings = Settings::of(config, &state(config));
     let modules = ModulePath::standard(&config.modules);
-    let devices = devices::prepare(&config.devices, &modules, &store, &settings)?;
-    let nothing = config.watches_nothing();
-    if !nothing.is_empty() {
-        return Err(ServeError::Config(ConfigErrors(nothing)));
+    let (devices, unfit) = devices::prepare_each(&config.devices, &modules, &store, &settings);
+    let ConfigErrors(mut wrong) = devices::faults(&unfit);
+    wrong.extend(targets::examine(&devices));
+    wrong.extend(config.watches_nothing());
+    if !wrong.is_empty() {
+        return Err(ServeError::Config(ConfigErrors(wrong)));
     }
     Ok(format!("{}configuration is good\n", devices::describe(&devices)))
 }

@@ -1,5 +1,5 @@
 use super::{Table, receipt, shadow, units};
-use steadfast_api::{Device, Param, ParamChange, ParamSource, ParamsReport, Port, PortState};
+use steadfast_api::{Absent, Device, Param, ParamChange, ParamSource, ParamsReport, Port, PortState};
 
 /// Devices, one line each, and then the ports that have none because they are down.
 pub(crate) fn list(devices: &[Device], ports: &[Port]) -> String {
@@ -22,7 +22,7 @@ pub(crate) fn list(devices: &[Device], ports: &[Port]) -> String {
     for device in devices {
         table.row([
             device.name.clone(),
-            units::bytes(device.size),
+            device.absent.as_ref().map_or_else(|| units::bytes(device.size), |_| "-".to_owned()),
             format!("{}{}", driver(device), note(device)),
             state(device),
             device.generation.to_string(),
@@ -32,13 +32,32 @@ pub(crate) fn list(devices: &[Device], ports: &[Port]) -> String {
             device.uris.first().cloned().unwrap_or_default(),
         ]);
     }
-    format!("{table}{down}")
+    let absent = devices.iter().filter_map(|device| Some((&device.name, device.absent.as_ref()?)));
+    let absent: String =
+        absent.map(|(name, absent)| format!("device {name} is absent: {}\n", why(absent))).collect();
+    format!("{table}{down}{absent}")
+}
+
+/// Why a device is absent, and when it is tried again.
+pub(crate) fn why(absent: &Absent) -> String {
+    let again = match absent.next_try_unix_ms {
+        Some(at) => format!("it is tried again at {}", super::history::clock(at, false)),
+        None => "it is not tried again by itself".to_owned(),
+    };
+    format!("{}; {again}", absent.reason)
 }
 
 /// Everything about a device.
 pub(crate) fn show(device: &Device) -> String {
     let mut text = format!("{}\n", device.name);
     let mut fact = |name: &str, value: String| text.push_str(&format!("  {name:<12} {value}\n"));
+    if let Some(absent) = &device.absent {
+        fact("state", device.state.name().to_owned());
+        fact("reason", why(absent));
+        let since = super::history::clock(absent.since_unix_ms, true);
+        fact("since", format!("{since}, tried {} times", units::count(absent.tries)));
+        return text;
+    }
     let hash = device.driver.as_ref().map_or("none", |release| short(&release.hash));
     fact("driver", format!("{}, module {hash}", driver(device)));
     fact("state", device.state.name().to_owned());
@@ -199,6 +218,7 @@ pub(crate) mod tests {
     pub(crate) fn sample() -> Device {
         let receipt = receipt::tests::sample();
         Device {
+            absent: None,
             name: "vol0".into(),
             port: "vol0".into(),
             number: 0,

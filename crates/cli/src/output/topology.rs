@@ -72,6 +72,11 @@ pub(crate) fn port(port: &Port) -> String {
         fact("module", driver.hash.clone());
     }
     fact("state", port.state.name().to_owned());
+    if let Some(absent) = &port.absent {
+        fact("reason", super::device::why(absent));
+        fact("defined", port.defined.clone());
+        return text;
+    }
     if let Some(admin) = &port.admin_state {
         fact("admin state", admin.clone());
     }
@@ -204,6 +209,7 @@ mod tests {
 
     fn sample(name: &str, devices: &[&str]) -> Port {
         Port {
+            absent: None,
             name: name.into(),
             adapter: "san0".into(),
             number: 3,

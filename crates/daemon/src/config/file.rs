@@ -6,7 +6,7 @@ mod doors;
 mod watch;
 
 use super::{
-    Config, ConfigError, ConfigErrors, DeviceConfig, HISTORY, MAX_QUEUES, MAX_TRANSFER, Place, SLOTS,
+    Config, ConfigError, ConfigErrors, DeviceConfig, HISTORY, MAX_QUEUES, MAX_TRANSFER, Place, Retry, SLOTS,
     check_device_name, check_hardware,
 };
 use std::collections::BTreeMap;
@@ -52,6 +52,8 @@ const DEVICE: &[&str] = &[
     "revision",
     "once_per_start",
     "reserve",
+    "required",
+    "retry",
 ];
 
 pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigErrors> {
@@ -174,6 +176,7 @@ impl Reader<'_> {
         let once_per_start =
             table.contains_key("once_per_start").then(|| self.flag(table, "once_per_start", &once));
         let reserve = self.number(table, "reserve", &format!("{prefix}.reserve"), 0..=MAX_RESERVE);
+        let (required, retry) = self.absence(table, prefix);
         let (driver, _) = driver?;
         if driver.is_empty() {
             self.fail(span, format!("{prefix}.driver: it is empty"));
@@ -191,10 +194,25 @@ impl Reader<'_> {
             hardware,
             once_per_start,
             reserve,
+            required,
+            retry,
             adapter: None,
             place: self.place(&span),
             base: self.base.clone(),
         })
+    }
+
+    /// What holds where it cannot come up: whether the daemon starts without it, and when it is tried again.
+    fn absence(&mut self, table: &DeTable<'_>, prefix: &str) -> (Option<bool>, Option<Retry>) {
+        let name = format!("{prefix}.required");
+        let required = table.contains_key("required").then(|| self.flag(table, "required", &name));
+        let retry = match self.string(table, "retry", &format!("{prefix}.retry")) {
+            Some((text, span)) => {
+                text.parse().map_err(|e| self.fail(span, format!("{prefix}.retry: {e}"))).ok()
+            }
+            None => None,
+        };
+        (required, retry)
     }
 
     /// Parameters, and where each was said.

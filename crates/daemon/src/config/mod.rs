@@ -18,7 +18,10 @@ pub use units::parse_duration;
 pub use watch::{AutoConfig, WatchConfig, parse_latency_bound, parse_share};
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
 use steadfast_runtime::{AdapterRef, HardwareId};
 use steadfast_shell::auto::AutoUpdate;
 use steadfast_shell::manifest::HwId;
@@ -26,6 +29,8 @@ use steadfast_shell::properties::{Definition, Said, Source};
 
 /// Largest number of queues that makes sense: each is a thread.
 pub const MAX_QUEUES: usize = 64;
+/// How often what is absent is tried again where nothing is said.
+const RETRY: Duration = Duration::from_secs(30);
 /// Bounds of `history`.
 pub(crate) const HISTORY: std::ops::RangeInclusive<u64> = 1..=1_000_000;
 /// Bounds of `slots`.
@@ -100,6 +105,11 @@ pub struct DeviceConfig {
     pub once_per_start: Option<bool>,
     /// Memory that is kept ready for later drivers, bytes, for the port and for each of its queues.
     pub reserve: Option<u64>,
+    /// The daemon does not start without it. When missing, that is so for what the command line names, where
+    /// somebody is there who is told; what a file names is absent until it can come up.
+    pub required: Option<bool>,
+    /// When it is tried again if it is absent.
+    pub retry: Option<Retry>,
     /// The adapter that it is a port of; one of its own when missing.
     pub adapter: Option<AdapterRef>,
     /// Where this was said.
@@ -108,7 +118,53 @@ pub struct DeviceConfig {
     pub base: PathBuf,
 }
 
+/// When a device that could not come up is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Not by itself.
+    Never,
+    /// After this time, again and again.
+    Every(Duration),
+}
+
+impl FromStr for Retry {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Retry, String> {
+        let wrong = || format!("`{text}` is not allowed (`never`, or 1s to 24h)");
+        match text {
+            "never" => Ok(Retry::Never),
+            time => match parse_duration(time) {
+                Ok(every) if every >= Duration::from_secs(1) => Ok(Retry::Every(every)),
+                _ => Err(wrong()),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Retry::Never => f.write_str("never"),
+            Retry::Every(every) => write!(f, "{}ms", every.as_millis()),
+        }
+    }
+}
+
 impl DeviceConfig {
+    /// Whether the daemon does not start without it.
+    pub(crate) fn is_required(&self) -> bool {
+        self.required.unwrap_or(matches!(self.place, Place::Option(_)))
+    }
+
+    /// How long it takes until it is tried again, where it is.
+    pub(crate) fn retry_every(&self) -> Option<Duration> {
+        match self.retry.unwrap_or(Retry::Every(RETRY)) {
+            Retry::Never => None,
+            Retry::Every(every) => Some(every),
+        }
+    }
+
     /// The parameters, each with where it was said; `target` is what the driver calls its target.
     ///
     /// # Errors

@@ -10,7 +10,8 @@ use steadfast_shell::params::parse_size;
 const FORM: &str = "NAME=DRIVER[:TARGET][,KEY=VALUE...], such as vol0=file:disk.img,io_depth=64";
 
 /// Reads the short form, as `--device` takes it. A comma within the target or a value is written
-/// `\,`. `queues`, `hardware`, `revision`, `once_per_start` and `reserve` are what they are in a device's table
+/// `\,`. `queues`, `hardware`, `revision`, `once_per_start`, `reserve`, `required`
+/// and `retry` are what they are in a device's table
 /// of the configuration file; every other key is the driver's.
 pub fn parse_device(text: &str) -> Result<DeviceConfig, ConfigError> {
     let place = || Place::Option(format!("--device {text}"));
@@ -35,6 +36,8 @@ pub fn parse_device(text: &str) -> Result<DeviceConfig, ConfigError> {
         hardware: None,
         once_per_start: None,
         reserve: None,
+        required: None,
+        retry: None,
         adapter: None,
         place: place(),
         base: env::current_dir().unwrap_or_default(),
@@ -52,7 +55,14 @@ pub fn parse_device(text: &str) -> Result<DeviceConfig, ConfigError> {
                 device.hardware.replace(HardwareId { hwid, revision: 0 }).is_none()
             }
             "revision" => revision.replace(parse_revision(value).map_err(&fail)?).is_none(),
-            "once_per_start" => device.once_per_start.replace(parse_flag(value).map_err(&fail)?).is_none(),
+            "once_per_start" => {
+                device.once_per_start.replace(parse_flag(key, value).map_err(&fail)?).is_none()
+            }
+            "required" => device.required.replace(parse_flag(key, value).map_err(&fail)?).is_none(),
+            "retry" => {
+                let retry = value.parse().map_err(|e| fail(format!("retry: {e}")))?;
+                device.retry.replace(retry).is_none()
+            }
             "reserve" => device.reserve.replace(parse_reserve(value).map_err(&fail)?).is_none(),
             _ => device.params.insert(key.to_owned(), value.to_owned()).is_none(),
         };
@@ -95,8 +105,8 @@ fn parse_revision(value: &str) -> Result<u32, String> {
     value.parse().map_err(|_| format!("revision=`{value}` is not allowed (0 to {})", u32::MAX))
 }
 
-fn parse_flag(value: &str) -> Result<bool, String> {
-    value.parse().map_err(|_| format!("once_per_start=`{value}` is not allowed (true or false)"))
+fn parse_flag(key: &str, value: &str) -> Result<bool, String> {
+    value.parse().map_err(|_| format!("{key}=`{value}` is not allowed (true or false)"))
 }
 
 fn parse_reserve(value: &str) -> Result<u64, String> {

@@ -110,7 +110,7 @@ async fn look(
     known: &mut Known,
     sender: &mpsc::Sender<Event>,
 ) -> Option<()> {
-    let mut devices = blocking(control, |app| app.devices()).await.ok()?;
+    let mut devices = blocking(control, |app| app.all_devices()).await.ok()?;
     devices.retain(|device| only.is_none_or(|name| device.name == name));
     let gone: Vec<String> =
         known.keys().filter(|name| devices.iter().all(|device| device.name != **name)).cloned().collect();

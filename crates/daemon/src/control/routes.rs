@@ -65,10 +65,10 @@ async fn health(State(control): State<Control>) -> Result<Json<Health>, Failed> 
     Ok(Json(blocking(&control, |app| app.health()).await?))
 }
 
-/// All devices.
+/// All devices, those among them that are defined and could not come up.
 #[utoipa::path(get, path = "/v1/devices", responses((status = 200, body = [Device])))]
 async fn devices(State(control): State<Control>) -> Result<Json<Vec<Device>>, Failed> {
-    Ok(Json(blocking(&control, |app| app.devices()).await?))
+    Ok(Json(blocking(&control, |app| app.all_devices()).await?))
 }
 
 /// One device.

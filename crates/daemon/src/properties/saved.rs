@@ -122,11 +122,7 @@ impl App {
     /// A port, by its own name or by that of a device of it.
     pub(crate) fn port_named(&self, name: &str) -> Result<PortInfo, Problem> {
         let port = self.port_of(name);
-        self.engine.port(&port).ok_or_else(|| {
-            let ports = self.engine.port_names();
-            let problem = Problem::new(ProblemKind::NotFound, format!("no port `{name}`"));
-            problem.hint(suggest::hint(name, ports.iter().map(String::as_str)))
-        })
+        self.engine.port(&port).ok_or_else(|| self.no_port(name))
     }
 
     /// A port with what is in force.

@@ -51,7 +51,7 @@ impl App {
             let message = format!("adapter {name}: it has no port");
             return Err(malformed(message).hint("--port a:disk.img gives it one; repeatable"));
         }
-        if self.engine.ports().iter().any(|port| port.adapter == *name) {
+        if self.ports().iter().any(|port| port.adapter == *name) {
             let hint = format!("`steadfast port add {name} PORT:TARGET` gives it another port");
             return Err(refused(format!("adapter {name} exists already")).hint(hint));
         }
@@ -86,7 +86,10 @@ impl App {
                 })?,
         };
         let mut device = parse_port(adapter, &driver, &request.spec).map_err(bad)?;
+        // Those that are absent keep theirs.
+        let taken: Vec<u32> = ports.iter().map(|port| port.number).collect();
         let number = self.engine.free_port_number(adapter);
+        let number = (number..).find(|number| !taken.contains(number)).unwrap_or(number);
         device.adapter = Some(AdapterRef { name: adapter.to_owned(), number });
         let source = format!("port add {adapter} {}", request.spec);
         self.add(vec![device], adding(who, source, &request.base, request.temporary, request.dry_run))
@@ -143,6 +146,9 @@ impl App {
 
     /// Whether nobody has the names; else whose it is, and what is wrong.
     fn free<'a>(&self, devices: &'a [DeviceConfig]) -> Result<(), (&'a str, Problem)> {
+        if let Some((name, absent)) = devices.iter().find_map(|d| Some((&d.name, self.is_absent(&d.name)?))) {
+            return Err((name, refused(absent.message).hint(absent.hint)));
+        }
         match devices.iter().find(|device| self.engine.port(&device.name).is_some()) {
             None => Ok(()),
             Some(DeviceConfig { name, .. }) => {

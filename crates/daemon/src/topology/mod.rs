@@ -4,6 +4,7 @@
 //! own configuration, which is never written to. Each port knows where it is defined, so that whoever
 //! takes one away is told whether it comes back.
 
+mod absent;
 mod add;
 pub(crate) mod in_turn;
 mod modules;
@@ -40,6 +41,8 @@ pub(crate) struct Topology {
     defined: Mutex<BTreeMap<String, Defined>>,
     /// The configuration as it was last read.
     reread: Mutex<Option<reread::Reread>>,
+    /// Of those, what could not come up.
+    pub(crate) absent: absent::Absentees,
     /// Held while `devices.toml` is read and written.
     saving: Mutex<()>,
     /// Modules that stay in memory without a port, by hash.

@@ -49,23 +49,32 @@ impl App {
         request: &RemoveRequest,
         who: String,
     ) -> Result<TopologyReport, Problem> {
-        self.adapter(name)?;
+        let absent = self.adapter(name)?.ports.into_iter().filter(|port| port.absent.is_some());
+        let absent: Vec<String> = absent.map(|port| port.name).collect();
         let mut ports = self.engine.ports();
         ports.retain(|port| port.adapter == name);
-        self.remove(ports, request, who, format!("adapter remove {name}"))
+        let mut report = match ports.is_empty() {
+            true => TopologyReport::default(),
+            false => self.remove(ports, request, who, format!("adapter remove {name}"))?,
+        };
+        for name in absent {
+            let gone = self.forget_absent(&name, request.dry_run);
+            report.notes.extend(gone.map(|gone| gone.notes).unwrap_or_default());
+        }
+        Ok(report)
     }
 
-    /// A device that was added and did not come up: it is only to be forgotten.
+    /// A device that did not come up: it is only to be forgotten.
     fn forget_absent(&self, name: &str, dry_run: bool) -> Option<TopologyReport> {
-        let absent = self.engine.port(name).is_none();
-        let saved = self.topology.defined(name).is_some_and(|d| d.by == By::Saved);
-        if !(absent && saved) {
+        let away = self.engine.port(name).is_none();
+        if !(away && self.topology.defined(name).is_some_and(|d| !d.removed)) {
             return None;
         }
         if dry_run {
             return Some(self.would_go(&[name.to_owned()]));
         }
         let notes = self.forget(&[name.to_owned()]);
+        self.topology.absent.forget(name);
         Some(TopologyReport { notes, ..TopologyReport::default() })
     }
 

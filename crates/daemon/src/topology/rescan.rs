@@ -37,6 +37,7 @@ impl App {
         {
             return Err(self.no_port(name));
         }
+        self.forget_undefined(&defined, report.problems.is_empty() && only.is_none());
         for (device, from) in defined {
             if only.is_none_or(|name| name == device.name) {
                 report.ports.extend(self.attach_new(device, from, only.is_some(), &by));
@@ -97,7 +98,13 @@ impl App {
         let source = format!("{SOURCE}, {place}");
         let mut receipt = self.engine.begin_receipt(&name, Kind::Attach, who, &source);
         let attached = self.attach_defined(&device);
-        if attached.is_ok() || self.topology.defined(&name).is_none() {
+        let removed = self.topology.defined(&name).is_some_and(|known| known.removed);
+        match &attached {
+            Ok(_) => self.topology.absent.forget(&name),
+            Err(why) if !removed => drop(self.topology.absent.note(&device, why)),
+            Err(_) => {}
+        }
+        if attached.is_ok() || !removed {
             self.topology.define(device, by);
         }
         let (found, detail) = match attached {
@@ -116,7 +123,18 @@ impl App {
         Some(Rescanned { port: name, found, detail, receipt: Some(receipt) })
     }
 
-    fn attach_defined(&self, device: &DeviceConfig) -> Result<steadfast_api::Release, String> {
+    /// What is absent and is not defined any more need not come.
+    fn forget_undefined(&self, defined: &[(DeviceConfig, By)], all_known: bool) {
+        let gone = |name: &String| !defined.iter().any(|(device, _)| device.name == *name);
+        for name in self.absent_devices().into_iter().map(|device| device.name).filter(gone) {
+            if all_known && self.topology.defined(&name).is_none_or(|known| known.by != By::Temporary) {
+                lock(&self.topology.defined).remove(&name);
+                self.topology.absent.forget(&name);
+            }
+        }
+    }
+
+    pub(super) fn attach_defined(&self, device: &DeviceConfig) -> Result<steadfast_api::Release, String> {
         let prepared = devices::prepare(
             std::slice::from_ref(device),
             &self.modules,

@@ -81,6 +81,12 @@ pub(super) fn add(folder: &Path, devices: &[DeviceConfig]) -> Result<(), String>
             if let Some(reserve) = device.reserve {
                 port["reserve"] = value(reserve as i64);
             }
+            if let Some(required) = device.required {
+                port["required"] = value(required);
+            }
+            if let Some(retry) = device.retry {
+                port["retry"] = value(retry.to_string());
+            }
             if !device.params.is_empty() {
                 let params = port["params"].or_insert(table());
                 for (name, text) in &device.params {
@@ -200,7 +206,8 @@ mod tests {
         let dir = folder.path().join("parameters");
         assert_eq!(read(&dir).expect("no file").len(), 0);
         let vol = parse_device(
-            "vol1=file@1.0:/d.img,direct=true,queues=2,hardware=a:b,revision=2,once_per_start=true,reserve=64K",
+            "vol1=file@1.0:/d.img,direct=true,queues=2,hardware=a:b,revision=2,once_per_start=true,reserve=64K,\
+             required=false,retry=90s",
         );
         let vol = vol.expect("valid");
         let (a, b) = (port(0, "a:/a.img"), port(3, "b:/b.img,direct=true"));

@@ -8,15 +8,20 @@ use steadfast_runtime::PortInfo;
 impl App {
     /// All ports, those of one adapter together and by number.
     pub(crate) fn ports(&self) -> Vec<Port> {
-        let mut ports = self.engine.ports();
+        let ports = self.engine.ports();
+        let mut ports: Vec<Port> = ports.into_iter().map(|port| self.describe_port(port)).collect();
+        ports.extend(self.absent_ports());
         ports.sort_by(|a, b| (&a.adapter, a.number).cmp(&(&b.adapter, b.number)));
-        ports.into_iter().map(|port| self.describe_port(port)).collect()
+        ports
     }
 
     pub(crate) fn port(&self, name: &str) -> Result<Port, Problem> {
         match self.engine.port(name) {
             Some(port) => Ok(self.describe_port(port)),
-            None => Err(self.no_port(name)),
+            None => {
+                let absent = self.absent_ports().into_iter().find(|port| port.name == name);
+                absent.ok_or_else(|| self.no_port(name))
+            }
         }
     }
 
@@ -46,7 +51,10 @@ impl App {
         })
     }
 
-    pub(super) fn no_port(&self, name: &str) -> Problem {
+    pub(crate) fn no_port(&self, name: &str) -> Problem {
+        if let Some(absent) = self.is_absent(name) {
+            return absent;
+        }
         let ports = self.engine.ports();
         let problem = Problem::new(ProblemKind::NotFound, format!("no port `{name}`"));
         problem.hint(suggest::hint(name, ports.iter().map(|port| port.name.as_str())))
@@ -77,6 +85,7 @@ impl App {
             held: port.held.into(),
             unconfirmed,
             delayed,
+            absent: None,
         }
     }
 }

@@ -19,8 +19,8 @@ pub(crate) struct Start {
     topology: Topology,
     configured: Vec<Prepared>,
     saved: Vec<Prepared>,
-    /// Of those that were added, the ones that cannot be.
-    failed: Vec<(DeviceConfig, String)>,
+    /// Why some cannot be, what they are, and what defines them.
+    failed: Vec<(String, DeviceConfig, By)>,
     /// Ports whose last activation nobody had confirmed.
     gone_back: Vec<WentBack>,
 }
@@ -28,8 +28,8 @@ pub(crate) struct Start {
 /// Prepares what is configured, and what was added before the daemon ended.
 ///
 /// # Errors
-/// Everything that is wrong with the configuration. A device that was added and cannot be any more keeps
-/// none of the others from coming up: nobody need be there when the daemon starts.
+/// Everything that is wrong with the configuration, if a device that is *required* cannot be. Any other that
+/// cannot be keeps none of the others from coming up: nobody need be there when the daemon starts.
 pub(crate) fn start(
     config: &Config,
     state: &Path,
@@ -48,22 +48,31 @@ pub(crate) fn start(
     let gone_back = go_back(&Notes::within(state), known, &topology.settings, |device| {
         devices::locate(device, modules, store)
     });
-    let configured = devices::prepare(&config.devices, modules, store, &topology.settings)?;
-    let (mut saved, mut failed) = (Vec::new(), Vec::new());
+    let (configured, mut unfit) = devices::prepare_each(&config.devices, modules, store, &topology.settings);
+    if unfit.iter().any(|unfit| unfit.config.is_required()) {
+        return Err(devices::faults(&unfit).into());
+    }
+    let mut own = Vec::new();
     for device in added {
         if let Some(own) = config.devices.iter().find(|own| own.name == device.name) {
             let (name, place) = (&device.name, &device.place);
             tracing::warn!("{place}: device {name} is not taken from here: {} defines it too", own.place);
             continue;
         }
-        match devices::prepare(std::slice::from_ref(&device), modules, store, &topology.settings) {
-            Ok(prepared) => saved.extend(prepared),
-            Err(e) => failed.push((device, e.to_string())),
-        }
+        own.push(device);
     }
-    if configured.is_empty() && saved.is_empty() {
+    if config.devices.is_empty() && own.is_empty() {
         return Err(ServeError::NoDevice);
     }
+    let (saved, more) = devices::prepare_each(&own, modules, store, &topology.settings);
+    if more.iter().any(|unfit| unfit.config.is_required()) {
+        return Err(devices::faults(&more).into());
+    }
+    let configured_too = unfit.len();
+    unfit.extend(more);
+    let by = |at: usize| if at < configured_too { By::Configuration } else { By::Saved };
+    let failed = unfit.into_iter().enumerate();
+    let failed = failed.map(|(at, unfit)| (unfit.reason(), unfit.config, by(at))).collect();
     Ok(Start { topology, configured, saved, failed, gone_back })
 }
 
@@ -71,27 +80,32 @@ impl Start {
     /// Attaches it.
     ///
     /// # Errors
-    /// A device of the configuration does not come up.
+    /// A device that is *required* does not come up.
     pub(crate) fn attach(self, engine: &Engine, receipts: &Receipts) -> Result<Topology, ServeError> {
-        let Start { topology, configured, saved, mut failed, gone_back } = self;
+        let Start { topology, configured, saved, failed, gone_back } = self;
         for device in &configured {
             topology.define(device.config.clone(), By::Configuration);
         }
-        for config in saved.iter().map(|d| &d.config).chain(failed.iter().map(|(config, _)| config)) {
-            topology.define(config.clone(), By::Saved);
+        for device in &saved {
+            topology.define(device.config.clone(), By::Saved);
         }
+        for (_, config, by) in &failed {
+            topology.define(config.clone(), *by);
+        }
+        let mut failed: Vec<_> = failed.into_iter().map(|(why, config, _)| (why, config)).collect();
         let all = configured.into_iter().chain(saved).collect();
         devices::attach(engine, all, topology.policy, |device, error| {
             let Prepared { config, .. } = device;
-            if topology.defined(&config.name).is_some_and(|d| d.by == By::Saved) {
-                failed.push((config, error));
+            if !config.is_required() {
+                failed.push((error, config));
                 return Ok(());
             }
             Err(ServeError::Device { name: config.name, place: config.place, error })
         })?;
         let by = Requester { cause: Cause::Operator, who: String::new() };
-        for (config, why) in failed {
-            tracing::error!("{}: device {} does not come up: {why}", config.place, config.name);
+        for (why, config) in failed {
+            tracing::error!("{}: device {} is absent: {why}", config.place, config.name);
+            topology.absent.note(&config, &why);
             let source = config.place.to_string();
             let mut receipt = engine.begin_receipt(&config.name, Kind::Attach, &by, &source);
             receipt.reason = why;

@@ -5,7 +5,8 @@ use crate::config::{DeviceConfig, check_device_name};
 use steadfast_runtime::AdapterRef;
 use toml::de::{DeTable, DeValue};
 
-const ADAPTER: &[&str] = &["driver", "params", "queues", "once_per_start", "reserve", "port"];
+const ADAPTER: &[&str] =
+    &["driver", "params", "queues", "once_per_start", "reserve", "required", "retry", "port"];
 /// Largest number of a port.
 const MAX_NUMBER: u64 = 65_535;
 
@@ -99,6 +100,9 @@ impl Reader<'_> {
         device.queues = device.queues.or(queues.map(|n| n as usize));
         let reserve = self.number(table, "reserve", &format!("{prefix}.reserve"), 0..=super::MAX_RESERVE);
         device.reserve = device.reserve.or(reserve);
+        let (required, retry) = self.absence(table, prefix);
+        device.required = device.required.or(required);
+        device.retry = device.retry.or(retry);
         if device.once_per_start.is_none() && table.contains_key("once_per_start") {
             device.once_per_start = Some(self.flag(table, "once_per_start", prefix));
         }

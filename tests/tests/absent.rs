@@ -1,0 +1,148 @@
+//! One device that cannot come up keeps none of the others from serving.
+
+use std::fs;
+use std::process::Command;
+use steadfast_tests::{Daemon, Result, Setup, TempDir, run, steadfast, until};
+
+/// A configuration in `dir`; `more` is put into the table of `b`.
+fn configuration(dir: &TempDir, more: &str) -> Result<String> {
+    dir.disk("a.img", 1 << 20)?;
+    let path = dir.join("c.toml");
+    let text = format!(
+        "[device.a]\ndriver = \"file\"\ntarget = \"a.img\"\n\
+         [device.b]\ndriver = \"file\"\ntarget = \"b.img\"\n{more}\n"
+    );
+    fs::write(&path, text)?;
+    Ok(path.display().to_string())
+}
+
+fn start(dir: &TempDir, more: &str) -> Result<Daemon> {
+    Setup::default().arg("--config").arg(configuration(dir, more)?).start(dir)
+}
+
+fn text(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn the_others_serve_and_the_one_that_is_absent_is_shown_with_its_reason() -> Result {
+    let dir = TempDir::new()?;
+    let mut daemon = start(&dir, "retry = \"never\"")?;
+    daemon.check_serves("a")?;
+    let health = daemon.api()?.get("/v1/health")?.1;
+    assert_eq!(health["healthy"], false, "{health:#}");
+    assert_eq!(health["troubles"][0]["code"], "absent", "{health:#}");
+    assert!(health["degraded"].as_str().is_some_and(|d| d.contains("b.img")), "{health:#}");
+    let list = text(&daemon.cli(&["device", "list"])?);
+    assert!(list.contains("absent") && list.contains("b.img") && list.contains("not tried again"), "{list}");
+    let device = daemon.device("b")?;
+    assert_eq!((&device["state"], &device["absent"]["tries"]), (&"absent".into(), &1.into()), "{device:#}");
+    let port = daemon.api()?.get("/v1/ports/b")?.1;
+    assert_eq!(port["state"], "absent", "{port:#}");
+    let log = daemon.log();
+    assert!(log.contains("device b is absent") && log.contains("c.toml:4"), "{log}");
+    // Whatever asks something of it is told.
+    for command in [
+        &["update", "b", "file@1.1"][..],
+        &["activate", "b"],
+        &["plan", "b"],
+        &["param", "list", "b"],
+        &["param", "set", "b", "io_slots=256"],
+        &["device", "state", "b"],
+        &["update", "--revert", "b"],
+    ] {
+        let output = daemon.cli(command)?;
+        let text = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {text}");
+        assert!(text.contains("absent") && text.contains("b.img"), "{command:?}: {text}");
+        assert!(text.contains("steadfast rescan b"), "{command:?}: {text}");
+    }
+    let again = text(&daemon.cli(&["device", "add", "b=ram:1M"])?);
+    assert!(again.contains("absent"), "its name is not free: {again}");
+    // Somebody has put the disk in.
+    dir.disk("b.img", 1 << 20)?;
+    let output = daemon.cli(&["rescan", "b"])?;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    daemon.check_serves("b")?;
+    assert_eq!(daemon.api()?.get("/v1/health")?.1["healthy"], true);
+    Ok(())
+}
+
+#[test]
+fn it_is_tried_again_by_itself_and_so_is_what_lies_over_it() -> Result {
+    let dir = TempDir::new()?;
+    let over = "retry = \"1s\"\n[device.c]\ndriver = \"delay\"\nparams = { over = \"b\" }\nretry = \"24h\"";
+    let mut daemon = start(&dir, over)?;
+    assert_eq!(daemon.device("c")?["state"], "absent");
+    dir.disk("b.img", 1 << 20)?;
+    until("both to come", || {
+        let states = [daemon.device("b")?["state"].clone(), daemon.device("c")?["state"].clone()];
+        Ok(states.iter().all(|state| state == "running").then_some(()))
+    })?;
+    daemon.check_serves("c")?;
+    let receipts = text(&daemon.cli(&["receipt", "list", "--device", "b"])?);
+    assert!(receipts.contains("done"), "{receipts}");
+    assert_eq!(daemon.stop()?.code(), Some(0));
+    Ok(())
+}
+
+#[test]
+fn what_is_given_up_is_not_tried_again_and_parts_of_an_adapter_can_be_absent() -> Result {
+    let dir = TempDir::new()?;
+    let adapter = "[adapter.san]\ndriver = \"file\"\nretry = \"1s\"\n[adapter.san.port.x]\ntarget = \"a2.img\"\n\
+                   [adapter.san.port.y]\ntarget = \"gone.img\"";
+    dir.disk("a2.img", 1 << 20)?;
+    let mut daemon = start(&dir, adapter)?;
+    daemon.check_serves("san-x")?;
+    let shown = daemon.api()?.get("/v1/adapters/san")?.1;
+    assert_eq!(shown["ports"].as_array().map(Vec::len), Some(2), "{shown:#}");
+    // Its number is its own although it is not there.
+    let z = format!("z:{}", dir.disk("z.img", 1 << 20)?.display());
+    daemon.cli(&["port", "add", "san", &z, "--temporary"])?;
+    assert_eq!(daemon.api()?.get("/v1/ports/san-z")?.1["number"], 2);
+    let output = daemon.cli(&["device", "remove", "b"])?;
+    assert!(text(&output).contains("it comes back when the daemon starts again"), "{}", text(&output));
+    let output = daemon.cli(&["adapter", "remove", "san"])?;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    dir.disk("b.img", 1 << 20)?;
+    dir.disk("gone.img", 1 << 20)?;
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(daemon.api()?.get("/v1/ports")?.1.as_array().map(Vec::len), Some(1), "only a is there");
+    Ok(())
+}
+
+#[test]
+fn a_device_that_is_required_keeps_the_daemon_from_starting() -> Result {
+    let dir = TempDir::new()?;
+    let config = configuration(&dir, "required = true")?;
+    let serve = ["serve", "--config", &config, "--control", "c.sock", "--store", "store"];
+    let output = run(Command::new(steadfast()?).args(serve).current_dir(dir.path()))?;
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("b.img") && text(&output).contains("c.toml:4"), "{}", text(&output));
+    Ok(())
+}
+
+#[test]
+fn the_check_opens_what_the_configuration_names() -> Result {
+    let dir = TempDir::new()?;
+    let over =
+        "[device.c]\ndriver = \"delay\"\nparams = { over = \"b\" }\n[device.d]\ndriver = \"none-such\"";
+    let config = configuration(&dir, over)?;
+    let check = || run(Command::new(steadfast()?).args(["serve", "--config", &config, "--check"]));
+    let output = check()?;
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for word in ["b.img: No such file", "c.toml:6", "lies over `b`", "none-such", "would be absent"] {
+        assert!(said.contains(word), "no '{word}' in: {said}");
+    }
+    fs::create_dir(dir.join("b.img"))?;
+    assert!(text(&check()?).contains("it is a folder"));
+    fs::remove_dir(dir.join("b.img"))?;
+    dir.disk("b.img", 0)?;
+    assert!(text(&check()?).contains("it is empty"));
+    dir.disk("b.img", 1 << 20)?;
+    let config = configuration(&dir, "")?;
+    let output = run(Command::new(steadfast()?).args(["serve", "--config", &config, "--check"]))?;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    Ok(())
+}
