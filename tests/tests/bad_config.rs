@@ -85,6 +85,12 @@ fn configuration_files_that_cannot_be() -> Result {
         std::fs::write(dir.join(name), text)?;
         refused(&dir, &["--config", name], words)?;
     }
+    let two =
+        "quueues = 1\n[device.a]\ndriver = \"none-such\"\n[device.b]\ndriver = \"file\"\ntarget = \"gone\"\n";
+    std::fs::write(dir.join("two.toml"), two)?;
+    for more in [&["--config", "two.toml"][..], &["--config", "two.toml", "--check"]] {
+        refused(&dir, more, &["quueues", "none-such", "gone: No such file"])?;
+    }
     refused(&dir, &["--config", "missing.toml"], &["missing.toml"])?;
     std::fs::write(dir.join("binary.toml"), [0xff, 0xfe, 0, 1])?;
     refused(&dir, &["--config", "binary.toml"], &["binary.toml"])

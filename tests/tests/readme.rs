@@ -57,7 +57,9 @@ fn the_guides_configuration_is_accepted() -> Result {
     let (_, rest) = guide.split_once("```toml\n").expect("the guide shows a configuration");
     let (toml, _) = rest.split_once("```").expect("the block ends");
     let dir = TempDir::new()?;
-    dir.disk("disk.img", 1 << 20)?;
+    for disk in ["disk.img", "a.img", "b.img"] {
+        dir.disk(disk, 1 << 20)?;
+    }
     std::fs::write(dir.join("steadfast.toml"), toml)?;
     let check = ["serve", "--config", "steadfast.toml", "--check"];
     println!("{}", ok(Command::new(steadfast()?).args(check).current_dir(dir.path()))?);

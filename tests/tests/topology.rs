@@ -249,11 +249,12 @@ fn additions_come_back_with_the_daemon_and_removals_do_not() -> Result {
     let (_, ports) = daemon.api()?.get("/v1/ports")?;
     let names: Vec<&str> =
         ports.as_array().expect("a list").iter().filter_map(|port| port["name"].as_str()).collect();
-    assert_eq!(names, ["keep", "own", "san0-x", "san0-z", "vol4"]);
+    assert_eq!(names, ["keep", "own", "san0-x", "san0-z", "vol1", "vol4"]);
+    assert_eq!(port(&daemon, "vol1")?["state"], "absent");
     assert_eq!(port(&daemon, "san0-z")?["number"], 2, "a port keeps its number");
     let failed = receipts(&daemon, "vol1")?.pop().expect("a receipt");
     assert_eq!((&failed["kind"], &failed["outcome"]), (&json!("attach"), &json!("refused")), "{failed:#}");
-    assert!(daemon.log().contains("device vol1 does not come up"), "{}", daemon.log());
+    assert!(daemon.log().contains("device vol1 is absent"), "{}", daemon.log());
     // It is tried again when it is asked for, and can be forgotten.
     let (code, out, _) = cli(&daemon, &["rescan", "vol1"])?;
     assert!(code == 1 && out.contains("failed"), "{code}: {out}");

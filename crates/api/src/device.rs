@@ -175,8 +175,8 @@ pub struct Param {
     /// when every port that runs the module is.
     #[serde(default)]
     pub class: String,
-    /// One line for people; may be empty.
-    #[serde(default)]
+    /// One line for people; may be empty, and is missing in events.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub help: String,
 }
 

@@ -108,4 +108,6 @@ pub mod event {
     pub const RECEIPT: &str = "receipt";
     /// The data is the name of a device that is no longer there, as a JSON string.
     pub const REMOVED: &str = "removed";
+    /// Receipts were not told, because there were too many or it is too long ago; the data says where they are.
+    pub const MISSED: &str = "missed";
 }

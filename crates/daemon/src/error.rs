@@ -19,9 +19,24 @@ pub enum ServeError {
     /// The configuration is wrong.
     #[error("{0}")]
     Config(#[from] ConfigErrors),
-    /// Another daemon has the state folder.
-    #[error("state folder {}: another daemon uses it", .0.display())]
-    StateInUse(PathBuf),
+    /// Another daemon has the folder.
+    #[error("{what} folder {}: another daemon uses it", folder.display())]
+    FolderInUse {
+        /// What is in it.
+        what: &'static str,
+        /// Where it is.
+        folder: PathBuf,
+    },
+    /// Somebody else can write to a folder that decides what is run.
+    #[error("{what} folder {}: {why}", folder.display())]
+    FolderOpen {
+        /// What is in it.
+        what: &'static str,
+        /// Where it is.
+        folder: PathBuf,
+        /// How it is open.
+        why: String,
+    },
     /// The control socket cannot be opened.
     #[error("{0}")]
     Socket(#[from] SocketError),
@@ -47,6 +62,9 @@ pub enum ServeError {
     /// The NBD server does not start.
     #[error("{0}")]
     Nbd(NbdError),
+    /// A queue did not end, and was left behind.
+    #[error("a queue did not stop in {} s: what its devices had in flight was cut off; the log says which", .0.as_secs())]
+    NotStopped(std::time::Duration),
     /// A system call failed.
     #[error("{what}: {error}")]
     Io {
@@ -67,8 +85,12 @@ impl ServeError {
             ServeError::NoKeys => {
                 "--trusted-keys DIR names a folder of public keys (*.pub, made by minisign -G)"
             }
-            ServeError::StateInUse(_) => {
+            ServeError::FolderInUse { what: "state", .. } => {
                 "one daemon has it at a time: stop the other one, or choose another folder with --state DIR"
+            }
+            ServeError::FolderInUse { .. } => {
+                "one daemon has it at a time: stop the other one, or choose another folder with `parameters` in the \
+                 configuration"
             }
             ServeError::Store(_) => "--store DIR chooses another folder for the module store",
             ServeError::Nbd(_) => "--nbd unix:PATH or --nbd tcp:HOST:PORT chooses where NBD clients connect",

@@ -1,4 +1,5 @@
 use crate::probation::lock;
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,10 +7,15 @@ use steadfast_api::{HistoryHealth, Kind, Outcome, ProbationOutcome, Receipt};
 use steadfast_history::{Filter, History};
 use tokio::sync::broadcast;
 
+/// How many of those that were told are remembered for whoever listens again.
+const REMEMBERED: usize = 256;
+
 /// The receipts, on disk and in memory; whoever listens is told of new ones.
 pub(crate) struct Receipts {
     history: History,
-    listeners: broadcast::Sender<Receipt>,
+    listeners: broadcast::Sender<(u64, Receipt)>,
+    /// What was told last, each with its number, for those who listen again.
+    told: Mutex<VecDeque<(u64, Receipt)>>,
     /// Counts every change.
     version: AtomicU64,
     /// The last number of the daemons before.
@@ -24,7 +30,8 @@ impl Receipts {
         let history = History::open(folder, keep);
         let before = history.last_id();
         let (listeners, version) = (broadcast::Sender::new(64), AtomicU64::new(0));
-        let receipts = Receipts { history, listeners, version, before, settled: Mutex::default() };
+        let (settled, told) = (Mutex::default(), Mutex::default());
+        let receipts = Receipts { history, listeners, told, version, before, settled };
         receipts.settle();
         receipts
     }
@@ -121,9 +128,22 @@ impl Receipts {
     }
 
     fn tell(&self, receipt: Receipt) {
-        self.version.fetch_add(1, Ordering::Relaxed);
-        // Nobody listening is no error.
-        let _ = self.listeners.send(receipt);
+        let mut told = lock(&self.told);
+        let number = self.version.fetch_add(1, Ordering::Relaxed) + 1;
+        if told.len() >= REMEMBERED {
+            told.pop_front();
+        }
+        told.push_back((number, receipt.clone()));
+        // Nobody listening is no error. In the order of their numbers, so under the lock.
+        let _ = self.listeners.send((number, receipt));
+    }
+
+    /// What was told after `number`, with numbers of its own. `None`: that is not known any more, or never was.
+    pub(crate) fn told_after(&self, number: u64) -> Option<Vec<(u64, Receipt)>> {
+        let told = lock(&self.told);
+        let first = told.front().map_or(self.version() + 1, |(first, _)| *first);
+        let known = number + 1 >= first && number <= self.version();
+        known.then(|| told.iter().filter(|(told, _)| *told > number).cloned().collect())
     }
 
     /// The newest receipts that are meant, the newest last.
@@ -163,7 +183,7 @@ impl Receipts {
         self.history.last_of(port)
     }
 
-    pub(crate) fn listen(&self) -> broadcast::Receiver<Receipt> {
+    pub(crate) fn listen(&self) -> broadcast::Receiver<(u64, Receipt)> {
         self.listeners.subscribe()
     }
 

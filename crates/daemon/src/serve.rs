@@ -43,13 +43,18 @@ const HEAPS: libc::c_int = 4;
 /// [`PANIC_EXIT`](crate::PANIC_EXIT).
 pub fn serve(config: &Config) -> Result<(), ServeError> {
     signals::ignore_others();
+    if !config.faults.is_empty() {
+        // With all else that is wrong, which the check finds.
+        return check(config).map(drop);
+    }
     // Before anything opens a descriptor.
     let mut inherited = Inherited::take()?;
     let state_folder = state(config);
     panics::end_the_process(&state_folder);
     // First, so that a second daemon finds out before it opens anything that belongs to the first.
     let (socket, held, listener) = control_socket(config, inherited.control.take())?;
-    let _state = StateLock::take(&state_folder)?;
+    let _state = StateLock::take("state", &state_folder)?;
+    let _parameters = StateLock::take("parameters", &Settings::of(config, &state_folder).folder)?;
     panics::tell_of_the_last(&state_folder);
     share_heaps();
     let runtime = Builder::new_current_thread()
@@ -83,13 +88,16 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     app.edits.confirms.stop(&app);
     app.folder.stop();
     // Nobody can ask for anything any more; now what clients of the devices have in flight.
-    app.engine.stop(GRACE);
+    let stopped = app.engine.stop(GRACE);
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(held);
     app.receipts.close();
-    tracing::info!("stopped");
+    if stopped {
+        tracing::info!("stopped");
+    }
     log::flush();
-    result.map_err(|error| ServeError::Io { what: "control API", error })
+    result.map_err(|error| ServeError::Io { what: "control API", error })?;
+    if stopped { Ok(()) } else { Err(ServeError::NotStopped(GRACE)) }
 }
 
 /// The control socket: the one that was passed on, or the one that is configured; with its path, and what holds that.
@@ -127,7 +135,8 @@ pub fn check(config: &Config) -> Result<String, ServeError> {
     let settings = Settings::of(config, &state(config));
     let modules = ModulePath::standard(&config.modules);
     let (devices, unfit) = devices::prepare_each(&config.devices, &modules, &store, &settings);
-    let ConfigErrors(mut wrong) = devices::faults(&unfit);
+    let mut wrong = config.faults.clone();
+    wrong.extend(devices::faults(&unfit).0);
     wrong.extend(targets::examine(&devices));
     wrong.extend(config.watches_nothing());
     if !wrong.is_empty() {

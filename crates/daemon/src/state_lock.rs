@@ -1,4 +1,4 @@
-//! One daemon to a state folder: what two of them write there would be neither's.
+//! One daemon to a folder of state, and to one of parameters: what two of them write there would be neither's.
 
 use crate::error::ServeError;
 use crate::lock_file::{open_lock, try_lock};
@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use steadfast_loader::check_guarded;
 
 /// The lock's file within the folder.
 const FILE: &str = "daemon.lock";
@@ -19,19 +20,21 @@ pub(crate) struct StateLock {
 }
 
 impl StateLock {
-    /// Locks a state folder, which is made when it is not there. A folder that nothing can be written to is
+    /// Locks a folder, `what` for people, which is made when it is not there. A folder that nothing can be written to is
     /// nobody's to spoil: it goes without a lock.
     ///
     /// # Errors
-    /// `StateInUse`: another daemon has it.
-    pub(crate) fn take(folder: &Path) -> Result<Option<StateLock>, ServeError> {
-        let mut make = fs::DirBuilder::new();
-        let opened =
-            make.recursive(true).mode(0o700).create(folder).and_then(|()| open_lock(&folder.join(FILE)));
+    /// `FolderInUse`: another daemon has it. `FolderOpen`: others can write to it, or to what it lies in.
+    pub(crate) fn take(what: &'static str, folder: &Path) -> Result<Option<StateLock>, ServeError> {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        if let (Ok(()), Err(why)) = (&made, check_guarded(folder)) {
+            return Err(ServeError::FolderOpen { what, folder: folder.to_owned(), why });
+        }
+        let opened = made.and_then(|()| open_lock(&folder.join(FILE)));
         let file = match opened {
             Ok((file, _)) => file,
             Err(e) => {
-                tracing::warn!("state folder {}: cannot be locked: {e}", folder.display());
+                tracing::warn!("{what} folder {}: cannot be locked: {e}", folder.display());
                 return Ok(None);
             }
         };
@@ -40,11 +43,11 @@ impl StateLock {
             match try_lock(&file) {
                 Ok(true) => return Ok(Some(StateLock { _file: file })),
                 Err(e) => {
-                    tracing::warn!("state folder {}: cannot be locked: {e}", folder.display());
+                    tracing::warn!("{what} folder {}: cannot be locked: {e}", folder.display());
                     return Ok(None);
                 }
                 Ok(false) if Instant::now() >= until => {
-                    return Err(ServeError::StateInUse(folder.to_owned()));
+                    return Err(ServeError::FolderInUse { what, folder: folder.to_owned() });
                 }
                 Ok(false) => std::thread::sleep(Duration::from_millis(10)),
             }
@@ -55,15 +58,26 @@ impl StateLock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_folder_is_one_daemons_until_it_has_gone() {
         let dir = tempfile::tempdir().expect("a folder");
         let state = dir.path().join("state");
-        let held = StateLock::take(&state).expect("free").expect("locked");
-        let refused = StateLock::take(&state).expect_err("taken").to_string();
+        let held = StateLock::take("state", &state).expect("free").expect("locked");
+        let refused = StateLock::take("state", &state).expect_err("taken").to_string();
         assert!(refused.contains("state") && refused.contains("another daemon"), "{refused}");
         drop(held);
-        assert!(StateLock::take(&state).expect("free again").is_some());
+        assert!(StateLock::take("state", &state).expect("free again").is_some());
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_to_is_refused() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = dir.path().join("parameters");
+        fs::create_dir(&folder).expect("made");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("changed");
+        let refused = StateLock::take("parameters", &folder).expect_err("open").to_string();
+        assert!(refused.starts_with("parameters folder ") && refused.contains("chmod o-w"), "{refused}");
     }
 }

@@ -53,6 +53,7 @@ mod discover;
 mod elf;
 mod error;
 mod file;
+mod guard;
 mod image;
 mod linkage;
 mod loaded;
@@ -67,6 +68,7 @@ pub use discover::{Found, FoundModule, ModuleName, find_modules, locate, resolve
 pub use elf::read_manifest;
 pub use error::{LoadError, LoadErrorKind, Problem};
 pub use file::MAX_MODULE_BYTES;
+pub use guard::{check_guarded, check_owner};
 pub use loaded::LoadedModule;
 pub use rehearsal::answer_rehearsals;
 pub use staged::StagedModule;

@@ -4,7 +4,7 @@ mod run;
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use steadfast_shell::manifest::Manifest;
 use crate::elf::read_manifest;
 use crate::error::{LoadError, Problem};
 use crate::file;
+use crate::guard::check_guarded;
 use crate::linkage::verify;
 use crate::staged::StagedModule;
 use crate::trust::{Trust, signature_file};
@@ -49,7 +50,8 @@ impl ModuleStore {
         DirBuilder::new().recursive(true).mode(0o700).create(asked).map_err(failed)?;
         // The dynamic loader and /proc/self/maps speak of whole paths.
         let dir = asked.canonicalize().map_err(failed)?;
-        refuse_open_to_all(&dir).map_err(|problem| LoadError::new(asked, problem))?;
+        let open = |why: String| LoadError::new(asked, Problem::store(asked, why));
+        check_guarded(asked).map_err(open)?;
         let run = Run::start(&dir).map_err(|problem| LoadError::new(asked, problem))?;
         Ok(ModuleStore { dir, run: Arc::new(run), trust: Arc::default() })
     }
@@ -245,18 +247,6 @@ impl ModuleStore {
         let stored = file::read(path).map_err(|problem| Problem::store(path, problem))?;
         if stored == bytes { Ok(()) } else { Err(changed(path)) }
     }
-}
-
-/// Who may write to the store may decide what this process runs.
-fn refuse_open_to_all(dir: &Path) -> Result<(), Problem> {
-    let mode = fs::metadata(dir).map_err(|error| Problem::store(dir, error))?.permissions().mode();
-    if mode & 0o002 == 0 {
-        return Ok(());
-    }
-    Err(Problem::store(
-        dir,
-        "every user of this machine can write to it (chmod o-w, or use a folder of your own)",
-    ))
 }
 
 fn changed(path: &Path) -> Problem {

@@ -7,7 +7,6 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use minisign_verify::{Error, PublicKey, Signature as Minisign};
@@ -15,6 +14,7 @@ use steadfast_shell::check::{Signature, Signed};
 
 use crate::error::Problem;
 use crate::file;
+use crate::guard::check_guarded;
 
 /// Whose modules are taken.
 #[derive(Clone, Debug, Default)]
@@ -140,7 +140,7 @@ struct Keys {
 
 impl Keys {
     fn read(folder: &Path) -> Result<Keys, String> {
-        refuse_open_to_all(folder)?;
+        check_guarded(folder)?;
         let mut files = Vec::new();
         for entry in fs::read_dir(folder).map_err(|error| error.to_string())? {
             let path = entry.map_err(|error| error.to_string())?.path();
@@ -179,7 +179,7 @@ impl Keys {
 }
 
 fn read_key(file: &Path) -> Result<Vec<u8>, String> {
-    refuse_open_to_all(file)?;
+    check_guarded(file)?;
     small(file).map_err(|problem| plain(&problem))
 }
 
@@ -188,15 +188,6 @@ fn parse_key(contents: &[u8]) -> Result<(String, PublicKey), String> {
     let key = PublicKey::decode(&text).map_err(|_| "not a minisign public key".to_owned())?;
     let id = key_of(&text).ok_or("not a minisign public key")?;
     Ok((id, key))
-}
-
-/// Who may write to the keys decides what this process runs.
-fn refuse_open_to_all(path: &Path) -> Result<(), String> {
-    let mode = fs::metadata(path).map_err(|error| error.to_string())?.permissions().mode();
-    if mode & 0o002 == 0 {
-        return Ok(());
-    }
-    Err("every user of this machine can write to it (chmod o-w)".to_owned())
 }
 
 fn small(path: &Path) -> Result<Vec<u8>, Problem> {

@@ -386,8 +386,8 @@ impl Engine {
     }
 
     /// Stops everything: frontends finish what is in flight, then ports are detached, then the
-    /// queues' threads end. What takes longer than `grace` is left behind.
-    pub fn stop(&self, grace: Duration) {
+    /// queues' threads end. What takes longer than `grace` is left behind; false where that is a queue.
+    pub fn stop(&self, grace: Duration) -> bool {
         let until = Instant::now() + grace;
         self.end_trials(STOPS);
         for remote in &self.inner.remotes {
@@ -405,6 +405,7 @@ impl Engine {
             remote.post(Box::new(Reactor::shut_down));
         }
         let threads = std::mem::take(&mut *lock(&self.inner.threads));
+        let mut all = true;
         for thread in threads {
             let late = until + Duration::from_secs(1);
             while !thread.is_finished() && Instant::now() < late {
@@ -413,12 +414,15 @@ impl Engine {
             if thread.is_finished() {
                 let _ = thread.join();
             } else {
-                tracing::error!("a queue did not stop in {} s", grace.as_secs());
+                let name = thread.thread().name().unwrap_or_default().to_owned();
+                tracing::error!("{name} did not stop in {} s", grace.as_secs());
+                all = false;
             }
         }
         if let Some(foreman) = lock(&self.inner.foreman).take() {
             foreman.stop();
         }
+        all
     }
 }
 

@@ -226,6 +226,17 @@ fn a_stop_does_not_wait_for_ever_and_the_update_that_comes_too_late_ends() {
 }
 
 #[test]
+fn a_stop_says_whether_every_queue_has_ended() {
+    let bench = Bench::new(1);
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    bench.engine.post(0, Box::new(move |_| released.recv().unwrap_or_default()));
+    assert!(!bench.engine.stop(Duration::from_millis(100)), "it is busy with that");
+    drop(release);
+    let bench = Bench::new(2);
+    assert!(bench.engine.stop(Duration::from_secs(30)));
+}
+
+#[test]
 fn clients_come_and_go_while_drivers_are_replaced() {
     let bench = Bench::new(2);
     let path = bench.dir.path().join("disk.img");

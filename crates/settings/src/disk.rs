@@ -1,9 +1,9 @@
 //! Reading files, and writing them whole or not at all.
 
 use crate::SettingsError;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::fs::{PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,8 @@ pub(crate) fn replace(path: &Path, before: Option<&str>, text: &str) -> Result<(
     let fail = |error| SettingsError::Write { path: path.to_owned(), error };
     let target = target(path).map_err(fail)?;
     let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(fail)?;
+    // Whatever the umask is: what is in it decides what runs.
+    DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(fail)?;
     let new = written_beside(&target, folder, text).map_err(fail)?;
     if read(path)?.as_deref() != before {
         return Err(SettingsError::Changed { path: path.to_owned() });

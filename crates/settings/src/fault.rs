@@ -149,6 +149,16 @@ pub enum FaultKind {
         /// The profiles, the first one again at the end.
         chain: String,
     },
+    /// The entry has no `;`, and goes on in another line.
+    #[error(
+        "{name}: there is no `;` behind the value; what line {next} says is taken as a part of the same entry"
+    )]
+    Unended {
+        /// The name as it was given.
+        name: String,
+        /// Where the next name stands.
+        next: u32,
+    },
     /// It was said before; this counts.
     #[error("{name} was given before, at line {before}: this value counts")]
     Again {

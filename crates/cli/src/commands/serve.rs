@@ -28,7 +28,7 @@ fn failure(error: ServeError) -> Failure {
 /// The file, if there is one, and over it what the command line says.
 fn configuration(serve: Serve, socket: PathBuf) -> Result<Config, Failure> {
     let mut config = match &serve.config {
-        Some(path) => Config::read(path).map_err(Failure::new)?,
+        Some(path) => Config::read_whole(path).map_err(Failure::new)?,
         None => Config::default(),
     };
     for spec in &serve.device {

@@ -57,6 +57,16 @@ const DEVICE: &[&str] = &[
 ];
 
 pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigErrors> {
+    let mut config = parse_whole(text, path)?;
+    let faults = std::mem::take(&mut config.faults);
+    if faults.is_empty() { Ok(config) } else { Err(ConfigErrors(faults)) }
+}
+
+/// The same; what is wrong is in `faults`, beside all that could be made out.
+///
+/// # Errors
+/// The text is no TOML, so that nothing can be made out.
+pub(super) fn parse_whole(text: &str, path: &Path) -> Result<Config, ConfigErrors> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_owned);
     let base = std::path::absolute(&folder).unwrap_or(folder);
@@ -70,8 +80,9 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigErrors> {
         // What follows a syntax error is guesswork; errors in it would only confuse.
         return Err(ConfigErrors(reader.errors));
     }
-    let config = reader.config(document.get_ref());
-    if reader.errors.is_empty() { Ok(config) } else { Err(ConfigErrors(reader.errors)) }
+    let mut config = reader.config(document.get_ref());
+    config.faults = reader.errors;
+    Ok(config)
 }
 
 type Value<'a> = Spanned<DeValue<'a>>;

@@ -50,6 +50,8 @@ pub struct Config {
     pub parameters: Option<PathBuf>,
     /// The file that this was read from.
     pub source: Option<PathBuf>,
+    /// What is wrong with that file; nothing is served while there is anything.
+    pub faults: Vec<ConfigError>,
     /// Receipts that are kept.
     pub history: Option<u32>,
     /// Folder of keys whose modules are trusted.
@@ -192,14 +194,26 @@ impl DeviceConfig {
 impl Config {
     /// Reads a TOML file. Every error found in it is reported, not just the first.
     pub fn read(path: &Path) -> Result<Config, ConfigErrors> {
-        let text = std::fs::read_to_string(path).map_err(|e| {
+        file::parse(&Config::text(path)?, path)
+    }
+
+    /// The same, for whoever looks at what it names as well: all that could be made out, with what is wrong in
+    /// `faults`, so that a wrong key hides no other fault.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no TOML.
+    pub fn read_whole(path: &Path) -> Result<Config, ConfigErrors> {
+        file::parse_whole(&Config::text(path)?, path)
+    }
+
+    fn text(path: &Path) -> Result<String, ConfigErrors> {
+        std::fs::read_to_string(path).map_err(|e| {
             let message = match e.kind() {
                 std::io::ErrorKind::InvalidData => "cannot be read: it is not UTF-8 text".to_owned(),
                 _ => format!("cannot be read: {e}"),
             };
             ConfigErrors(vec![ConfigError::new(Place::File(path.to_owned()), message)])
-        })?;
-        file::parse(&text, path)
+        })
     }
 
     /// Policies for newer modules that can come to nothing, for no folder is watched. Folders may be

@@ -6,6 +6,7 @@ use super::reply::{Failed, blocking};
 use super::{Control, stopped};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_core::Stream;
 use serde::Deserialize;
@@ -14,7 +15,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use steadfast_api::{Device, Problem, event};
+use steadfast_api::{Device, Problem, Receipt, event};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 use utoipa::IntoParams;
@@ -29,43 +30,57 @@ pub(super) struct EventsQuery {
 
 /// Events of all devices: first every device as it is, then what changes.
 #[utoipa::path(get, path = "/v1/events", params(EventsQuery),
-    responses((status = 200, description = "Events `device`, `receipt`, `removed`; their data is JSON",
+    responses((status = 200, description = "Events `device`, `receipt`, `removed`, `missed`; their data is JSON. An id sent back as `Last-Event-ID` goes on \
+        from there",
         content_type = "text/event-stream", body = String)))]
 pub(super) async fn all(
     State(control): State<Control>,
+    headers: HeaderMap,
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failed> {
-    Ok(stream(control, None, query?.0))
+    Ok(stream(control, None, query?.0, headers))
 }
 
 /// Events of one device.
 #[utoipa::path(get, path = "/v1/devices/{name}/events",
     params(("name" = String, description = "Device"), EventsQuery),
     responses(
-        (status = 200, description = "Events `device`, `receipt`, `removed`; their data is JSON",
+        (status = 200, description = "Events `device`, `receipt`, `removed`, `missed`; their data is JSON. An id sent back as `Last-Event-ID` goes on \
+        from there",
             content_type = "text/event-stream", body = String),
         (status = 404, body = Problem)))]
 pub(super) async fn one(
     State(control): State<Control>,
     Path(name): Path<String>,
+    headers: HeaderMap,
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failed> {
     let device = name.clone();
     blocking(&control, move |app| app.device(&device)).await??;
-    Ok(stream(control, Some(name), query?.0))
+    Ok(stream(control, Some(name), query?.0, headers))
 }
 
 fn stream(
     control: Control,
     device: Option<String>,
     query: EventsQuery,
+    headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let (sender, receiver) = mpsc::channel(16);
     let every = Duration::from_millis(query.interval_ms.unwrap_or(1000).clamp(50, 60_000));
+    let from = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     tokio::spawn(async move {
         let mut stop = control.stop.clone();
+        let daemon = control.app.started_unix_ms;
+        let told = control.app.receipts.version();
+        let mut listener = Listener { sender: &sender, daemon, told, behind: false, all: device.is_none() };
+        if let Some(from) = from {
+            listener.behind = true;
+            // Of another daemon, or nothing that was ever sent: it is not known what was missed.
+            listener.told = read_id(&from, daemon).unwrap_or(u64::MAX - 1);
+        }
         tokio::select! {
-            () = follow(&control, device, every, &sender) => {}
+            () = follow(&control, device, every, listener) => {}
             () = stopped(&mut stop) => {}
             () = sender.closed() => {}
         }
@@ -73,28 +88,92 @@ fn stream(
     Sse::new(Receiver(receiver)).keep_alive(KeepAlive::default())
 }
 
+/// Whoever listens, and how far it has been told.
+struct Listener<'s> {
+    sender: &'s mpsc::Sender<Event>,
+    /// The daemon's start: numbers of another daemon are others.
+    daemon: u64,
+    /// Number of the last receipt that it was told.
+    told: u64,
+    /// It is to be told what it has missed.
+    behind: bool,
+    /// It listens to all devices, and not to one.
+    all: bool,
+}
+
+/// The number within an event's id, if it is one of this daemon's.
+fn read_id(id: &str, daemon: u64) -> Option<u64> {
+    let (of, number) = id.split_once('-')?;
+    (of.parse() == Ok(daemon)).then(|| number.parse().ok()).flatten()
+}
+
+impl Listener<'_> {
+    /// Sends an event, with an id from which it can be gone on later.
+    async fn send(&self, name: &str, data: &impl serde::Serialize) -> Option<()> {
+        let id = format!("{}-{}", self.daemon, self.told);
+        let event = Event::default().event(name).id(id).json_data(data).ok()?;
+        self.sender.send(event).await.ok()
+    }
+
+    /// Sends a receipt, if it is of a device that is listened to.
+    async fn tell(&mut self, number: u64, receipt: &Receipt, known: &Known) -> Option<()> {
+        self.told = number;
+        // Also of a port that has no device just now, unless a device was asked for.
+        if !self.all && known.values().all(|(device, _)| device.port != receipt.port) {
+            return Some(());
+        }
+        self.send(event::RECEIPT, receipt).await
+    }
+
+    /// Sends the receipts that were missed, or says that some were.
+    async fn catch_up(&mut self, control: &Control, known: &Known) -> Option<()> {
+        self.behind = false;
+        match control.app.receipts.told_after(self.told) {
+            Some(missed) => {
+                for (number, receipt) in &missed {
+                    self.tell(*number, receipt, known).await?;
+                }
+                Some(())
+            }
+            None => {
+                self.told = control.app.receipts.version();
+                self.send(event::MISSED, &"GET /v1/receipts has them").await
+            }
+        }
+    }
+}
+
 /// Devices as they were told last, and whether that was a change.
 type Known = BTreeMap<String, (Device, bool)>;
 
 /// Sends until the listener has gone.
-async fn follow(control: &Control, only: Option<String>, every: Duration, sender: &mpsc::Sender<Event>) {
+async fn follow(control: &Control, only: Option<String>, every: Duration, mut listener: Listener<'_>) {
     let mut receipts = control.app.receipts.listen();
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut known = Known::new();
     loop {
         let sent = tokio::select! {
-            _ = ticks.tick() => look(control, only.as_deref(), &mut known, sender).await,
+            _ = ticks.tick() => look(control, only.as_deref(), &mut known, &listener).await,
             receipt = receipts.recv() => match receipt {
-                Ok(receipt) => {
-                    // Also of a port that has no device just now, unless a device was asked for.
-                    let heard = only.is_none() || known.values().any(|(d, _)| d.port == receipt.port);
-                    if heard { send(event::RECEIPT, &receipt, sender).await } else { Some(()) }
+                Ok((number, receipt)) if number > listener.told && !listener.behind => {
+                    listener.tell(number, &receipt, &known).await
                 }
-                // Too slow for all of them: GET /v1/receipts has them.
-                Err(broadcast::error::RecvError::Lagged(_)) => Some(()),
+                // It was told, or will be with what was missed.
+                Ok(_) => Some(()),
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    listener.behind = true;
+                    Some(())
+                }
                 Err(broadcast::error::RecvError::Closed) => None,
             },
+        };
+        let sent = match sent {
+            // Only now is it known which devices are listened to.
+            Some(()) if listener.behind && (listener.all || !known.is_empty()) => {
+                listener.catch_up(control, &known).await
+            }
+            sent => sent,
         };
         if sent.is_none() {
             return;
@@ -108,7 +187,7 @@ async fn look(
     control: &Control,
     only: Option<&str>,
     known: &mut Known,
-    sender: &mpsc::Sender<Event>,
+    listener: &Listener<'_>,
 ) -> Option<()> {
     let mut devices = blocking(control, |app| app.all_devices()).await.ok()?;
     devices.retain(|device| only.is_none_or(|name| device.name == name));
@@ -116,22 +195,23 @@ async fn look(
         known.keys().filter(|name| devices.iter().all(|device| device.name != **name)).cloned().collect();
     for name in gone {
         known.remove(&name);
-        send(event::REMOVED, &name, sender).await?;
+        listener.send(event::REMOVED, &name).await?;
     }
-    for device in devices {
+    for device in devices.into_iter().map(brief) {
         let before = known.get(&device.name);
         let changed = before.is_none_or(|(before, _)| *before != device);
         if changed || before.is_some_and(|(_, moving)| *moving) {
-            send(event::DEVICE, &device, sender).await?;
+            listener.send(event::DEVICE, &device).await?;
         }
         known.insert(device.name.clone(), (device, changed));
     }
     Some(())
 }
 
-async fn send(name: &str, data: &impl serde::Serialize, sender: &mpsc::Sender<Event>) -> Option<()> {
-    let event = Event::default().event(name).json_data(data).ok()?;
-    sender.send(event).await.ok()
+/// A device as events tell it: texts for people are where the device itself is asked for.
+fn brief(mut device: Device) -> Device {
+    device.params.iter_mut().for_each(|param| param.help.clear());
+    device
 }
 
 /// The receiving end of a channel as a stream.
@@ -142,5 +222,18 @@ impl Stream for Receiver {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_recv(cx).map(|event| event.map(Ok))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_of_one_daemon() {
+        assert_eq!(read_id("17-3", 17), Some(3));
+        for other in ["16-3", "17", "17-", "17-x", "-3", ""] {
+            assert_eq!(read_id(other, 17), None, "{other}");
+        }
     }
 }

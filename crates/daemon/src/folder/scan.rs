@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use steadfast_loader::ModuleStore;
+use steadfast_loader::{ModuleStore, check_guarded, check_owner};
 use steadfast_shell::auto::Offer;
 
 /// The watched folders, and what is known of their files.
@@ -104,12 +104,12 @@ fn say(path: &Path, known: &Result<Offer, String>) {
 
 /// Adds a folder's files. One that does not exist is empty: its package may not be installed yet.
 fn list_one(folder: &Path, files: &mut BTreeMap<PathBuf, Stamp>) -> Result<(), String> {
-    let metadata = match fs::metadata(folder) {
-        Ok(metadata) => metadata,
+    match fs::metadata(folder) {
+        Ok(_) => {}
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e.to_string()),
-    };
-    refuse_open_to_all(&metadata)?;
+    }
+    check_guarded(folder)?;
     for entry in fs::read_dir(folder).map_err(|e| e.to_string())? {
         let path = entry.map_err(|e| e.to_string())?.path();
         let meant = path.file_name().and_then(|name| name.to_str()).is_some_and(is_meant);
@@ -137,19 +137,11 @@ fn stamp(path: &Path) -> Option<Stamp> {
     })
 }
 
-/// Who may write here decides what this process runs.
-fn refuse_open_to_all(metadata: &Metadata) -> Result<(), String> {
-    match metadata.permissions().mode() & 0o002 {
-        0 => Ok(()),
-        _ => Err("every user of this machine can write to it; nothing is taken from it (chmod o-w)".into()),
-    }
-}
-
 /// Reads a settled file. `None`: it is not as it was, or somebody has it open to write.
 fn examine(path: &Path, settled: Stamp, store: &ModuleStore) -> Option<Result<Offer, String>> {
     let refused = |what: String| Some(Err(format!("{}: {what}", path.display())));
     let metadata = fs::metadata(path).ok()?;
-    if let Err(why) = refuse_open_to_all(&metadata) {
+    if let Err(why) = check_owner(&metadata) {
         return refused(why);
     }
     // What is no regular file any more must not be opened: a pipe would wait for a writer.
@@ -201,6 +193,7 @@ fn is_being_written(file: &File) -> bool {
 mod tests {
     use super::*;
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
     use std::thread::sleep;
     use std::time::Duration;
 

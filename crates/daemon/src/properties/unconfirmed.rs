@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use steadfast_api::{Cause, Kind, Outcome, Receipt, Requester, ValueChange};
 use steadfast_history::Filter;
@@ -76,7 +77,7 @@ impl Notes {
     }
 
     fn try_write(&self, path: &Path, note: &Note) -> io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let mut new = tempfile::NamedTempFile::new_in(&self.folder)?;
         new.write_all(&serde_json::to_vec_pretty(note)?)?;
         new.as_file().sync_all()?;

@@ -79,9 +79,8 @@ pub fn examine(
     table: &[ParamSpec],
     ports: Option<&BTreeMap<u32, String>>,
 ) -> Result<Classic, Faults> {
-    let Scanned { assigned, loose, mut faults } = scan::scan(text);
+    let Scanned { assigned, loose, mut faults, mut warnings } = scan::scan(text);
     let mut classic = Classic { path: path.to_owned(), loose, ..Classic::default() };
-    let mut warnings = Vec::new();
     for one in assigned {
         let (instance, spec) = match meant(&one.name, driver, table) {
             Ok(meant) => meant,
@@ -112,6 +111,7 @@ pub fn examine(
     if !faults.is_empty() {
         return Err(Faults(faults));
     }
+    warnings.sort_by_key(|(line, _)| *line);
     classic.warnings = warnings.into_iter().map(at).collect();
     Ok(classic)
 }

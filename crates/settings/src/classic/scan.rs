@@ -21,9 +21,13 @@ pub(super) struct Scanned {
     /// Comments that stand at no entry.
     pub(super) loose: Vec<Comment>,
     pub(super) faults: Vec<(u32, FaultKind)>,
+    /// What is not wrong but not likely to be meant either.
+    pub(super) warnings: Vec<(u32, FaultKind)>,
 }
 
 pub(super) fn scan(text: &str) -> Scanned {
+    // A byte order mark says nothing about the text that follows.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut scanner = Scanner { rest: text, line: 1, above: Vec::new(), loose: Vec::new(), last_comment: 0 };
     let mut found = Scanned::default();
     // Entries that have begun and not ended: `a=1 b=2;` is one entry with two properties.
@@ -41,6 +45,12 @@ pub(super) fn scan(text: &str) -> Scanned {
         }
         match scanner.assignment() {
             Ok(assigned) => {
+                // On one line it is meant so; on the next one a `;` is likely to be missing.
+                if let (Some(_), Some(last)) = (open.filter(|open| *open < line), found.assigned.last()) {
+                    found
+                        .warnings
+                        .push((last.line, FaultKind::Unended { name: last.name.clone(), next: line }));
+                }
                 found.assigned.push(assigned);
                 open = Some(line);
             }

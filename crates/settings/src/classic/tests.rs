@@ -92,6 +92,28 @@ fn every_fault_is_reported_with_its_line_and_what_is_allowed() {
 }
 
 #[test]
+fn a_byte_order_mark_is_passed_over_and_moves_no_line() {
+    let classic = read("\u{feff}# night\nio_slots=256;\n").expect("good");
+    assert_eq!((classic.global["io_slots"].value.as_str(), classic.global["io_slots"].line), ("256", 2));
+    assert_eq!(read("\u{feff}io_slots=256;\n").expect("good").global["io_slots"].line, 1);
+    let wrong = read("\u{feff}io_slots=256;\nio_slot=1;\n").expect_err("unknown");
+    assert!(wrong[0].starts_with("emlxs.conf:2: unknown parameter: io_slot"), "{wrong:?}");
+}
+
+#[test]
+fn an_entry_without_its_end_is_said_where_it_goes_on_in_another_line() {
+    let classic = read("io_slots=256\nlog_mask=1;\n").expect("it can be read");
+    let warnings: Vec<String> = classic.warnings.iter().map(ToString::to_string).collect();
+    let expected = "emlxs.conf:1: io_slots: there is no `;` behind the value; what line 2 says is taken as a part of the \
+                    same entry";
+    assert_eq!(warnings, [expected]);
+    assert!(
+        read("io_slots=256 log_mask=1;\n").expect("good").warnings.is_empty(),
+        "two on one line are meant"
+    );
+}
+
+#[test]
 fn the_last_definition_counts_and_the_others_are_said() {
     let classic = read("io_slots=256;\nio-slots=512;\nemlxs0-io_slots=1024;\n").expect("good");
     assert_eq!(classic.global["io_slots"].value, "512");
