@@ -136,3 +136,65 @@ fn a_frozen_file_stops_nobody_else_and_its_port_says_so() -> Result {
     assert_eq!(daemon.stop()?.code(), Some(0), "{}", daemon.log());
     Ok(())
 }
+
+#[test]
+fn requests_that_hang_are_answered_and_nothing_late_overtakes_what_comes_after() -> Result {
+    let dir = TempDir::new()?;
+    let Some(mut freezer) = Freezer::new(&dir)? else { return Ok(()) };
+    for direct in [false, true] {
+        let disk = freezer.disk("a.img")?;
+        let spec = format!("a=file:{},direct={direct},request_timeout=1", disk.display());
+        let mut daemon = Setup::device(spec).start(&dir)?;
+        assert_eq!(writes(&daemon, "a", 0, 1)?.recv_timeout(LONG), Ok(0));
+        freezer.turn(true)?;
+        let hung: Vec<_> = (0..12).map(|n| writes(&daemon, "a", 4096 * n, 2)).collect::<Result<_>>()?;
+        for answer in hung {
+            assert!(answer.recv_timeout(LONG)? != 0, "answered with an error: {}", daemon.log());
+        }
+        // Whoever tries again at once is not overtaken by the first attempt once the file system goes on.
+        let again = writes(&daemon, "a", 0, 3)?;
+        std::thread::sleep(Duration::from_millis(300));
+        freezer.turn(false)?;
+        let answer = again.recv_timeout(LONG)?;
+        let mut client = Client::connect(daemon.nbd(), "a")?;
+        wait_for("it serves again", || Ok(client.write(4096, &[4; BLOCK], false)?.ok()))?;
+        let first = client.read(0, BLOCK as u32)?.expect("read")[0];
+        assert!(first == 3 || answer != 0, "the answer was {answer}, and the block holds {first}");
+        assert_eq!(daemon.stop()?.code(), Some(0), "{}", daemon.log());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_daemon_ends_and_a_device_goes_although_a_file_hangs() -> Result {
+    let dir = TempDir::new()?;
+    let Some(mut freezer) = Freezer::new(&dir)? else { return Ok(()) };
+    let (a, c, good) = (freezer.disk("a.img")?, freezer.disk("c.img")?, dir.disk("b.img", 16 << 20)?);
+    let mut daemon = Setup::device(format!("a=file:{}", a.display()))
+        .and_device(format!("c=file:{},direct=true", c.display()))
+        .and_device(format!("b=file:{}", good.display()))
+        .start(&dir)?;
+    freezer.turn(true)?;
+    let hung: Vec<_> =
+        ["a", "c", "a"].iter().map(|device| writes(&daemon, device, 0, 2)).collect::<Result<_>>()?;
+    for device in ["a", "c"] {
+        wait_for("it is said that it hangs", || hangs(&daemon, device))?;
+    }
+    let removed = daemon.cli(&["device", "remove", "a", "--force"])?;
+    assert!(removed.status.success(), "{removed:?}\n{}", daemon.log());
+    daemon.check_serves("b")?;
+    // With the file system still frozen: what hangs is left behind.
+    assert_eq!(daemon.stop()?.code(), Some(0), "{}", daemon.log());
+    drop(hung);
+    // Its sockets and its locks are free; the file is not, as long as it may be written to.
+    let mut next = Setup::device(format!("b=file:{}", good.display())).start(&dir)?;
+    next.check_serves("b")?;
+    let refused = next.cli(&["device", "add", &format!("c=file:{}", c.display())])?;
+    assert!(!refused.status.success(), "{refused:?}");
+    freezer.turn(false)?;
+    wait_for("the file is free", || {
+        Ok(next.cli(&["device", "add", &format!("c=file:{}", c.display())])?.status.success().then_some(()))
+    })?;
+    assert_eq!(next.stop()?.code(), Some(0), "{}", next.log());
+    Ok(())
+}

@@ -8,6 +8,7 @@ use crate::fileio::FileIo;
 use crate::helpers::Foreman;
 use crate::lane::Lane;
 use crate::ops::OpTable;
+use crate::port::Port;
 use crate::remote::Remote;
 use crate::stack::list::StackedList;
 use crate::{FrontendId, LaneId, Tag};
@@ -61,6 +62,8 @@ pub(crate) struct Core {
     pub(crate) fileio: FileIo,
     /// What drivers have issued on other devices.
     pub(crate) stacked: StackedList,
+    /// Operations that hang in the kernel, and the ports whose memory they use, which have gone.
+    pub(crate) kept: Vec<(u32, Arc<Port>)>,
     /// Ports on this queue.
     pub(crate) ports: u32,
     /// Monotonic clock at the start of this turn.
@@ -92,6 +95,7 @@ impl Core {
             tick_wanted: false,
             fileio: FileIo::new(remote, foreman),
             stacked: StackedList::default(),
+            kept: Vec::new(),
             ports: 0,
             now_ns: 0,
             timespecs: Vec::with_capacity(TIMESPECS),

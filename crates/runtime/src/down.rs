@@ -141,6 +141,7 @@ impl Engine {
             }
         }
         lock(&port.inner).down = Some(spec.module.clone());
+        port.devices_changed();
         Ok(port)
     }
 

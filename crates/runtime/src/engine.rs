@@ -133,6 +133,17 @@ pub(crate) struct Inner {
     next_queue: AtomicUsize,
     threads: Mutex<Vec<JoinHandle<()>>>,
     foreman: Mutex<Option<Arc<Foreman>>>,
+    /// Counts changes of what devices there are.
+    changes: AtomicU64,
+    /// All devices, as they were after so many changes.
+    listed: Mutex<(u64, Arc<[DeviceInfo]>)>,
+}
+
+impl Inner {
+    /// There are other devices than before, or one is another.
+    pub(crate) fn devices_changed(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
 }
 
 /// The engine. Clones share it.
@@ -169,6 +180,8 @@ impl Engine {
                 next_queue: AtomicUsize::new(0),
                 threads: Mutex::default(),
                 foreman: Mutex::default(),
+                changes: AtomicU64::new(1),
+                listed: Mutex::new((0, Arc::new([]))),
             }),
         };
         engine.start_looking();
@@ -301,6 +314,17 @@ impl Engine {
             devices.iter().map(|d| p.device_info(d)).collect::<Vec<_>>()
         };
         self.all_ports().into_iter().flat_map(of_port).collect()
+    }
+
+    /// The same for whoever asks often, and must not take long: made anew only when something has changed. The
+    /// generations in it may be older ones.
+    pub fn device_list(&self) -> Arc<[DeviceInfo]> {
+        let changes = self.inner.changes.load(Ordering::Acquire);
+        let mut listed = lock(&self.inner.listed);
+        if listed.0 != changes {
+            *listed = (changes, self.devices().into());
+        }
+        listed.1.clone()
     }
 
     /// A device, by its name.

@@ -18,7 +18,7 @@
 #![allow(unsafe_code)] // records that helpers have; preadv2 into memory that the shell owns
 
 use crate::core::{Core, kind, user_data};
-use crate::helpers::{Call, Desk, Desks, Foreman, Home, Kind, Stage};
+use crate::helpers::{Call, Desk, Desks, Foreman, HANGS_NS, Home, Kind, Stage};
 use crate::remote::Remote;
 use io_uring::{opcode, types};
 use std::collections::VecDeque;
@@ -35,6 +35,8 @@ struct Out {
     kind: Kind,
     /// The ring tries it first.
     trying: bool,
+    /// Its request was answered without it.
+    given_up: bool,
 }
 
 /// One queue's operations on files.
@@ -134,7 +136,10 @@ impl FileIo {
 
     fn has_tried(&mut self, id: u32, result: i32) -> bool {
         let Some(out) = self.out[id as usize].as_mut() else { return false };
-        if result == -libc::EAGAIN || result == -libc::EOPNOTSUPP {
+        let asleep = result == -libc::EAGAIN || result == -libc::EOPNOTSUPP;
+        if out.given_up {
+            out.desk.turn.one_less();
+        } else if asleep {
             out.trying = false;
             let (desk, kind, call) = (out.desk.clone(), out.kind, out.call);
             self.hand_over(&desk, kind, call);
@@ -175,6 +180,39 @@ impl FileIo {
             self.out[id as usize] = None;
             self.done.push((id, -i64::from(libc::ECANCELED)));
         }
+    }
+
+    /// Whether an operation is in the kernel, where nothing can end it.
+    pub(crate) fn is_in_kernel(&self, id: u32) -> bool {
+        let Some(Some(out)) = self.out.get(id as usize) else { return false };
+        // SAFETY: records are not freed while this thread runs.
+        let call = unsafe { &*out.call };
+        out.trying || call.is(Stage::Begun) || call.is(Stage::GivenUp)
+    }
+
+    /// Whether it has been there for so long that it hangs.
+    pub(crate) fn hangs(&self, id: u32, now_ns: u64) -> bool {
+        let Some(Some(out)) = self.out.get(id as usize) else { return false };
+        // SAFETY: as above.
+        let since = unsafe { (*out.call).begun_ns.load(Ordering::Relaxed) };
+        self.is_in_kernel(id) && now_ns.saturating_sub(since) >= HANGS_NS
+    }
+
+    /// The request of an operation that is in the kernel is answered without it: nothing else is begun on its
+    /// file before it has ended. False: it is not in the kernel.
+    pub(crate) fn give_up(&mut self, id: u32) -> bool {
+        let Some(Some(out)) = self.out.get_mut(id as usize) else { return false };
+        if out.given_up {
+            return true;
+        }
+        if out.trying {
+            out.desk.turn.one_more();
+            out.given_up = true;
+        } else {
+            // SAFETY: as above.
+            out.given_up = out.desk.give_up(unsafe { &*out.call });
+        }
+        out.given_up
     }
 
     /// The end of a turn: what was left at desks is begun.
@@ -245,7 +283,9 @@ impl Core {
         let kind = if op.code == op::WRITE && !desks.direct { Kind::Writer } else { Kind::Other };
         let tries = desks.tries.load(Ordering::Relaxed) && (desks.direct || op.code == op::WRITE);
         let trying = passes && moves && tries;
-        fileio.keep(id, Out { call, desk: desk.clone(), kind, trying });
+        fileio.keep(id, Out { call, desk: desk.clone(), kind, trying, given_up: false });
+        // SAFETY: filled, and nobody else has it yet.
+        unsafe { (*call).begun_ns.store(self.now_ns, Ordering::Relaxed) };
         if trying {
             // SAFETY: the record and what its vectors point to stay until the operation has completed.
             unsafe { self.try_on_ring(id, call, types::Fixed(fixed)) };

@@ -388,6 +388,8 @@ impl Job {
         } else {
             inner.devices.clear();
         }
+        drop(inner);
+        self.port.devices_changed();
     }
 
     pub(crate) fn wake_others(&self) {

@@ -24,6 +24,8 @@ pub(crate) enum OpKind {
     Dropped,
     /// A wait for a request that was handed back; its completion is dropped.
     Orphan,
+    /// It hangs in the kernel, and its lane has gone without it; its completion is dropped.
+    Abandoned,
 }
 
 /// One operation in flight.
@@ -146,6 +148,19 @@ impl OpTable {
         self.named[place as usize].1 = std::mem::replace(&mut self.free_named, place);
         entry.named = next;
         Some(tag)
+    }
+
+    /// Whether an operation is a request's, or names its memory.
+    pub(crate) fn concerns(&self, id: u32, tag: u32) -> bool {
+        let Some(entry) = self.get(id) else { return false };
+        let mut next = entry.named;
+        while let Some((named, after)) = self.named.get(next as usize).copied() {
+            if named == tag {
+                return true;
+            }
+            next = after;
+        }
+        entry.tag == tag
     }
 
     /// Numbers of the operations in flight for one port.

@@ -70,6 +70,8 @@ pub struct Reactor {
     times: Vec<Box<types::Timespec>>,
     written: Vec<(u32, i64)>,
     stopping: bool,
+    /// The daemon ends: what hangs is not waited for.
+    ending: bool,
     watcher: Watcher,
     /// The clock that requests are measured by is running.
     ticking: bool,
@@ -106,6 +108,7 @@ impl Reactor {
             times: Vec::new(),
             written: Vec::new(),
             stopping: false,
+            ending: false,
             watcher: Watcher::default(),
             ticking: false,
             mirrors: Vec::new(),
@@ -272,6 +275,10 @@ impl Reactor {
     pub(crate) fn op_completed(&mut self, id: u32, result: i64) {
         let Some(entry) = self.core().ops.remove(id) else { return };
         let timed = entry.code == abi::op::TIMEOUT && result == -i64::from(libc::ETIME);
+        if entry.kind == OpKind::Abandoned {
+            self.core().kept.retain(|(kept, _)| *kept != id);
+            return;
+        }
         let stopped = matches!(entry.kind, OpKind::Timer(_)) && result == -i64::from(libc::ECANCELED);
         if stopped {
             return;
@@ -499,6 +506,8 @@ impl Reactor {
 impl Drop for Reactor {
     fn drop(&mut self) {
         // SAFETY: leaked by `new`; the loop is over, and with it everything that knew the core.
-        drop(unsafe { Box::from_raw(self.core.as_ptr()) });
+        let mut core = unsafe { Box::from_raw(self.core.as_ptr()) };
+        // What hangs may use it as long as there is a helper.
+        std::mem::forget(std::mem::take(&mut core.kept));
     }
 }

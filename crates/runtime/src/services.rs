@@ -283,6 +283,8 @@ unsafe extern "C" fn announce(port: *mut abi::Port, device: *const abi::BlockDev
     list.retain(|known| known.number != device.number);
     list.push(device);
     list.sort_by_key(|d| d.number);
+    drop(inner);
+    instance.port.devices_changed();
     0
 }
 
@@ -300,7 +302,10 @@ unsafe extern "C" fn withdraw(port: *mut abi::Port, number: u32) -> i32 {
     let list = if connecting { &mut inner.announced } else { &mut inner.devices };
     let before = list.len();
     list.retain(|known| known.number != number);
-    if list.len() < before { 0 } else { -libc::ENOENT }
+    let withdrawn = list.len() < before;
+    drop(inner);
+    instance.port.devices_changed();
+    if withdrawn { 0 } else { -libc::ENOENT }
 }
 
 unsafe extern "C" fn open(port: *mut abi::Port, open: *const abi::Open) -> i32 {

@@ -403,13 +403,14 @@ impl Slots {
         Ok(())
     }
 
-    /// The driver is gone: what it has not completed, and was answered without it, is its no more.
-    pub fn reclaim(&mut self) {
+    /// The driver is gone: what it has not completed, and was answered without it, is its no more, where it
+    /// is `free` of everybody else too.
+    pub fn reclaim(&mut self, free: impl Fn(Tag) -> bool) {
         if self.lost == 0 {
             return;
         }
         for tag in (0..self.slots.len() as u32).map(Tag) {
-            if matches!(self.owner(tag), Owner::GivenUp | Owner::Lost) {
+            if matches!(self.owner(tag), Owner::GivenUp | Owner::Lost) && free(tag) {
                 let _ = self.complete_aborted(tag);
             }
         }

@@ -37,7 +37,7 @@ struct Door {
 
 impl Exports for Door {
     fn list(&mut self) -> Vec<Export> {
-        self.engine.devices().iter().map(export).collect()
+        self.engine.device_list().iter().map(export).collect()
     }
 
     fn find(&mut self, name: &str) -> Option<Export> {

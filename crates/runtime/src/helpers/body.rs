@@ -164,7 +164,9 @@ fn do_one(desk: &Desk, seat: &Seat, call: *mut Call, file: i32, bell: i32) {
             -i64::from(libc::ECANCELED)
         } else {
             seat.code.store(u32::from(task.code), Ordering::Relaxed);
-            seat.begun_ns.store(now_ns(), Ordering::Release);
+            let now = now_ns();
+            record.begun_ns.store(now, Ordering::Relaxed);
+            seat.begun_ns.store(now, Ordering::Release);
             let result = carry_out(task, file);
             seat.begun_ns.store(0, Ordering::Release);
             result

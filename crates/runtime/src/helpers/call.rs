@@ -6,7 +6,7 @@ use crate::remote::Remote;
 use std::cell::UnsafeCell;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use steadfast_abi::MAX_SEGS;
 
 /// What a helper is to do.
@@ -48,6 +48,8 @@ pub(crate) struct Call {
     task: UnsafeCell<Task>,
     stage: AtomicU32,
     pub(super) result: AtomicI64,
+    /// When a helper, or the ring, went into the kernel for it.
+    pub(crate) begun_ns: AtomicU64,
     next: AtomicPtr<Call>,
 }
 
@@ -74,6 +76,7 @@ impl Call {
             task: UnsafeCell::new(task),
             stage: AtomicU32::new(Stage::Waiting as u32),
             result: AtomicI64::new(0),
+            begun_ns: AtomicU64::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
         })
     }

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // records that two processes pass to each other
 
-use super::call::{Call, Home};
+use super::call::{Call, Home, Stage};
 use super::crew::Crew;
 use super::foreman::Foreman;
 use super::raw;
@@ -52,7 +52,7 @@ pub(crate) struct Desk {
     pub(super) home: Arc<Home>,
     pub(super) crews: [Crew; 2],
     pub(super) seats: [Seat; SEATS],
-    pub(super) turn: Arc<GivenUp>,
+    pub(crate) turn: Arc<GivenUp>,
     pub(super) over: AtomicBool,
     /// The port and the file, for people.
     pub(super) label: String,
@@ -74,7 +74,11 @@ impl fmt::Debug for Desk {
 pub(crate) struct GivenUp(AtomicU32);
 
 impl GivenUp {
-    pub(super) fn one_less(&self) {
+    pub(crate) fn one_more(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn one_less(&self) {
         if self.0.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.wake_all();
         }
@@ -112,6 +116,16 @@ impl Desk {
             settled &= !crew.has_any();
         }
         settled
+    }
+
+    /// Whoever asked for a call has had an answer, although it has not ended; false: it is not in the kernel.
+    pub(crate) fn give_up(&self, call: &Call) -> bool {
+        self.turn.one_more();
+        let held = call.step(Stage::Begun, Stage::GivenUp);
+        if !held {
+            self.turn.one_less();
+        }
+        held || call.is(Stage::GivenUp)
     }
 
     /// What has been in the kernel longest, and for too long.

@@ -222,6 +222,7 @@ impl Lane {
             let ids: Vec<u32> = (*core).ops.of_lane(NonNull::new_unchecked(lane)).collect();
             for id in ids {
                 (*core).stacked.cancel(id);
+                (*core).fileio.call_off(id);
                 let target = user_data(kind::OP, u64::from(id));
                 let entry = opcode::AsyncCancel::new(target).build().user_data(user_data(kind::IGNORE, 0));
                 (*core).push(&entry);
@@ -265,7 +266,7 @@ impl Lane {
     /// Puts a driver's entry points in place; `None` leaves the lane without a driver.
     pub(crate) fn install(&mut self, instance: Option<Arc<Instance>>) {
         // The driver before is disconnected for good.
-        self.slots.reclaim();
+        self.forget_given_up();
         self.bound = instance.as_ref().and_then(|i| {
             let (table, block) = (i.module.driver(), i.module.block());
             Some(Bound {

@@ -8,7 +8,9 @@
 //!    `ETIMEDOUT`; a success stays one.
 //! 3. If by the next look nothing is in flight for it and the driver has not completed it, the client gets
 //!    `ETIMEDOUT` without the driver. The slot is not used for another before the driver has completed it,
-//!    or is gone. As long as something is in flight nobody is answered: it may yet change the medium.
+//!    or is gone. As long as something is in flight nobody is answered, because it may yet change the medium;
+//!    but for what is in the kernel on a file and cannot be ended. Then nothing else is begun on the file
+//!    before that has ended, and the slot is not used for another before. See `hung`.
 //!
 //! The time that a port holds a request back for an update or an activation does not count: no driver had it
 //! then. The time that a driver has it counts on, and while the port is held to drain the driver goes on being
@@ -195,12 +197,12 @@ impl Lane {
     ///
     /// # Safety
     /// As for `submit`.
-    unsafe fn give_up(lane: *mut Lane, tag: Tag) -> bool {
+    pub(super) unsafe fn give_up(lane: *mut Lane, tag: Tag) -> bool {
         // SAFETY: rules 1 and 2.
         unsafe {
             let users = &(*lane).users;
             let busy = users.get(tag.0 as usize).is_some_and(|user| user.ops > 0);
-            if busy || (*lane).slots.give_up(tag).is_err() {
+            if busy && !Lane::give_up_operations(lane, tag) || (*lane).slots.give_up(tag).is_err() {
                 return false;
             }
             if (*lane).line.counted {
@@ -268,9 +270,13 @@ impl Reactor {
             // SAFETY: this thread's lane, and nobody is inside its driver.
             unsafe {
                 Lane::expire(lane.as_ptr(), now);
+                if self.is_ending() {
+                    Lane::end_what_hangs(lane.as_ptr(), now);
+                }
                 again |= (*lane.as_ptr()).unanswered > 0;
             }
         }
-        self.core().tick_wanted |= again;
+        self.abandon_leaving();
+        self.core().tick_wanted |= again || self.waits_for_what_hangs();
     }
 }

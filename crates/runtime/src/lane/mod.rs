@@ -15,6 +15,7 @@
 mod audit;
 mod exchange;
 mod expiry;
+mod hung;
 mod line;
 mod named;
 mod operations;
@@ -435,7 +436,8 @@ impl Lane {
         // SAFETY: rules 1 and 2.
         unsafe {
             let user = &mut (&mut (*lane).users)[tag.0 as usize];
-            let owns = matches!((*lane).slots.owner(tag), Owner::Issued | Owner::Aborting);
+            let owner = (*lane).slots.owner(tag);
+            let owns = matches!(owner, Owner::Issued | Owner::Aborting | Owner::GivenUp | Owner::Lost);
             if user.late.is_some() || !owns {
                 return false;
             }

@@ -66,7 +66,7 @@ impl Lane {
     fn may_work_on(&self, tag: u32) -> Result<(), i32> {
         match self.slots.owner(Tag(tag)) {
             Owner::Issued if self.users.get(tag as usize).is_some_and(|user| user.late.is_none()) => Ok(()),
-            Owner::Aborting => Err(libc::ECANCELED),
+            Owner::Aborting | Owner::GivenUp | Owner::Lost => Err(libc::ECANCELED),
             _ => Err(libc::EFAULT),
         }
     }

@@ -289,7 +289,7 @@ impl Lane {
                     (*lane).stopped_timers -= 1;
                     return;
                 }
-                OpKind::Orphan => return,
+                OpKind::Orphan | OpKind::Abandoned => return,
             }
             if (*lane).deferring {
                 // Who set a timer that runs out while the port is down is gone for good.
@@ -307,7 +307,7 @@ impl Lane {
     /// # Safety
     /// As for `submit`.
     #[inline]
-    unsafe fn op_of_request_ended(lane: *mut Lane, tag: Tag, code: u16) -> bool {
+    pub(super) unsafe fn op_of_request_ended(lane: *mut Lane, tag: Tag, code: u16) -> bool {
         // SAFETY: rules 1 and 2.
         unsafe {
             let user = &mut (&mut (*lane).users)[tag.0 as usize];
@@ -328,7 +328,7 @@ impl Lane {
         unsafe {
             let Some(bound) = (*lane).bound.clone() else { return };
             match entry.kind {
-                OpKind::Dropped | OpKind::Orphan => {}
+                OpKind::Dropped | OpKind::Orphan | OpKind::Abandoned => {}
                 OpKind::Timer(timer) => {
                     if let Some(call) = bound.timer {
                         (*lane).gate.enter(Entry::Timer);

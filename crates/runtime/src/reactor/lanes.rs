@@ -52,6 +52,7 @@ impl Reactor {
             }
         }
         self.leaving.push((id, done));
+        self.core().tick_wanted = true;
         if self.lane_ref(id).is_some_and(|l| l.port.shadow.is_some()) {
             // Only the trial's own frontend has slots of it.
             return;
@@ -78,6 +79,9 @@ impl Reactor {
             // SAFETY: this thread's lane, without a driver.
             let ready = lane.is_none_or(|l| unsafe {
                 let quiet = self.core.as_ref().ops.of_lane(l).next().is_none();
+                if quiet && (*l.as_ptr()).slots.lost() > 0 {
+                    (*l.as_ptr()).slots.reclaim(|_| true);
+                }
                 if quiet && (*l.as_ptr()).slots.issued() > 0 {
                     Lane::fail_issued(l.as_ptr(), -libc::ENODEV);
                     moved = true;
@@ -107,6 +111,24 @@ impl Reactor {
         moved
     }
 
+    /// Lanes that are to go do not wait for what hangs in the kernel.
+    pub(crate) fn abandon_leaving(&mut self) {
+        let leaving: Vec<LaneId> = self.leaving.iter().map(|(id, _)| *id).collect();
+        for lane in leaving.into_iter().filter_map(|id| self.lane_ptr(id)) {
+            // SAFETY: this thread's lane, without a driver.
+            unsafe { Lane::abandon(lane.as_ptr()) };
+        }
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    /// There may be something that hangs and is not to be waited for.
+    pub(crate) fn waits_for_what_hangs(&self) -> bool {
+        self.ending || !self.leaving.is_empty()
+    }
+
     /// Puts a descriptor at a place of the file table; -1 empties it.
     pub(crate) fn register_file(&mut self, place: u32, fd: i32) {
         if let Err(e) = self.core().ring.submitter().register_files_update(place, &[fd]) {
@@ -116,6 +138,8 @@ impl Reactor {
 
     /// Tells every frontend to stop.
     pub(crate) fn stop_frontends(&mut self) {
+        self.ending = true;
+        self.core().tick_wanted = true;
         for who in (0..self.places.len() as u32).map(FrontendId) {
             self.with(who, |f, rt| f.stop(rt, who));
         }
