@@ -92,6 +92,9 @@ pub struct Device {
     /// A newer module for it in a watched folder.
     #[serde(default)]
     pub available: Option<Available>,
+    /// What the next start of the daemon comes up with, a sentence, where that is not what runs.
+    #[serde(default)]
+    pub next_start: Option<String>,
     /// The port's last update.
     #[schema(value_type = Option<schema::Receipt>)]
     pub last_receipt: Option<Receipt>,

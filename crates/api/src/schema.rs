@@ -193,6 +193,7 @@ pub enum Cause {
     Watch,
     Unconfirmed,
     Rollback,
+    Start,
 }
 
 /// Who asked for an update, and why.

@@ -52,6 +52,9 @@ pub struct UpdateRequest {
     /// End the probation that the running driver is on; without this it is in the way.
     #[serde(default)]
     pub end_probation: bool,
+    /// Make the configuration name the new driver, in its file, once it is done and its probation is passed.
+    #[serde(default)]
+    pub save: bool,
     /// Try the module first, beside the driver that serves.
     #[serde(default)]
     pub shadow: Option<ShadowRequest>,
@@ -80,6 +83,7 @@ impl UpdateRequest {
             params: BTreeMap::new(),
             probation: None,
             end_probation: false,
+            save: false,
             shadow: None,
             hash: None,
             watch: false,

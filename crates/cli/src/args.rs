@@ -420,6 +420,10 @@ pub(crate) struct Update {
     /// End the probation that the device is on, which is in the way otherwise
     #[arg(long)]
     pub(crate) end_probation: bool,
+    /// Make the configuration name the new driver, in its own file, once it serves and its probation is passed: the
+    /// next start comes up with what a version there says
+    #[arg(long, conflicts_with_all = ["revert", "end_trial", "adapter", "all_of"])]
+    pub(crate) save: bool,
     /// What to do with requests in flight (default: the least disruptive that both drivers can do)
     #[arg(long, value_enum)]
     pub(crate) mode: Option<ModeArg>,

@@ -6,9 +6,11 @@ use crate::params;
 use crate::probation::{Baselines, Probations};
 use crate::properties::Edits;
 use crate::receipts::Receipts;
+use crate::serving::{Needs, Serving};
 use crate::topology::Topology;
 use crate::{log, trial, trouble, uri};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use steadfast_api::{
@@ -38,16 +40,30 @@ pub(crate) struct App {
     pub(crate) started: Instant,
     /// User ids, beside root and the daemon's own, that may change things.
     pub(crate) admins: Vec<u32>,
+    /// What is needed of the module store.
+    pub(crate) needs: Needs,
+    /// The folder of the history.
+    pub(crate) state: PathBuf,
 }
 
 impl App {
+    /// Who served each port last.
+    pub(crate) fn serving(&self) -> Option<&Arc<Serving>> {
+        self.topology.settings.serving.as_ref()
+    }
+
     pub(crate) fn health(&self) -> Health {
         self.engine.look_at_files(None);
         let ports = self.engine.ports();
         let log = log::health();
         let troubles = ports.iter().flat_map(trouble::of).chain(self.absent_troubles());
         let troubles: Vec<_> = troubles.collect();
-        let degraded = [trouble::sentence(&troubles), self.receipts.degraded(), degraded(&log)];
+        let degraded = [
+            trouble::sentence(&troubles),
+            self.receipts.degraded(),
+            degraded(&log),
+            self.serving().map_or_else(String::new, |serving| serving.problem()),
+        ];
         let served = ports.iter().map(state).all(|state| {
             // What is down is meant to be.
             matches!(state, PortState::Running | PortState::Held | PortState::Down)
@@ -164,6 +180,7 @@ impl App {
             entered: port.entered.clone(),
             params: params::describe(port),
             probation: self.probations.of(&port.name).map(|watch| watch.shown()),
+            next_start: self.next_start(&port.name),
             available: port.driver.as_ref().and_then(|d| self.folder.available(self, &port.name, d)),
             last_receipt: self.receipts.last_of(&port.name).or_else(|| port.last_receipt.clone()),
             missed: self.edits.delayed.missed(&port.name),

@@ -3,6 +3,7 @@
 use crate::config::{Config, ConfigError, ConfigErrors, DeviceConfig};
 use crate::error::ServeError;
 use crate::modules::ModulePath;
+use crate::serving::Comes;
 use crate::settings::Settings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub(crate) struct Prepared {
     pub(crate) params: BTreeMap<String, String>,
     /// Where each of them was said.
     pub(crate) sources: BTreeMap<String, Source>,
+    /// Why it is this module.
+    pub(crate) comes: Comes,
 }
 
 /// What holds for every device that does not say otherwise.
@@ -101,6 +104,8 @@ pub(crate) fn faults(unfit: &[Unfit]) -> ConfigErrors {
 #[derive(Default)]
 struct Known {
     staged: BTreeMap<(PathBuf, String), StagedModule>,
+    /// Those that served, by hash.
+    stored: BTreeMap<String, StagedModule>,
     /// By driver; what is wrong with it where the file will not do.
     files: BTreeMap<String, Result<DriverFile, Vec<ConfigError>>>,
 }
@@ -116,29 +121,64 @@ impl Known {
     }
 }
 
+/// What is wrong with a device, and with the file that all of its driver's have.
+type Faults = (Vec<ConfigError>, Vec<ConfigError>);
+
 fn prepare_one(
     config: &DeviceConfig,
     modules: &ModulePath,
     store: &ModuleStore,
     settings: &Settings,
     known: &mut Known,
-) -> Result<Prepared, (Vec<ConfigError>, Vec<ConfigError>)> {
+) -> Result<Prepared, Faults> {
     let fail = |message: String| (vec![ConfigError::new(config.place.clone(), message)], Vec::new());
     let key = (config.base.clone(), config.driver.clone());
-    let staged = match known.staged.get(&key) {
-        Some(staged) => staged.clone(),
-        None => {
-            let staged = locate(config, modules, store).map_err(fail)?;
+    let located = match known.staged.get(&key) {
+        Some(staged) => Ok(staged.clone()),
+        None => locate(config, modules, store).inspect(|staged| {
             known.staged.insert(key, staged.clone());
-            staged
+        }),
+    };
+    let Some(serving) = &settings.serving else {
+        return judge(config, located.map_err(fail)?, Comes::default(), settings, known);
+    };
+    let stored = |hash: &str| match known.stored.get(hash) {
+        Some(staged) => Ok(staged.clone()),
+        None => {
+            let staged = store.get(hash).map_err(|e| e.to_string())?;
+            if let Some(refusal) = staged.refusal() {
+                return Err(refusal.to_string());
+            }
+            known.stored.insert(hash.to_owned(), staged.clone());
+            Ok(staged)
         }
     };
+    let (staged, comes) = Comes::decide(serving, config, located.clone(), stored).map_err(fail)?;
+    let served = comes.is_from_store().then(|| staged.release());
+    match (judge(config, staged, comes.clone(), settings, known), served, located) {
+        // It does not take what is saved any more; what the configuration names may.
+        (Err(faults), Some(served), Ok(located)) if served.hash != located.hash => {
+            let why: Vec<String> = faults.0.iter().map(|fault| fault.message.clone()).collect();
+            judge(config, located, comes.instead(served, &why.join("; ")), settings, known)
+        }
+        (judged, _, _) => judged,
+    }
+}
+
+/// A device with that module, if what is saved for it is right.
+fn judge(
+    config: &DeviceConfig,
+    staged: StagedModule,
+    comes: Comes,
+    settings: &Settings,
+    known: &mut Known,
+) -> Result<Prepared, Faults> {
     // What is wrong with the file is said once, for all of its devices.
     let file = known.file(&staged.manifest.name, settings).map_err(|shared| (Vec::new(), shared))?;
-    let definitions = settings.definitions(config, &staged.manifest, &file);
+    let definitions = settings.definitions(config, &staged.manifest, &file, &comes.changes);
     let definitions = definitions.map_err(|own| (own, Vec::new()))?;
     let sources = definitions.iter().map(|(name, d)| (name.clone(), d.source.clone())).collect();
-    Ok(Prepared { config: config.clone(), staged, params: values_of(&definitions), sources })
+    Ok(Prepared { config: config.clone(), staged, params: values_of(&definitions), sources, comes })
 }
 
 /// A device's module, in the store.

@@ -6,7 +6,6 @@
 //! through here.
 
 mod app;
-mod builds;
 mod clients;
 mod config;
 mod control;
@@ -24,6 +23,7 @@ mod probation;
 mod properties;
 mod receipts;
 mod serve;
+mod serving;
 mod settings;
 mod signals;
 mod state;

@@ -95,10 +95,9 @@ impl Receipts {
         }
         for mut attempt in self.history.take_attempts() {
             attempt.outcome = Outcome::Interrupted;
-            attempt.reason =
-                "the daemon ended in the midst of it, killed or crashed; what it starts with is what \
-                              its configuration says"
-                    .to_owned();
+            attempt.reason = "the daemon ended in the midst of it, killed or crashed; what served before \
+                              serves again"
+                .to_owned();
             let (id, port) = (attempt.id, &attempt.port);
             tracing::warn!("port {port}: update {id} was cut short when the daemon ended");
             self.add(attempt);

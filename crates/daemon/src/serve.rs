@@ -10,8 +10,9 @@ use crate::folder::Folder;
 use crate::modules::ModulePath;
 use crate::notify::notify;
 use crate::probation::{Baselines, Probations};
-use crate::properties::Edits;
+use crate::properties::{Edits, Notes};
 use crate::receipts::Receipts;
+use crate::serving::{Needs, Serving};
 use crate::settings::Settings;
 use crate::signals::{self, Signals};
 use crate::state_lock::StateLock;
@@ -67,6 +68,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let signals = Signals::install(&runtime)?;
     let app = Arc::new(start(config, &socket, inherited.nbd)?);
     app.number_ports();
+    app.know_ways_back();
     app.edits.confirms.resume(&app);
     announce(&app, &socket);
     Folder::start(&app);
@@ -150,16 +152,20 @@ fn start(config: &Config, socket: &Path, inherited: Vec<OwnedFd>) -> Result<App,
     // Before any file is written that a limit could cut short.
     engine_config.check_memory().map_err(ServeError::Engine)?;
     let store = config.store.clone().unwrap_or_else(default_store);
+    // What is wrong with it the store itself says.
+    let _ = steadfast_settings::make_folder(&store, 0o700);
     let store = ModuleStore::open(&store).map_err(ServeError::Store)?.trusting(trust(config)?);
     let state = state(config);
     let modules = ModulePath::standard(&config.modules);
-    let prepared = topology::start(config, &state, &modules, &store)?;
+    let serving = Arc::new(Serving::open(&state, config.unproven));
+    serving.write_from_now_on();
+    let prepared = topology::start(config, &state, &modules, &store, serving)?;
     // Before anything can be updated: numbers of receipts go on where they were.
     let receipts = Receipts::open(&state, config.history.unwrap_or(steadfast_history::KEEP));
     engine_config.last_receipt = receipts.last_id();
     let engine = Engine::start(engine_config).map_err(ServeError::Engine)?;
     let topology = prepared.attach(&engine, &receipts)?;
-    clear(&topology.settings.folder);
+    clear(&topology.settings.folder, &state);
     let doors = doors(config, socket, inherited);
     let nbd = NbdServer::start(&engine, doors, config.nbd.limits.options()).map_err(ServeError::Nbd)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -178,6 +184,8 @@ fn start(config: &Config, socket: &Path, inherited: Vec<OwnedFd>) -> Result<App,
         started_unix_ms: now.as_millis() as u64,
         started: Instant::now(),
         admins: config.control.admins.clone(),
+        needs: Needs::default(),
+        state,
     })
 }
 
@@ -202,9 +210,13 @@ fn doors(config: &Config, socket: &Path, inherited: Vec<OwnedFd>) -> Doors {
 }
 
 /// A daemon that was killed while it wrote a file of parameters has left what it had written.
-fn clear(parameters: &Path) {
+fn clear(parameters: &Path, state: &Path) {
     let profiles = steadfast_settings::Profiles::of(parameters);
-    for folder in [parameters, profiles.folder()] {
+    let notes = Notes::within(state).clear_unfinished();
+    if notes > 0 {
+        tracing::info!("{}: {notes} unfinished notes of an earlier daemon cleared", state.display());
+    }
+    for folder in [parameters, profiles.folder(), state] {
         let count = steadfast_settings::clear_unfinished(folder);
         if count > 0 {
             tracing::info!("{}: {count} unfinished files of an earlier daemon cleared", folder.display());

@@ -2,11 +2,14 @@
 
 use crate::config::{Config, ConfigError, ConfigErrors, DeviceConfig, Place};
 use crate::modules::target_param;
+use crate::serving::Serving;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use steadfast_settings::{DriverFile, Fault, Faults, Origin, Saved, SetFault, SettingsError, validate};
+use steadfast_shell::comeback::Changes;
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::{ParamKind, ParamSpec, ShellDefaults, table};
-use steadfast_shell::properties::{Definitions, Said, Source};
+use steadfast_shell::properties::{Definition, Definitions, Said, Source};
 
 /// Where parameters are saved, and the defaults that are the daemon's.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +17,8 @@ pub(crate) struct Settings {
     /// The parameters folder.
     pub(crate) folder: PathBuf,
     pub(crate) defaults: ShellDefaults,
+    /// Who served each port last; none where nothing is to come up.
+    pub(crate) serving: Option<Arc<Serving>>,
 }
 
 impl Settings {
@@ -27,6 +32,7 @@ impl Settings {
                 io_slots: config.slots.unwrap_or(usual.io_slots),
                 max_transfer: config.max_transfer.unwrap_or(usual.max_transfer),
             },
+            serving: None,
         }
     }
 
@@ -75,7 +81,8 @@ impl Settings {
         config.given(target)
     }
 
-    /// What is saved for a port, judged as a whole: as its driver is to see it, with absolute paths.
+    /// What is saved for a port, with the changes that came with its driver, judged as a whole: as its driver is to
+    /// see it, with absolute paths.
     ///
     /// # Errors
     /// Everything that is wrong with it, each with the place of the value to blame.
@@ -84,9 +91,19 @@ impl Settings {
         config: &DeviceConfig,
         manifest: &Manifest,
         file: &DriverFile,
+        changes: &Changes,
     ) -> Result<Definitions, Vec<ConfigError>> {
         let saved = self.saved(config, manifest, file).map_err(|e| vec![e])?;
-        let definitions = self.absolute(config, manifest, &saved);
+        let mut definitions = self.absolute(config, manifest, &saved);
+        for (name, value) in changes {
+            match value {
+                Some(value) => {
+                    let source = Source::Command { who: "the update".to_owned() };
+                    definitions.insert(name.clone(), Definition { value: value.clone(), source });
+                }
+                None => drop(definitions.remove(name)),
+            }
+        }
         let error = |fault: &SetFault| {
             let place = fault.place().cloned().map_or_else(|| config.place.clone(), Place::Said);
             ConfigError::new(place, fault.message())

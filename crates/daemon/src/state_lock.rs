@@ -2,8 +2,7 @@
 
 use crate::error::ServeError;
 use crate::lock_file::{open_lock, try_lock};
-use std::fs::{self, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use steadfast_loader::check_guarded;
@@ -26,7 +25,7 @@ impl StateLock {
     /// # Errors
     /// `FolderInUse`: another daemon has it. `FolderOpen`: others can write to it, or to what it lies in.
     pub(crate) fn take(what: &'static str, folder: &Path) -> Result<Option<StateLock>, ServeError> {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        let made = steadfast_settings::make_folder(folder, 0o700);
         if let (Ok(()), Err(why)) = (&made, check_guarded(folder)) {
             return Err(ServeError::FolderOpen { what, folder: folder.to_owned(), why });
         }
@@ -58,6 +57,7 @@ impl StateLock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]

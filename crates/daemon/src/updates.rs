@@ -1,7 +1,6 @@
 //! Updates, whoever asks for them: a person, a probation, a watched folder.
 
 use crate::app::App;
-use crate::builds::was_build;
 use crate::modules::load_problem;
 use crate::probation::{self, Begin, Probations, Watch};
 use crate::trial;
@@ -14,6 +13,7 @@ use steadfast_api::{
     RevertRequest, UpdateRequest,
 };
 use steadfast_history::Filter;
+use steadfast_loader::{LoadedModule, StagedModule};
 use steadfast_runtime::{Begins, UpdateOptions};
 use steadfast_shell::params::is_shells;
 use steadfast_shell::probation::{Probation, Sample, Terms};
@@ -35,6 +35,8 @@ pub(crate) struct Work {
     pub(crate) ends_probation: Option<String>,
     /// It is a way back that nobody asked for.
     pub(crate) by_itself: bool,
+    /// The configuration is to name the new driver: as it was asked for.
+    pub(crate) save: Option<String>,
 }
 
 /// Where the module comes from.
@@ -42,6 +44,8 @@ enum Module<'a> {
     File(PathBuf),
     /// A module of the store, by its hash.
     Stored(&'a str),
+    /// A module that is read, and in memory perhaps.
+    Staged(Box<StagedModule>),
 }
 
 impl App {
@@ -70,21 +74,30 @@ impl App {
             asked().inspect_err(|problem| self.remember(&device.port, problem, &options))?;
         let ends = || format!("an update to {} was asked for", request.module);
         let ends_probation = request.end_probation.then(ends);
-        let work = Work { options, probation, ends_probation, by_itself: false };
+        if request.save
+            && let Err(why) = self.can_save(&device.port)
+        {
+            let problem = Problem::new(ProblemKind::Refused, format!("--save: {why}"));
+            self.remember(&device.port, &problem, &options);
+            return Err(problem);
+        }
+        let save = request.save.then(|| request.module.clone());
+        let work = Work { options, probation, ends_probation, by_itself: false, save };
         let receipt = self.carry_out(&device.port, &module, work);
-        if was_build(&receipt) {
-            self.forget_builds();
+        if request.watch {
+            // Builds come one upon the other, and do not pile up.
+            self.keep_what_is_needed();
         }
         Ok(receipt)
     }
 
     /// The module in a file, if it is the one that was meant and nobody has written to it since.
-    fn meant<'a>(&self, path: PathBuf, hash: &'a str) -> Result<Module<'a>, Problem> {
+    fn meant(&self, path: PathBuf, hash: &str) -> Result<Module<'static>, Problem> {
         let staged = self.store.stage(&path).map_err(|e| load_problem(&e))?;
         if staged.hash == hash {
             // What policy keeps out of the store is refused, with the reason, as any other file is.
-            let stored = self.store.get(hash).is_ok();
-            return Ok(if stored { Module::Stored(hash) } else { Module::File(path) });
+            let stored = self.store.get(hash).ok();
+            return Ok(stored.map_or(Module::File(path), |staged| Module::Staged(Box::new(staged))));
         }
         let text = format!("{}: its contents are others than those that were asked for", path.display());
         Err(Problem::new(ProblemKind::BadModule, text))
@@ -115,7 +128,7 @@ impl App {
         };
         self.allow_back(&port, &before, undo, &mut options);
         let ends = Some("somebody went back".to_owned());
-        let work = Work { options, probation, ends_probation: ends, by_itself: false };
+        let work = Work { options, probation, ends_probation: ends, by_itself: false, save: None };
         Ok(self.carry_out(&port, &Module::Stored(&before.hash), work))
     }
 
@@ -126,12 +139,12 @@ impl App {
         let (before, undo) = self.way_back(&port, request.to).map_err(refused)?;
         let mut options = UpdateOptions { mode: request.mode, ..UpdateOptions::default() };
         self.allow_back(&port, &before, undo, &mut options);
-        let staged = self.store.get(&before.hash).map_err(|e| load_problem(&e))?;
+        let staged = self.stored_module(&before.hash).map_err(|e| load_problem(&e))?;
         self.checked(&port, &staged, &options)
     }
 
     /// Where going back leads, with what undoes the parameters that came with what runs now.
-    fn way_back(&self, port: &str, to: Option<u64>) -> Result<(Release, Undo), String> {
+    pub(crate) fn way_back(&self, port: &str, to: Option<u64>) -> Result<(Release, Undo), String> {
         // A name may have had another life: what ran there is nothing to go back to.
         let came = self.came(port);
         if let Some(id) = to {
@@ -172,9 +185,16 @@ impl App {
         let mut options = UpdateOptions { by, deadline: watch.deadline, ..UpdateOptions::default() };
         self.allow_back(&watch.port, &watch.before, watch.undo.clone(), &mut options);
         let report = ProbationReport { of_receipt: Some(watch.receipt), ..report.clone() };
-        let module = Module::Stored(&watch.before.hash);
+        let mapped = watch.mapped();
+        let staged = mapped.as_ref().and_then(|module| module.staged().cloned());
+        options.mapped = mapped;
+        let module = match staged {
+            Some(staged) => Module::Staged(Box::new(staged)),
+            None => Module::Stored(&watch.before.hash),
+        };
         self.counted(&watch.port, &module, &options, |receipt| {
             (receipt.probation, receipt.by_itself) = (Some(report), true);
+            self.note_served(receipt, &options, None);
         })
     }
 
@@ -192,7 +212,7 @@ impl App {
         self.allow_back(port, to, undo, &mut options);
         options.source.push_str(&format!(" ({with}, back)"));
         let ends_probation = Some(format!("{with} goes back"));
-        let work = Work { options, probation: None, ends_probation, by_itself: true };
+        let work = Work { options, probation: None, ends_probation, by_itself: true, save: None };
         self.carry_out(port, &Module::Stored(&to.hash), work)
     }
 
@@ -213,7 +233,7 @@ impl App {
             self.engine.port(port).and_then(|p| p.driver).is_some_and(|now| now.driver != to.driver);
         options.source = format!("{} {}", to.driver, to.version);
         options.params = undo.into_iter().collect();
-        let (Ok(staged), Some(info)) = (self.store.get(&to.hash), self.engine.port(port)) else { return };
+        let (Ok(staged), Some(info)) = (self.stored_module(&to.hash), self.engine.port(port)) else { return };
         let known =
             |name: &String| is_shells(name) || staged.manifest.params.iter().any(|spec| spec.name == *name);
         for name in info.params.keys().filter(|name| !known(name)) {
@@ -233,7 +253,7 @@ impl App {
     }
 
     fn carry_out(self: &Arc<App>, port: &str, module: &Module<'_>, work: Work) -> Receipt {
-        let Work { options, probation, ends_probation, by_itself } = work;
+        let Work { options, probation, ends_probation, by_itself, save } = work;
         if let Err(why) = self.probations.make_way(port, ends_probation.as_deref()) {
             return self.turn_away(port, Outcome::Busy, why, &options);
         }
@@ -242,6 +262,8 @@ impl App {
             Some((terms, self.baselines.until(port, &now)))
         });
         let mut machine = None;
+        // It stays mapped as long as a probation may put it back: that needs no room, no memory and no file.
+        let mapped = begin.as_ref().and_then(|_| self.running_module(port));
         let receipt = self.counted(port, module, &options, |receipt| {
             receipt.by_itself = by_itself;
             machine = begin.filter(|_| receipt.outcome == Outcome::Done).and_then(|(terms, baseline)| {
@@ -249,6 +271,7 @@ impl App {
             });
             receipt.probation =
                 machine.as_ref().map(|(_, machine)| machine.report(ProbationOutcome::Running, String::new()));
+            self.note_served(receipt, &options, save.as_deref().filter(|_| machine.is_none()));
         });
         if let (Some((terms, machine)), Some(driver)) = (machine, receipt.to.clone()) {
             let watch = Watch::new(Begin {
@@ -261,10 +284,31 @@ impl App {
                 length_ns: terms.length_ns,
                 interval_ns: terms.interval_ns(),
                 report: receipt.probation.clone().unwrap_or_default(),
+                mapped,
+                save,
             });
             Probations::begin(self, Arc::new(watch), machine);
         }
+        self.look_through_store();
         receipt
+    }
+
+    fn running_module(&self, port: &str) -> Option<Arc<LoadedModule>> {
+        self.engine.running_module(&self.engine.port(port)?.driver?.hash)
+    }
+
+    /// An update was done: who served last is another one, and what the next start does is said.
+    fn note_served(&self, receipt: &mut Receipt, options: &UpdateOptions, save: Option<&str>) {
+        if receipt.outcome != Outcome::Done {
+            return;
+        }
+        if let Some(serving) = self.serving() {
+            serving.updated(receipt, &options.params, receipt.probation.as_ref().is_some_and(runs));
+        }
+        if let (Some(asked), Some(to)) = (save, &receipt.to) {
+            receipt.notes.push(self.save_driver(&receipt.port, asked, to));
+        }
+        receipt.notes.extend(self.next_start(&receipt.port));
     }
 
     /// Carries an update out and keeps its receipt, to which `finish` may add.
@@ -282,7 +326,11 @@ impl App {
         let options = &UpdateOptions { begins, ..options.clone() };
         let mut receipt = match module {
             Module::File(path) => self.engine.update_file(port, &self.store, path, options),
-            Module::Stored(hash) => self.engine.update_stored(port, &self.store, hash, options),
+            Module::Staged(staged) => self.engine.update(port, staged, options),
+            Module::Stored(hash) => {
+                let stored = || self.stored_module(hash).map_err(|e| e.to_string());
+                self.engine.update_staged(port, stored, options)
+            }
         };
         if receipt.outcome == Outcome::Done {
             let before = options.params.keys().map(|name| (name.clone(), given.get(name).cloned()));
@@ -375,6 +423,10 @@ fn undo(receipts: &[Receipt], running: &str) -> Undo {
     };
     let params = receipts.iter().rev().find(came).map(|receipt| receipt.params_before.clone());
     params.unwrap_or_default().into_iter().collect()
+}
+
+fn runs(report: &ProbationReport) -> bool {
+    report.outcome == ProbationOutcome::Running
 }
 
 fn if_busy(asked: IfBusy) -> update::IfBusy {

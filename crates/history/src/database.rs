@@ -88,6 +88,7 @@ impl Database {
                 .map_err(|error| DatabaseError::Folder { folder: folder.to_owned(), error })?;
         }
         // Made here, so that it is nobody else's to read from its first moment.
+        let new = !path.exists();
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         drop(options.open(path).map_err(DatabaseError::File)?);
@@ -103,6 +104,10 @@ impl Database {
         let log = PathBuf::from(format!("{}-wal", path.display()));
         let mut database = Database { connection, log, keep };
         database.begin_log()?;
+        if new && let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            // The names of its files survive a power cut as what is in them does.
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(DatabaseError::File)?;
+        }
         // A bound that was lowered holds from now on.
         database.prune()?;
         let facts = database.facts()?;

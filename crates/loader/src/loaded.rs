@@ -10,6 +10,7 @@ use steadfast_shell::receipt::{Release, Unload};
 use crate::elf::Facts;
 use crate::error::{NOT_FOUND, Problem};
 use crate::maps::Mapping;
+use crate::staged::StagedModule;
 use crate::store::ModuleCopy;
 use crate::table::{self, Tables};
 
@@ -25,6 +26,8 @@ pub struct LoadedModule {
     /// None once it is closed.
     library: Option<Library>,
     mapping: Option<Mapping>,
+    /// What it was loaded from.
+    staged: Option<StagedModule>,
     /// The file that is mapped. After `library`: it goes when the mapping has gone.
     copy: ModuleCopy,
 }
@@ -45,7 +48,17 @@ impl LoadedModule {
         let mapped = Mapped::open(copy.path())?;
         let (tables, address) = mapped.tables(facts, &manifest)?;
         let mapping = Mapping::at(address as usize);
-        Ok(LoadedModule { manifest, release, tables, library: Some(mapped.0), mapping, copy })
+        Ok(LoadedModule { manifest, release, tables, library: Some(mapped.0), mapping, staged: None, copy })
+    }
+
+    pub(crate) fn staged_as(mut self, staged: StagedModule) -> LoadedModule {
+        self.staged = Some(staged);
+        self
+    }
+
+    /// What it was loaded from: an update to it takes that. Its file may have gone.
+    pub fn staged(&self) -> Option<&StagedModule> {
+        self.staged.as_ref()
     }
 
     /// What it says of itself.

@@ -1,3 +1,5 @@
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use crate::elf::inspect;
 use crate::error::{LoadError, Problem};
 use crate::file;
 use crate::loaded::LoadedModule;
-use crate::store::{Run, hash_of};
+use crate::store::{InUse, Run, hash_of};
 
 /// A module in the store: read and checked, not mapped.
 #[derive(Clone, Debug)]
@@ -28,6 +30,10 @@ pub struct StagedModule {
     /// What it would have loaded beside itself.
     pub libraries: Libraries,
     pub(crate) run: Arc<Run>,
+    /// As long as it is there the module stays in the store.
+    pub(crate) _in_use: Arc<InUse>,
+    /// The file in the store, open: it can be loaded although its name has gone.
+    pub(crate) held: Option<Arc<File>>,
 }
 
 impl StagedModule {
@@ -72,16 +78,41 @@ impl StagedModule {
         if self.manifest.abi.0 != ABI_MAJOR {
             return Err(Problem::WrongAbi(self.manifest.abi));
         }
-        let bytes = file::read(&self.path).map_err(|problem| Problem::store(&self.path, problem))?;
-        if hash_of(&bytes) != self.hash {
-            return Err(Problem::store(
-                &self.path,
-                "its contents have changed; remove it and stage the module again",
-            ));
-        }
+        let bytes = self.bytes()?;
         let facts = inspect(bytes.as_slice())?;
-        let copy = self.run.copy(&self.hash, &bytes)?;
+        let copy = self.run.copy_anywhere(&self.hash, &bytes)?;
         self.run.rehearse(&self.hash, copy.path())?;
-        LoadedModule::map(copy, &facts, Arc::clone(&self.manifest), self.release())
+        let module = LoadedModule::map(copy, &facts, Arc::clone(&self.manifest), self.release())?;
+        Ok(module.staged_as(self.clone()))
+    }
+
+    /// Opens its file in the store, so that it can be loaded as long as this is there, whatever becomes of
+    /// the file's name.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is not what was staged.
+    pub fn hold(&self) -> Result<StagedModule, LoadError> {
+        let failed = |error: std::io::Error| LoadError::new(&self.path, Problem::store(&self.path, error));
+        let file = Arc::new(File::open(&self.path).map_err(failed)?);
+        let held = StagedModule { held: Some(file), ..self.clone() };
+        held.bytes().map_err(|problem| LoadError::new(&self.path, problem))?;
+        Ok(held)
+    }
+
+    /// Its bytes: those of the file in the store, or of the one that is held.
+    fn bytes(&self) -> Result<Vec<u8>, Problem> {
+        let changed =
+            || Problem::store(&self.path, "its contents have changed; remove it and stage the module again");
+        let whole = |bytes: Vec<u8>| if hash_of(&bytes) == self.hash { Ok(bytes) } else { Err(changed()) };
+        let stored =
+            file::read(&self.path).map_err(|problem| Problem::store(&self.path, problem)).and_then(whole);
+        match (&stored, &self.held) {
+            (Err(_), Some(held)) => {
+                let path = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
+                let held = file::read(&path).map_err(|problem| Problem::store(&self.path, problem));
+                held.and_then(whole).or(stored)
+            }
+            _ => stored,
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The module store: modules by the hash of their contents, for several processes at once.
 
+mod collect;
 mod run;
 
 use std::fs::{self, DirBuilder, File};
@@ -17,7 +18,7 @@ use crate::guard::check_guarded;
 use crate::linkage::verify;
 use crate::staged::StagedModule;
 use crate::trust::{Trust, signature_file};
-pub(crate) use run::{ModuleCopy, Run};
+pub(crate) use run::{InUse, ModuleCopy, Run};
 
 /// A folder of modules. Cloning it gives another handle on the same open store.
 #[derive(Clone, Debug)]
@@ -121,7 +122,7 @@ impl ModuleStore {
             if hash_of(&bytes) != staged.hash {
                 return Err(Problem::Rewritten);
             }
-            let copy = self.run.copy(&staged.hash, &bytes)?;
+            let copy = self.run.copy_anywhere(&staged.hash, &bytes)?;
             self.run.rehearse(&staged.hash, copy.path())
         };
         tried().map_err(|problem| LoadError::new(&staged.source, problem))
@@ -136,7 +137,9 @@ impl ModuleStore {
         let (signature, contents) = self.trust.judge(source, bytes);
         let (manifest, run) = (Arc::new(manifest), Arc::clone(&self.run));
         let source = source.to_owned();
-        Ok((StagedModule { manifest, hash, path, source, signature, libraries, run }, contents))
+        let (_in_use, held) = (run.in_use(&hash), None);
+        let staged = StagedModule { manifest, hash, path, source, signature, libraries, run, _in_use, held };
+        Ok((staged, contents))
     }
 
     /// Puts the signature beside its module. It may replace an older one: both are good.

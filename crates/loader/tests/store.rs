@@ -217,3 +217,53 @@ fn a_store_that_cannot_be_is_refused() {
     assert!(error.to_string().contains("every user of this machine can write to it"), "{error}");
     assert!(names(&shared).is_empty());
 }
+
+#[test]
+fn what_nobody_needs_goes_and_what_anybody_needs_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ModuleStore::open(dir.path().join("store")).unwrap();
+    let owner = |name: &str| {
+        let folder = dir.path().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    };
+    let hashes: Vec<String> = (0..4)
+        .map(|n| {
+            let module = dir.path().join(format!("{n}.so"));
+            Source::new().entry("version", &format!("1.{n}.0")).compile(&module);
+            store.stage(&module).unwrap().hash.clone()
+        })
+        .collect();
+    let there = |hash: &String| store.dir().join(format!("{hash}.so")).exists();
+    let set = |hashes: &[&String]| hashes.iter().map(|hash| (*hash).clone()).collect();
+    // Staged here and now, and so about to be loaded.
+    let staged = store.get(&hashes[3]).unwrap();
+    let (first, second) = (owner("first"), owner("second"));
+    store.keep_only(&second, &hashes.iter().cloned().collect()).unwrap();
+    assert_eq!(store.keep_only(&first, &set(&[&hashes[0]])).unwrap(), Vec::<String>::new());
+    store.keep_only(&second, &set(&[&hashes[1]])).unwrap();
+    assert!(there(&hashes[0]) && there(&hashes[1]) && !there(&hashes[2]) && there(&hashes[3]));
+    drop(staged);
+    // One whose folder has gone needs nothing.
+    fs::remove_dir(&second).unwrap();
+    store.keep_only(&first, &set(&[&hashes[0]])).unwrap();
+    assert!(there(&hashes[0]) && !there(&hashes[1]) && !there(&hashes[3]));
+}
+
+#[test]
+fn a_module_is_loaded_where_the_store_has_no_room_and_has_lost_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ModuleStore::open(dir.path().join("store")).unwrap();
+    let module = dir.path().join("m.so");
+    Source::new().compile(&module);
+    let held = store.stage(&module).unwrap().hold().unwrap();
+    fs::remove_file(&held.path).unwrap();
+    fs::remove_dir_all(store.run_dir()).unwrap();
+    assert!(store.get(&held.hash).is_err(), "the store has lost it");
+    let first = held.load().unwrap();
+    let second = held.load().unwrap();
+    assert!(first.path().starts_with("/proc") && first.path() != second.path(), "each has its own");
+    assert_eq!(first.staged().map(|staged| staged.hash.clone()), Some(held.hash.clone()));
+    assert_eq!(first.unload(), Unload::Unloaded);
+    assert_eq!(second.unload(), Unload::Unloaded);
+}

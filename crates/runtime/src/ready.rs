@@ -185,7 +185,10 @@ impl Engine {
                 return None;
             }
         }
-        let loaded = load(&staged, port);
+        let loaded = match opts.mapped.as_ref().filter(|module| module.hash() == staged.hash) {
+            Some(module) => crate::instance::probe(module, port).map(|()| Arc::clone(module)),
+            None => load(&staged, port),
+        };
         let module = step(update, loaded)?;
         port.look_before_opening(opts.force && !opts.by.cause.goes_back());
         let prepared = prepare(port, old, module, params);

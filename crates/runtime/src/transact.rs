@@ -69,6 +69,8 @@ pub struct UpdateOptions {
     pub unwanted: Arc<AtomicBool>,
     /// Try the candidate beside the driver that serves first; go on only when nothing speaks against it.
     pub shadow: Option<Shadow>,
+    /// The candidate, where it is mapped already: then nothing is read or mapped for it.
+    pub mapped: Option<Arc<LoadedModule>>,
 }
 
 impl Default for UpdateOptions {
@@ -87,6 +89,7 @@ impl Default for UpdateOptions {
             by: Requester::default(),
             source: String::new(),
             shadow: None,
+            mapped: None,
             begins: None,
             unwanted: Arc::default(),
         }
@@ -156,6 +159,16 @@ impl Engine {
     /// Replaces the driver of a port by the module in a file, which is copied into the store first.
     pub fn update_file(&self, name: &str, store: &ModuleStore, path: &Path, opts: &UpdateOptions) -> Receipt {
         self.update_from(name, || store.stage(path).map_err(|e| e.to_string()), opts)
+    }
+
+    /// The same by a module that is only staged when the port's turn has come.
+    pub fn update_staged(
+        &self,
+        name: &str,
+        stage: impl FnOnce() -> Result<StagedModule, String>,
+        opts: &UpdateOptions,
+    ) -> Receipt {
+        self.update_from(name, stage, opts)
     }
 
     /// Replaces the driver of a port by a module that the store has, by its hash.

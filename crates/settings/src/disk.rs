@@ -3,14 +3,15 @@
 use crate::SettingsError;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::os::unix::fs::{PermissionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 /// Largest file that is read; far more than thousands of ports need.
 const MAX_BYTES: u64 = 16 << 20;
 /// Permissions of a file that was not there, before the umask.
 const NEW_FILE: u32 = 0o644;
+/// The same of a folder: whatever the umask is, what is in it decides what runs.
+const FOLDER: u32 = 0o755;
 /// How the name of a file that is being written begins and ends: nobody else's does.
 pub const NEW: (&str, &str) = (".steadfast-", ".new");
 
@@ -47,9 +48,8 @@ pub(crate) fn replace(path: &Path, before: Option<&str>, text: &str) -> Result<(
     let fail = |error| SettingsError::Write { path: path.to_owned(), error };
     let target = target(path).map_err(fail)?;
     let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Whatever the umask is: what is in it decides what runs.
-    DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(fail)?;
-    let new = written_beside(&target, folder, text).map_err(fail)?;
+    make_folder(folder, FOLDER).map_err(fail)?;
+    let new = written_beside(&target, folder, text.as_bytes()).map_err(fail)?;
     if read(path)?.as_deref() != before {
         return Err(SettingsError::Changed { path: path.to_owned() });
     }
@@ -67,6 +67,38 @@ pub(crate) fn replace(path: &Path, before: Option<&str>, text: &str) -> Result<(
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)
 }
 
+/// Puts a file with these contents in the place of the one that is there, if one is, once it is on the medium.
+/// Permissions and owner stay; a symbolic link stays one. Its folder is made where there is none.
+///
+/// # Errors
+/// Why it could not be written; what was there still is.
+pub fn replace_file(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let target = target(path)?;
+    let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_folder(folder, FOLDER)?;
+    let new = written_beside(&target, folder, contents)?;
+    new.persist(&target).map_err(|e| e.error)?;
+    File::open(folder)?.sync_all()
+}
+
+/// Makes a folder, and those that it is in, where they are not there. Each one's name is on the medium when this
+/// returns: what is written into it survives a power cut. `mode` is before the umask.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_folder(folder: &Path, mode: u32) -> io::Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_folder(parent, mode)?;
+    match DirBuilder::new().mode(mode).create(folder) {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists || !folder.is_dir() => return Err(e),
+        _ => {}
+    }
+    File::open(parent)?.sync_all()
+}
+
 /// Takes the file away that `before` was read from.
 pub(crate) fn remove(path: &Path, before: &str) -> Result<(), SettingsError> {
     let fail = |error| SettingsError::Write { path: path.to_owned(), error };
@@ -79,7 +111,7 @@ pub(crate) fn remove(path: &Path, before: &str) -> Result<(), SettingsError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)
 }
 
-fn written_beside(target: &Path, folder: &Path, text: &str) -> io::Result<tempfile::NamedTempFile> {
+fn written_beside(target: &Path, folder: &Path, contents: &[u8]) -> io::Result<tempfile::NamedTempFile> {
     let old = match fs::metadata(target) {
         Ok(metadata) => Some(metadata),
         Err(e) if e.kind() == ErrorKind::NotFound => None,
@@ -90,7 +122,7 @@ fn written_beside(target: &Path, folder: &Path, text: &str) -> io::Result<tempfi
         .suffix(NEW.1)
         .permissions(fs::Permissions::from_mode(NEW_FILE))
         .tempfile_in(folder)?;
-    new.write_all(text.as_bytes())?;
+    new.write_all(contents)?;
     if let Some(old) = old {
         let made = new.as_file().metadata()?;
         if (made.uid(), made.gid()) != (old.uid(), old.gid()) {

@@ -28,7 +28,7 @@ mod saved;
 mod text;
 mod toml_reader;
 
-pub use disk::{NEW, clear_unfinished};
+pub use disk::{NEW, clear_unfinished, make_folder, replace_file};
 pub use driver_file::{DriverFile, Entry, Section, Written};
 pub use fault::{Fault, FaultKind, Faults, SettingsError};
 pub use instances::{INSTANCES, Instances};

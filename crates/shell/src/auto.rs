@@ -3,7 +3,7 @@
 //!
 //! Both are decided from what is given: the modules that are there, and the receipts of what was done.
 
-use crate::probation::ProbationOutcome;
+use crate::probation::{ProbationOutcome, ProbationReport};
 use crate::receipt::{Cause, Kind, Outcome, Receipt, Release};
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
@@ -174,6 +174,8 @@ fn says(receipt: &Receipt, hash: &str) -> Option<Said> {
     let (id, port) = (receipt.id, &receipt.port);
     match receipt.outcome {
         Outcome::Busy => None,
+        // What a start does follows from what was done before it.
+        Outcome::Done if receipt.by.cause == Cause::Start => None,
         Outcome::Done if is_to => Some(match receipt.probation.as_ref().map(|p| (p.outcome, &p.reason)) {
             Some((ProbationOutcome::Reverted | ProbationOutcome::NotReverted, reason)) => Said::WentBack {
                 why: format!("{port} went back from it: {reason} (receipt {id})"),
@@ -280,7 +282,9 @@ fn rejected(receipt: &Receipt, release: &Release, brought: Option<u64>) -> Optio
             format!("it has gone back from {driver} {version} by itself already (receipt {id}); {meant}")
         }));
     }
-    let killed = receipt.probation.as_ref().is_some_and(|p| p.outcome == ProbationOutcome::Killed);
+    // It is not what runs, so the start has gone back from it.
+    let cut = |p: &ProbationReport| matches!(p.outcome, ProbationOutcome::Killed | ProbationOutcome::Stopped);
+    let killed = receipt.probation.as_ref().is_some_and(cut);
     is_to.then(|| {
         killed.then(|| {
             let meant = meant();

@@ -8,6 +8,7 @@
 pub mod activation;
 pub mod auto;
 pub mod check;
+pub mod comeback;
 pub mod earned;
 pub mod gate;
 pub mod histogram;

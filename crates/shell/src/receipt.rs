@@ -155,6 +155,8 @@ pub enum Cause {
     Unconfirmed,
     /// Somebody asked for the properties before.
     Rollback,
+    /// The daemon started, and another module came up than the one that ran.
+    Start,
 }
 
 impl Cause {
@@ -173,6 +175,7 @@ impl Cause {
             Cause::Watch => "watch",
             Cause::Unconfirmed => "unconfirmed",
             Cause::Rollback => "rollback",
+            Cause::Start => "start",
         }
     }
 }

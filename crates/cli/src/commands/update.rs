@@ -41,6 +41,7 @@ pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exi
                 shadow: update.shadow.request(),
                 probation: probation::request(update),
                 end_probation: update.end_probation,
+                save: update.save,
                 ..UpdateRequest::new(module_argument(module)?)
             };
             if several {

@@ -35,7 +35,9 @@ pub(crate) fn list(devices: &[Device], ports: &[Port]) -> String {
     let absent = devices.iter().filter_map(|device| Some((&device.name, device.absent.as_ref()?)));
     let absent: String =
         absent.map(|(name, absent)| format!("device {name} is absent: {}\n", why(absent))).collect();
-    format!("{table}{down}{absent}")
+    let next = devices.iter().filter_map(|device| Some((&device.name, device.next_start.as_ref()?)));
+    let next: String = next.map(|(name, next)| format!("{name}: {next}\n")).collect();
+    format!("{table}{down}{absent}{next}")
 }
 
 /// Why a device is absent, and when it is tried again.
@@ -60,6 +62,9 @@ pub(crate) fn show(device: &Device) -> String {
     }
     let hash = device.driver.as_ref().map_or("none", |release| short(&release.hash));
     fact("driver", format!("{}, module {hash}", driver(device)));
+    if let Some(next) = &device.next_start {
+        fact("next start", next.clone());
+    }
     fact("state", device.state.name().to_owned());
     for trouble in &device.troubles {
         fact(trouble.code.name(), trouble.detail.clone());
@@ -278,6 +283,7 @@ pub(crate) mod tests {
             ],
             probation: None,
             available: None,
+            next_start: None,
             last_receipt: Some(receipt),
             missed: None,
             abandoned: Vec::new(),

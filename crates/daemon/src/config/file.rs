@@ -14,6 +14,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use steadfast_api::suggest;
 use steadfast_runtime::HardwareId;
+use steadfast_shell::comeback::WhenUnproven;
 use steadfast_shell::params::parse_size;
 use steadfast_shell::properties::Source;
 use toml::Spanned;
@@ -28,6 +29,7 @@ const TOP: &[&str] = &[
     "trusted_keys",
     "require_signed",
     "once_per_start",
+    "unproven",
     "require_min_from",
     "queues",
     "slots",
@@ -51,6 +53,7 @@ const DEVICE: &[&str] = &[
     "hardware",
     "revision",
     "once_per_start",
+    "unproven",
     "reserve",
     "required",
     "retry",
@@ -108,6 +111,7 @@ impl Reader<'_> {
             trusted_keys: self.path(table, "trusted_keys", "trusted_keys"),
             require_signed: self.flag(table, "require_signed", "require_signed"),
             once_per_start: self.flag(table, "once_per_start", "once_per_start"),
+            unproven: self.unproven(table, "unproven").unwrap_or_default(),
             require_min_from: self.flag(table, "require_min_from", "require_min_from"),
             modules: self.list(table, "modules", "modules", |reader, text, _| Some(reader.base.join(text))),
             queues: self.number(table, "queues", "queues", 1..=MAX_QUEUES as u64).map(|n| n as usize),
@@ -186,6 +190,7 @@ impl Reader<'_> {
         let once = format!("{prefix}.once_per_start");
         let once_per_start =
             table.contains_key("once_per_start").then(|| self.flag(table, "once_per_start", &once));
+        let unproven = self.unproven(table, &format!("{prefix}.unproven"));
         let reserve = self.number(table, "reserve", &format!("{prefix}.reserve"), 0..=MAX_RESERVE);
         let (required, retry) = self.absence(table, prefix);
         let (driver, _) = driver?;
@@ -204,6 +209,7 @@ impl Reader<'_> {
             auto_update,
             hardware,
             once_per_start,
+            unproven,
             reserve,
             required,
             retry,
@@ -224,6 +230,18 @@ impl Reader<'_> {
             None => None,
         };
         (required, retry)
+    }
+
+    fn unproven(&mut self, table: &DeTable<'_>, name: &str) -> Option<WhenUnproven> {
+        let (text, span) = self.string(table, "unproven", name)?;
+        match text.as_str() {
+            "back" => Some(WhenUnproven::Back),
+            "keep" => Some(WhenUnproven::Keep),
+            _ => {
+                self.fail(span, format!("{name}: `{text}` is not allowed (back or keep)"));
+                None
+            }
+        }
     }
 
     /// Parameters, and where each was said.

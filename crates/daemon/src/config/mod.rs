@@ -24,6 +24,7 @@ use std::str::FromStr;
 use std::time::Duration;
 use steadfast_runtime::{AdapterRef, HardwareId};
 use steadfast_shell::auto::AutoUpdate;
+use steadfast_shell::comeback::WhenUnproven;
 use steadfast_shell::manifest::HwId;
 use steadfast_shell::properties::{Definition, Said, Source};
 
@@ -62,6 +63,8 @@ pub struct Config {
     pub once_per_start: bool,
     /// A later release must say the oldest version that it can update from.
     pub require_min_from: bool,
+    /// What a device comes up with whose driver was on probation when the daemon ended.
+    pub unproven: WhenUnproven,
     /// Folders searched for modules, before the built-in ones.
     pub modules: Vec<PathBuf>,
     /// Queues.
@@ -105,6 +108,8 @@ pub struct DeviceConfig {
     pub hardware: Option<HardwareId>,
     /// Its driver may be replaced once per start; as the daemon's policy says when missing.
     pub once_per_start: Option<bool>,
+    /// What it comes up with whose driver was on probation when the daemon ended; as the daemon's own when missing.
+    pub unproven: Option<WhenUnproven>,
     /// Memory that is kept ready for later drivers, bytes, for the port and for each of its queues.
     pub reserve: Option<u64>,
     /// The daemon does not start without it. When missing, that is so for what the command line names, where

@@ -35,6 +35,7 @@ pub fn parse_device(text: &str) -> Result<DeviceConfig, ConfigError> {
         auto_update: None,
         hardware: None,
         once_per_start: None,
+        unproven: None,
         reserve: None,
         required: None,
         retry: None,

@@ -94,7 +94,7 @@ fn turn(app: &Arc<App>, port: &str) -> Turn {
     let by = Requester { cause: Cause::Folder, who: String::new() };
     let options = UpdateOptions { by, source: offer.path.clone(), ..UpdateOptions::default() };
     let terms = app.folder.policy(port).terms;
-    let work = Work { options, probation: Some(terms), ends_probation: None, by_itself: false };
+    let work = Work { options, probation: Some(terms), ends_probation: None, by_itself: false, save: None };
     let receipt = app.update_stored(port, &release.hash, work);
     match receipt.outcome {
         Outcome::Done => watch(app, &receipt),

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use steadfast_loader::{ModuleStore, check_guarded, check_owner};
+use steadfast_loader::{ModuleStore, StagedModule, check_guarded, check_owner};
 use steadfast_shell::auto::Offer;
 
 /// The watched folders, and what is known of their files.
@@ -19,6 +19,8 @@ pub(crate) struct Scan {
     origin: Instant,
     /// What has settled: a module, or what is wrong with it.
     known: BTreeMap<PathBuf, Result<Offer, String>>,
+    /// The modules among them, which stay in the store as long as they are there.
+    staged: BTreeMap<PathBuf, StagedModule>,
     /// What is wrong with a folder; so that it is said once.
     wrong: BTreeMap<PathBuf, String>,
 }
@@ -39,6 +41,7 @@ impl Scan {
             settling: Settling::new(settle_ns),
             origin: Instant::now(),
             known: BTreeMap::new(),
+            staged: BTreeMap::new(),
             wrong: BTreeMap::new(),
         }
     }
@@ -56,6 +59,7 @@ impl Scan {
         let mut scanned = Scanned { changed: !found.gone.is_empty(), unsettled: found.unsettled };
         for path in found.gone {
             self.known.remove(&path);
+            self.staged.remove(&path);
         }
         for (path, stamp) in found.ready {
             match examine(&path, stamp, store) {
@@ -66,6 +70,11 @@ impl Scan {
                 Some(known) => {
                     say(&path, &known);
                     self.settling.done(&path);
+                    if let Ok(offer) = &known
+                        && let Ok(staged) = store.get(&offer.release.hash).or_else(|_| store.stage(&path))
+                    {
+                        self.staged.insert(path.clone(), staged);
+                    }
                     self.known.insert(path, known);
                     scanned.changed = true;
                 }

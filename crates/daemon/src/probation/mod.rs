@@ -18,7 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use steadfast_api::{Outcome, ProbationOutcome, ProbationReport, ProbationRequest, Problem, ProblemKind};
+use steadfast_api::{
+    Outcome, ProbationOutcome, ProbationReport, ProbationRequest, Problem, ProblemKind, Receipt,
+};
 use steadfast_runtime::PortState;
 use steadfast_shell::probation::{LatencyBound, Probation, Sample, Terms, Verdict};
 
@@ -90,8 +92,29 @@ impl Probations {
         }
     }
 
+    /// Hashes of what is on probation and of what is put back.
+    pub(crate) fn hashes(&self) -> Vec<String> {
+        let running = lock(&self.running);
+        running.values().flat_map(|watch| [watch.driver.hash.clone(), watch.before.hash.clone()]).collect()
+    }
+
     /// It is over: at one time the port has none any more and the receipt says how it ended.
-    fn end(app: &App, watch: &Watch, report: ProbationReport) {
+    fn end(app: &Arc<App>, watch: &Watch, report: ProbationReport) {
+        let stays = matches!(report.outcome, ProbationOutcome::Passed | ProbationOutcome::Unjudged);
+        let ended = report.outcome == ProbationOutcome::Ended;
+        let runs =
+            || app.engine.port(&watch.port).and_then(|port| port.driver).as_ref() == Some(&watch.driver);
+        if (stays || ended && runs())
+            && let Some(serving) = app.serving()
+        {
+            serving.change(&watch.port, |served| served.proven(watch.receipt));
+            serving.save();
+        }
+        let saved = watch.save.as_ref().filter(|_| stays);
+        let saved = saved.map(|asked| app.save_driver(&watch.port, asked, &watch.driver));
+        let next = if stays || ended { app.next_start(&watch.port) } else { None };
+        // The module before was kept for this.
+        let unload = watch.let_go();
         let leave = || {
             let mut running = lock(&app.probations.running);
             if running.get(&watch.port).is_some_and(|other| other.receipt == watch.receipt) {
@@ -99,7 +122,17 @@ impl Probations {
             }
             running
         };
-        app.receipts.amend_while(watch.receipt, |receipt| receipt.probation = Some(report), leave);
+        let change = |receipt: &mut Receipt| {
+            receipt.probation = Some(report);
+            if let Some(unload) = unload {
+                receipt.unload = unload;
+            }
+            if stays || ended {
+                receipt.notes = saved.into_iter().chain(next).collect();
+            }
+        };
+        app.receipts.amend_while(watch.receipt, change, leave);
+        app.look_through_store();
     }
 
     /// The daemon stops.
@@ -219,7 +252,7 @@ impl Runner<'_> {
         }
     }
 
-    fn went_back(&self, receipt: &steadfast_api::Receipt, mut report: ProbationReport) {
+    fn went_back(&self, receipt: &Receipt, mut report: ProbationReport) {
         report.revert_receipt = Some(receipt.id);
         if receipt.outcome != Outcome::Done {
             report.outcome = ProbationOutcome::NotReverted;

@@ -1,7 +1,8 @@
 use super::lock;
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
-use steadfast_api::{ProbationReport, Release};
+use steadfast_api::{ProbationReport, Release, Unload};
+use steadfast_loader::LoadedModule;
 
 /// A driver on probation, as others see it.
 #[derive(Debug)]
@@ -17,6 +18,10 @@ pub(crate) struct Watch {
     pub(crate) undo: Vec<(String, Option<String>)>,
     /// How long the update was to wait for requests in flight; the way back waits no longer.
     pub(crate) deadline: Option<Duration>,
+    /// Who is put back, as long as that may be.
+    mapped: Mutex<Option<Arc<LoadedModule>>>,
+    /// What the configuration is to name once it is passed, as it was asked for.
+    pub(crate) save: Option<String>,
     began: Instant,
     length: Duration,
     interval: Duration,
@@ -55,6 +60,8 @@ pub(crate) struct Begin {
     pub(crate) length_ns: u64,
     pub(crate) interval_ns: u64,
     pub(crate) report: ProbationReport,
+    pub(crate) mapped: Option<Arc<LoadedModule>>,
+    pub(crate) save: Option<String>,
 }
 
 impl Watch {
@@ -66,12 +73,25 @@ impl Watch {
             before: begin.before,
             undo: begin.undo,
             deadline: begin.deadline,
+            mapped: Mutex::new(begin.mapped),
+            save: begin.save,
             began: Instant::now(),
             length: Duration::from_nanos(begin.length_ns),
             interval: Duration::from_nanos(begin.interval_ns),
             state: Mutex::new(State { order: Order::Watch, report: begin.report, over: false }),
             changed: Condvar::new(),
         }
+    }
+
+    /// Who is put back, in memory.
+    pub(crate) fn mapped(&self) -> Option<Arc<LoadedModule>> {
+        lock(&self.mapped).clone()
+    }
+
+    /// It is not put back any more: lets it go. What became of it; none where it was let go before.
+    pub(crate) fn let_go(&self) -> Option<Unload> {
+        let module = lock(&self.mapped).take()?;
+        Some(Arc::into_inner(module).map_or(Unload::InUse, LoadedModule::unload))
     }
 
     /// Gives an order. The first one counts; says whether this was it.
@@ -153,6 +173,8 @@ mod tests {
             length_ns: 3_600_000_000_000,
             interval_ns: 1_000_000,
             report: ProbationReport::default(),
+            mapped: None,
+            save: None,
         })
     }
 

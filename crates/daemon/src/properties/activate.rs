@@ -352,6 +352,13 @@ impl App {
             })
             .collect();
         let changes = changes.join(", ");
+        if receipt.kind == Kind::Activation
+            && receipt.outcome == Outcome::Done
+            && let Some(serving) = self.serving()
+        {
+            serving.change(port, |served| served.activated());
+            serving.save();
+        }
         let (what, outcome) = (receipt.kind.name(), receipt.outcome);
         tracing::info!(port, by, changes, ?outcome, reason, "{what} {}", receipt.id);
         self.receipts.add(receipt);

@@ -10,8 +10,7 @@ use crate::settings::Settings;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use steadfast_api::{Cause, Kind, Outcome, Receipt, Requester, ValueChange};
 use steadfast_history::Filter;
@@ -77,12 +76,20 @@ impl Notes {
     }
 
     fn try_write(&self, path: &Path, note: &Note) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        let mut new = tempfile::NamedTempFile::new_in(&self.folder)?;
-        new.write_all(&serde_json::to_vec_pretty(note)?)?;
-        new.as_file().sync_all()?;
-        new.persist(path).map_err(|e| e.error)?;
-        File::open(&self.folder)?.sync_all()
+        steadfast_settings::make_folder(&self.folder, 0o700)?;
+        steadfast_settings::replace_file(path, &serde_json::to_vec_pretty(note)?)
+    }
+
+    /// Takes away what a daemon has left that was killed while it wrote one. Returns how many files.
+    pub(crate) fn clear_unfinished(&self) -> usize {
+        // Daemons before this one gave them other names.
+        let older = |entry: &fs::DirEntry| {
+            let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(".tmp"));
+            ours && entry.metadata().is_ok_and(|m| m.is_file())
+        };
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let older = entries.filter(older).filter(|entry| fs::remove_file(entry.path()).is_ok()).count();
+        older + steadfast_settings::clear_unfinished(&self.folder)
     }
 
     /// Nothing of the port is to come back any more.
@@ -221,4 +228,23 @@ pub(super) fn waiting(port: &str, receipts: &Receipts) -> Option<Receipt> {
         let report = receipt.properties.as_ref();
         report.is_some_and(|r| r.confirm_until_unix_ms.is_some() && r.confirmed.is_none())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_note_that_was_cut_short_has_left_is_cleared_and_notes_stay() {
+        let state = tempfile::tempdir().expect("a folder");
+        let notes = Notes::within(state.path());
+        assert_eq!(notes.clear_unfinished(), 0, "there is no folder yet");
+        notes.write("vol0", &Note::default()).expect("written");
+        for name in [".tmpAb12Cd", ".steadfast-Ab12Cd.new"] {
+            fs::write(notes.folder.join(name), "{").expect("written");
+        }
+        assert_eq!(notes.clear_unfinished(), 2);
+        assert_eq!(notes.read().len(), 1);
+        assert_eq!(fs::read_dir(&notes.folder).expect("there").count(), 1);
+    }
 }

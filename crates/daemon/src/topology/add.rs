@@ -168,6 +168,10 @@ impl App {
         let receipt = |name: &str| self.engine.begin_receipt(name, Kind::Attach, &adding.by, &adding.source);
         let first = || receipt(devices.first().map_or("", |device| device.name.as_str()));
         self.free(devices).map_err(|(name, why)| Box::new((receipt(name), why)))?;
+        if let Some(serving) = self.serving() {
+            // Who served a port that has gone served another one.
+            devices.iter().for_each(|device| serving.forget(&device.name));
+        }
         // Every mistake of every one is found before the first is attached.
         let prepared = devices::prepare(devices, &self.modules, &self.store, &self.topology.settings);
         let prepared = prepared.map_err(|e| Box::new((first(), refused(e.to_string()))))?;
@@ -180,6 +184,7 @@ impl App {
             if let Err(why) = attached {
                 return Err(Box::new((receipt, refused(why))));
             }
+            device.comes.came_up(&device.config, &device.staged.release());
             if let Some(sample) = self.sample(&name) {
                 self.baselines.restart(&name, sample);
             }
@@ -195,6 +200,7 @@ impl App {
         notes.extend(devices.iter().flat_map(|device| self.kept_saved(&device.name)));
         done.iter().for_each(|receipt| self.keep_topology(receipt));
         self.number_ports();
+        self.serving().iter().for_each(|serving| serving.save());
         Ok(notes)
     }
 

@@ -89,6 +89,18 @@ impl Topology {
         self.defined(port).map(|defined| defined.config)
     }
 
+    /// The configuration names another driver for a port now.
+    pub(crate) fn name_driver(&self, port: &str, driver: &str) {
+        if let Some(defined) = lock(&self.defined).get_mut(port) {
+            driver.clone_into(&mut defined.config.driver);
+        }
+    }
+
+    /// Held while a file that defines ports is read and written.
+    pub(crate) fn saving(&self) -> &Mutex<()> {
+        &self.saving
+    }
+
     /// All of them, those among them that are not there.
     pub(crate) fn defined_ports(&self) -> Vec<DeviceConfig> {
         lock(&self.defined).values().map(|defined| defined.config.clone()).collect()

@@ -201,6 +201,10 @@ impl App {
         let saved: Vec<DeviceConfig> =
             all.iter().filter(|d| d.by == By::Saved).map(|d| d.config.clone()).collect();
         let taken_out = self.take_out(&saved);
+        if let Some(serving) = self.serving() {
+            all.iter().for_each(|defined| serving.forget(&defined.config.name));
+            serving.save();
+        }
         let note = |defined: Defined| self.forgotten(defined, &taken_out);
         all.into_iter().flat_map(note).collect()
     }

@@ -145,6 +145,9 @@ impl App {
         let prepared = prepared.first().ok_or("it could not be prepared")?;
         let module = self.module(&prepared.staged)?;
         devices::attach_one(&self.engine, prepared, module, self.topology.policy)?;
+        prepared.comes.tell(&self.engine, &self.receipts, &prepared.config, &prepared.staged.release());
+        prepared.comes.came_up(&prepared.config, &prepared.staged.release());
+        self.serving().iter().for_each(|serving| serving.save());
         Ok(prepared.staged.release())
     }
 
@@ -212,7 +215,7 @@ impl App {
         self.update_stored(
             port,
             hash,
-            Work { options, probation: None, ends_probation: None, by_itself: false },
+            Work { options, probation: None, ends_probation: None, by_itself: false, save: None },
         )
     }
 }

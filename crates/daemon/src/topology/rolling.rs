@@ -176,6 +176,7 @@ impl InTurn for Run<'_> {
             probation: self.terms,
             ends_probation: self.request.update.end_probation.then_some(ends),
             by_itself: false,
+            save: None,
         };
         let receipt = self.app.update_stored(&port, &self.staged.hash, work);
         let (receipt, input) = self.judge(receipt);

@@ -2,9 +2,8 @@
 //! replaced as a whole, so that there is never half of it.
 
 use crate::config::{Config, ConfigError, ConfigErrors, DeviceConfig, Place};
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Table, value};
 
@@ -174,7 +173,7 @@ fn edit(folder: &Path, change: impl FnOnce(&mut DocumentMut) -> Result<(), Strin
 
 /// Puts a file in the place of the one that is there, once it is on the disk.
 fn replace(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    steadfast_settings::make_folder(folder, 0o700)?;
     let mut file = tempfile::Builder::new()
         .prefix(steadfast_settings::NEW.0)
         .suffix(steadfast_settings::NEW.1)

@@ -7,8 +7,10 @@ use crate::error::ServeError;
 use crate::modules::ModulePath;
 use crate::properties::{Notes, WentBack, go_back, tell};
 use crate::receipts::Receipts;
+use crate::serving::Serving;
 use crate::settings::Settings;
 use std::path::Path;
+use std::sync::Arc;
 use steadfast_api::{Cause, Requester};
 use steadfast_loader::ModuleStore;
 use steadfast_runtime::Engine;
@@ -35,9 +37,10 @@ pub(crate) fn start(
     state: &Path,
     modules: &ModulePath,
     store: &ModuleStore,
+    serving: Arc<Serving>,
 ) -> Result<Start, ServeError> {
     let topology = Topology {
-        settings: Settings::of(config, state),
+        settings: Settings { serving: Some(serving), ..Settings::of(config, state) },
         config: config.source.clone(),
         policy: Policy::from(config),
         ..Topology::default()
@@ -93,7 +96,9 @@ impl Start {
             topology.define(config.clone(), *by);
         }
         let mut failed: Vec<_> = failed.into_iter().map(|(why, config, _)| (why, config)).collect();
-        let all = configured.into_iter().chain(saved).collect();
+        let all: Vec<Prepared> = configured.into_iter().chain(saved).collect();
+        let came: Vec<_> =
+            all.iter().map(|d| (d.config.clone(), d.staged.release(), d.comes.clone())).collect();
         devices::attach(engine, all, topology.policy, |device, error| {
             let Prepared { config, .. } = device;
             if !config.is_required() {
@@ -110,6 +115,11 @@ impl Start {
             let mut receipt = engine.begin_receipt(&config.name, Kind::Attach, &by, &source);
             receipt.reason = why;
             receipts.add(receipt);
+        }
+        for (config, module, comes) in came.iter().filter(|(config, ..)| engine.port(&config.name).is_some())
+        {
+            comes.tell(engine, receipts, config, module);
+            comes.came_up(config, module);
         }
         tell(gone_back, engine, receipts);
         Ok(topology)

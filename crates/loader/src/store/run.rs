@@ -1,9 +1,9 @@
 //! The folder that one open store of one process has for its own copies.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +22,8 @@ pub(crate) struct Run {
     next: AtomicU64,
     /// Hashes of modules that were mapped in a process of their own.
     tried: Mutex<BTreeSet<String>>,
+    /// Hashes of modules that are staged, and by how many.
+    used: Mutex<BTreeMap<String, usize>>,
     /// Locked as long as the folder is in use; the kernel unlocks it when the process dies.
     _lock: File,
 }
@@ -32,9 +34,7 @@ impl Run {
     /// All of it under the store's own lock, so that nobody takes a folder that is just being made for
     /// one that was left.
     pub(crate) fn start(store: &Path) -> Result<Run, Problem> {
-        let lock_path = store.join("lock");
-        let store_lock = lock_file(&lock_path).map_err(|error| Problem::store(&lock_path, error))?;
-        lock(&store_lock, libc::LOCK_EX).map_err(|error| Problem::store(&lock_path, error))?;
+        let _store_lock = lock_whole(store)?;
         let runs = store.join("run");
         let failed = |error: io::Error| Problem::store(&runs, error);
         DirBuilder::new().recursive(true).mode(0o700).create(&runs).map_err(failed)?;
@@ -42,7 +42,13 @@ impl Run {
         let dir = make_dir(&runs).map_err(failed)?;
         let own_lock = lock_file(&dir.join("lock")).map_err(failed)?;
         lock(&own_lock, libc::LOCK_EX | libc::LOCK_NB).map_err(failed)?;
-        Ok(Run { dir, next: AtomicU64::new(0), tried: Mutex::default(), _lock: own_lock })
+        Ok(Run {
+            dir,
+            next: AtomicU64::new(0),
+            tried: Mutex::default(),
+            used: Mutex::default(),
+            _lock: own_lock,
+        })
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -56,9 +62,33 @@ impl Run {
         let failed = |error: io::Error| Problem::store(&path, error);
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o500).open(&path).map_err(failed)?;
-        let copy = ModuleCopy { path: path.clone(), keep: false, _run: Arc::clone(self) };
+        let copy = ModuleCopy { path: path.clone(), keep: false, memory: None, _run: Arc::clone(self) };
         file.write_all(bytes).map_err(failed)?;
         Ok(copy)
+    }
+
+    /// The same; in memory where the folder has no room for it, or has gone: a way back never needs room.
+    pub(crate) fn copy_anywhere(self: &Arc<Run>, hash: &str, bytes: &[u8]) -> Result<ModuleCopy, Problem> {
+        let no_room = match self.copy(hash, bytes) {
+            Ok(copy) => return Ok(copy),
+            Err(problem) => problem,
+        };
+        let memory = memory_file(bytes).map_err(|_| no_room)?;
+        // By the number of this process, so that the one that maps it first finds it too. The name is used once
+        // at a time: the descriptor is open as long as the module is mapped.
+        let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd()));
+        Ok(ModuleCopy { path, keep: false, memory: Some(memory), _run: Arc::clone(self) })
+    }
+
+    /// A module of this hash is about to be used, and stays in the store.
+    pub(crate) fn in_use(self: &Arc<Run>, hash: &str) -> Arc<InUse> {
+        *lock_map(&self.used).entry(hash.to_owned()).or_default() += 1;
+        Arc::new(InUse { run: Arc::clone(self), hash: hash.to_owned() })
+    }
+
+    /// Hashes of modules that are.
+    pub(crate) fn used(&self) -> BTreeSet<String> {
+        lock_map(&self.used).keys().cloned().collect()
     }
 
     /// Writes a file of its own that is on the disk when this returns.
@@ -84,6 +114,26 @@ impl Run {
         Ok(())
     }
 
+    /// The store's own lock.
+    pub(crate) fn lock_store(&self, store: &Path) -> Result<File, Problem> {
+        lock_whole(store)
+    }
+
+    /// Hashes of modules that other processes have loaded from the store, and whether there are such processes.
+    pub(crate) fn elsewhere(&self, store: &Path) -> (BTreeSet<String>, bool) {
+        let (mut loaded, mut others) = (BTreeSet::new(), false);
+        let runs = fs::read_dir(store.join("run")).into_iter().flatten().flatten();
+        for dir in runs.map(|entry| entry.path()).filter(|dir| *dir != self.dir) {
+            others = true;
+            let names = fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
+            loaded.extend(names.filter_map(|name| {
+                let name = name.to_str()?.strip_suffix(".so")?;
+                Some(name.split_once('-')?.1.to_owned())
+            }));
+        }
+        (loaded, others)
+    }
+
     /// Removes the folder now.
     pub(crate) fn end(self) -> io::Result<()> {
         fs::remove_dir_all(&self.dir)
@@ -102,7 +152,45 @@ impl Drop for Run {
 pub(crate) struct ModuleCopy {
     path: PathBuf,
     keep: bool,
+    /// It is in memory, and not a file that could be removed.
+    memory: Option<File>,
     _run: Arc<Run>,
+}
+
+/// A module that somebody has staged, and may load.
+#[derive(Debug)]
+pub(crate) struct InUse {
+    run: Arc<Run>,
+    hash: String,
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let mut used = lock_map(&self.run.used);
+        if let Some(count) = used.get_mut(&self.hash) {
+            *count -= 1;
+            if *count == 0 {
+                used.remove(&self.hash);
+            }
+        }
+    }
+}
+
+fn lock_map(map: &Mutex<BTreeMap<String, usize>>) -> std::sync::MutexGuard<'_, BTreeMap<String, usize>> {
+    map.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An anonymous file with these bytes.
+fn memory_file(bytes: &[u8]) -> io::Result<File> {
+    // SAFETY: the name is a NUL-terminated constant; the call touches nothing else of ours.
+    let fd = unsafe { libc::memfd_create(c"steadfast-module".as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and nobody else's.
+    let mut file = unsafe { File::from_raw_fd(fd) };
+    file.write_all(bytes)?;
+    Ok(file)
 }
 
 impl ModuleCopy {
@@ -118,10 +206,21 @@ impl ModuleCopy {
 
 impl Drop for ModuleCopy {
     fn drop(&mut self) {
-        if !self.keep {
-            let _ = fs::remove_file(&self.path);
+        match self.memory.take() {
+            // What is mapped keeps its name.
+            Some(file) if self.keep => std::mem::forget(file),
+            Some(_) => {}
+            None if self.keep => {}
+            None => drop(fs::remove_file(&self.path)),
         }
     }
+}
+
+fn lock_whole(store: &Path) -> Result<File, Problem> {
+    let path = store.join("lock");
+    let file = lock_file(&path).map_err(|error| Problem::store(&path, error))?;
+    lock(&file, libc::LOCK_EX).map_err(|error| Problem::store(&path, error))?;
+    Ok(file)
 }
 
 /// Opens a file to lock it; `O_CLOEXEC` (which `OpenOptions` sets) keeps the lock out of programs that

@@ -6,7 +6,7 @@ use steadfast_runtime::AdapterRef;
 use toml::de::{DeTable, DeValue};
 
 const ADAPTER: &[&str] =
-    &["driver", "params", "queues", "once_per_start", "reserve", "required", "retry", "port"];
+    &["driver", "params", "queues", "once_per_start", "unproven", "reserve", "required", "retry", "port"];
 /// Largest number of a port.
 const MAX_NUMBER: u64 = 65_535;
 
@@ -103,6 +103,8 @@ impl Reader<'_> {
         let (required, retry) = self.absence(table, prefix);
         device.required = device.required.or(required);
         device.retry = device.retry.or(retry);
+        let unproven = self.unproven(table, &format!("{prefix}.unproven"));
+        device.unproven = device.unproven.or(unproven);
         if device.once_per_start.is_none() && table.contains_key("once_per_start") {
             device.once_per_start = Some(self.flag(table, "once_per_start", prefix));
         }
