@@ -64,7 +64,8 @@ impl Instance {
     }
 
     fn pin(&self, entry: &str, keeps: Option<Arc<Instance>>) {
-        let made = lock(&self.made).regions.clone();
+        // Of one that has served there are none: they are the port's.
+        let made = mem::take(&mut lock(&self.made).regions);
         let mut guard = lock(&self.port.inner);
         let inner = &mut *guard;
         if self.abandoned.swap(true, Ordering::AcqRel) {
@@ -73,9 +74,8 @@ impl Instance {
         if self.writes_aside.swap(false, Ordering::Relaxed) {
             inner.states.change_places();
         }
-        let serves = inner.serving.as_ref().is_some_and(|serving| std::ptr::eq(&**serving, self));
         let mut own = Vec::new();
-        for number in made.iter().filter(|_| !serves) {
+        for number in &made {
             own.extend(inner.regions.get_mut(*number as usize).and_then(Option::take));
         }
         *lock(&self.kept) = Kept { _states: inner.states.part_with(), _regions: own };
@@ -104,7 +104,6 @@ impl Instance {
             "a call that was abandoned has returned; its module goes"
         );
         driver.release_it();
-        driver.port.take_back(&mem::take(&mut *lock(&driver.made)));
         let which = driver.place();
         let gone: Vec<Pinned> = {
             let mut inner = lock(&driver.port.inner);

@@ -16,7 +16,7 @@
 
 use crate::core::now_ns;
 use crate::handle::lock;
-use crate::instance::Instance;
+use crate::instance::{Instance, Made};
 use crate::lane::Lane;
 use crate::left::State;
 use crate::port::{Left, PDU_STRIDE, Port, PortInner};
@@ -371,6 +371,8 @@ impl Job {
             }
             if let Some(new) = &self.new {
                 new.forget_errors();
+                // What it got is the port's from here on, whatever becomes of it.
+                *lock(&new.made) = Made::default();
                 let shell = new.shell_params();
                 self.port.memory.iter().for_each(|memory| memory.allow_data(shell.max_transfer));
                 self.port.limits.apply(&shell);

@@ -11,6 +11,7 @@ use crate::core::now_ns;
 use crate::error::{EngineError, ErrorKind};
 use crate::exchange::wait_for;
 use crate::handle::lock;
+use crate::instance::Instance;
 use crate::lane::Lane;
 use crate::port::Port;
 use crate::reactor::Reactor;
@@ -181,10 +182,14 @@ pub(crate) fn visit(
     let progress = Mutex::new(Progress { phase, holding, hold_ns: 0 });
     let visit = Arc::new(Visit { port: port.clone(), what, progress, begin });
     let (known, work) = (Arc::downgrade(&visit), Box::new(work) as Work);
+    let driver = lock(&port.inner).serving.clone();
     let body = move || {
         // Where it is given up nobody knows the visit any more.
         if let (Some(()), Some(visit)) = (wait_for(&all_hold), known.upgrade()) {
             let _ = finished.try_send(visit.carry_out(work));
+        }
+        if let Some(driver) = driver.filter(|driver| driver.is_abandoned()) {
+            Instance::come_back(driver);
         }
     };
     if let Err(e) = std::thread::Builder::new().name("visit".into()).spawn(body) {
