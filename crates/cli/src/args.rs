@@ -47,6 +47,8 @@ pub(crate) enum Output {
 pub(crate) enum Command {
     /// Run the daemon until SIGTERM
     Serve(Serve),
+    /// How things are, on one screen; exits with 6 when something needs somebody
+    Status,
     /// Look at devices, and change their parameters
     #[command(subcommand)]
     Device(DeviceCommand),

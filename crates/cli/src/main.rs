@@ -68,6 +68,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     let client = || Client::new(socket.clone());
     match cli.command {
         Command::Serve(serve) => commands::serve(serve, socket),
+        Command::Status => commands::status(&client()?, json),
         Command::Device(DeviceCommand::List) => commands::device::list(&client()?, json),
         Command::Device(DeviceCommand::Show { device }) => commands::device::show(&client()?, &device, json),
         Command::Device(DeviceCommand::State { device }) => {

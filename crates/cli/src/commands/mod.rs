@@ -10,12 +10,14 @@ pub(crate) mod properties;
 pub(crate) mod receipt;
 mod rolling;
 mod serve;
+mod status;
 mod test;
 pub(crate) mod topology;
 mod update;
 mod watch;
 
 pub(crate) use serve::serve;
+pub(crate) use status::status;
 pub(crate) use test::test;
 pub(crate) use update::update;
 pub(crate) use watch::watch;

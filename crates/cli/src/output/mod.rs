@@ -12,6 +12,7 @@ pub(crate) mod receipt;
 pub(crate) mod rolling;
 pub(crate) mod shadow;
 pub(crate) mod state;
+pub(crate) mod status;
 mod table;
 mod terminal;
 mod timeline;

@@ -1,0 +1,31 @@
+//! `steadfast status`: one screen, and an exit code from health.
+
+use serde_json::Value;
+use steadfast_tests::{Daemon, Result, Setup, TempDir, until};
+
+/// Its exit code and what it prints.
+fn status(daemon: &Daemon) -> Result<(Option<i32>, String)> {
+    let output = daemon.cli(&["status"])?;
+    Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
+#[test]
+fn one_screen_and_an_exit_code_say_whether_somebody_is_needed() -> Result {
+    let dir = TempDir::new()?;
+    let image = dir.disk("a.img", 1 << 20)?;
+    let daemon = Setup::device("vol0=file:a.img").and_device("vol1=ram:1M").start(&dir)?;
+    let (code, text) = status(&daemon)?;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.starts_with("healthy") && text.contains("vol0") && text.contains("vol1"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
+    std::fs::remove_file(image)?;
+    let wrong = until("the missing file is seen", || {
+        let (code, text) = status(&daemon)?;
+        Ok((code == Some(6)).then_some(text))
+    })?;
+    assert!(wrong.contains("! port vol0: missing") && !wrong.contains("! port vol1"), "{wrong}");
+    let json: Value = serde_json::from_slice(&daemon.cli(&["status", "-o", "json"])?.stdout)?;
+    assert_eq!(json["health"]["troubles"][0]["port"], "vol0", "{json:#}");
+    assert_eq!(json["devices"].as_array().map(Vec::len), Some(2));
+    Ok(())
+}
