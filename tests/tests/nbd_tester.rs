@@ -77,6 +77,6 @@ fn sixty_nine_thousand_recorded_requests_keep_their_data() -> Result {
 }
 
 #[test]
-fn recorded_requests_of_42_mb_keep_their_data() -> Result {
+fn recorded_requests_of_up_to_42_megabytes_keep_their_data() -> Result {
     passes(&["-i"], Some("integrityhuge-test.tr"))
 }
