@@ -252,7 +252,7 @@ mod tests {
     fn who_has_gone_is_not_counted() {
         let open = Arc::new(Open { limits: limits(20, 1), users: Mutex::default() });
         let stranger = Some(crate::effective_uid() + 77);
-        let one = open.enter(stranger).ok().expect("room");
+        let Ok(one) = open.enter(stranger) else { panic!("there is room for one") };
         assert!(open.enter(stranger).is_err());
         drop(one);
         assert!(open.enter(stranger).is_ok());
