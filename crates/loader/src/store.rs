@@ -161,6 +161,8 @@ impl ModuleStore {
     /// It is not in the store, or not whole.
     pub fn get(&self, hash: &str) -> Result<StagedModule, LoadError> {
         let path = self.path_of(hash);
+        // From before it is looked for, so that it does not leave meanwhile.
+        let _in_use = self.run.in_use(hash);
         if !is_hash(hash) || !path.exists() {
             return Err(LoadError::new(&self.dir, Problem::NoSuchHash(hash.to_owned())));
         }

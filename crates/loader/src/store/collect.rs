@@ -45,7 +45,9 @@ impl ModuleStore {
                 .and_then(|m| m.modified())
                 .map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
             let young = age.is_ok_and(|age| age < YOUNG);
-            if !(others && young) && self.remove(hash).is_ok() {
+            // Who stages it meanwhile does so before this, and it stays, or after it, and writes it anew.
+            let gone = !(others && young) && self.run.unless_used(hash, || self.remove(hash).is_ok());
+            if gone {
                 removed.push(hash.to_owned());
             }
         }

@@ -86,6 +86,12 @@ impl Run {
         Arc::new(InUse { run: Arc::clone(self), hash: hash.to_owned() })
     }
 
+    /// Does something about a module unless it is in use, and nobody begins to use it meanwhile.
+    pub(crate) fn unless_used(&self, hash: &str, work: impl FnOnce() -> bool) -> bool {
+        let used = lock_map(&self.used);
+        !used.contains_key(hash) && work()
+    }
+
     /// Hashes of modules that are.
     pub(crate) fn used(&self) -> BTreeSet<String> {
         lock_map(&self.used).keys().cloned().collect()
