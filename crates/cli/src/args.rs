@@ -31,7 +31,7 @@ pub(crate) struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 error, 2 plan found changes, 3 busy, \
-4 failed and rolled back, 5 stale plan, 6 verification failed.";
+4 failed and rolled back, 5 stale plan, 6 verification failed, 7 too few requests to judge by.";
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
