@@ -155,6 +155,18 @@ impl Daemon {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Waits until it has logged this. A thread of its own writes the log, so that a line may come after what it tells of.
+    pub fn logs(&self, text: &str) -> Result {
+        let begin = Instant::now();
+        while !self.log().contains(text) {
+            if begin.elapsed() > LIMIT {
+                bail!("'{text}' is not logged:\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
     /// Ends it as `kill -9` does.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

@@ -61,7 +61,7 @@ fn hogs_leave_room(slots: u32, hogs: usize) -> Result {
     assert!(held < slots.into(), "{held} of {slots} slots are taken");
     // And they do not stay: each is told from a client that is only slow.
     wait_for(&daemon, 2)?;
-    assert!(daemon.log().contains("send_timeout"), "{}", daemon.log());
+    daemon.logs("send_timeout")?;
     for hog in &mut crowd {
         let mut rest = Vec::new();
         // What was in the socket can still be read; then it is over.
@@ -124,7 +124,7 @@ fn the_clients_of_one_process_do_not_keep_another_out() -> Result {
     assert_eq!(idle.len(), 8, "{refused:#}");
     let size = steadfast_tests::ok(Command::new("nbdinfo").arg("--size").arg(daemon.uri("vol0")))?;
     assert_eq!(size.trim(), (1 << 20).to_string(), "another process is served");
-    assert!(daemon.log().contains("nbd.max_clients_per_process"), "the log says why:\n{}", daemon.log());
+    daemon.logs("nbd.max_clients_per_process")?;
     idle.pop();
     wait_for(&daemon, 7)?;
     Client::connect(daemon.nbd(), "vol0")?;
@@ -147,7 +147,7 @@ fn clients_leave_descriptors_for_everything_else() -> Result {
         }
         assert!(idle.len() < 100, "clients may take every descriptor");
     };
-    assert!(daemon.log().contains("RLIMIT_NOFILE"), "{refused:#}\n{}", daemon.log());
+    daemon.logs("RLIMIT_NOFILE")?;
     // An update opens files, and the control API connections.
     let receipt = daemon.api()?.update("vol0", &steadfast_tests::module("ram")?, json!({}))?;
     assert_eq!(receipt["outcome"], "done", "{receipt:#}");

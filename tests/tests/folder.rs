@@ -144,7 +144,7 @@ fn what_is_half_written_is_never_taken() -> Result {
     wait_version(&daemon, "vol0", "1.1.0")?;
     let receipt = until("the receipt", || Ok(receipts(&daemon)?.into_iter().next()))?;
     assert_eq!(receipt["source"], json!(folder.join("slow.so")), "{receipt:#}");
-    assert!(daemon.log().contains("stopped.so"), "what is wrong with a file is said:\n{}", daemon.log());
+    daemon.logs("stopped.so")?;
     Ok(())
 }
 
@@ -223,7 +223,7 @@ fn notify_tells_and_off_does_not_and_neither_takes() -> Result {
         assert_eq!(daemon.device(device)?["available"], Value::Null, "{device}");
     }
     assert!(receipts(&daemon)?.is_empty());
-    assert!(daemon.log().contains("device vol0: test 1.1.0 is available"), "{}", daemon.log());
+    daemon.logs("device vol0: test 1.1.0 is available")?;
     let shown = daemon.cli(&["device", "show", "vol0"])?;
     assert!(String::from_utf8_lossy(&shown.stdout).contains("available    test 1.1.0 in"));
     Ok(())

@@ -130,6 +130,6 @@ fn only_who_was_told_ends_it_and_not_under_clients() -> Result {
     assert_eq!(client.flush()?, Ok(vec![]));
     let (_, health) = thin.daemon.api()?.get("/v1/health")?;
     assert_eq!(health["healthy"], true, "{health}");
-    assert!(thin.daemon.log().contains("accepted by"), "{}", thin.daemon.log());
+    thin.daemon.logs("accepted by")?;
     Ok(())
 }

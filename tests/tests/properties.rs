@@ -200,7 +200,7 @@ fn a_daemon_that_is_killed_before_somebody_confirms_goes_back_when_it_starts() -
     assert!(history.contains("link_speed 16 -> auto"), "{history}");
     let receipt = ends(&daemon, 0, &["receipt", "show", &activation.to_string(), "-o", "json"])?;
     assert_eq!(serde_json::from_str::<Value>(&receipt)?["properties"]["confirmed"], false, "{receipt}");
-    assert!(daemon.log().contains("was not confirmed before the daemon ended: it goes back"));
+    daemon.logs("was not confirmed before the daemon ended: it goes back")?;
     ends(&daemon, 1, &["confirm", "vol0"])?;
     // It is over: the next start changes nothing.
     ends(&daemon, 0, &["param", "set", "vol0", "link_speed=25"])?;

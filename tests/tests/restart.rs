@@ -64,7 +64,7 @@ fn a_device_comes_up_with_what_last_served_it() -> Result {
     }
     // Going back still leads back, and that is remembered too.
     let mut daemon = setup(&dir, "file", &folder)?.start(&dir)?;
-    assert!(daemon.log().contains("served it last"), "the difference to the configuration is said");
+    daemon.logs("served it last")?;
     ends(&daemon, 0, &["update", "--revert", "vol0"])?;
     assert_eq!(version(&daemon)?, "1.1.0");
     daemon.kill();
@@ -161,7 +161,7 @@ fn a_module_on_probation_comes_up_as_the_policy_says() -> Result {
         drop(daemon);
         let daemon = configured(&dir, "file", policy, &folder)?.start(&dir)?;
         assert_eq!(version(&daemon)?, expected, "{policy} {killed}");
-        assert!(daemon.log().contains("probation"), "it is said");
+        daemon.logs("probation")?;
         if expected == "1.1.0" {
             let receipt = newest(&daemon)?;
             assert_eq!(receipt["id"], up["id"]);

@@ -48,7 +48,7 @@ fn the_third_port_fails_and_every_port_runs_what_it_ran_before() -> Result {
     let mut daemon = daemon(&dir)?;
     let mut client = Client::connect(daemon.nbd(), "p-c")?;
     let before = hashes(&daemon)?;
-    let (code, report) = update(&daemon, &["--adapter", "p", &failing()?, "--rolling"])?;
+    let (code, report) = update(&daemon, &["--adapter", "p", &failing()?, "--rolling", "--force"])?;
     assert_eq!((code, &report["outcome"]), (4, &json!("rolled_back")), "{report:#}");
     assert_eq!(fates(&report), ["taken_back", "taken_back", "failed", "untouched"], "{report:#}");
     assert!(report["reason"].as_str().is_some_and(|why| why.starts_with("p-c: ")), "{report:#}");
@@ -128,7 +128,7 @@ fn without_rolling_those_before_the_failure_stay() -> Result {
     let daemon = daemon(&dir)?;
     let _client = Client::connect(daemon.nbd(), "p-b")?;
     let before = hashes(&daemon)?;
-    let (code, report) = update(&daemon, &["p-a,p-b,p-c", &failing()?])?;
+    let (code, report) = update(&daemon, &["p-a,p-b,p-c", &failing()?, "--force"])?;
     assert_eq!((code, &report["outcome"]), (1, &json!("stopped")), "{report:#}");
     assert_eq!(fates(&report), ["updated", "failed", "untouched"], "{report:#}");
     let now = hashes(&daemon)?;

@@ -84,7 +84,7 @@ fn past_the_page_cache_only_clients_are_let_in_that_ask_for_the_block_size() -> 
     let mut rest = Vec::new();
     old.read_to_end(&mut rest)?;
     assert!(rest.is_empty(), "the protocol has no answer but to hang up: {rest:02x?}");
-    assert!(daemon.log().contains("blocks of 4096 bytes"), "the log says why:\n{}", daemon.log());
+    daemon.logs("blocks of 4096 bytes")?;
     let mut stream = nbd::greet(daemon.nbd(), 3)?;
     let go = |asked: &[u16]| {
         let mut data = 4_u32.to_be_bytes().to_vec();

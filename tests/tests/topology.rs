@@ -254,7 +254,7 @@ fn additions_come_back_with_the_daemon_and_removals_do_not() -> Result {
     assert_eq!(port(&daemon, "san0-z")?["number"], 2, "a port keeps its number");
     let failed = receipts(&daemon, "vol1")?.pop().expect("a receipt");
     assert_eq!((&failed["kind"], &failed["outcome"]), (&json!("attach"), &json!("refused")), "{failed:#}");
-    assert!(daemon.log().contains("device vol1 is absent"), "{}", daemon.log());
+    daemon.logs("device vol1 is absent")?;
     // It is tried again when it is asked for, and can be forgotten.
     let (code, out, _) = cli(&daemon, &["rescan", "vol1"])?;
     assert!(code == 1 && out.contains("failed"), "{code}: {out}");

@@ -176,9 +176,11 @@ mod tests {
         assert_eq!(give.counts().lost(), lost);
         drop(give);
         let text = reader.join().expect("read").expect("text");
-        assert!(text.contains(&format!("{lost} lines are missing here")), "said once it could be");
+        // Some may be told of before the pipe is full, where the thread was slow.
+        let said = text.lines().filter_map(|line| line.split_once("log: ")?.1.split_once(" missing here"));
+        let said = said.filter_map(|(count, _)| count.split(' ').next()?.parse::<u64>().ok());
+        assert_eq!(said.sum::<u64>(), lost, "each is told of once, when it can be");
         assert!(text.ends_with("after\n"));
-        assert_eq!(text.matches("missing here").count(), 1);
     }
 
     #[test]
