@@ -195,7 +195,9 @@ fn a_devices_own_rules_win_over_the_daemons() -> Result {
 fn a_driver_for_other_hardware_is_not_attached() -> Result {
     let dir = TempDir::new()?;
     let disk = dir.disk("disk", 1 << 20)?;
-    let text = format!("[device.vol0]\ndriver = \"file\"\ntarget = {disk:?}\nhardware = \"pci:1af4:1042\"\n");
+    let text = format!(
+        "[device.vol0]\ndriver = \"file\"\ntarget = {disk:?}\nhardware = \"pci:1af4:1042\"\nrequired = true\n"
+    );
     std::fs::write(dir.join("sf.toml"), text)?;
     let mut command = Command::new(steadfast()?);
     command.args([
