@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use steadfast_tests::nbd::{self, Client, command, magic, option, request};
-use steadfast_tests::process::footprint;
+use steadfast_tests::process::{at_rest, footprint};
 use steadfast_tests::{Daemon, Result, Setup, TempDir, Verified};
 
 /// Longest that anything may take.
@@ -227,7 +227,7 @@ fn bad_clients_beside_one_that_verifies_leave_nothing_behind() -> Result {
         .arg("--handshake-timeout=2s")
         .start(&dir)?;
     wait_for(&daemon, 0)?;
-    let before = footprint(daemon.pid())?;
+    let before = at_rest(daemon.pid())?;
     let verified = Verified::start(&daemon, "vol0", 0, 16, 8);
     for _ in 0..3 {
         let mut bad: Vec<UnixStream> = Vec::new();

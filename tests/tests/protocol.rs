@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 use steadfast_tests::load::{Load, Shape};
 use steadfast_tests::nbd::{self, Client, command, magic, option, option_reply, request};
-use steadfast_tests::process::footprint;
+use steadfast_tests::process::{at_rest, footprint};
 use steadfast_tests::{Daemon, Peer, Result, Setup, TempDir};
 
 const SIZE: u64 = 8 << 20;
@@ -197,11 +197,7 @@ fn a_client_that_reads_no_replies_starves_no_other() -> Result {
 fn clients_that_vanish_leave_nothing_behind() -> Result {
     beside_a_good_client(|d| {
         // Connections of the start may still be on their way out: what counts is what stays open.
-        let mut before = footprint(d.pid())?.files;
-        for _ in 0..50 {
-            std::thread::sleep(Duration::from_millis(10));
-            before = before.min(footprint(d.pid())?.files);
-        }
+        let before = at_rest(d.pid())?.files;
         for round in 0..10 {
             let mut fio = Command::new("fio");
             fio.args([

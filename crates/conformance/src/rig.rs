@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use steadfast_loader::{LoadedModule, ModuleStore, StagedModule};
 use steadfast_runtime::{Engine, EngineConfig, PortSpec, UpdateOptions};
 use steadfast_shell::manifest::Manifest;
@@ -18,6 +18,8 @@ use steadfast_shell::receipt::{Mode, Outcome, Receipt, Unload};
 const SCRATCH: u64 = 64 << 20;
 /// Queues of the engine: more than one, so that a port is spread.
 const QUEUES: usize = 2;
+/// How long a module may take to leave memory after its port has gone.
+const LET_GO: Duration = Duration::from_secs(5);
 
 pub(crate) struct Rig {
     pub(crate) engine: Engine,
@@ -187,8 +189,7 @@ impl Attached<'_> {
         self.rig.engine.detach(&self.name, false).map_err(|e| format!("detach: {e}"))?;
         let module = self.module.take();
         self.name.clear();
-        let module = module.and_then(Arc::into_inner);
-        Ok(module.map_or(Unload::InUse, LoadedModule::unload))
+        Ok(module.and_then(sole).map_or(Unload::InUse, LoadedModule::unload))
     }
 }
 
@@ -197,6 +198,19 @@ impl Drop for Attached<'_> {
         if !self.name.is_empty() {
             let _ = self.rig.engine.detach(&self.name, true);
         }
+    }
+}
+
+/// A module that nobody else knows any more. The thread that called its driver last may still be about to let go of it.
+fn sole(mut module: Arc<LoadedModule>) -> Option<LoadedModule> {
+    let until = Instant::now() + LET_GO;
+    loop {
+        module = match Arc::try_unwrap(module) {
+            Ok(sole) => return Some(sole),
+            Err(shared) if Instant::now() < until => shared,
+            Err(_) => return None,
+        };
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

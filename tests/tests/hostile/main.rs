@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use steadfast_tests::load::{Load, Shape, Span};
 use steadfast_tests::nbd::Client;
-use steadfast_tests::process::{Footprint, footprint};
+use steadfast_tests::process::{Footprint, at_rest, footprint};
 use steadfast_tests::{Daemon, Result, Setup, Swapper, TempDir, Verified, module, until};
 
 /// The good client's 99.9th percentile among hostile ones, over its own among none.
@@ -118,7 +118,7 @@ fn hostile_clients_cost_the_good_one_little_and_leave_nothing_behind() -> Result
     let mut daemon = daemon(&dir)?;
     // Once all that is kept for later has been made.
     good(&daemon, Duration::from_millis(500))?;
-    let before = settled(&daemon)?;
+    let before = at_rest(daemon.pid())?;
     let mut verified = Verified::start(&daemon, "vol0", 0, 16, 8);
     // A device in memory is never seen with a request in flight: what it has done says that it is at work.
     let done = || -> Result<u64> { Ok(daemon.device("vol0")?["requests"].as_u64().unwrap_or(0)) };
@@ -160,7 +160,7 @@ fn hostile_clients_cost_the_good_one_little_and_leave_nothing_behind() -> Result
 fn what_stays_behind_is_found_out() -> Result {
     let dir = TempDir::new()?;
     let daemon = daemon(&dir)?;
-    let before = settled(&daemon)?;
+    let before = at_rest(daemon.pid())?;
     let client = Client::connect(daemon.nbd(), "vol0")?;
     assert!(given_back(&daemon, before, Duration::from_secs(1)).is_err(), "a client is still there");
     drop(client);

@@ -51,7 +51,7 @@ impl Product {
         let mode =
             if self.mode == "split" && before["driver"]["driver"] == "error" { "drain" } else { self.mode };
         let options = json!({
-            "mode": mode, "deadline_ms": deadline_ms, "params": all, "allow_other": true,
+            "mode": mode, "deadline_ms": deadline_ms, "params": all, "allow_other": true, "force": true,
         });
         let receipt = self.daemon.api()?.update("vol0", &module(driver)?, options)?;
         let reason = receipt["reason"].as_str().unwrap_or_default();
