@@ -140,13 +140,10 @@ fn clients_leave_descriptors_for_everything_else() -> Result {
     let limit = format!("--nofile={0}:{0}", used + 100);
     steadfast_tests::ok(Command::new("prlimit").args(["--pid", &daemon.pid().to_string(), &limit]))?;
     let mut idle: Vec<UnixStream> = Vec::new();
-    let refused = loop {
-        match nbd::greet(daemon.nbd(), 3) {
-            Ok(stream) => idle.push(stream),
-            Err(e) => break e,
-        }
+    while let Ok(stream) = nbd::greet(daemon.nbd(), 3) {
+        idle.push(stream);
         assert!(idle.len() < 100, "clients may take every descriptor");
-    };
+    }
     daemon.logs("RLIMIT_NOFILE")?;
     // An update opens files, and the control API connections.
     let receipt = daemon.api()?.update("vol0", &steadfast_tests::module("ram")?, json!({}))?;
