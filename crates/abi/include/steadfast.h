@@ -516,8 +516,9 @@ typedef struct sf_driver {
     void (*event)(sf_queue *queue, const sf_event *event);
     /* A timer has run out. Optional. */
     void (*timer)(sf_queue *queue, uint32_t id);
-    /* A request in flight of another driver, its PDU of `schema`: convert the PDU in place. An error
-     * makes the update go back. Required with the manifest's pdu.adopt. */
+    /* A request in flight of another driver, its PDU of `schema`: convert the PDU where sf_pdu finds it
+     * now. That is a copy, which becomes the request's once this driver serves. An error makes the update go
+     * back. Required with the manifest's pdu.adopt. */
     int32_t (*adopt)(sf_queue *queue, sf_request *request, sf_str schema);
     /* A live parameter has a new value; an error refuses it. Optional. */
     int32_t (*param_changed)(sf_port *port, sf_str name);

@@ -52,9 +52,10 @@ entry_points! {
         /// A timer set with [`ShellOps::timer`] has run out. Optional.
         optional timer: unsafe extern "C" fn(queue: *mut Queue, id: u32),
         /// A request that another driver issued is now this driver's, in flight, its PDU of schema
-        /// `schema`: convert the PDU in place. Called between `queue_start` and the first `event`, for
-        /// each such request. Required by drivers whose manifest has `pdu.adopt`. Returns 0 or a
-        /// negative errno, which makes the update go back (the shell then restores every PDU).
+        /// `schema`: convert the PDU. It is to be reached by `queue.pdus` as it is during the call, not by an
+        /// address that was kept: a copy lies there, which becomes the request's own when this driver comes to
+        /// serve. Called between `queue_start` and the first `event`, for each such request. Required by drivers
+        /// whose manifest has `pdu.adopt`. Returns 0 or a negative errno, which makes the update go back.
         optional adopt: unsafe extern "C" fn(queue: *mut Queue, request: *mut Request, schema: Str) -> i32,
         /// A live parameter has a new value, already visible to [`ShellOps::property`]. Optional.
         /// Returns 0, or a negative errno that refuses the value: then the old one is put back, and this is

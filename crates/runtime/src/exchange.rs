@@ -75,6 +75,7 @@ impl Connect {
     fn adopt(&self) -> Result<(), String> {
         let Some(schema) = &self.convert else { return Ok(()) };
         for (index, part) in self.parts.iter().enumerate() {
+            self.new.show_copies(index);
             // Not locked meanwhile: others look at the part while a driver takes its time.
             let count = lock(part).tags.len();
             for n in 0..count {
@@ -118,10 +119,6 @@ impl Job {
                     lock(&self.port.inner).states.clear();
                 }
                 self.transfer()
-            }
-            Action::DisconnectNew => {
-                self.restore_pdus();
-                Ok(())
             }
             Action::Reconnect => {
                 lock(&self.port.inner).announced.clear();
@@ -187,10 +184,6 @@ impl Job {
         let driver = if side == Side::Old { &self.old } else { &self.new };
         if let Some(driver) = driver {
             driver.abandon(name(action));
-        }
-        if side == Side::New {
-            // Nobody is asked to undo anything.
-            self.restore_pdus();
         }
         let job = self.clone();
         let goes_on =

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)] // calls through the driver's table of entry points
 
+use crate::adoption::Copies;
 use crate::arena::MemoryInfo;
 use crate::handle::lock;
 use crate::helpers::Desks;
@@ -97,6 +98,8 @@ pub(crate) struct Instance {
     pub(crate) writes_aside: AtomicBool,
     /// What it may look at for as long as it is inside.
     pub(crate) kept: Mutex<Kept>,
+    /// PDUs of requests that it is to take over, by queue, while it does.
+    pub(crate) copies: Mutex<Vec<Copies>>,
     /// There is a last error: looked at where a lock would be too much.
     said_error: AtomicBool,
     /// What went wrong with its first steps: from `queue_run` on, and before it had answered a request.
@@ -218,6 +221,7 @@ impl Instance {
             abandoned: AtomicBool::new(false),
             writes_aside: AtomicBool::new(false),
             kept: Mutex::default(),
+            copies: Mutex::default(),
             said_error: AtomicBool::new(false),
             trouble: Mutex::default(),
             faults: AtomicU64::new(0),

@@ -12,7 +12,7 @@
 //! the phases between the drivers run is [`exchange`](crate::exchange)'s: on that of the last queue to arrive, or
 //! on one of their own, where a driver that does not return keeps nobody from going on.
 
-#![allow(unsafe_code)] // hands PDUs and lanes between threads, see `Lane`
+#![allow(unsafe_code)] // hands lanes between threads, see `Lane`
 
 use crate::core::now_ns;
 use crate::handle::lock;
@@ -50,8 +50,8 @@ pub(crate) struct Part {
     pub(crate) handed_back: u32,
     pub(crate) longest_stall_ns: u64,
     in_flight_at_hold: u32,
+    /// Requests in flight whose PDUs are converted.
     pub(crate) tags: Vec<u32>,
-    pdus: Vec<u8>,
 }
 
 /// The transaction.
@@ -97,11 +97,13 @@ impl Job {
         };
         let pdu = pdu.min(PDU_STRIDE);
         // Room for every PDU is made here, before the pause.
+        if let (Some(new), true) = (&new, convert.is_some()) {
+            new.make_copies();
+        }
         let part = |i: usize| {
             let slots = new.as_ref().map_or(0, |new| new.slot_count(i) as usize);
             let room = if convert.is_some() { slots } else { 0 };
-            let (tags, pdus) = (Vec::with_capacity(room), Vec::with_capacity(room * pdu));
-            Mutex::new(Part { tags, pdus, ..Part::default() })
+            Mutex::new(Part { tags: Vec::with_capacity(room), ..Part::default() })
         };
         let parts = (0..queues).map(part).collect();
         make_room(&port, old.as_deref(), new.as_deref());
@@ -222,9 +224,11 @@ impl Job {
             let mut part = lock(&self.parts[(*lane).index]);
             if self.mode == Mode::Adopt {
                 part.adopted = (*lane).slots.issued();
-                if self.convert.is_some() {
-                    let part = &mut *part;
-                    (*lane).save_pdus(self.old_pdu, &mut part.tags, &mut part.pdus);
+                if let (Some(new), true) = (&self.new, self.convert.is_some())
+                    && !(*lane).copy_pdus(self.old_pdu, new, &mut part.tags)
+                    && self.meeting.abandon("the new driver has no room for a request in flight", now_ns())
+                {
+                    self.wake_others();
                 }
             } else {
                 part.drained = part.in_flight_at_hold;
@@ -290,21 +294,6 @@ impl Job {
         let written = list(inner.states.list().iter().map(|(s, _)| s.clone()).collect());
         let wanted = list(reads.iter().map(ToString::to_string).collect());
         Err(format!("state written as {written}; the new driver reads {wanted}"))
-    }
-
-    pub(crate) fn restore_pdus(&self) {
-        let size = self.old_pdu;
-        if size == 0 {
-            return;
-        }
-        for (index, part) in self.parts.iter().enumerate() {
-            let part = lock(part);
-            for (tag, pdu) in part.tags.iter().zip(part.pdus.chunks_exact(size)) {
-                let at = self.port.memory[index].pdus().wrapping_add(*tag as usize * PDU_STRIDE);
-                // SAFETY: the PDU of a request in flight; its lane is sealed and touches it no more.
-                unsafe { std::ptr::copy_nonoverlapping(pdu.as_ptr(), at, size) };
-            }
-        }
     }
 
     /// Whether the new driver can be asked what it has made of the state: it writes the schema that it was given,
@@ -373,6 +362,9 @@ impl Job {
                 new.forget_errors();
                 // What it got is the port's from here on, whatever becomes of it.
                 *lock(&new.made) = Made::default();
+                for (index, part) in self.parts.iter().enumerate().filter(|_| self.convert.is_some()) {
+                    new.take_copies_over(index, &lock(part).tags);
+                }
                 let shell = new.shell_params();
                 self.port.memory.iter().for_each(|memory| memory.allow_data(shell.max_transfer));
                 self.port.limits.apply(&shell);

@@ -18,6 +18,7 @@
 mod abandon;
 mod activate;
 mod adapters;
+mod adoption;
 mod arena;
 mod attach;
 mod behind;

@@ -459,6 +459,7 @@ fn end(port: &Port, job: &Job) -> Option<Arc<Instance>> {
         (Verdict::New, Some(new)) => {
             let keep = lock(&new.handles).clone();
             port.close_all_but(&keep);
+            new.drop_copies();
             job.old.clone()
         }
         (Verdict::New, None) => job.old.clone(),

@@ -103,6 +103,39 @@ fn a_new_driver_that_does_not_return_is_left_to_itself_and_the_old_one_goes_on()
     }
 }
 
+/// What it writes when it comes back late must not be where the old driver has its requests.
+#[test]
+fn a_new_driver_that_is_late_to_take_requests_over_does_not_touch_them() {
+    let bench = Bench::new(1);
+    bench.attach_trouble("vol0", &bench.trouble(&["READ_NS=5000000000"]), 1);
+    let load = bench.readers("vol0", 1, 4);
+    let port = || bench.engine.port("vol0").expect("port");
+    let until = |what: &str, is: &dyn Fn(&PortInfo) -> bool| {
+        let mut tries = 0..60_000;
+        while !is(&port()) {
+            assert!(tries.next().is_some(), "never {what}: {:#?}", port());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    until("full", &|port| port.in_flight == 4);
+    std::fs::write(bench.gate("vol0"), "").expect("gate");
+    let late = bench.trouble(&["HANG_ADOPT", "PDU=\"two/1\"", "ADOPTS=\"trouble/1\""]);
+    let opts = UpdateOptions { deadline: Some(SHORT), mode: Some(Mode::Adopt), ..UpdateOptions::default() };
+    let receipt = bench.engine.update("vol0", &late, &opts);
+    assert_eq!(receipt.outcome, Outcome::RolledBack, "{receipt:#?}");
+    assert!(receipt.reason.contains("did not return before the deadline"), "{}", receipt.reason);
+    assert_eq!(port().in_flight, 4, "the same requests are in flight");
+    std::fs::remove_file(bench.gate("vol0")).expect("removed");
+    until("gone", &|port| port.abandoned.is_empty());
+    // One that comes in time takes them over for good.
+    let next = bench.trouble(&["PDU=\"two/1\"", "ADOPTS=\"trouble/1\""]);
+    let opts = UpdateOptions { mode: Some(Mode::Adopt), ..UpdateOptions::default() };
+    let receipt = bench.engine.update("vol0", &next, &opts);
+    assert_eq!((receipt.outcome, receipt.adopted), (Outcome::Done, 4), "{receipt:#?}");
+    assert_eq!(load.stop(), Vec::<String>::new(), "the requests that were in flight");
+    bench.engine.stop(Duration::from_secs(10));
+}
+
 #[test]
 fn an_old_driver_that_does_not_let_go_holds_its_own_port_and_no_other() {
     let all = Together::new(&["HANG_DISCONNECT"]);

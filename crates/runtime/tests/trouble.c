@@ -37,6 +37,9 @@ STEADFAST_MANIFEST(
     STEADFAST_ENTRY("state.read", "trouble/1")
     STEADFAST_ENTRY("x-state", STATE)
     STEADFAST_ENTRY("pdu", PDU ":16")
+#ifdef ADOPTS /* the schema of requests that it takes over */
+    STEADFAST_ENTRY("pdu.adopt", ADOPTS)
+#endif
     STEADFAST_ENTRY("memory.port", NEEDS)
     STEADFAST_ENTRY("ops", "1")
     STEADFAST_ENTRY("port-ops", "4")
@@ -195,6 +198,23 @@ static void timer(sf_queue *queue, uint32_t id) {
 #endif
 }
 
+/* Every request in flight carries the name of the schema that its PDU is of. */
+static const char schema[16] = PDU;
+
+#ifdef ADOPTS
+static int32_t adopt(sf_queue *queue, sf_request *request, sf_str name) {
+    static const char known[16] = ADOPTS;
+    (void)name;
+    if (memcmp(sf_pdu(queue, request->tag), known, sizeof known) != 0)
+        return -EPROTO;
+#ifdef HANG_ADOPT
+    wait_at_gate(queue->port);
+#endif
+    memcpy(sf_pdu(queue, request->tag), schema, sizeof schema);
+    return 0;
+}
+#endif
+
 static int32_t submit(sf_queue *queue, sf_request *request) {
     uint8_t *at = memory_of(queue->port)->contents + request->offset;
     sf_op op = { .size = sizeof op, .code = SF_OP_TIMEOUT, .tag = request->tag, .offset = READ_NS };
@@ -219,6 +239,7 @@ static int32_t submit(sf_queue *queue, sf_request *request) {
     if (queue->shell->issue(queue, &theft) != -EBADF)
         return -EIO;
 #endif
+    memcpy(sf_pdu(queue, request->tag), schema, sizeof schema);
     result = queue->shell->issue(queue, &op);
     return result < 0 ? result : SF_PENDING;
 }
@@ -227,6 +248,10 @@ static void event(sf_queue *queue, const sf_event *event) {
     const sf_request *request = event->request;
     if (request == NULL)
         return;
+    if (memcmp(sf_pdu(queue, request->tag), schema, sizeof schema) != 0) {
+        queue->shell->complete(queue, request->tag, -EPROTO);
+        return;
+    }
     memcpy(sf_data(queue, request->tag), memory_of(queue->port)->contents + request->offset, request->length);
     queue->shell->complete(queue, request->tag, event->result < 0 ? (int32_t)event->result : 0);
 }
@@ -258,6 +283,9 @@ STEADFAST_EXPORT const sf_driver steadfast_driver = {
     .queue_run = queue_run,
 #ifdef HANDS_BACK
     .hand_back = hand_back,
+#endif
+#ifdef ADOPTS
+    .adopt = adopt,
 #endif
 #ifdef SAVES_STATE
     .save_state = save_state,

@@ -430,16 +430,18 @@ impl Lane {
         }
     }
 
-    /// Saves the PDU of every request in flight, for adoption and for going back.
-    pub(crate) fn save_pdus(&self, size: usize, tags: &mut Vec<u32>, bytes: &mut Vec<u8>) {
+    /// Copies the PDU of every request in flight, `size` bytes of it, for the driver that is to take them over.
+    /// False: it has no room for one of them.
+    pub(crate) fn copy_pdus(&self, size: usize, next: &Instance, tags: &mut Vec<u32>) -> bool {
         tags.clear();
-        bytes.clear();
         let given_up = |tag: &Tag| self.users.get(tag.0 as usize).is_some_and(|u| u.late.is_some());
-        for tag in self.slots.issued_tags().filter(|t| !given_up(t)) {
-            tags.push(tag.0);
+        for Tag(tag) in self.slots.issued_tags().filter(|t| !given_up(t)) {
             // SAFETY: a PDU of this lane; its driver is not inside.
-            let pdu = unsafe { std::slice::from_raw_parts(self.pdu(tag.0), size.min(PDU_STRIDE)) };
-            bytes.extend_from_slice(pdu);
+            if !unsafe { next.copy_pdu(self.index, tag, self.pdu(tag), size.min(PDU_STRIDE)) } {
+                return false;
+            }
+            tags.push(tag);
         }
+        true
     }
 }
