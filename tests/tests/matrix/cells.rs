@@ -167,11 +167,14 @@ pub(crate) fn of_the_new_driver(bench: &mut Bench, table: &mut Table) -> Result 
     }
     for (phase, at) in points {
         for (fault, reason) in [("error", ""), ("panic", "panic"), ("hang", "deadline")] {
+            // What is to be taken over must be there, also between two rounds of fio.
+            let slow = if at == "adopt" { Some(bench.slow_client()?) } else { None };
             bench
                 .update(Wrong::new(at, fault), 1000, back(reason))
                 .with_context(|| format!("{at} {fault}"))?;
             table.ran(phase, fault, "rolled back");
             bench.good()?;
+            slow.map_or(Ok(()), answered)?;
         }
     }
     // What undoes a connect may go wrong too.
