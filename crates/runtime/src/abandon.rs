@@ -47,6 +47,20 @@ pub(crate) struct Pinned {
     _keeps: Option<Arc<Instance>>,
 }
 
+impl Pinned {
+    /// One that does not return from this entry point.
+    pub(crate) fn inside(port: &str, release: Release, entry: &str, which: usize) -> Pinned {
+        tracing::error!(
+            port,
+            driver = release.driver,
+            version = release.version,
+            "it is abandoned in `{entry}`; its module stays in memory"
+        );
+        let shown = Abandoned { release, entry: entry.to_owned(), since_unix_ms: unix_ms(), inside: true };
+        Pinned { shown, which, _keeps: None }
+    }
+}
+
 impl Instance {
     /// Nobody enters it any more, and it changes nothing.
     pub(crate) fn is_abandoned(&self) -> bool {
@@ -80,14 +94,9 @@ impl Instance {
         }
         *lock(&self.kept) = Kept { _states: inner.states.part_with(), _regions: own };
         let (release, entry) = (self.module.release(), entry.to_owned());
-        tracing::error!(
-            port = self.port.name,
-            driver = release.driver,
-            version = release.version,
-            "it is abandoned in `{entry}`; its module stays in memory"
-        );
-        let shown = Abandoned { release, entry, since_unix_ms: unix_ms(), inside: keeps.is_none() };
-        inner.abandoned.push(Pinned { shown, which: self.place(), _keeps: keeps });
+        let pinned = Pinned::inside(&self.port.name, release, &entry, self.place());
+        let shown = Abandoned { inside: keeps.is_none(), ..pinned.shown };
+        inner.abandoned.push(Pinned { shown, _keeps: keeps, ..pinned });
     }
 
     fn place(&self) -> usize {
@@ -97,21 +106,11 @@ impl Instance {
     /// It has returned from the call that it was left to itself in. Whatever that came to, it harms nobody.
     pub(crate) fn come_back(driver: Arc<Instance>) {
         let release = driver.module.release();
-        tracing::warn!(
-            port = driver.port.name,
-            driver = release.driver,
-            version = release.version,
-            "a call that was abandoned has returned; its module goes"
-        );
-        driver.release_it();
-        let which = driver.place();
-        let gone: Vec<Pinned> = {
-            let mut inner = lock(&driver.port.inner);
-            let (gone, rest) = mem::take(&mut inner.abandoned).into_iter().partition(|p| p.which == which);
-            inner.abandoned = rest;
-            gone
-        };
-        drop(gone);
+        if !driver.released.load(Ordering::Relaxed) {
+            driver.release_here();
+        }
+        driver.port.take_back(&mem::take(&mut lock(&driver.made)));
+        driver.port.clone().unpin(driver.place(), &release);
         drop(driver);
     }
 
@@ -150,6 +149,23 @@ impl Engine {
 }
 
 impl Port {
+    /// A call that was given up has returned.
+    pub(crate) fn unpin(&self, which: usize, release: &Release) {
+        tracing::warn!(
+            port = self.name,
+            driver = release.driver,
+            version = release.version,
+            "a call that was abandoned has returned; its module goes"
+        );
+        let gone: Vec<Pinned> = {
+            let mut inner = lock(&self.inner);
+            let (gone, rest) = mem::take(&mut inner.abandoned).into_iter().partition(|p| p.which == which);
+            inner.abandoned = rest;
+            gone
+        };
+        drop(gone);
+    }
+
     /// The driver that serves is left to itself in a call that every queue holds for: nobody serves the port, and its
     /// requests stay held.
     fn strand_serving(&self, entry: &str) {

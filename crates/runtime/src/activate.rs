@@ -432,7 +432,8 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
     fn anew(&mut self) -> (Came, String) {
         self.port.look_before_opening(self.opts.force && !self.opts.goes_back);
         let prepared = self.serving().map_err(Came::Failed).and_then(|old| {
-            let made = prepare(self.port, Some(&old), old.module.clone(), self.values.clone());
+            let limit = self.opts.drain_timeout.unwrap_or_else(|| self.port.limits.drain_timeout());
+            let made = prepare(self.port, Some(&old), old.module.clone(), self.values.clone(), limit);
             match made {
                 Ok(new) => Ok((old, new)),
                 Err(not) if not.busy => Err(Came::Busy(not.why)),

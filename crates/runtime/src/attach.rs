@@ -8,6 +8,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::handle::lock;
 use crate::instance::Instance;
 use crate::job::Verdict;
+use crate::limit::probe_within;
 use crate::port::Port;
 use crate::ready::{new_instance, ops_room, resolve};
 use crate::rules::{HardwareId, PortRules};
@@ -105,7 +106,8 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let failed =
             |what: String| EngineError::new(ErrorKind::Driver, format!("port {}: {what}", port.name));
-        crate::instance::probe(&module, port).map_err(failed)?;
+        let limit = port.limits.drain_timeout().max(FIRST);
+        probe_within(&module, port, limit).map_err(failed)?;
         let instance = new_instance(port, module, params, &[]).map_err(failed)?;
         port.arenas.started();
         for (index, remote) in port.remotes.iter().enumerate() {
@@ -113,7 +115,7 @@ impl Engine {
             let port = port.clone();
             remote.call(move |rt| rt.add_lane(port, index, ops));
         }
-        if let Err(e) = instance.prepare() {
+        if let Err(e) = instance.prepare(limit) {
             instance.release();
             return Err(failed(e));
         }

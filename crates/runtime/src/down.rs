@@ -8,8 +8,9 @@ use crate::core::now_ns;
 use crate::engine::{Engine, PortSpec};
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::lock;
-use crate::instance::{Instance, probe};
+use crate::instance::Instance;
 use crate::job::unix_ms;
+use crate::limit::probe_within;
 use crate::port::Port;
 use crate::ready::{discard, ops_room, prepare, resolve};
 use crate::rules::{HardwareId, PortRules};
@@ -174,8 +175,8 @@ impl Engine {
         force: bool,
         receipt: &mut Receipt,
     ) -> Result<(), Came> {
-        probe(&module, port).map_err(Came::Failed)?;
-        let instance = prepare(port, None, module, values).map_err(|not| match not.busy {
+        probe_within(&module, port, COMES_UP).map_err(Came::Failed)?;
+        let instance = prepare(port, None, module, values, COMES_UP).map_err(|not| match not.busy {
             true => Came::Busy(not.why),
             false => Came::Failed(not.why),
         })?;

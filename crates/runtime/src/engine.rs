@@ -18,7 +18,7 @@ use crate::remote::{Remote, Task};
 use crate::rules::PortRules;
 use crate::turn::Turns;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -118,6 +118,8 @@ pub struct PortSpec {
 pub(crate) struct Inner {
     pub(crate) config: EngineConfig,
     pub(crate) remotes: Vec<Arc<Remote>>,
+    /// It is being stopped: nobody is waited for who may take long.
+    pub(crate) ending: AtomicBool,
     pub(crate) ports: RwLock<BTreeMap<String, Arc<Port>>>,
     pub(crate) receipts: AtomicU64,
     files: Arc<FileSlots>,
@@ -166,6 +168,7 @@ impl Engine {
             (0..config.queues).map(|_| Remote::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let engine = Engine {
             inner: Arc::new(Inner {
+                ending: AtomicBool::new(false),
                 receipts: AtomicU64::new(config.last_receipt),
                 config,
                 remotes,
@@ -413,6 +416,7 @@ impl Engine {
     /// queues' threads end. What takes longer than `grace` is left behind; false where that is a queue.
     pub fn stop(&self, grace: Duration) -> bool {
         let until = Instant::now() + grace;
+        self.inner.ending.store(true, Ordering::Relaxed);
         self.end_trials(STOPS);
         for remote in &self.inner.remotes {
             remote.post(Box::new(Reactor::stop_frontends));

@@ -37,11 +37,12 @@ pub(crate) fn go_back(
         receipt.reason = format!("{why}; and it could not go back: {more}");
     };
     let Some(now) = now else { return };
-    let back = match prepare(port, Some(&now), module, values) {
+    let back = match prepare(port, Some(&now), module, values, deadline) {
         Ok(back) => back,
         Err(not) => {
-            receipt.unload = not.module.map_or(Unload::None, |module| unload(port, module));
-            return failed(receipt, not.why);
+            let why = not.why.clone();
+            receipt.unload = not.unload(port);
+            return failed(receipt, why);
         }
     };
     let hands_back = now.module.driver().hand_back.is_some();

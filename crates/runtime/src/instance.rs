@@ -92,6 +92,8 @@ pub(crate) struct Instance {
     /// What the last calls within a pause took, nanoseconds; 0 where nobody has looked at one yet.
     pub(crate) connect_ns: AtomicU64,
     pub(crate) disconnect_ns: AtomicU64,
+    /// `release` was called.
+    pub(crate) released: AtomicBool,
     /// It does not return from a call, or did not let go: nobody enters it any more, and it changes nothing.
     pub(crate) abandoned: AtomicBool,
     /// What it writes is not to be the port's; changes with the port locked.
@@ -218,6 +220,7 @@ impl Instance {
             connected: AtomicBool::new(false),
             connect_ns: AtomicU64::new(0),
             disconnect_ns: AtomicU64::new(0),
+            released: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             writes_aside: AtomicBool::new(false),
             kept: Mutex::default(),
@@ -361,8 +364,8 @@ impl Instance {
         }
     }
 
-    /// `prepare`, and what lanes need to know afterwards. On a control thread.
-    pub(crate) fn prepare(&self) -> Result<(), String> {
+    /// `prepare`, and what lanes need to know afterwards, on this thread.
+    pub(crate) fn prepare_here(&self) -> Result<(), String> {
         if let Some(prepare) = self.module.driver().prepare {
             // SAFETY: the port is ours, valid and not in any other entry point.
             self.call("prepare", Stage::Prepare, || unsafe { prepare(self.cx()) })?;
@@ -518,16 +521,8 @@ impl Instance {
         self.call("adopt", Stage::Connect, || unsafe { adopt(queue, slot.cast(), abi::Str::new(schema)) })
     }
 
-    /// The last call. On a control thread, when no queue knows the instance any more.
-    pub(crate) fn release(&self) {
-        if self.is_abandoned() {
-            return;
-        }
-        self.release_it();
-    }
-
-    /// The same whatever it has done before.
-    pub(crate) fn release_it(&self) {
+    /// The last call, on this thread, when no queue knows the instance any more.
+    pub(crate) fn release_here(&self) {
         if let Some(release) = self.module.driver().release {
             // SAFETY: disconnected, or never connected; nobody else calls it.
             unsafe { release(self.cx()) };

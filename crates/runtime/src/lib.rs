@@ -42,6 +42,7 @@ mod instance;
 mod job;
 mod lane;
 mod left;
+mod limit;
 mod limits;
 mod live;
 mod medium;

@@ -11,6 +11,7 @@ use crate::headroom;
 use crate::info::CheckReport;
 use crate::instance::Instance;
 use crate::job::Handling;
+use crate::limit::probe_within;
 use crate::ops::TIMER_ROOM;
 use crate::other::Other;
 use crate::port::{PDU_STRIDE, PROMISES, Port};
@@ -21,6 +22,7 @@ use crate::transact::{Begins, STUCK, UpdateOptions, unload};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use steadfast_loader::{LoadedModule, StagedModule};
 use steadfast_shell::check::{
     self, CheckInput, CheckRow, ContentsSide, Limits, PendingSide, Policy, PortSide, Side,
@@ -185,18 +187,20 @@ impl Engine {
                 return None;
             }
         }
+        let limit = opts.deadline.unwrap_or_else(|| port.limits.drain_timeout());
         let loaded = match opts.mapped.as_ref().filter(|module| module.hash() == staged.hash) {
-            Some(module) => crate::instance::probe(module, port).map(|()| Arc::clone(module)),
-            None => load(&staged, port),
+            Some(module) => probe_within(module, port, limit).map(|()| Arc::clone(module)),
+            None => load(&staged, port, limit),
         };
         let module = step(update, loaded)?;
         port.look_before_opening(opts.force && !opts.by.cause.goes_back());
-        let prepared = prepare(port, old, module, params);
+        let prepared = prepare(port, old, module, params, limit);
         let instance = match prepared {
             Ok(instance) => instance,
             Err(not) => {
-                update.step(if not.busy { Input::Busy(not.why) } else { Input::Failed(not.why) }, now_ns());
-                receipt.unload = not.module.map_or(Unload::None, |module| unload(port, module));
+                let why = not.why.clone();
+                update.step(if not.busy { Input::Busy(why) } else { Input::Failed(why) }, now_ns());
+                receipt.unload = not.unload(port);
                 update.step(Input::Ok, now_ns());
                 return None;
             }
@@ -362,9 +366,13 @@ fn step<T>(update: &mut Update, result: Result<T, String>) -> Option<T> {
     value
 }
 
-pub(crate) fn load(staged: &StagedModule, port: &Port) -> Result<Arc<LoadedModule>, String> {
+pub(crate) fn load(
+    staged: &StagedModule,
+    port: &Arc<Port>,
+    limit: Duration,
+) -> Result<Arc<LoadedModule>, String> {
     let module = Arc::new(staged.load().map_err(|e| e.to_string())?);
-    crate::instance::probe(&module, port).map(|()| module)
+    probe_within(&module, port, limit).map(|()| module)
 }
 
 /// A driver that did not get ready.
@@ -372,13 +380,21 @@ pub(crate) struct NotReady {
     pub(crate) why: String,
     /// The port is in the way, and not the driver: it can be tried again.
     pub(crate) busy: bool,
+    /// It is left to itself in a call, and its module stays.
+    pub(crate) pinned: bool,
     /// Its module, where nobody else has it.
     pub(crate) module: Option<Arc<LoadedModule>>,
 }
 
 impl NotReady {
     fn refused(why: String, module: Option<Arc<LoadedModule>>) -> NotReady {
-        NotReady { why, busy: false, module }
+        NotReady { why, busy: false, pinned: false, module }
+    }
+
+    /// What becomes of its module.
+    pub(crate) fn unload(self, port: &Port) -> Unload {
+        let nobody_has_it = if self.pinned { Unload::Pinned } else { Unload::None };
+        self.module.map_or(nobody_has_it, |module| unload(port, module))
     }
 }
 
@@ -387,6 +403,7 @@ pub(crate) fn prepare(
     old: Option<&Instance>,
     module: Arc<LoadedModule>,
     params: BTreeMap<String, Value>,
+    limit: Duration,
 ) -> Result<Arc<Instance>, NotReady> {
     if let Some(why) = port.too_many_abandoned() {
         return Err(NotReady::refused(why, Some(module)));
@@ -409,13 +426,13 @@ pub(crate) fn prepare(
         let Some(known) = remote.ask(STUCK, move |rt| rt.make_room(id, slots, ops)) else {
             let queue = port.queues[index];
             let why = format!("busy: queue {queue} does not answer: a driver may be stuck in it");
-            return Err(NotReady { why, busy: true, module: Some(module) });
+            return Err(NotReady { why, busy: true, pinned: false, module: Some(module) });
         };
         reach.push(known);
     }
     let instance = new_instance(port, module, params, &reach).map_err(|e| NotReady::refused(e, None))?;
-    if let Err(e) = instance.prepare() {
-        return Err(NotReady::refused(e, discard(instance)));
+    if let Err(e) = instance.prepare(limit) {
+        return Err(NotReady::of(e, instance));
     }
     Ok(instance)
 }

@@ -321,6 +321,9 @@ unsafe extern "C" fn open(port: *mut abi::Port, open: *const abi::Open) -> i32 {
         Ok((number, opened)) => {
             if opened {
                 lock(&instance.made).handles.push(number);
+                if instance.is_abandoned() {
+                    return nobodys(instance);
+                }
             }
             let mut handles = lock(&instance.handles);
             if !handles.contains(&number) {
@@ -335,6 +338,13 @@ unsafe extern "C" fn open(port: *mut abi::Port, open: *const abi::Open) -> i32 {
             -errno
         }
     }
+}
+
+/// What a driver got after it was left to itself goes at once: it does not learn of it.
+#[cold]
+fn nobodys(instance: &Instance) -> i32 {
+    instance.port.take_back(&std::mem::take(&mut *lock(&instance.made)));
+    -libc::ESHUTDOWN
 }
 
 unsafe extern "C" fn close(port: *mut abi::Port, handle: u32) -> i32 {
@@ -376,6 +386,9 @@ unsafe extern "C" fn region(
             lock(&instance.regions).insert(number);
             if created {
                 lock(&instance.made).regions.push(number);
+                if instance.is_abandoned() {
+                    return nobodys(instance);
+                }
             }
             let found = abi::Region {
                 struct_size: 0,

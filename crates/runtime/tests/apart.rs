@@ -103,6 +103,59 @@ fn a_new_driver_that_does_not_return_is_left_to_itself_and_the_old_one_goes_on()
     }
 }
 
+#[test]
+fn a_driver_that_does_not_return_beside_the_pause_is_left_to_itself_and_whoever_asked_is_answered() {
+    for entry in ["probe", "prepare", "release"] {
+        let all = Together::new(if entry == "release" { &["HANG_RELEASE"] } else { &[] });
+        all.shut();
+        let module = match entry {
+            "probe" => all.bench.trouble(&[&format!("HANG_PROBE=\"{}\"", all.bench.gate("vol0").display())]),
+            "prepare" => all.bench.trouble(&["HANG_PREPARE"]),
+            _ => all.bench.trouble(&["EXTRA=4096"]),
+        };
+        let receipt = std::thread::scope(|scope| {
+            let update = scope.spawn(|| all.update(&module, SHORT));
+            all.others_notice_nothing();
+            all.load.pass(20);
+            update.join().expect("no panic")
+        });
+        if entry == "release" {
+            assert_eq!((receipt.outcome, receipt.unload), (Outcome::Done, Unload::Pinned), "{receipt:#?}");
+        } else {
+            assert_eq!(receipt.outcome, Outcome::Refused, "{receipt:#?}");
+            let why = format!("{entry} did not return within 2 s");
+            assert!(receipt.reason.contains(&why), "{}", receipt.reason);
+        }
+        let pinned = all.port().abandoned;
+        assert_eq!(pinned.len(), 1, "{pinned:?}");
+        assert_eq!((pinned[0].entry.as_str(), pinned[0].inside), (entry, true));
+        let again = all.update(&all.bench.trouble(&["READ_NS=4000000"]), Duration::from_secs(30));
+        assert_eq!(again.outcome, Outcome::Done, "{again:#?}");
+        assert!(all.bench.gate("vol0").exists());
+        all.open();
+        all.until("gone", |port| port.abandoned.is_empty());
+        all.end();
+    }
+}
+
+#[test]
+fn an_engine_that_stops_does_not_wait_for_a_driver_that_does_not_return_from_prepare() {
+    let all = Together::new(&[]);
+    all.shut();
+    let hangs = all.bench.trouble(&["HANG_PREPARE"]);
+    let Together { bench, load, beside } = all;
+    assert_eq!((load.stop(), beside.stop()), (Vec::new(), Vec::new()));
+    let opts = UpdateOptions::default();
+    std::thread::scope(|scope| {
+        let update = scope.spawn(|| bench.engine.update("vol0", &hangs, &opts));
+        std::thread::sleep(Duration::from_millis(300));
+        // Less than `drain_timeout`, which it may take otherwise.
+        assert!(bench.engine.stop(Duration::from_secs(30)));
+        assert_eq!(update.join().expect("no panic").outcome, Outcome::Refused);
+    });
+    std::fs::remove_file(bench.gate("vol0")).expect("removed");
+}
+
 /// What it writes when it comes back late must not be where the old driver has its requests.
 #[test]
 fn a_new_driver_that_is_late_to_take_requests_over_does_not_touch_them() {

@@ -81,6 +81,21 @@ __attribute__((unused)) static int32_t wait_at_gate(sf_port *port) {
     return 0;
 }
 
+#ifdef HANG_PROBE /* as long as there is this file */
+static int32_t probe(const sf_probe *what) {
+    (void)what;
+    while (access(HANG_PROBE, F_OK) == 0)
+        usleep(1000);
+    return 0;
+}
+#endif
+
+#ifdef HANG_RELEASE
+static void release(sf_port *port) {
+    wait_at_gate(port);
+}
+#endif
+
 static int32_t prepare(sf_port *port) {
     sf_region region = { .struct_size = sizeof region };
     int32_t result = port->shell->region(port, SF_STR("contents"), SIZE, &region);
@@ -272,6 +287,12 @@ STEADFAST_EXPORT const sf_driver steadfast_driver = {
     .class_id = SF_CLASS_BLOCK,
     .pdu_size = 16,
     .manifest = STEADFAST_MANIFEST_STR,
+#ifdef HANG_PROBE
+    .probe = probe,
+#endif
+#ifdef HANG_RELEASE
+    .release = release,
+#endif
     .prepare = prepare,
     .connect = connect_port,
     .disconnect = disconnect,

@@ -122,7 +122,7 @@ impl Engine {
         let states = self.state_for(live, old, staged)?;
         let bytes = lock(&live.inner).devices.iter().map(|d| d.size).fold(0, u64::saturating_add);
         let trial = Arc::new(Trial::new(staged.release(), bytes, how.sample));
-        let module = ready::load(staged, live)?;
+        let module = ready::load(staged, live, stand::PATIENCE)?;
         let port = self.shadow_port(live, &trial, states)?;
         lock(&live.inner).trial = Some(trial.clone());
         let result = Stand::set_up(live, &port, module, params).map(|stand| {

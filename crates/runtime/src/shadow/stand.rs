@@ -26,7 +26,7 @@ use steadfast_shell::shadow::{ShadowReport, Tally};
 /// Comparisons under way at most, per queue.
 const SLOTS: u32 = 64;
 /// How long `prepare` with `connect`, and `disconnect`, may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a queue may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
 /// As long as the daemon lives.
@@ -294,13 +294,13 @@ fn connect(candidate: &Arc<Instance>) -> Option<Result<(), String>> {
         if result.is_ok() {
             let _ = candidate.disconnect();
         }
-        candidate.release();
+        candidate.release_here();
     };
-    apart(candidate, |c| c.prepare().and_then(|()| c.connect()), late)
+    apart(candidate, |c| c.prepare_here().and_then(|()| c.connect()), late)
 }
 
 fn disconnect(candidate: &Arc<Instance>) -> Option<Result<(), String>> {
-    apart(candidate, Instance::disconnect, |candidate, _| candidate.release())
+    apart(candidate, Instance::disconnect, |candidate, _| candidate.release_here())
 }
 
 /// Does something with a candidate that may take any time, and waits for a while. After that,
