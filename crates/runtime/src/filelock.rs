@@ -129,7 +129,8 @@ impl Held {
         // Beside a shared lock there can be another, and so it is handed on.
         flock(file, libc::LOCK_SH)?;
         flock(&self.holder, libc::LOCK_UN)?;
-        let Err(e) = flock(file, libc::LOCK_EX) else {
+        // A process that ends lets go of one lock after the other.
+        let Err(e) = with_patience(|| flock(file, libc::LOCK_EX)) else {
             self.holder = file.clone();
             self.exclusive = true;
             return Ok(());
