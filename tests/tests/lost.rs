@@ -51,6 +51,21 @@ impl Thin {
         Ok(())
     }
 
+    /// Room again, so that what is written now reaches the medium.
+    fn room(&self) -> Result {
+        let base = std::fs::OpenOptions::new().write(true).open(self.dir.join("t/base.img"))?;
+        base.set_len(0)?;
+        Ok(base.set_len(200 << 20)?)
+    }
+
+    /// The next daemon over the same disk, with these devices.
+    fn again(&mut self, devices: &[&str]) -> Result {
+        let disk = self.disk.path().display();
+        let with = |setup: Setup, device: &&str| setup.and_device(device.replace("DISK", &disk.to_string()));
+        self.daemon = devices.iter().fold(Setup::default(), with).start(&self.dir)?;
+        Ok(())
+    }
+
     fn unused(&self) -> Result {
         until("the clients have gone", || Ok((self.daemon.device("vol0")?["clients"] == 0).then_some(())))
     }
@@ -120,10 +135,8 @@ fn only_who_was_told_ends_it_and_not_under_clients() -> Result {
     ends(&thin.daemon, 0, &["device", "remove", "vol0"])?;
     ends(&thin.daemon, 0, &["device", "add", &format!("vol0=file:{}", thin.disk.path().display())])?;
     assert_eq!(thin.client()?.flush()?, Err(EIO), "after it was taken away and came again");
-    // Room again, so that what is written now reaches the medium.
     thin.unused()?;
-    std::fs::OpenOptions::new().write(true).open(thin.dir.join("t/base.img"))?.set_len(0)?;
-    std::fs::OpenOptions::new().write(true).open(thin.dir.join("t/base.img"))?.set_len(200 << 20)?;
+    thin.room()?;
     ends(&thin.daemon, 0, &["activate", "vol0", "--accept-loss"])?;
     let mut client = thin.client()?;
     assert_eq!(client.write(0, &[1; 4096], false)?, Ok(vec![]));
@@ -131,5 +144,57 @@ fn only_who_was_told_ends_it_and_not_under_clients() -> Result {
     let (_, health) = thin.daemon.api()?.get("/v1/health")?;
     assert_eq!(health["healthy"], true, "{health}");
     thin.daemon.logs("accepted by")?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root and loop devices: `cargo xtask test` runs it as the step loop-devices"]
+fn a_restart_forgets_nothing_and_only_who_was_told_ends_it() -> Result {
+    let mut thin = thin("1.1.0")?;
+    let mut client = thin.client()?;
+    thin.overfill(&mut client)?;
+    assert_eq!(client.flush()?, Err(EIO));
+    drop(client);
+    assert!(thin.daemon.stop()?.success());
+    thin.again(&["vol0=file:DISK"])?;
+    thin.daemon.logs("as an earlier daemon has noted")?;
+    thin.fails(&mut thin.client()?, "after a stop and a start")?;
+    thin.daemon.kill();
+    thin.again(&["other=file:DISK"])?;
+    let mut client = Client::connect(thin.daemon.nbd(), "other")?;
+    assert_eq!(client.flush()?, Err(EIO), "after a kill, under another name");
+    drop(client);
+    assert!(ends(&thin.daemon, 0, &["device", "show", "other"])?.contains("may be lost"));
+    let (_, health) = thin.daemon.api()?.get("/v1/health")?;
+    assert_eq!((&health["healthy"], &health["troubles"][0]["code"]), (&false.into(), &"writes_lost".into()));
+    thin.room()?;
+    until("the client has gone", || Ok((thin.daemon.device("other")?["clients"] == 0).then_some(())))?;
+    ends(&thin.daemon, 0, &["activate", "other", "--accept-loss"])?;
+    assert!(thin.daemon.stop()?.success());
+    thin.again(&["vol0=file:DISK"])?;
+    assert_eq!(thin.client()?.flush()?, Ok(vec![]), "it was accepted");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root and loop devices: `cargo xtask test` runs it as the step loop-devices"]
+fn clients_of_every_port_on_the_medium_are_asked_about() -> Result {
+    let mut thin = thin("1.1.0")?;
+    let mut client = thin.client()?;
+    thin.overfill(&mut client)?;
+    assert_eq!(client.flush()?, Err(EIO));
+    drop(client);
+    assert!(thin.daemon.stop()?.success());
+    thin.again(&["one=file:DISK,read_only=true", "two=file:DISK,read_only=true"])?;
+    let client = Client::connect(thin.daemon.nbd(), "two")?;
+    let said = ends(&thin.daemon, 3, &["activate", "one", "--accept-loss"])?;
+    assert!(said.contains("port two is in use by 1 client") && said.contains("--force"), "{said}");
+    drop(client);
+    until("the client has gone", || Ok((thin.daemon.device("two")?["clients"] == 0).then_some(())))?;
+    ends(&thin.daemon, 0, &["activate", "one", "--accept-loss"])?;
+    // Both are open for clients again.
+    for device in ["one", "two"] {
+        assert!(Client::connect(thin.daemon.nbd(), device)?.read(0, 4096)?.is_ok(), "{device}");
+    }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What the control API acts on.
 
 use crate::folder::Folder;
+use crate::lost::LostMedia;
 use crate::modules::{self, ModulePath};
 use crate::params;
 use crate::probation::{Baselines, Probations};
@@ -42,6 +43,8 @@ pub(crate) struct App {
     pub(crate) admins: Vec<u32>,
     /// What is needed of the module store.
     pub(crate) needs: Needs,
+    /// The media that have lost writes.
+    pub(crate) lost: Arc<LostMedia>,
     /// The folder of the history.
     pub(crate) state: PathBuf,
 }
@@ -63,6 +66,7 @@ impl App {
             self.receipts.degraded(),
             degraded(&log),
             self.serving().map_or_else(String::new, |serving| serving.problem()),
+            self.lost.problem(),
         ];
         let served = ports.iter().map(state).all(|state| {
             // What is down is meant to be.

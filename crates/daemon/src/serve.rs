@@ -7,6 +7,7 @@ use crate::control_socket::ControlSocket;
 use crate::devices;
 use crate::error::ServeError;
 use crate::folder::Folder;
+use crate::lost::LostMedia;
 use crate::modules::ModulePath;
 use crate::notify::notify;
 use crate::probation::{Baselines, Probations};
@@ -93,6 +94,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let stopped = app.engine.stop(GRACE);
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(held);
+    app.lost.save();
     app.receipts.close();
     if stopped {
         tracing::info!("stopped");
@@ -163,6 +165,9 @@ fn start(config: &Config, socket: &Path, inherited: Vec<OwnedFd>) -> Result<App,
     // Before anything can be updated: numbers of receipts go on where they were.
     let receipts = Receipts::open(&state, config.history.unwrap_or(steadfast_history::KEEP));
     engine_config.last_receipt = receipts.last_id();
+    let lost = LostMedia::open(&state);
+    engine_config.lost = lost.all();
+    engine_config.loss_book = Some(lost.clone());
     let engine = Engine::start(engine_config).map_err(ServeError::Engine)?;
     let topology = prepared.attach(&engine, &receipts)?;
     clear(&topology.settings.folder, &state);
@@ -185,6 +190,7 @@ fn start(config: &Config, socket: &Path, inherited: Vec<OwnedFd>) -> Result<App,
         started: Instant::now(),
         admins: config.control.admins.clone(),
         needs: Needs::default(),
+        lost,
         state,
     })
 }

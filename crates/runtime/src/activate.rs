@@ -383,13 +383,14 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
         if !self.opts.accept_loss {
             return self.attach();
         }
-        if let Err(why) = self.port.begin_accepting(self.opts.force) {
-            return (Came::Busy(why), String::new());
-        }
+        let accepting = match self.port.begin_accepting(self.opts.force) {
+            Ok(accepting) => accepting,
+            Err(why) => return (Came::Busy(why), String::new()),
+        };
         let (came, detail) = self.attach();
         let accepted =
             if came == Came::Ok { self.port.accept_loss(&self.opts.by.who) } else { String::new() };
-        self.port.reopen();
+        drop(accepting);
         (came, detail + &accepted)
     }
 

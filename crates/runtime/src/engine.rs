@@ -10,6 +10,7 @@ use crate::handle::{FileSlots, lock};
 use crate::helpers::Foreman;
 use crate::info::{DeviceClaim, DeviceInfo, PortInfo};
 use crate::limits::{Limits, slots_per_queue};
+use crate::lost::{LossBook, Lost};
 use crate::medium::Media;
 use crate::numbers::port_info;
 use crate::port::{Port, PortInner, SlotMemory};
@@ -50,6 +51,10 @@ pub struct EngineConfig {
     pub last_receipt: u64,
     /// Queues look for work without ever sleeping: a processor each, for the shortest latency.
     pub busy_poll: bool,
+    /// Lost writes that an earlier daemon has noted and nobody has accepted.
+    pub lost: Vec<Lost>,
+    /// What notes lost writes for a later daemon.
+    pub loss_book: Option<Arc<dyn LossBook>>,
 }
 
 impl Default for EngineConfig {
@@ -61,6 +66,8 @@ impl Default for EngineConfig {
             arena_reserve: 64 << 20,
             last_receipt: 0,
             busy_poll: false,
+            lost: Vec::new(),
+            loss_book: None,
         }
     }
 }
@@ -160,12 +167,13 @@ impl Engine {
     /// # Errors
     /// `Unsupported` where io_uring is missing, forbidden or too old, or where the process may not have the
     /// memory of one port (the message says what to do); `Invalid` for a configuration out of range.
-    pub fn start(config: EngineConfig) -> Result<Engine, EngineError> {
+    pub fn start(mut config: EngineConfig) -> Result<Engine, EngineError> {
         config.check()?;
         config.check_memory()?;
         let files = raise_file_limit().min(FILES) as u32;
         let remotes =
             (0..config.queues).map(|_| Remote::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        let media = Media::knowing(std::mem::take(&mut config.lost), config.loss_book.take());
         let engine = Engine {
             inner: Arc::new(Inner {
                 ending: AtomicBool::new(false),
@@ -174,7 +182,7 @@ impl Engine {
                 remotes,
                 ports: RwLock::default(),
                 files: Arc::new(FileSlots::new(files)),
-                media: Media::default(),
+                media,
                 stacking: Mutex::new(()),
                 adapters: Adapters::default(),
                 earned: Mutex::default(),
@@ -345,7 +353,7 @@ impl Engine {
     pub fn open_device(&self, name: &str) -> Option<DeviceClaim> {
         let (port, number) = self.resolve(name)?;
         let mut inner = lock(&port.inner);
-        if inner.down.is_some() || inner.shut {
+        if inner.down.is_some() || inner.shut || inner.accepting > 0 {
             return None;
         }
         let mut device = inner.devices.iter().find(|d| d.number == number)?.clone();

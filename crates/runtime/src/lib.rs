@@ -45,6 +45,7 @@ mod left;
 mod limit;
 mod limits;
 mod live;
+mod lost;
 mod medium;
 mod memory;
 mod metrics;
@@ -81,6 +82,7 @@ pub use info::{
     CheckReport, DeviceClaim, DeviceInfo, HandleSummary, ParamInfo, PortInfo, PortState, RegionSummary,
 };
 pub use live::{ParamChange, ParamReport};
+pub use lost::{LossBook, Lost, MediumId};
 pub use metrics::{OperationCounts, PortMetrics};
 pub use modules::RunningModule;
 pub use reactor::Reactor;

@@ -14,8 +14,10 @@
 
 use crate::contents::Contents;
 use crate::down::used_by;
+use crate::engine::Engine;
 use crate::handle::lock;
 use crate::job::unix_ms;
+use crate::lost::{LossBook, Lost, MediumId, boot};
 use crate::port::Port;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -25,28 +27,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 /// What a flush gets once an error was seen.
 const LOST: i64 = -(libc::EIO as i64);
-
-/// Writes that were acknowledged, and of which it is not known whether they reached the medium.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Loss {
-    /// The file or block device.
-    pub(crate) target: String,
-    /// What the kernel said, an errno.
-    pub(crate) errno: i32,
-    /// Who was told.
-    pub(crate) told: String,
-    /// Wall clock when it was, milliseconds since 1970.
-    pub(crate) since_unix_ms: u64,
-}
-
-impl Loss {
-    /// What happened, for people.
-    pub(crate) fn why(&self) -> String {
-        let Loss { target, errno, told, .. } = self;
-        let error = std::io::Error::from_raw_os_error(*errno);
-        format!("{target}: writes that were acknowledged may be lost: {error} (told to {told})")
-    }
-}
+/// What becomes of the medium then.
+const LASTS: &str = "every flush of it fails until its port is initialised anew with --accept-loss";
 
 /// A file or block device, whatever it is called and whoever has it open.
 #[derive(Debug)]
@@ -54,29 +36,37 @@ pub(crate) struct Medium {
     contents: Contents,
     /// Tells it from another that has its number after it: when it was made, or which disk it is.
     stamp: u64,
+    /// What a later daemon knows it by; none of a device of the daemon, which is not watched.
+    id: Option<MediumId>,
     target: String,
     watch: Mutex<Weak<Watch>>,
     /// 0: nothing was lost.
     errno: AtomicI32,
-    loss: Mutex<Option<Loss>>,
+    loss: Mutex<Option<Lost>>,
+    book: Option<Arc<dyn LossBook>>,
 }
 
 impl Medium {
     fn note(&self, errno: i32, told: String) {
         let mut loss = lock(&self.loss);
-        if loss.is_some() {
-            return;
+        let Some(medium) = self.id.clone().filter(|_| loss.is_none()) else { return };
+        let new = Lost { target: self.target.clone(), errno, told, since_unix_ms: unix_ms(), medium };
+        tracing::error!("{}; {LASTS}", new.why());
+        if let Some(book) = &self.book {
+            book.lost(&new);
         }
-        let new = Loss { target: self.target.clone(), errno, told, since_unix_ms: unix_ms() };
-        tracing::error!(
-            "{}; every flush of it fails until its port is initialised anew with --accept-loss",
-            new.why()
-        );
         *loss = Some(new);
         self.errno.store(errno, Ordering::Release);
     }
 
-    pub(crate) fn loss(&self) -> Option<Loss> {
+    /// The same, noted by an earlier daemon.
+    fn remember(&self, lost: Lost) {
+        tracing::error!("{}, as an earlier daemon has noted; {LASTS}", lost.why());
+        self.errno.store(lost.errno, Ordering::Release);
+        *lock(&self.loss) = Some(lost);
+    }
+
+    pub(crate) fn loss(&self) -> Option<Lost> {
         lock(&self.loss).clone()
     }
 }
@@ -163,9 +153,29 @@ fn its_own(errno: i32) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Media {
     known: Mutex<Vec<Arc<Medium>>>,
+    /// What an earlier daemon has noted of media that were not opened yet.
+    earlier: Mutex<Vec<Lost>>,
+    book: Option<Arc<dyn LossBook>>,
 }
 
 impl Media {
+    /// With what an earlier daemon has noted, and what notes it for a later one.
+    pub(crate) fn knowing(earlier: Vec<Lost>, book: Option<Arc<dyn LossBook>>) -> Media {
+        Media { known: Mutex::default(), earlier: Mutex::new(earlier), book }
+    }
+
+    /// What an earlier daemon has noted of this medium, once.
+    fn recall(&self, medium: &Medium) {
+        let mut earlier = lock(&self.earlier);
+        if earlier.is_empty() {
+            return;
+        }
+        let Some(id) = &medium.id else { return };
+        if let Some(at) = earlier.iter().position(|lost| lost.is_of(id, &medium.target)) {
+            medium.remember(earlier.remove(at));
+        }
+    }
+
     /// The medium behind an open file, to be watched while its handle is open. `cached`: writes through the
     /// handle go through the page cache.
     pub(crate) fn watch(
@@ -182,14 +192,18 @@ impl Media {
             let same = |medium: &&Arc<Medium>| medium.contents == *contents && medium.stamp == stamp;
             known.iter().find(same).cloned().unwrap_or_else(|| {
                 let (contents, target) = (contents.clone(), target.to_owned());
+                let id = MediumId::of(&contents, stamp, &boot());
                 let medium = Arc::new(Medium {
                     contents,
                     stamp,
+                    id,
                     target,
                     watch: Mutex::default(),
                     errno: AtomicI32::new(0),
                     loss: Mutex::default(),
+                    book: self.book.clone(),
                 });
+                self.recall(&medium);
                 known.push(medium.clone());
                 medium
             })
@@ -214,49 +228,76 @@ impl Media {
     }
 
     /// What is known to be lost of these.
-    pub(crate) fn losses(&self, contents: &[Contents]) -> Vec<Loss> {
+    pub(crate) fn losses(&self, contents: &[Contents]) -> Vec<Lost> {
         let known = lock(&self.known);
         known.iter().filter(|m| contents.contains(&m.contents)).filter_map(|m| m.loss()).collect()
     }
 
     /// Somebody who was told goes on with these as they are.
-    pub(crate) fn forgive(&self, contents: &[Contents]) -> Vec<Loss> {
+    pub(crate) fn forgive(&self, contents: &[Contents]) -> Vec<Lost> {
         let known = lock(&self.known);
         let of_these = known.iter().filter(|medium| contents.contains(&medium.contents));
         let forgiven = of_these.filter_map(|medium| {
             let mut loss = lock(&medium.loss);
             medium.errno.store(0, Ordering::Release);
-            loss.take()
+            let accepted = loss.take()?;
+            if let Some(book) = &self.book {
+                book.accepted(&accepted);
+            }
+            Some(accepted)
         });
         forgiven.collect()
     }
 }
 
+/// Ports on media that have lost writes, which somebody is about to accept.
+#[derive(Debug)]
+pub(crate) struct Accepting(Vec<Arc<Port>>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        for port in &self.0 {
+            lock(&port.inner).accepting -= 1;
+        }
+    }
+}
+
 impl Port {
     /// What is known to be lost of these.
-    pub(crate) fn losses(&self, contents: &[Contents]) -> Vec<Loss> {
+    pub(crate) fn losses(&self, contents: &[Contents]) -> Vec<Lost> {
         self.engine.upgrade().map_or_else(Vec::new, |engine| engine.media.losses(contents))
     }
 
-    /// Whether clients can be told from here on that what they write is safe again: those that are connected
-    /// may not have heard that it was not.
+    /// Whether clients can be told from here on that what they write is safe again: those that are connected may
+    /// not have heard that it was not. Clients of any port on the same medium count.
     ///
     /// # Errors
-    /// Who uses the port; nobody gets a device of it until [`Port::reopen`] otherwise.
-    pub(crate) fn begin_accepting(&self, force: bool) -> Result<(), String> {
+    /// Who uses which port. Otherwise nobody gets a device of any of them until what is returned goes.
+    pub(crate) fn begin_accepting(self: &Arc<Self>, force: bool) -> Result<Accepting, String> {
+        let behind = lock(&self.inner).behind();
+        let Some(engine) = self.engine.upgrade().filter(|engine| !engine.media.losses(&behind).is_empty())
+        else {
+            return Ok(Accepting(Vec::new()));
+        };
+        let all = Engine { inner: engine }.all_ports();
+        let shares = |port: &Arc<Port>| {
+            Arc::ptr_eq(port, self) || lock(&port.inner).behind().iter().any(|theirs| behind.contains(theirs))
+        };
+        let accepting = Accepting(all.into_iter().filter(shares).collect());
+        let used: Vec<String> = accepting.0.iter().filter_map(|port| port.begin_being_accepted()).collect();
+        if used.is_empty() || force {
+            return Ok(accepting);
+        }
+        let used = used.join(", ");
+        Err(format!("{used}, for whom flushes would succeed that must not: writes of theirs may be lost"))
+    }
+
+    /// Nobody gets a device of it from here on; who has one, in words.
+    fn begin_being_accepted(&self) -> Option<String> {
         let mut inner = lock(&self.inner);
-        let (lost, clients) = (!self.losses(&inner.behind()).is_empty(), inner.clients());
-        if !lost {
-            return Ok(());
-        }
-        if clients > 0 && !force {
-            let used = used_by(&self.name, clients);
-            return Err(format!(
-                "{used}, for whom flushes would succeed that must not: writes of theirs may be lost"
-            ));
-        }
-        inner.shut = true;
-        Ok(())
+        inner.accepting += 1;
+        let clients = inner.clients();
+        (clients > 0).then(|| used_by(&self.name, clients))
     }
 
     /// Somebody who was told goes on with what is behind the port as it is.
@@ -267,7 +308,7 @@ impl Port {
         for loss in &accepted {
             tracing::warn!(port = self.name, "accepted by {who}: {}", loss.why());
         }
-        let whys: Vec<String> = accepted.iter().map(Loss::why).collect();
+        let whys: Vec<String> = accepted.iter().map(Lost::why).collect();
         if whys.is_empty() { String::new() } else { format!("; accepted: {}", whys.join(", ")) }
     }
 }

@@ -234,6 +234,8 @@ pub(crate) struct PortInner {
     pub(crate) down: Option<Arc<LoadedModule>>,
     /// Nobody else gets a device of it: it is being taken down, or gets other contents.
     pub(crate) shut: bool,
+    /// Likewise as long as it is not 0: somebody is about to accept what its medium has lost.
+    pub(crate) accepting: u32,
     /// The driver that comes may announce smaller devices than there were.
     pub(crate) may_shrink: bool,
     /// A transaction that a queue has not taken part in to the end.

@@ -3,7 +3,7 @@
 use crate::handle::Handle;
 use crate::helpers::HANGS_NS;
 use crate::job::unix_ms;
-use crate::medium::Loss;
+use crate::lost::Lost;
 use serde::{Deserialize, Serialize};
 
 /// The kinds of it.
@@ -56,8 +56,8 @@ impl Trouble {
     }
 }
 
-impl From<Loss> for Trouble {
-    fn from(loss: Loss) -> Trouble {
+impl From<Lost> for Trouble {
+    fn from(loss: Lost) -> Trouble {
         let detail = loss.why();
         Trouble {
             code: TroubleCode::WritesLost,
