@@ -54,6 +54,11 @@ impl Bench {
 
     /// Neither an activation nor an update opens anything.
     fn refused(&self, what: &str) -> Result {
+        // It is said before.
+        for (exit, args) in [(0, &["plan", "vol0"][..]), (6, &["driver", "check", "vol0", "file@1.1.0"])] {
+            let said = ends(&self.daemon, exit, args)?;
+            assert!(said.contains(what) && said.contains("--force"), "{args:?}: {said}");
+        }
         for args in [&["activate", "vol0"][..], &["update", "vol0", "file@1.1.0"]] {
             let output = self.daemon.cli(args)?;
             let said = String::from_utf8_lossy(&output.stderr).into_owned();

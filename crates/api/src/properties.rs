@@ -226,6 +226,9 @@ pub struct PortPlan {
     pub generation: u64,
     /// Values that would change.
     pub changes: Vec<PlannedChange>,
+    /// Why an activation is refused unless it is forced, whatever changes: the file was replaced, moved or removed.
+    #[serde(default)]
+    pub refusals: Vec<String>,
 }
 
 /// What activations of ports would do; can be kept in a file and carried out later.

@@ -65,6 +65,7 @@ impl Engine {
         candidate: &StagedModule,
         opts: &UpdateOptions,
     ) -> Vec<CheckRow> {
+        self.look_at_files(Some(&port.name));
         let shrinks = port.shrinks(&opts.params);
         let limits = port.arenas.limits(headroom::left());
         let contents = self.foresee(port, &candidate.manifest, &opts.params);
@@ -105,6 +106,12 @@ impl Engine {
         let now = running.or(left).map(|side| side.manifest.name.clone());
         let opened = inner.opened();
         drop(inner);
+        let same = now.as_ref() == Some(&candidate.manifest.name);
+        let gone = port.gone(same, &properties, &opts.params);
+        if !gone.is_empty() {
+            let ok = opts.force || opts.by.cause.goes_back();
+            rows.push(CheckRow { name: "file".to_owned(), ok, detail: gone.join("; ") });
+        }
         if now.is_some_and(|now| now != candidate.manifest.name) {
             let other =
                 Other { port: &port.name, candidate, opts, opened: &opened, contents: contents.as_ref() };

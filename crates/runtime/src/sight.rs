@@ -14,6 +14,7 @@ use crate::job::unix_ms;
 use crate::medium::Watch;
 use crate::port::Port;
 use crate::trouble::{Trouble, TroubleCode};
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak, mpsc};
@@ -156,12 +157,44 @@ impl Port {
             tracing::warn!(port = self.name, "goes on with it, as was asked for: {}", found.detail);
             return Ok(());
         }
-        let what = match found.code {
-            TroubleCode::FileReplaced => "--force opens the one that is there now",
-            _ => "--force goes on with the one that is open",
-        };
-        Err(format!("{}; {what}", found.detail))
+        Err(refusal(&found))
     }
+
+    /// Files whose names lead elsewhere by now, and which a driver would open anew under these changes of
+    /// parameters, each with what force does about it. `same`: it is the driver that has them open, so what no
+    /// change takes away it opens again; of another, what is among `given`.
+    pub(crate) fn gone(
+        &self,
+        same: bool,
+        given: &BTreeMap<String, String>,
+        changes: &BTreeMap<String, Option<String>>,
+    ) -> Vec<String> {
+        let inner = lock(&self.inner);
+        let values = inner.serving.as_ref().map(|serving| serving.values()).unwrap_or_default();
+        let moves = |target: &String| {
+            let leaves = |(name, to): (&String, &Option<String>)| {
+                values.get(name).is_some_and(|value| value.to_string() == *target)
+                    && to.as_ref() != Some(target)
+            };
+            changes.iter().any(leaves)
+        };
+        let again = |found: &Trouble| {
+            let target = &found.target;
+            !moves(target) && (same || given.values().any(|value| value == target))
+        };
+        let found = inner.handles.iter().flatten().filter_map(Handle::trouble);
+        let gone = found.filter(|found| found.code != TroubleCode::FileShrunk).filter(again);
+        gone.map(|found| refusal(&found)).collect()
+    }
+}
+
+/// Why nothing is opened anew, and what force does.
+fn refusal(found: &Trouble) -> String {
+    let what = match found.code {
+        TroubleCode::FileReplaced => "--force opens the one that is there now",
+        _ => "--force goes on with the one that is open",
+    };
+    format!("{}; {what}", found.detail)
 }
 
 impl Handle {
@@ -195,6 +228,13 @@ impl Engine {
             None => self.all_ports(),
         };
         look_at(ports.iter().flat_map(|port| port.sights()).collect(), PATIENCE);
+    }
+
+    /// Why an activation of a port with these changes of parameters is refused unless it is forced: the names of
+    /// its files lead elsewhere by now.
+    pub fn gone_behind(&self, port: &str, changes: &BTreeMap<String, Option<String>>) -> Vec<String> {
+        self.look_at_files(Some(port));
+        self.find(port).map_or_else(Vec::new, |port| port.gone(true, &BTreeMap::new(), changes))
     }
 
     /// Looks at all of them every few seconds, as long as the engine is there.

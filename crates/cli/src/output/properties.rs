@@ -164,6 +164,9 @@ pub(crate) fn saved_lines(changed: &[Saved], dry_run: bool) -> String {
 pub(crate) fn plan(plan: &Plan) -> String {
     let mut text = String::new();
     for port in &plan.ports {
+        for why in &port.refusals {
+            text.push_str(&format!("{}: an activation is refused: {why}\n", port.port));
+        }
         if port.changes.is_empty() {
             text.push_str(&format!("{}: nothing to do, what is saved is in force\n", port.port));
             continue;

@@ -17,7 +17,10 @@ impl App {
     /// As for [`view`](App::view); the saved set will not do.
     pub(crate) fn plan(&self, name: &str) -> Result<PortPlan, Problem> {
         let view = self.view(name)?;
-        self.plan_of(&view, &view.saved.clone())
+        let mut plan = self.plan_of(&view, &view.saved.clone())?;
+        let changed = plan.changes.iter().map(|change| (change.name.clone(), change.saved.clone()));
+        plan.refusals = self.engine.gone_behind(&plan.port, &changed.collect());
+        Ok(plan)
     }
 
     /// The same for any set.
@@ -71,6 +74,7 @@ impl App {
             fingerprint: fingerprint(view),
             generation: view.info.generation,
             changes: view.table.iter().filter_map(change).collect(),
+            refusals: Vec::new(),
             port: port.clone(),
         })
     }
