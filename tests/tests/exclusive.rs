@@ -182,3 +182,39 @@ fn what_the_kernel_has_read_only_is_offered_read_only() -> Result {
     }
     Ok(())
 }
+
+#[test]
+#[ignore = "needs root and loop devices: `cargo xtask test` runs it as the step loop-devices"]
+fn what_is_set_read_only_while_it_is_served_is_told_of_at_the_first_write() -> Result {
+    let dir = TempDir::new()?;
+    let disk = Loop::over(&dir.disk("base.img", 16 << 20)?)?;
+    let set = |how: &str| ok(Command::new("blockdev").arg(how).arg(disk.path()));
+    let daemon = serve(&dir, &[format!("a=file:{}", disk.path().display())])?;
+    let mut client = Client::connect(daemon.nbd(), "a")?;
+    ensure!(client.write(0, &[1; 4096], false)? == Ok(vec![]), "a write");
+    let code = || Ok::<_, anyhow::Error>(daemon.device("a")?["troubles"][0]["code"].clone());
+    let what = "it was set read-only while it is served";
+    set("--setro")?;
+    ensure!(client.write(0, &[2; 4096], false)? == Err(1), "a write is not permitted");
+    // The log says it although nobody asks.
+    daemon.logs(what)?;
+    ensure!(code()? == "read_only" && client.read(0, 4096)?.is_ok(), "reads go on");
+    ensure!(daemon.api()?.get("/v1/health")?.1["healthy"] == false, "health");
+    let rescan = ends(&daemon, 1, &["rescan"])?;
+    ensure!(rescan.contains("read-only") && rescan.contains(what), "{rescan}");
+    // It can be over as it came.
+    set("--setrw")?;
+    ends(&daemon, 0, &["rescan"])?;
+    ensure!(code()?.is_null() && client.write(0, &[3; 4096], false)? == Ok(vec![]), "writes go on");
+    // Before anybody writes, a rescan finds it; by force it is opened and offered as what it is now.
+    set("--setro")?;
+    ensure!(ends(&daemon, 1, &["rescan", "a"])?.contains(what), "found by a rescan");
+    drop(client);
+    until("the client has gone", || Ok((daemon.device("a")?["clients"] == 0).then_some(())))?;
+    ends(&daemon, 0, &["activate", "a", "--force"])?;
+    ensure!(
+        code()?.is_null() && daemon.device("a")?["features"].to_string().contains("read-only"),
+        "offered so"
+    );
+    Ok(())
+}

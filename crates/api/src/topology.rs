@@ -217,6 +217,8 @@ pub enum Found {
     Replaced,
     /// It leads to nothing; likewise.
     Missing,
+    /// It was set read-only while it is served: writes fail.
+    ReadOnly,
     /// Something was to be done and failed.
     Failed,
 }
@@ -231,6 +233,7 @@ impl Found {
             Found::Shrunk => "shrunk",
             Found::Replaced => "replaced",
             Found::Missing => "missing",
+            Found::ReadOnly => "read-only",
             Found::Failed => "failed",
         }
     }

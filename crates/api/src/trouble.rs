@@ -31,6 +31,8 @@ pub enum TroubleCode {
     FileMissing,
     /// The file that is open is shorter than the device: what lies beyond its end fails.
     FileShrunk,
+    /// The block device, or the file system, was set read-only while it is served: writes fail.
+    ReadOnly,
     /// A call on the file has not returned from the kernel for a long time: the file system is frozen, a server
     /// does not answer, a disk is dying. Requests are answered after `request_timeout`.
     Hangs,
@@ -46,6 +48,7 @@ impl TroubleCode {
             TroubleCode::FileReplaced => "replaced",
             TroubleCode::FileMissing => "missing",
             TroubleCode::FileShrunk => "shrunk",
+            TroubleCode::ReadOnly => "read-only",
             TroubleCode::Hangs => "hangs",
             TroubleCode::Absent => "absent",
         }

@@ -12,6 +12,7 @@ pub(crate) fn of(port: &PortInfo) -> Vec<Trouble> {
             Code::FileReplaced => TroubleCode::FileReplaced,
             Code::FileMissing => TroubleCode::FileMissing,
             Code::FileShrunk => TroubleCode::FileShrunk,
+            Code::ReadOnly => TroubleCode::ReadOnly,
             Code::Hangs => TroubleCode::Hangs,
         },
         target: trouble.target.clone(),

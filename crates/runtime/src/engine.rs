@@ -20,6 +20,7 @@ use crate::rules::PortRules;
 use crate::turn::Turns;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -142,6 +143,8 @@ pub(crate) struct Inner {
     next_queue: AtomicUsize,
     threads: Mutex<Vec<JoinHandle<()>>>,
     foreman: Mutex<Option<Arc<Foreman>>>,
+    /// Whoever looks at the files behind ports does so at once.
+    look_now: SyncSender<()>,
     /// Counts changes of what devices there are.
     changes: AtomicU64,
     /// All devices, as they were after so many changes.
@@ -149,6 +152,12 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    /// Has the files behind all ports looked at soon; waits for nothing.
+    pub(crate) fn look_soon(&self) {
+        // Full: it will be done as it is.
+        let _ = self.look_now.try_send(());
+    }
+
     /// There are other devices than before, or one is another.
     pub(crate) fn devices_changed(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
@@ -173,6 +182,7 @@ impl Engine {
         let files = raise_file_limit().min(FILES) as u32;
         let remotes =
             (0..config.queues).map(|_| Remote::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        let (look_now, looks) = mpsc::sync_channel(1);
         let media = Media::knowing(std::mem::take(&mut config.lost), config.loss_book.take());
         let engine = Engine {
             inner: Arc::new(Inner {
@@ -191,11 +201,12 @@ impl Engine {
                 next_queue: AtomicUsize::new(0),
                 threads: Mutex::default(),
                 foreman: Mutex::default(),
+                look_now,
                 changes: AtomicU64::new(1),
                 listed: Mutex::new((0, Arc::new([]))),
             }),
         };
-        engine.start_looking();
+        engine.start_looking(looks);
         let foreman = Foreman::start(&engine.inner.remotes)?;
         lock(&engine.inner.foreman).replace(foreman.clone());
         for (index, remote) in engine.inner.remotes.iter().enumerate() {

@@ -172,6 +172,20 @@ fn is_read_only_device(file: &File) -> bool {
     unsafe { libc::ioctl(file.as_raw_fd(), BLKROGET as _, &mut read_only) == 0 && read_only != 0 }
 }
 
+/// Nothing can be written to it just now, however it was opened.
+pub(crate) fn takes_no_writes(file: &File) -> bool {
+    if is_read_only_device(file) {
+        return true;
+    }
+    // SAFETY: all-zero is a valid `statvfs`; the call fills it.
+    let mut st: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: an open descriptor and a place for the answer.
+    let known = unsafe { libc::fstatvfs(file.as_raw_fd(), &mut st) } == 0;
+    // The file system that a device's node lies on says nothing about the device.
+    let regular = || file.metadata().is_ok_and(|meta| meta.is_file());
+    known && st.f_flag & libc::ST_RDONLY != 0 && regular()
+}
+
 fn blank(kind: u32) -> HandleInfo {
     HandleInfo { struct_size: size_of::<HandleInfo>() as u32, kind, ..HandleInfo::default() }
 }

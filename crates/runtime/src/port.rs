@@ -334,7 +334,7 @@ impl Port {
         let media = &self.engine.upgrade().ok_or_else(gone)?.media;
         let cached = spec.flags & abi::open_flag::WRITE != 0 && spec.flags & abi::open_flag::DIRECT == 0;
         let watch = media.watch(&file, &contents, &spec.target, cached);
-        let sight = Some(Sight::new(&self.name, &spec.target, &contents, info.size, watch.clone()));
+        let sight = Some(Sight::new(&self.name, &spec.target, &contents, &info, watch.clone()));
         let full = (libc::EMFILE, "every place for open files is taken".to_owned());
         let fixed = self.files.take().ok_or(full)?;
         self.register(fixed, file.as_raw_fd());

@@ -8,7 +8,7 @@
 use crate::behind::size_of_file;
 use crate::contents::Contents;
 use crate::engine::{Engine, Inner};
-use crate::handle::{Handle, lock};
+use crate::handle::{Handle, lock, takes_no_writes};
 use crate::instance::Instance;
 use crate::job::unix_ms;
 use crate::medium::Watch;
@@ -17,8 +17,10 @@ use crate::trouble::{Trouble, TroubleCode};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::time::Duration;
+use steadfast_abi::HandleInfo;
 
 /// How often all names are looked at.
 const ROUND: Duration = Duration::from_secs(5);
@@ -36,6 +38,8 @@ pub(crate) struct Sight {
     watch: Arc<Watch>,
     /// Bytes that the driver knows of.
     size: AtomicU64,
+    /// It is open to be written.
+    written: bool,
     seen: Mutex<Option<Trouble>>,
     looking: AtomicBool,
 }
@@ -45,7 +49,7 @@ impl Sight {
         port: &str,
         target: &str,
         contents: &Contents,
-        size: u64,
+        info: &HandleInfo,
         watch: Arc<Watch>,
     ) -> Arc<Sight> {
         Arc::new(Sight {
@@ -53,7 +57,8 @@ impl Sight {
             target: target.to_owned(),
             contents: contents.clone(),
             watch,
-            size: AtomicU64::new(size),
+            size: AtomicU64::new(info.size),
+            written: info.read_only == 0,
             seen: Mutex::default(),
             looking: AtomicBool::new(false),
         })
@@ -116,12 +121,14 @@ impl Sight {
             return Some((code, detail));
         }
         let (known, now) = (self.size.load(Ordering::Relaxed), size_of_file(witness)?);
-        (now < known).then(|| {
+        if now < known {
             let what = "what lies beyond the end fails";
-            (
-                TroubleCode::FileShrunk,
-                format!("{target}: it was truncated from {known} to {now} bytes; {what}"),
-            )
+            let detail = format!("{target}: it was truncated from {known} to {now} bytes; {what}");
+            return Some((TroubleCode::FileShrunk, detail));
+        }
+        (self.written && takes_no_writes(witness)).then(|| {
+            let what = "it was set read-only while it is served, or its file system was: writes fail";
+            (TroubleCode::ReadOnly, format!("{target}: {what}"))
         })
     }
 }
@@ -137,8 +144,8 @@ impl Port {
         look_at(self.sights(), LONG_PATIENCE);
         let mut inner = lock(&self.inner);
         for handle in inner.handles.iter_mut().flatten() {
-            let replaced = || handle.trouble().is_some_and(|found| found.code == TroubleCode::FileReplaced);
-            handle.stale = anew && replaced();
+            let other = |code| matches!(code, TroubleCode::FileReplaced | TroubleCode::ReadOnly);
+            handle.stale = anew && handle.trouble().is_some_and(|found| other(found.code));
         }
     }
 
@@ -151,8 +158,7 @@ impl Port {
         let numbers = lock(&next.handles).clone();
         let inner = lock(&self.inner);
         let known = |number: &u32| inner.handles.get(*number as usize)?.as_ref()?.trouble();
-        let gone = |found: &Trouble| found.code != TroubleCode::FileShrunk;
-        let Some(found) = numbers.iter().filter_map(known).find(gone) else { return Ok(()) };
+        let Some(found) = numbers.iter().filter_map(known).find(Trouble::is_gone) else { return Ok(()) };
         if force {
             tracing::warn!(port = self.name, "goes on with it, as was asked for: {}", found.detail);
             return Ok(());
@@ -183,8 +189,15 @@ impl Port {
             !moves(target) && (same || given.values().any(|value| value == target))
         };
         let found = inner.handles.iter().flatten().filter_map(Handle::trouble);
-        let gone = found.filter(|found| found.code != TroubleCode::FileShrunk).filter(again);
+        let gone = found.filter(Trouble::is_gone).filter(again);
         gone.map(|found| refusal(&found)).collect()
+    }
+}
+
+impl Trouble {
+    /// The name leads to another file, or to none.
+    fn is_gone(&self) -> bool {
+        matches!(self.code, TroubleCode::FileReplaced | TroubleCode::FileMissing)
     }
 }
 
@@ -238,11 +251,13 @@ impl Engine {
     }
 
     /// Looks at all of them every few seconds, as long as the engine is there.
-    pub(crate) fn start_looking(&self) {
+    pub(crate) fn start_looking(&self, soon: Receiver<()>) {
         let inner = Arc::downgrade(&self.inner);
         let body = move || {
-            while let Some(engine) = after_a_while(&inner) {
+            while let Some(engine) = after_a_while(&inner, &soon) {
                 look_at(engine.all_ports().iter().flat_map(|port| port.sights()).collect(), ROUND);
+                drop(engine);
+                std::thread::sleep(PATIENCE);
             }
         };
         if let Err(e) = std::thread::Builder::new().name("looks".into()).spawn(body) {
@@ -251,7 +266,10 @@ impl Engine {
     }
 }
 
-fn after_a_while(inner: &Weak<Inner>) -> Option<Engine> {
-    std::thread::sleep(ROUND);
+/// Waits for the next round, or until something speaks for a look at once.
+fn after_a_while(inner: &Weak<Inner>, soon: &Receiver<()>) -> Option<Engine> {
+    if let Err(RecvTimeoutError::Disconnected) = soon.recv_timeout(ROUND) {
+        return None;
+    }
     inner.upgrade().map(|inner| Engine { inner })
 }

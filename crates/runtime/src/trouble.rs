@@ -18,6 +18,8 @@ pub enum TroubleCode {
     FileMissing,
     /// What is open is shorter than its driver knows it.
     FileShrunk,
+    /// What is open to be written takes no writes any more.
+    ReadOnly,
     /// A call on the file has not returned from the kernel for a long time.
     Hangs,
 }

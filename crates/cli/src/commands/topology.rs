@@ -83,7 +83,7 @@ pub(crate) fn remove_device(client: &Client, name: &str, force: Force, json: boo
 pub(crate) fn rescan(client: &Client, port: Option<String>, json: bool) -> Result<Exit, Failure> {
     let report: RescanReport = client.post("/rescan", &RescanRequest { port })?;
     show(&report, json, output::topology::rescan)?;
-    let bad = |found| matches!(found, Found::Failed | Found::Replaced | Found::Missing);
+    let bad = |found| matches!(found, Found::Failed | Found::Replaced | Found::Missing | Found::ReadOnly);
     let failed = report.ports.iter().any(|port| bad(port.found)) || !report.problems.is_empty();
     Ok(if failed { Exit::Error } else { Exit::Done })
 }

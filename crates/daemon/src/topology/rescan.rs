@@ -171,9 +171,11 @@ impl App {
         let found = |found, detail: String, receipt| Rescanned { port: name.clone(), found, detail, receipt };
         self.engine.look_at_files(Some(&name));
         let troubles = self.engine.port(&name).map(|port| trouble::of(&port)).unwrap_or_default();
-        for (code, what) in
-            [(TroubleCode::FileReplaced, Found::Replaced), (TroubleCode::FileMissing, Found::Missing)]
-        {
+        for (code, what) in [
+            (TroubleCode::FileReplaced, Found::Replaced),
+            (TroubleCode::FileMissing, Found::Missing),
+            (TroubleCode::ReadOnly, Found::ReadOnly),
+        ] {
             if let Some(trouble) = troubles.iter().find(|trouble| trouble.code == code) {
                 return found(what, trouble.detail.clone(), None);
             }

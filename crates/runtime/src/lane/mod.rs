@@ -232,6 +232,19 @@ impl Lane {
             ((*slot).op, (*slot).length, (*slot).submitted_ns)
         };
         self.counters.count(op, length, result, now_ns.saturating_sub(since));
+        if result < 0 {
+            self.failed(result);
+        }
+    }
+
+    /// What is served may have been set read-only.
+    #[cold]
+    fn failed(&self, result: i32) {
+        if matches!(-result, libc::EPERM | libc::EROFS)
+            && let Some(engine) = self.port.engine.upgrade()
+        {
+            engine.look_soon();
+        }
     }
 
     /// Age of the oldest of the requests that the driver has or the shell holds; 0 without any.
