@@ -65,6 +65,9 @@ fn make(system: &Path) -> Result<()> {
             fs::copy(path, inner(system, path)).with_context(|| format!("cannot copy {path}"))?;
         }
     }
+    // Debian's installer writes this one; debootstrap does not.
+    fs::write(system.join("etc/hosts"), "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n")
+        .context("cannot write etc/hosts")?;
     for entry in fs::read_dir("/etc/apt/apt.conf.d").context("cannot read /etc/apt/apt.conf.d")? {
         let path = entry?.path();
         if fs::read_to_string(&path).is_ok_and(|text| text.contains("Acquire::")) {
@@ -108,8 +111,15 @@ fn inside(system: &Path, command: &str) -> Result<()> {
             PATH=/{RUST}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \\
             sh -c 'cd /{PROJECT} && {command}'"
     );
-    run(Command::new("unshare")
+    println!("$ {command}   # in {}", system.display());
+    let status = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"])
         .args(["sh", "-c", &script, "sh", sysroot.trim()])
-        .arg(system))
+        .arg(system)
+        .status()
+        .context("cannot start unshare")?;
+    if !status.success() {
+        bail!("{status}: {command}, in {}", system.display());
+    }
+    Ok(())
 }
