@@ -42,6 +42,7 @@ pub(crate) mod kind {
     pub(crate) const IGNORE: u64 = 3;
     pub(crate) const LANE: u64 = 4;
     pub(crate) const TICK: u64 = 5;
+    pub(crate) const EMPTIED: u64 = 6;
 }
 
 /// Packs a kind and 56 bits.

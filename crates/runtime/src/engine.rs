@@ -56,6 +56,8 @@ pub struct EngineConfig {
     pub lost: Vec<Lost>,
     /// What notes lost writes for a later daemon.
     pub loss_book: Option<Arc<dyn LossBook>>,
+    /// How long a slot that nobody uses keeps the memory of its buffer at least; after twice as long it has none.
+    pub keep_idle: Duration,
 }
 
 impl Default for EngineConfig {
@@ -69,6 +71,7 @@ impl Default for EngineConfig {
             busy_poll: false,
             lost: Vec::new(),
             loss_book: None,
+            keep_idle: Duration::from_secs(5),
         }
     }
 }

@@ -261,6 +261,7 @@ impl Reactor {
                 self.take_file_io();
             }
             kind::LANE => self.line_timer(LaneId(data as u32)),
+            kind::EMPTIED => self.slot_emptied(data & 0x00ff_ffff_ffff_ffff, result),
             kind::TICK => {
                 self.ticking = false;
                 let again = self.core().fileio.look_after();

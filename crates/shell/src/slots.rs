@@ -27,6 +27,13 @@
 //! Both lists run through the table itself: nothing is allocated after [`Slots::new`] but by
 //! [`Slots::make_room`], and a slot that was never used was never touched.
 //!
+//! What lies idle gives its memory back, away from the way of requests:
+//! ```text
+//!  Free --take_idle--> Emptied --put_back--> Free
+//! ```
+//! Because the last in is the first out, a slot that was free from one look to the next was not needed
+//! in between, whatever its number. It leaves the list while its memory goes, and then waits behind all others.
+//!
 //! The table can become larger and smaller while it is used. Slots above a smaller count stay with their
 //! owners and retire when they are released.
 
@@ -55,11 +62,27 @@ pub enum Owner {
     GivenUp,
     /// The driver, although the frontend has had its answer.
     Lost,
+    /// The shell: its memory is being given back, and it is free again after that.
+    Emptied,
+}
+
+/// What the memory of a free slot is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Rest {
+    /// The slot was used since the last look.
+    Used,
+    /// It was free at the last look, and has been since.
+    Resting,
+    /// It has been free for a whole time between two looks.
+    Idle,
+    /// It has none.
+    Empty,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Slot {
     owner: Owner,
+    rest: Rest,
     next: u32,
     held_ns: u64,
 }
@@ -71,6 +94,10 @@ pub struct Slots {
     slots: Vec<Slot>,
     count: u32,
     free: u32,
+    /// Those without memory, for when there are no others.
+    empty: u32,
+    /// Those whose memory is being given back.
+    emptied: u32,
     held_first: u32,
     held_last: u32,
     /// The request that was handed back last; others go behind it.
@@ -101,6 +128,8 @@ impl Slots {
             slots,
             count,
             free: NONE,
+            empty: NONE,
+            emptied: 0,
             held_first: NONE,
             held_last: NONE,
             returned: NONE,
@@ -132,33 +161,41 @@ impl Slots {
         }
     }
 
-    /// Takes free slots that are above the count from the list.
+    /// Takes free slots that are above the count from the lists.
     fn retire(&mut self) {
-        let (mut tag, mut last) = (std::mem::replace(&mut self.free, NONE), NONE);
+        let count = self.count;
+        self.free = self.keep(self.free, |tag, _| tag < count);
+        self.empty = self.keep(self.empty, |tag, _| tag < count);
+    }
+
+    /// Leaves of the list that begins with `first` what is `wanted`, in its order; returns its first.
+    fn keep(&mut self, first: u32, wanted: impl Fn(u32, &Slot) -> bool) -> u32 {
+        let (mut tag, mut first, mut last) = (first, NONE, NONE);
         while tag != NONE {
             let next = self.slots[tag as usize].next;
-            if tag < self.count {
+            if wanted(tag, &self.slots[tag as usize]) {
                 self.slots[tag as usize].next = NONE;
                 match last {
-                    NONE => self.free = tag,
+                    NONE => first = tag,
                     _ => self.slots[last as usize].next = tag,
                 }
                 last = tag;
             }
             tag = next;
         }
+        first
     }
 
     /// One more than the highest tag that is in use or can come into use.
     pub fn end(&self) -> u32 {
-        let used = self.slots.iter().rposition(|s| s.owner != Owner::Free);
+        let used = self.slots.iter().rposition(|s| !matches!(s.owner, Owner::Free | Owner::Emptied));
         used.map_or(0, |i| i as u32 + 1).max(self.count)
     }
 
     /// Whether [`reserve`](Slots::reserve) would find one.
     #[inline]
     pub fn has_free(&self) -> bool {
-        self.free != NONE || (self.slots.len() as u32) < self.count
+        self.free != NONE || self.empty != NONE || (self.slots.len() as u32) < self.count
     }
 
     /// Slots in all.
@@ -171,7 +208,7 @@ impl Slots {
         self.count == 0
     }
 
-    /// Slots that are not free.
+    /// Slots that are somebody's: neither free nor having their memory given back.
     #[inline]
     pub fn used(&self) -> u32 {
         self.used
@@ -213,11 +250,20 @@ impl Slots {
 
     #[cold]
     fn reserve_fresh(&mut self) -> Option<Tag> {
-        let tag = self.slots.len() as u32;
-        if tag >= self.count {
-            return None;
-        }
-        self.slots.push(Slot { owner: Owner::Reserved, next: NONE, held_ns: 0 });
+        let tag = match self.slots.get_mut(self.empty as usize) {
+            Some(slot) => {
+                slot.owner = Owner::Reserved;
+                std::mem::replace(&mut self.empty, slot.next)
+            }
+            None => {
+                let tag = self.slots.len() as u32;
+                if tag >= self.count {
+                    return None;
+                }
+                self.slots.push(Slot { owner: Owner::Reserved, rest: Rest::Used, next: NONE, held_ns: 0 });
+                tag
+            }
+        };
         self.used += 1;
         Some(Tag(tag))
     }
@@ -240,7 +286,7 @@ impl Slots {
     #[inline]
     fn set_free(&mut self, tag: Tag) {
         let slot = &mut self.slots[tag.0 as usize];
-        slot.owner = Owner::Free;
+        (slot.owner, slot.rest) = (Owner::Free, Rest::Used);
         self.used -= 1;
         if tag.0 < self.count {
             slot.next = self.free;
@@ -414,6 +460,63 @@ impl Slots {
                 let _ = self.complete_aborted(tag);
             }
         }
+    }
+
+    /// A look at what lies idle. What has been free since the look before can be [taken](Slots::take_idle) from
+    /// here on.
+    pub fn look(&mut self) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.owner == Owner::Free) {
+            slot.rest = match slot.rest {
+                Rest::Used => Rest::Resting,
+                Rest::Resting => Rest::Idle,
+                known => known,
+            };
+        }
+    }
+
+    /// Whether there are free slots with memory.
+    pub fn has_idle_memory(&self) -> bool {
+        self.slots.iter().any(|slot| slot.owner == Owner::Free && slot.rest != Rest::Empty)
+    }
+
+    /// Takes up to `most` slots that were free for a whole time between two looks; nobody else gets one before it
+    /// is [put back](Slots::put_back).
+    pub fn take_idle(&mut self, most: usize) -> Vec<Tag> {
+        let idle = |(_, slot): &(usize, &mut Slot)| slot.owner == Owner::Free && slot.rest == Rest::Idle;
+        let taken = self.slots.iter_mut().enumerate().filter(idle).take(most);
+        let tags: Vec<Tag> = taken
+            .map(|(tag, slot)| {
+                slot.owner = Owner::Emptied;
+                Tag(tag as u32)
+            })
+            .collect();
+        if !tags.is_empty() {
+            self.emptied += tags.len() as u32;
+            self.free = self.keep(self.free, |_, slot| slot.owner == Owner::Free);
+        }
+        tags
+    }
+
+    /// A slot that was taken as idle has no memory any more, and is free.
+    ///
+    /// # Errors
+    /// It was not taken so.
+    pub fn put_back(&mut self, tag: Tag) -> Result<(), WrongOwner> {
+        self.change(tag, Owner::Emptied, Owner::Free)?;
+        self.emptied -= 1;
+        let slot = &mut self.slots[tag.0 as usize];
+        slot.rest = Rest::Empty;
+        if tag.0 < self.count {
+            slot.next = self.empty;
+            self.empty = tag.0;
+        }
+        Ok(())
+    }
+
+    /// Slots whose memory is being given back.
+    #[inline]
+    pub fn emptied(&self) -> u32 {
+        self.emptied
     }
 
     fn tags(&self, of: impl Fn(Owner) -> bool) -> impl Iterator<Item = Tag> {

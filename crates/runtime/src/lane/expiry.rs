@@ -253,16 +253,21 @@ pub(super) fn name(op: u16) -> &'static str {
 impl Reactor {
     /// Starts the clock that requests are measured by.
     pub(crate) fn start_tick(&mut self) {
+        let keep_ns = self.keep_idle_ns();
         let core = self.core();
         core.tick_wanted = false;
-        let entry = opcode::Timeout::new(core.timespec(TICK_NS)).build();
+        let entry = opcode::Timeout::new(core.timespec(TICK_NS.min(keep_ns))).build();
         // SAFETY: the time is valid until it is submitted.
         unsafe { core.push(&entry.user_data(user_data(kind::TICK, 0))) };
     }
 
-    /// Looks for requests that are too old, and whether to look again.
+    fn keep_idle_ns(&self) -> u64 {
+        u64::try_from(self.engine().inner.config.keep_idle.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Looks for requests that are too old and slots that lie idle, and whether to look again.
     pub(crate) fn tick(&mut self) {
-        let now = now_ns();
+        let (now, keep_ns) = (now_ns(), self.keep_idle_ns());
         let mut again = false;
         self.audit();
         // Drivers that are asked to give something up come back to their lanes and the core, not to this list.
@@ -274,6 +279,7 @@ impl Reactor {
                     Lane::end_what_hangs(lane.as_ptr(), now);
                 }
                 again |= (*lane.as_ptr()).unanswered > 0;
+                again |= Lane::look_for_idle(lane.as_ptr(), now, keep_ns);
             }
         }
         self.abandon_leaving();

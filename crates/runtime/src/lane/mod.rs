@@ -13,6 +13,7 @@
 #![allow(unsafe_code)] // see above
 
 mod audit;
+mod emptied;
 mod exchange;
 mod expiry;
 mod hung;
@@ -137,6 +138,7 @@ pub(crate) struct Lane {
     pub(crate) trial: Option<Arc<Trial>>,
     /// The driver is such a candidate: it changes nothing.
     shadow: Option<Arc<Trial>>,
+    looks: emptied::Looks,
 }
 
 const NO_OP: u32 = u32::MAX;
@@ -187,6 +189,7 @@ impl Lane {
             ops_room: ops,
             trial: None,
             shadow: port.shadow.clone(),
+            looks: emptied::Looks::default(),
             port,
         })
     }

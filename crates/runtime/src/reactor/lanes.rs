@@ -86,7 +86,9 @@ impl Reactor {
                     Lane::fail_issued(l.as_ptr(), -libc::ENODEV);
                     moved = true;
                 }
-                // A transaction that it takes part in may have a driver use it still.
+                // Memory that is on its way out is this port's until it is. A transaction that the lane takes part in
+                // may have a driver use it still.
+                let quiet = quiet && (*l.as_ptr()).slots.emptied() == 0;
                 quiet && (*l.as_ptr()).slots.used() == 0 && (*l.as_ptr()).job.is_none()
             });
             if !ready {

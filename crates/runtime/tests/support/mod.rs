@@ -111,15 +111,27 @@ impl Bench {
 
     /// Starts a load of `depth` requests on each of `clients` connections to a device.
     pub(crate) fn load(&self, device: &str, clients: usize, depth: usize) -> Load {
-        self.clients(device, clients, depth, false)
+        self.clients(device, clients, depth, false, None)
+    }
+
+    /// The same in some blocks of the device: the first, and how many.
+    pub(crate) fn load_in(&self, device: &str, clients: usize, depth: usize, part: (u64, u64)) -> Load {
+        self.clients(device, clients, depth, false, Some(part))
     }
 
     /// The same with clients that only read, and take whatever there is.
     pub(crate) fn readers(&self, device: &str, clients: usize, depth: usize) -> Load {
-        self.clients(device, clients, depth, true)
+        self.clients(device, clients, depth, true, None)
     }
 
-    fn clients(&self, device: &str, clients: usize, depth: usize, only_reads: bool) -> Load {
+    fn clients(
+        &self,
+        device: &str,
+        clients: usize,
+        depth: usize,
+        only_reads: bool,
+        part: Option<(u64, u64)>,
+    ) -> Load {
         let shared = Arc::new(Shared::default());
         shared.running.store(clients as u64, Ordering::Release);
         for client in 0..clients {
@@ -128,7 +140,8 @@ impl Bench {
             let start = move |rt: &mut Reactor| {
                 let lane = rt.lane(claim.port).expect("lane");
                 // Each client has a part of the device to itself.
-                let blocks = claim.info.size / 4096 / clients as u64;
+                let (first, all) = part.unwrap_or((0, claim.info.size / 4096));
+                let blocks = all / clients as u64;
                 let me = Client {
                     lane,
                     claim: Some(claim),
@@ -136,7 +149,7 @@ impl Bench {
                     depth,
                     only_reads,
                     in_flight: 0,
-                    first: blocks * client as u64,
+                    first: first + blocks * client as u64,
                     versions: vec![Block::default(); blocks as usize],
                     seed: 0x9e37_79b9_7f4a_7c15 + client as u64,
                 };

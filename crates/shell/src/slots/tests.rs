@@ -128,6 +128,68 @@ fn a_smaller_table_loses_none_that_is_in_use() {
     assert_eq!(all, [1, 2, 3, 4, 5], "those that had retired, and new ones");
 }
 
+#[test]
+fn what_was_not_needed_between_two_looks_is_taken_and_what_was_is_not() {
+    let mut slots = Slots::new(8);
+    let tags: Vec<Tag> = (0..6).map(|_| slots.reserve().expect("free")).collect();
+    // In another order than they came: which are idle is not told by their numbers.
+    for at in [5, 0, 3, 1, 4, 2] {
+        slots.release(tags[at]).expect("reserved");
+    }
+    slots.look();
+    assert!(slots.take_idle(9).is_empty(), "used since the look before");
+    for _ in 0..3 {
+        let two = [slots.reserve().expect("free"), slots.reserve().expect("free")];
+        assert_eq!(two, [tags[2], tags[4]], "the same two again and again");
+        two.into_iter().rev().for_each(|tag| slots.release(tag).expect("reserved"));
+    }
+    slots.look();
+    let taken = slots.take_idle(3);
+    assert_eq!((taken.len(), slots.emptied(), slots.used()), (3, 3, 0));
+    assert_eq!(slots.take_idle(9), [tags[5]], "the rest of them, and neither of the two");
+    assert!(slots.take_idle(9).is_empty());
+    let all: Vec<Tag> = std::iter::from_fn(|| slots.reserve()).collect();
+    assert_eq!(all, [tags[2], tags[4], Tag(6), Tag(7)], "what is away is nobody's");
+    assert!(!slots.has_free() && slots.release(taken[0]).is_err());
+    slots.put_back(taken[0]).expect("taken");
+    assert!(slots.put_back(taken[0]).is_err(), "once");
+    assert!(slots.has_free());
+    assert_eq!(slots.reserve(), Some(taken[0]));
+    assert_eq!((slots.emptied(), slots.used()), (3, 5));
+}
+
+#[test]
+fn slots_without_memory_come_last_and_are_looked_at_no_more() {
+    let mut slots = Slots::new(4);
+    let tags: Vec<Tag> = (0..4).map(|_| slots.reserve().expect("free")).collect();
+    tags[1..].iter().for_each(|tag| slots.release(*tag).expect("reserved"));
+    slots.look();
+    slots.look();
+    slots.take_idle(9).into_iter().for_each(|tag| slots.put_back(tag).expect("taken"));
+    assert!(!slots.has_idle_memory(), "what is in use has some, and does not count");
+    slots.release(tags[0]).expect("reserved");
+    assert!(slots.has_idle_memory());
+    assert_eq!(slots.reserve(), Some(tags[0]), "the one with memory first");
+    assert!(slots.reserve().is_some_and(|tag| tag != tags[0]));
+}
+
+#[test]
+fn what_has_retired_gives_its_memory_back_too() {
+    let mut slots = Slots::new(4);
+    let tags: Vec<Tag> = (0..4).map(|_| slots.reserve().expect("free")).collect();
+    tags.iter().for_each(|tag| slots.release(*tag).expect("reserved"));
+    slots.resize(1);
+    slots.look();
+    slots.look();
+    let taken = slots.take_idle(9);
+    assert_eq!((taken.len(), slots.end()), (4, 1));
+    slots.resize(2);
+    taken.into_iter().for_each(|tag| slots.put_back(tag).expect("taken"));
+    let mut all: Vec<u32> = std::iter::from_fn(|| slots.reserve()).map(|tag| tag.0).collect();
+    all.sort_unstable();
+    assert_eq!(all, [0, 1]);
+}
+
 /// Lists that are too simple to be wrong.
 #[derive(Default)]
 struct Model {
@@ -138,6 +200,8 @@ struct Model {
     given_up: Vec<Tag>,
     lost: Vec<Tag>,
     done: Vec<Tag>,
+    /// Free, but nobody's to have.
+    emptied: Vec<Tag>,
     count: u32,
 }
 
@@ -159,7 +223,9 @@ impl Model {
         let mut expected: Vec<Tag> = self.issued.iter().chain(&self.aborting).copied().collect();
         expected.sort();
         assert_eq!(slots.issued_tags().collect::<Vec<_>>(), expected);
-        let in_range = self.all().filter(|tag| tag.0 < self.count).count();
+        assert_eq!(slots.emptied() as usize, self.emptied.len());
+        let in_range =
+            self.all().chain(self.emptied.iter().copied()).filter(|tag| tag.0 < self.count).count();
         assert_eq!(slots.has_free(), in_range < self.count as usize);
     }
 }
@@ -176,16 +242,17 @@ fn agrees_with_a_naive_model() {
     let mut slots = Slots::new(8);
     let mut m = Model { count: 8, ..Model::default() };
     for step in 0..60_000 {
-        let what = random(15);
+        let what = random(18);
         let mut pick = |list: &mut Vec<Tag>| {
             if list.is_empty() { None } else { Some(list.swap_remove(random(list.len()))) }
         };
         match what {
             0 | 13 => {
-                let room = m.all().filter(|tag| tag.0 < m.count).count() < m.count as usize;
+                let taken: Vec<Tag> = m.all().chain(m.emptied.iter().copied()).collect();
+                let room = taken.iter().filter(|tag| tag.0 < m.count).count() < m.count as usize;
                 let tag = slots.reserve();
                 assert_eq!(tag.is_some(), room, "step {step}");
-                assert!(tag.is_none_or(|tag| tag.0 < m.count && m.all().all(|used| used != tag)));
+                assert!(tag.is_none_or(|tag| tag.0 < m.count && !taken.contains(&tag)));
                 m.reserved.extend(tag);
             }
             1 => {
@@ -270,6 +337,17 @@ fn agrees_with_a_naive_model() {
                 if let Some(tag) = pick(&mut m.done) {
                     slots.renew(tag).expect("done");
                     m.reserved.push(tag);
+                }
+            }
+            15 => {
+                slots.look();
+                let taken = slots.take_idle(random(3));
+                assert!(taken.iter().all(|tag| m.all().all(|used| used != *tag) && !m.emptied.contains(tag)));
+                m.emptied.extend(taken);
+            }
+            16 | 17 => {
+                if let Some(tag) = pick(&mut m.emptied) {
+                    slots.put_back(tag).expect("taken as idle");
                 }
             }
             12 if step % 97 == 0 => {
