@@ -66,7 +66,7 @@ entry_points! {
         data class_ops: *const c_void,
 
         /// The swap is final: start the operations that belong to the port and not to a request
-        /// (receive, keep-alive, timers). On the queue's own thread, before any request or event; not
+        /// (receive, keep-alive, timers). Before any request or event of the queue; not
         /// called for a driver that did not come to serve. Optional.
         ///
         /// Called again for the driver that stays when a driver change that went back had asked it to end
@@ -79,7 +79,7 @@ entry_points! {
         // Since ABI 1.1.
         /// The port is about to change drivers: return every request that was not begun, in the order in
         /// which they came, with [`ShellOps::give_back`]. They go to the next driver, or come back through
-        /// `submit` when there is none. Called on each queue's own thread before anything else of the
+        /// `submit` when there is none. Called for each queue before anything else of the
         /// change, in the modes *split* and *adopt*. Returns 0, or a negative errno when it could not: then
         /// the driver stays. Optional: without it *split* is not possible.
         optional hand_back: unsafe extern "C" fn(queue: *mut Queue) -> i32,

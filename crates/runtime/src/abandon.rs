@@ -134,12 +134,19 @@ impl Engine {
             let inner = lock(&port.inner);
             (inner.unfinished.clone(), inner.visit.clone())
         };
-        if let Some(job) = unfinished.filter(|job| !job.is_over() && job.apart.get().is_some())
-            && job.lose(true)
-        {
-            let until = Instant::now() + SETTLES;
-            while !job.is_over() && Instant::now() < until {
-                std::thread::sleep(Duration::from_millis(1));
+        if let Some(job) = unfinished.filter(|job| !job.is_over() && job.apart.get().is_some()) {
+            let entry = job.waiting.inside();
+            let away = !job.lose(true) && job.lose_away(true);
+            if away || job.meeting.has_lost() {
+                let until = Instant::now() + SETTLES;
+                while !job.is_over() && Instant::now() < until {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            let serving = lock(&port.inner).serving.clone();
+            if let (Some(entry), true) = (entry, serving.is_some_and(|driver| away && driver.is_abandoned()))
+            {
+                port.strand_serving(entry.name());
             }
         }
         if let Some(visit) = visit.filter(|visit| visit.lose()) {
@@ -168,7 +175,7 @@ impl Port {
 
     /// The driver that serves is left to itself in a call that every queue holds for: nobody serves the port, and its
     /// requests stay held.
-    fn strand_serving(&self, entry: &str) {
+    pub(crate) fn strand_serving(&self, entry: &str) {
         let serving = lock(&self.inner).serving.clone();
         let Some(old) = serving else { return };
         old.abandon(entry);

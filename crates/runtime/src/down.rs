@@ -225,7 +225,10 @@ fn go_down_again(
 ) -> Came {
     let deadline_ns = COMES_UP.as_nanos() as u64;
     let plan = Plan { mode: Mode::Adopt, if_busy: IfBusy::Wait, deadline_ns, has_old: true, has_new: false };
-    let update = Update::prepared(plan, now_ns());
+    let mut update = Update::prepared(plan, now_ns());
+    if now.is_abandoned() {
+        update.without_consent();
+    }
     let done = run_with(port, Some(now), None, (Mode::Adopt, None), update, COMES_UP, Some(before));
     conclude(port, done, receipt);
     match receipt.outcome {

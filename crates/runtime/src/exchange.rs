@@ -8,6 +8,7 @@
 //!
 //! So a thread that is in a call knows the driver, and of the transaction only as long as others do.
 
+use crate::away;
 use crate::core::now_ns;
 use crate::handle::lock;
 use crate::instance::Instance;
@@ -60,7 +61,7 @@ impl Call {
             Call::Connect(_) | Call::Reconnect(_) => &self.driver().connect_ns,
             Call::Disconnect(_) | Call::Undo(_) => &self.driver().disconnect_ns,
         };
-        place.store(now_ns().saturating_sub(begin).max(1), Ordering::Relaxed);
+        place.fetch_max(now_ns().saturating_sub(begin).max(1), Ordering::Relaxed);
         result
     }
 }
@@ -115,7 +116,8 @@ impl Job {
     fn before(&self, action: Action) -> Result<(), String> {
         match action {
             Action::Transfer => {
-                if self.meeting.update().put_away().is_some() {
+                let kept = self.old.as_ref().is_some_and(|old| old.unserved.load(Ordering::Relaxed));
+                if self.meeting.update().put_away().is_some() && !kept {
                     lock(&self.port.inner).states.clear();
                 }
                 self.transfer()
@@ -185,6 +187,7 @@ impl Job {
         if let Some(driver) = driver {
             driver.abandon(name(action));
         }
+        self.is_stuck.store(true, Ordering::Release);
         let job = self.clone();
         let goes_on =
             std::thread::Builder::new().name("exchange".into()).spawn(move || drive(job, next, runner));
@@ -209,7 +212,7 @@ impl Job {
 }
 
 /// The same on a thread of its own, which keeps nothing of the transaction while it is in a call.
-fn drive(job: Arc<Job>, first: Next, runner: Runner) {
+pub(crate) fn drive(job: Arc<Job>, first: Next, runner: Runner) {
     let (mut job, mut next) = (job, first);
     loop {
         let action = match next {
@@ -220,11 +223,13 @@ fn drive(job: Arc<Job>, first: Next, runner: Runner) {
         if let (Ok(()), Some(call)) = (&result, job.call(action)) {
             let known = Arc::downgrade(&job);
             drop(job);
+            // One that was left to itself before is not entered, and has nothing to come back from.
+            let before = call.driver().is_abandoned();
             result = call.make();
             let driver = call.driver().clone();
             drop(call);
             job = match known.upgrade() {
-                Some(known) if !driver.is_abandoned() => known,
+                Some(known) if before || !driver.is_abandoned() => known,
                 _ => return Instance::come_back(driver),
             };
         }
@@ -244,14 +249,14 @@ pub(crate) fn see_to_thread(job: &Arc<Job>) {
     if all {
         return;
     }
-    let (first, arrive) = sync_channel(1);
+    let (first, arrive) = sync_channel(2 * job.parts.len() + 2);
     let (awake, up) = sync_channel(1);
     let known = Arc::downgrade(job);
     let body = move || {
         let _ = awake.send(());
-        let Some(first) = wait_for(&arrive) else { return };
-        if let Some(job) = known.upgrade() {
-            drive(job, first, Runner::default());
+        while let Some(errand) = wait_for(&arrive) {
+            let Some(job) = known.upgrade() else { return };
+            away::work(job, errand);
         }
     };
     match std::thread::Builder::new().name("exchange".into()).spawn(body) {
@@ -292,6 +297,34 @@ pub(crate) fn remember(job: &Job) {
                 port.note_call(&key, entry, ns);
             }
         }
+    }
+}
+
+impl Job {
+    /// Which driver is in which entry point, if one is in a call of the transaction.
+    pub(crate) fn inside(&self) -> Option<(Arc<Instance>, &'static str)> {
+        if let Some(step) = self.waiting.inside() {
+            return Some((self.whose(step)?, step.name()));
+        }
+        let (side, action) = {
+            let update = self.meeting.update();
+            (update.inside()?, update.action())
+        };
+        let driver = if side == Side::Old { &self.old } else { &self.new };
+        Some((driver.clone()?, name(action)))
+    }
+
+    /// Why it does not come to an end.
+    pub(crate) fn stuck(&self) -> String {
+        let Some((driver, entry)) = self.inside() else {
+            return "a queue's thread does not return from a driver; the port's requests stay held"
+                .to_owned();
+        };
+        let release = driver.module.release();
+        format!(
+            "{} {} does not return from `{entry}`; the port's requests stay held",
+            release.driver, release.version
+        )
     }
 }
 

@@ -55,7 +55,10 @@ pub(crate) fn go_back(
     };
     let deadline_ns = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX / 2);
     let plan = Plan { mode: mode.0, if_busy: IfBusy::Wait, deadline_ns, has_old: true, has_new: true };
-    let update = Update::prepared(plan, now_ns());
+    let mut update = Update::prepared(plan, now_ns());
+    if now.is_abandoned() {
+        update.without_consent();
+    }
     let mut second = Receipt::blank(receipt.id, &port.name, receipt.started_unix_ms);
     let done = run_with(port, Some(now), Some(back), mode, update, deadline, properties);
     conclude(port, done, &mut second);

@@ -4,6 +4,7 @@
 
 use crate::adoption::Copies;
 use crate::arena::MemoryInfo;
+use crate::away::Step;
 use crate::handle::lock;
 use crate::helpers::Desks;
 use crate::left::State;
@@ -92,6 +93,8 @@ pub(crate) struct Instance {
     /// What the last calls within a pause took, nanoseconds; 0 where nobody has looked at one yet.
     pub(crate) connect_ns: AtomicU64,
     pub(crate) disconnect_ns: AtomicU64,
+    /// It came to serve, and did not return from `queue_run`: the state is still that of the driver before.
+    pub(crate) unserved: AtomicBool,
     /// `release` was called.
     pub(crate) released: AtomicBool,
     /// It does not return from a call, or did not let go: nobody enters it any more, and it changes nothing.
@@ -220,6 +223,7 @@ impl Instance {
             connected: AtomicBool::new(false),
             connect_ns: AtomicU64::new(0),
             disconnect_ns: AtomicU64::new(0),
+            unserved: AtomicBool::new(false),
             released: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             writes_aside: AtomicBool::new(false),
@@ -509,6 +513,26 @@ impl Instance {
         let queue = self.queue(index);
         // SAFETY: the queue is this instance's, the port is held, and nobody is inside on this queue.
         self.call("hand_back", Stage::Idle, || unsafe { hand_back(queue) })
+    }
+
+    /// `queue_run`.
+    pub(crate) fn queue_run(&self, index: usize) {
+        if let Some(run) = self.module.driver().queue_run.filter(|_| !self.is_abandoned()) {
+            // SAFETY: the queue is this instance's, the port is held on it, and nobody is inside on this queue.
+            unsafe { run(self.queue(index)) };
+        }
+    }
+
+    /// What a call took, which counts for what the driver has earned.
+    pub(crate) fn took(&self, step: Step, ns: u64) {
+        let place = if step == Step::Run { &self.connect_ns } else { &self.disconnect_ns };
+        place.fetch_max(ns, Ordering::Relaxed);
+    }
+
+    /// It does not return from `queue_run`, and so has not served on every queue.
+    pub(crate) fn never_ran(&self, why: &str) {
+        self.unserved.store(true, Ordering::Relaxed);
+        lock(&self.trouble).get_or_insert_with(|| why.to_owned());
     }
 
     /// Lets the driver convert the PDU of a request in flight that another driver issued.

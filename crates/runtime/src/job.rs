@@ -14,6 +14,7 @@
 
 #![allow(unsafe_code)] // hands lanes between threads, see `Lane`
 
+use crate::away::{Errand, Step, Waiting};
 use crate::core::now_ns;
 use crate::handle::lock;
 use crate::instance::{Instance, Made};
@@ -21,7 +22,7 @@ use crate::lane::Lane;
 use crate::left::State;
 use crate::port::{Left, PDU_STRIDE, Port, PortInner};
 use crate::remote::Remote;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
@@ -29,7 +30,7 @@ use steadfast_shell::manifest::{Manifest, Schema};
 use steadfast_shell::properties::Properties;
 use steadfast_shell::receipt::Mode;
 pub(crate) use steadfast_shell::rendezvous::Verdict;
-use steadfast_shell::rendezvous::{Next, Rendezvous, Runner, drains, hands_back};
+use steadfast_shell::rendezvous::{Rendezvous, Runner, drains, hands_back};
 use steadfast_shell::state;
 use steadfast_shell::update::Update;
 
@@ -72,7 +73,11 @@ pub(crate) struct Job {
     pub(crate) parts: Arc<[Mutex<Part>]>,
     /// Where a thread of its own waits for what is first to be done between the drivers; unset where the last
     /// queue to arrive does it.
-    pub(crate) apart: OnceLock<SyncSender<Next>>,
+    pub(crate) apart: OnceLock<SyncSender<Errand>>,
+    /// That thread is in a call that was given up.
+    pub(crate) is_stuck: AtomicBool,
+    /// Queues whose driver is in an entry point there.
+    pub(crate) waiting: Waiting,
     /// The new driver was asked what it has made of the state.
     pub(crate) asked: AtomicBool,
     /// Devices that have become smaller, in words.
@@ -119,6 +124,8 @@ impl Job {
             meeting: Rendezvous::new(update, n),
             parts,
             apart: OnceLock::new(),
+            is_stuck: AtomicBool::new(false),
+            waiting: Waiting::default(),
             asked: AtomicBool::new(false),
             old_pdu: pdu,
             smaller: Mutex::default(),
@@ -162,15 +169,42 @@ impl Job {
     pub(crate) unsafe fn hold(&self, lane: *mut Lane) {
         let now = now_ns();
         self.meeting.begin(now);
+        let driver = self.old.as_ref().filter(|old| old.module.driver().hand_back.is_some());
         // SAFETY: as promised; see the rules in `lane`.
         unsafe {
+            let was_closed = !(*lane).gate.is_open();
             Lane::close(lane, !self.drains());
-            let index = (*lane).index;
-            let handed_back = if self.hands_back() { Lane::hand_back(lane) } else { Ok(0) };
+            lock(&self.parts[(*lane).index]).hold_ns = now;
+            match driver.filter(|_| self.hands_back()) {
+                None => self.handed_back(lane, Ok(0)),
+                // It never had a request on this queue.
+                Some(driver) if was_closed && driver.unserved.load(Ordering::Relaxed) => {
+                    self.handed_back(lane, Ok(0));
+                }
+                Some(driver) if !driver.is_abandoned() && self.send_away(lane, Step::HandBack) => {}
+                Some(_) => {
+                    let handed_back = Lane::hand_back(lane);
+                    self.handed_back(lane, handed_back);
+                }
+            }
+        }
+    }
+
+    /// A queue holds, and its driver has handed back so many requests, or why not.
+    ///
+    /// # Safety
+    /// As for `hold`.
+    pub(crate) unsafe fn handed_back(&self, lane: *mut Lane, handed_back: Result<u32, String>) {
+        // SAFETY: as promised.
+        unsafe {
             let handed_back = handed_back.unwrap_or_else(|why| {
                 if self.meeting.update().does_without_consent() {
-                    tracing::error!(port = self.port.name, "{why}: what it has in flight fails");
-                    Lane::fail_all(lane, -libc::EIO);
+                    tracing::error!(port = self.port.name, "{why}: what it keeps waiting fails");
+                    if self.drains() {
+                        Lane::fail_all(lane, -libc::EIO);
+                    } else {
+                        Lane::fail_waiting(lane, -libc::EIO);
+                    }
                     return 0;
                 }
                 // What the driver still keeps waiting would never be answered by another one.
@@ -179,11 +213,14 @@ impl Job {
                 }
                 0
             });
-            let mut part = lock(&self.parts[index]);
-            part.hold_ns = now;
+            let mut part = lock(&self.parts[(*lane).index]);
             part.handed_back = handed_back;
             part.in_flight_at_hold = (*lane).slots.issued();
+            drop(part);
             if self.drains() {
+                if self.old.as_ref().is_some_and(|old| !old.is_abandoned()) {
+                    Lane::deliver_deferred(lane);
+                }
                 Lane::cancel_port_ops(lane);
             }
         }
@@ -198,6 +235,10 @@ impl Job {
     /// # Safety
     /// As for `hold`.
     pub(crate) unsafe fn settle(&self, lane: *mut Lane) -> bool {
+        // SAFETY: as promised.
+        if unsafe { (*lane).is_away() }.is_some() {
+            return false;
+        }
         // SAFETY: as promised.
         let (requests, busy) = unsafe {
             // The driver is not entered after the seal, and so not for what it has gathered either.
@@ -237,9 +278,9 @@ impl Job {
         let first = self.meeting.arrive(now_ns());
         let last = first.is_some();
         if let Some(first) = first {
-            match self.apart.get() {
-                Some(apart) => drop(apart.try_send(first)),
-                None => self.run(first, Runner::default()),
+            // SAFETY: as promised.
+            if !unsafe { self.send(lane, Errand::Exchange(first)) } {
+                self.run(first, Runner::default());
             }
         }
         // It is not long, mostly: whoever would sleep would have to be woken.
@@ -399,20 +440,32 @@ impl Job {
         }
     }
 
-    /// A queue takes the verdict over and lets held requests in.
+    /// A queue takes the verdict over and lets held requests in. False: it has to wait for the driver to start its
+    /// own operations, and comes again.
     ///
     /// # Safety
-    /// As for `hold`; the verdict is there.
-    pub(crate) unsafe fn release(&self, lane: *mut Lane) {
+    /// As for `hold`; the verdict is there, and the driver is not away.
+    pub(crate) unsafe fn release(&self, lane: *mut Lane) -> bool {
+        let verdict = self.verdict();
+        let next = if verdict == Verdict::New { &self.new } else { &self.old };
         // SAFETY: as promised.
         unsafe {
+            let has_run = (*lane).has_run();
+            if verdict == Verdict::New && !has_run {
+                (*lane).install(self.new.clone());
+            }
+            let runs = verdict == Verdict::New || verdict == Verdict::Old && self.drains();
+            let can_run = |next: &Instance| next.module.driver().queue_run.is_some() && !next.is_abandoned();
+            let runs = runs && next.as_deref().is_some_and(can_run);
+            if runs && !has_run && self.send_away(lane, Step::Run) {
+                return false;
+            }
             let index = (*lane).index;
             let release_ns = now_ns();
-            let (longest, held) = match self.verdict() {
+            let (longest, held) = match verdict {
                 Verdict::New => {
-                    (*lane).install(self.new.clone());
                     if self.new.is_some() {
-                        Lane::open(lane, true)
+                        Lane::open_after(lane, true, has_run)
                     } else {
                         let held = (*lane).held();
                         if self.takes_down() {
@@ -422,9 +475,12 @@ impl Job {
                     }
                 }
                 // What was asked to end its port operations is told to start them again.
-                Verdict::Old if self.old.is_some() => Lane::open(lane, self.drains()),
+                Verdict::Old if self.old.as_ref().is_some_and(|old| !old.is_abandoned()) => {
+                    Lane::open_after(lane, self.drains(), has_run)
+                }
                 _ => {
                     (*lane).install(None);
+                    (*lane).stays_closed();
                     (0, (*lane).slots.held())
                 }
             };
@@ -438,6 +494,24 @@ impl Job {
             let busy_here = if self.mode == Mode::Adopt { pause } else { 0 };
             part.longest_stall_ns = longest.max(busy_here);
         }
+        self.end_release();
+        true
+    }
+
+    /// A queue goes on holding: its driver was given up before it had opened.
+    ///
+    /// # Safety
+    /// As for `hold`.
+    pub(crate) unsafe fn released(&self, lane: *mut Lane) {
+        // SAFETY: as promised.
+        let (index, held) = unsafe { ((*lane).index, (*lane).slots.held()) };
+        let mut part = lock(&self.parts[index]);
+        (part.release_ns, part.held) = (now_ns(), held);
+        drop(part);
+        self.end_release();
+    }
+
+    fn end_release(&self) {
         if self.meeting.released(now_ns()) {
             let _ = self.finished.try_send(());
         }

@@ -21,6 +21,7 @@ mod adapters;
 mod adoption;
 mod arena;
 mod attach;
+mod away;
 mod behind;
 mod contents;
 mod core;

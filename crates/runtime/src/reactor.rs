@@ -457,7 +457,12 @@ impl Reactor {
         self.poll_jobs();
     }
 
-    fn poll_jobs(&mut self) -> bool {
+    /// A lane has no part in a transaction any more.
+    pub(crate) fn forget_job(&mut self, id: LaneId) {
+        self.jobs.retain(|known| *known != id);
+    }
+
+    pub(crate) fn poll_jobs(&mut self) -> bool {
         let mut moved = false;
         let mut i = 0;
         while i < self.jobs.len() {
@@ -478,14 +483,19 @@ impl Reactor {
         // alive while the job calls the driver.
         unsafe {
             let Some(job) = (*lane.as_ptr()).job.clone() else { return true };
+            if (*lane.as_ptr()).is_away().is_some() {
+                return false;
+            }
             if job.verdict() == Verdict::Undecided && !(*lane.as_ptr()).arrived() {
                 job.settle(lane.as_ptr());
             }
             if job.verdict() == Verdict::Undecided {
                 return false;
             }
+            if !job.release(lane.as_ptr()) {
+                return false;
+            }
             (*lane.as_ptr()).job = None;
-            job.release(lane.as_ptr());
         }
         true
     }
@@ -496,7 +506,7 @@ impl Reactor {
         let deadline = |id: &LaneId| {
             let lane = self.lane_ref(*id)?;
             // One that has arrived is woken by the verdict.
-            let job = lane.job.as_ref().filter(|_| !lane.arrived())?;
+            let job = lane.job.as_ref().filter(|_| !lane.arrived() && lane.is_away().is_none())?;
             Some(job.meeting.update().deadline_ns())
         };
         let next = self.jobs.iter().filter_map(deadline).min()?;

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)] // the C side of the ABI
 
+use crate::away;
 use crate::core::now_ns;
 use crate::handle::{OpenSpec, lock};
 use crate::instance::{Instance, Stage};
@@ -134,7 +135,7 @@ unsafe extern "C" fn issue(queue: *mut abi::Queue, op: *const abi::Op) -> i32 {
     unsafe {
         let lane = lane(queue);
         let Some(op) = sized(op) else { return -libc::EINVAL };
-        if lane.is_null() { -libc::EPERM } else { Lane::issue(lane, &op) }
+        if lane.is_null() { away::issue(queue, op) } else { Lane::issue(lane, &op) }
     }
 }
 
@@ -142,7 +143,7 @@ unsafe extern "C" fn cancel(queue: *mut abi::Queue, id: u32) -> i32 {
     // SAFETY: as for `issue`.
     unsafe {
         let lane = lane(queue);
-        if lane.is_null() { -libc::EPERM } else { Lane::cancel(lane, id) }
+        if lane.is_null() { away::cancel(queue, id) } else { Lane::cancel(lane, id) }
     }
 }
 
@@ -150,7 +151,7 @@ unsafe extern "C" fn complete(queue: *mut abi::Queue, tag: u32, result: i32) -> 
     // SAFETY: as for `issue`.
     unsafe {
         let lane = lane(queue);
-        if lane.is_null() { -libc::EPERM } else { Lane::complete(lane, tag, result) }
+        if lane.is_null() { away::complete(queue, tag, result) } else { Lane::complete(lane, tag, result) }
     }
 }
 
@@ -158,7 +159,7 @@ unsafe extern "C" fn timer(queue: *mut abi::Queue, id: u32, ns: u64) -> i32 {
     // SAFETY: as for `issue`.
     unsafe {
         let lane = lane(queue);
-        if lane.is_null() { -libc::EPERM } else { Lane::timer(lane, id, ns) }
+        if lane.is_null() { away::timer(queue, id, ns) } else { Lane::timer(lane, id, ns) }
     }
 }
 
@@ -166,7 +167,7 @@ unsafe extern "C" fn give_back(queue: *mut abi::Queue, tag: u32) -> i32 {
     // SAFETY: as for `issue`.
     unsafe {
         let lane = lane(queue);
-        if lane.is_null() { -libc::EPERM } else { Lane::give_back(lane, tag) }
+        if lane.is_null() { away::give_back(queue, tag) } else { Lane::give_back(lane, tag) }
     }
 }
 

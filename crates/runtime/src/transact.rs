@@ -29,7 +29,6 @@ pub(crate) const STUCK: Duration = Duration::from_secs(5);
 /// How often whoever waits for a transaction looks whether a driver is late.
 const LOOK: Duration = Duration::from_millis(50);
 const LEAST_WAIT: Duration = Duration::from_micros(200);
-const STUCK_DRIVER: &str = "a driver does not return from a call; the port's requests stay held";
 /// How long a queue that has taken part to the end may take to let go of the transaction, and whoever looks at a
 /// driver to let go of that.
 const LET_GO: Duration = Duration::from_secs(2);
@@ -339,8 +338,8 @@ pub(crate) struct Finished {
 impl Finished {
     /// Why it went as it did. Does not wait for a driver that does not return.
     pub(crate) fn reason(&self) -> String {
-        if !self.answered && self.job.verdict() == Verdict::Undecided {
-            return STUCK_DRIVER.to_owned();
+        if !self.answered && (self.job.verdict() == Verdict::Undecided || self.job.inside().is_some()) {
+            return self.job.stuck();
         }
         self.job.meeting.update().reason().to_owned()
     }
@@ -378,7 +377,8 @@ pub(crate) fn run_with(
         remote.post(Box::new(move |rt| rt.join(job)));
     }
     let mut answered = wait(&job, &rx, deadline);
-    if !answered {
+    // Whoever is in a call on a thread of its own is waited for, and no queue is stuck.
+    if !answered && job.inside().is_none() {
         job.abandon("a queue's thread does not answer: a driver may be stuck in it");
         answered = rx.recv_timeout(Duration::from_secs(1)).is_ok();
     }
@@ -400,6 +400,9 @@ fn wait(job: &Arc<Job>, finished: &Receiver<()>, deadline: Duration) -> bool {
             Err(RecvTimeoutError::Timeout) => {}
         }
         if job.apart.get().is_some() && job.lose(false) {
+            until = until.max(Instant::now() + STUCK);
+        }
+        if job.lose_away(false) {
             until = until.max(Instant::now() + STUCK);
         }
         if Instant::now() >= until {
@@ -433,9 +436,9 @@ pub(crate) fn settle(port: &Arc<Port>, done: Finished, receipt: &mut Receipt) ->
         // Some queue may still be inside: what it could touch stays.
         lock(&port.inner).unfinished = Some(job.clone());
         receipt.unload = Unload::Pinned;
-        if job.verdict() == Verdict::Undecided {
+        if job.verdict() == Verdict::Undecided || job.inside().is_some() {
             receipt.outcome = Outcome::Stranded;
-            receipt.reason = STUCK_DRIVER.to_owned();
+            receipt.reason = job.stuck();
         } else {
             finish(&mut job.meeting.update(), receipt);
         }

@@ -190,6 +190,108 @@ fn a_new_driver_that_is_late_to_take_requests_over_does_not_touch_them() {
 }
 
 #[test]
+fn a_new_driver_that_does_not_return_from_queue_run_goes_back() {
+    for queues in [1, 2] {
+        let bench = Bench::new(queues);
+        bench.attach_trouble("vol0", &bench.trouble(&["HANDS_BACK"]), queues);
+        bench.attach("beside", "ram", &[("size", "1M")], Some(1));
+        let all = Together { load: bench.load("vol0", queues, 8), beside: bench.load("beside", 1, 8), bench };
+        all.load.pass(20);
+        all.shut();
+        let hangs = all.bench.trouble(&["HANDS_BACK", "HANG_QUEUE_RUN"]);
+        let receipt = std::thread::scope(|scope| {
+            let update = scope.spawn(|| all.update(&hangs, SHORT));
+            all.others_notice_nothing();
+            update.join().expect("no panic")
+        });
+        assert_eq!((receipt.outcome, receipt.unload), (Outcome::RolledBack, Unload::Pinned), "{receipt:#?}");
+        assert!(
+            receipt.reason.contains("queue_run did not return before the deadline"),
+            "{}",
+            receipt.reason
+        );
+        all.load.pass(50);
+        let port = all.port();
+        assert_eq!((port.state, port.swaps, port.generation), (PortState::Running, 0, 3));
+        assert_eq!((port.abandoned[0].entry.as_str(), port.abandoned[0].inside), ("queue_run", true));
+        let good = all.update(&all.bench.trouble(&["EXTRA=4096"]), Duration::from_secs(30));
+        assert_eq!(good.outcome, Outcome::Done, "{good:#?}");
+        all.load.pass(50);
+        assert!(all.bench.gate("vol0").exists());
+        all.open();
+        all.until("gone", |port| port.abandoned.is_empty());
+        all.end();
+    }
+}
+
+#[test]
+fn a_driver_that_takes_its_time_to_hand_back_holds_its_own_port_and_no_other() {
+    let all = Together::new(&["HANDS_BACK", "HANG_HAND_BACK"]);
+    let good = all.bench.trouble(&["EXTRA=4096"]);
+    // It comes too late, and goes on.
+    all.shut();
+    let receipt = std::thread::scope(|scope| {
+        let update = scope.spawn(|| all.update(&good, Duration::from_secs(1)));
+        all.until("held", |port| port.state != PortState::Running);
+        all.others_notice_nothing();
+        std::thread::sleep(Duration::from_millis(1100));
+        all.open();
+        update.join().expect("no panic")
+    });
+    assert_eq!(receipt.outcome, Outcome::RolledBack, "{receipt:#?}");
+    assert!(receipt.reason.contains("hand_back returned after the deadline"), "{}", receipt.reason);
+    all.load.pass(50);
+    // It does not come: nobody but an operator can say that it is to be put away.
+    all.shut();
+    let receipt = all.update(&good, SHORT);
+    assert_eq!(receipt.outcome, Outcome::Stranded, "{receipt:#?}");
+    assert!(receipt.reason.contains("hand_back"), "{}", receipt.reason);
+    all.others_notice_nothing();
+    assert_eq!(all.port().state, PortState::Unresponsive);
+    assert_eq!(all.update(&good, SHORT).outcome, Outcome::Busy);
+    let opts = UpdateOptions {
+        deadline: Some(Duration::from_secs(30)),
+        mode: Some(Mode::Adopt),
+        abandon: true,
+        ..UpdateOptions::default()
+    };
+    let receipt = all.bench.engine.update("vol0", &good, &opts);
+    assert_eq!(receipt.outcome, Outcome::Done, "{receipt:#?}");
+    all.load.pass(50);
+    assert_eq!(all.port().abandoned[0].entry, "hand_back");
+    all.open();
+    all.until("gone", |port| port.abandoned.is_empty());
+    all.end();
+}
+
+#[test]
+fn a_driver_that_does_not_return_from_hand_back_is_put_away_at_the_deadline() {
+    for mode in [Mode::Adopt, Mode::Split] {
+        let all = Together::new(&["HANDS_BACK", "HANG_HAND_BACK"]);
+        all.shut();
+        let opts = UpdateOptions {
+            deadline: Some(SHORT),
+            mode: Some(mode),
+            abandon: true,
+            ..UpdateOptions::default()
+        };
+        let good = all.bench.trouble(&["HANDS_BACK", "EXTRA=4096"]);
+        let receipt = all.bench.engine.update("vol0", &good, &opts);
+        assert_eq!((receipt.outcome, receipt.unload), (Outcome::Done, Unload::Pinned), "{receipt:#?}");
+        all.load.pass(50);
+        assert_eq!(all.port().abandoned[0].entry, "hand_back");
+        all.open();
+        all.until("gone", |port| port.abandoned.is_empty());
+        // With *adopt* what is in flight is handed on; with *split* it was to be finished by who went.
+        let failed = all.load.stop();
+        let clean = failed.iter().all(|f| mode == Mode::Split && f.contains("result -5"));
+        assert!(clean, "{mode:?}: {failed:?}");
+        assert_eq!(all.beside.stop(), Vec::<String>::new());
+        all.bench.engine.stop(Duration::from_secs(10));
+    }
+}
+
+#[test]
 fn an_old_driver_that_does_not_let_go_holds_its_own_port_and_no_other() {
     let all = Together::new(&["HANG_DISCONNECT"]);
     all.shut();

@@ -193,6 +193,9 @@ static int32_t queue_start(sf_queue *queue) {
 }
 
 static void queue_run(sf_queue *queue) {
+#ifdef HANG_QUEUE_RUN
+    wait_at_gate(queue->port);
+#endif
 #ifdef FAIL_QUEUE_RUN /* which has no result: it is said */
     queue->shell->log(queue->port, SF_LEVEL_ERROR, SF_STR("queue_run: nothing to run on"));
 #endif
@@ -273,6 +276,9 @@ static void event(sf_queue *queue, const sf_event *event) {
 
 /* What a read waits for is not begun: every one of them can be returned. */
 __attribute__((unused)) static int32_t hand_back(sf_queue *queue) {
+#ifdef HANG_HAND_BACK
+    wait_at_gate(queue->port);
+#endif
     for (uint32_t tag = 0; tag < queue->slot_count; tag++)
         queue->shell->give_back(queue, tag);
     return 0;

@@ -406,6 +406,11 @@ impl Update {
         Action::Settle
     }
 
+    /// How long the port may be held, nanoseconds.
+    pub fn allowed_ns(&self) -> u64 {
+        self.plan.deadline_ns
+    }
+
     /// When the new driver must be connected at the latest, on the clock of `now_ns`: by the deadline, but
     /// a deadline that only says not to wait for requests does not keep drivers from their work.
     pub fn latest_ns(&self) -> u64 {

@@ -15,7 +15,8 @@ const SHUTDOWN: u32 = 108;
 
 pub(crate) fn all(queues: u32, mode: &'static str, table: &mut Table) -> Result {
     for (phase, at, _) in gates(mode) {
-        let mut bench = Bench::idle(queues, mode, 300)?;
+        // What is to be taken over must still be in flight when the pause comes, on any machine.
+        let mut bench = Bench::idle(queues, mode, if at == "adopt" { 3000 } else { 300 })?;
         if is_old(at) {
             bench.update(Wrong { times: 1, ..Wrong::new(at, "gate") }, 45_000, DONE)?;
         }

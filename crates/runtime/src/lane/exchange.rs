@@ -4,6 +4,7 @@
 
 use super::{Bound, Lane};
 use crate::Tag;
+use crate::away::Step;
 use crate::core::{kind, user_data};
 use crate::instance::Instance;
 use crate::ops::OpKind;
@@ -109,15 +110,55 @@ impl Lane {
         // SAFETY: rules 1 and 2; entry points and structures live as long as the bound instance.
         unsafe {
             let Some(instance) = (*lane).instance.clone() else { return Ok(0) };
-            let before = (*lane).slots.held();
-            (*lane).slots.begin_giving_back();
-            (*lane).handing_back = true;
+            Lane::begin_handing_back(lane);
+            let begin = crate::core::now_ns();
             let result = instance.hand_back((*lane).index);
+            instance.took(Step::HandBack, crate::core::now_ns().saturating_sub(begin));
+            let handed_back = Lane::end_handing_back(lane);
+            result.map(|()| handed_back)
+        }
+    }
+
+    /// # Safety
+    /// As for `hand_back`.
+    pub(super) unsafe fn begin_handing_back(lane: *mut Lane) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            (*lane).slots.begin_giving_back();
+            ((*lane).handing_back, (*lane).given_back) = (true, 0);
+        }
+    }
+
+    /// # Safety
+    /// As for `hand_back`.
+    pub(super) unsafe fn end_handing_back(lane: *mut Lane) -> u32 {
+        // SAFETY: rules 1 and 2.
+        unsafe {
             (*lane).handing_back = false;
             if std::mem::take(&mut (*lane).orphans) {
                 Lane::drop_orphans(lane);
             }
-            result.map(|()| (*lane).slots.held() - before)
+            (*lane).given_back
+        }
+    }
+
+    /// Completions go to the driver again, and those first that waited.
+    ///
+    /// # Safety
+    /// As for `submit`; the driver is bound.
+    pub(crate) unsafe fn deliver_deferred(lane: *mut Lane) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            (*lane).deferring = false;
+            // One by one: a driver that stops a timer takes back what has not been delivered.
+            let mut next = 0;
+            loop {
+                let deferred = &(*lane).deferred;
+                let Some(d) = deferred.get(next).copied() else { break };
+                next += 1;
+                Lane::deliver(lane, d.entry, d.id, d.result);
+            }
+            (*lane).deferred.clear();
         }
     }
 
@@ -144,7 +185,9 @@ impl Lane {
             if user.ops > user.waits {
                 return -libc::EBUSY;
             }
-            if user.ops > 0 {
+            // What it waited for may have ended without the driver having been told.
+            let deferred = &(*lane).deferred;
+            if user.ops > 0 || !deferred.is_empty() {
                 (*lane).orphans = true;
             }
             let now = crate::core::now_ns();
@@ -152,6 +195,7 @@ impl Lane {
                 return -libc::EINVAL;
             }
             (*lane).counters.held += 1;
+            (*lane).given_back += 1;
             if (*lane).line.counted {
                 Lane::token_back(lane);
             }
@@ -287,6 +331,15 @@ impl Lane {
     /// # Safety
     /// As for `submit`.
     pub(crate) unsafe fn open(lane: *mut Lane, run: bool) -> (u64, u32) {
+        // SAFETY: as for `submit`.
+        unsafe { Lane::open_after(lane, run, false) }
+    }
+
+    /// The same; its driver has been called for `queue_run` elsewhere, if it `has_run`.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    pub(crate) unsafe fn open_after(lane: *mut Lane, run: bool, has_run: bool) -> (u64, u32) {
         // SAFETY: rules 1 and 2; entry points live as long as the bound instance.
         unsafe {
             let (held, closed_ns) = ((*lane).held(), (*lane).line.closed_ns);
@@ -300,13 +353,16 @@ impl Lane {
             (*lane).direct = false;
             (*lane).may_issue = true;
             (*lane).deferring = false;
-            let mut steps = FirstSteps::begin(lane, run);
-            if run {
+            (*lane).has_run = false;
+            let mut steps = FirstSteps::begin(lane, run || has_run);
+            if run && !has_run {
                 let instance = (*lane).instance.clone();
                 if let (Some(bound), Some(i)) = ((*lane).bound.clone(), instance)
                     && let Some(queue_run) = i.module.driver().queue_run
                 {
+                    let begin = crate::core::now_ns();
                     queue_run(bound.queue);
+                    i.took(Step::Run, crate::core::now_ns().saturating_sub(begin));
                 }
             }
             steps.look(lane);
@@ -402,6 +458,11 @@ impl Lane {
     pub(crate) unsafe fn fail_all(lane: *mut Lane, result: i32) {
         // SAFETY: rules 1 and 2.
         unsafe {
+            // What has ended and waits to be delivered is nobody's event any more.
+            let deferred = &mut (*lane).deferred;
+            deferred.iter_mut().filter(|d| d.entry.kind == OpKind::Driver).for_each(|d| {
+                d.entry.kind = OpKind::Orphan;
+            });
             let tags: Vec<Tag> = (*lane).slots.issued_tags().collect();
             for tag in tags {
                 let users = &mut (*lane).users;
@@ -426,6 +487,26 @@ impl Lane {
                 let target = user_data(kind::OP, u64::from(id));
                 let cancel = opcode::AsyncCancel::new(target).build();
                 (*core).push(&cancel.user_data(user_data(kind::IGNORE, 0)));
+            }
+        }
+    }
+
+    /// Fails every request that the driver has and that nothing is in flight for, nor has ended: nobody else will hear
+    /// of it.
+    ///
+    /// # Safety
+    /// As for `submit`; nobody is inside the driver.
+    pub(crate) unsafe fn fail_waiting(lane: *mut Lane, result: i32) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            let tags: Vec<Tag> = (*lane).slots.issued_tags().collect();
+            for tag in tags {
+                let deferred = &(*lane).deferred;
+                let ended = deferred.iter().any(|d| d.entry.tag == tag.0);
+                let users = &mut (*lane).users;
+                if !ended && users.get(tag.0 as usize).is_some_and(|user| user.ops == 0) {
+                    Lane::finish(lane, tag, result);
+                }
             }
         }
     }

@@ -13,6 +13,7 @@
 #![allow(unsafe_code)] // see above
 
 mod audit;
+mod away;
 mod emptied;
 mod exchange;
 mod expiry;
@@ -23,6 +24,7 @@ mod operations;
 mod stacked;
 mod sync;
 
+use crate::away::Step;
 use crate::core::Core;
 use crate::instance::Instance;
 use crate::job::Job;
@@ -112,8 +114,13 @@ pub(crate) struct Lane {
     may_issue: bool,
     /// This lane has arrived at the rendezvous.
     sealed: bool,
-    /// The driver is inside `hand_back`.
+    /// The driver is inside `hand_back`, and has returned so many requests.
     handing_back: bool,
+    given_back: u32,
+    /// The driver is in an entry point on another thread.
+    away: Option<Step>,
+    /// It was called for `queue_run` before the lane opens.
+    has_run: bool,
     /// Requests were handed back with waits in flight.
     orphans: bool,
     /// Completions wait for the new driver instead of going to the old one.
@@ -173,6 +180,9 @@ impl Lane {
             may_issue: false,
             sealed: false,
             handing_back: false,
+            given_back: 0,
+            away: None,
+            has_run: false,
             orphans: false,
             deferring: false,
             deferred: Vec::with_capacity(ops as usize),

@@ -4,6 +4,7 @@
 
 use super::{Deferred, Lane, NO_OP};
 use crate::Tag;
+use crate::away::Step;
 use crate::core::{Core, kind, user_data};
 use crate::helpers::Desks;
 use crate::ops::{NO_SYNC, NOTHING, OpEntry, OpKind, STOPPED_TIMERS, TIMER_ROOM};
@@ -29,7 +30,7 @@ impl Lane {
                 return -libc::EPERM;
             }
             // Asked to end its port operations so that it can let go, a driver must not start others.
-            if op.tag == abi::NO_TAG && !(*lane).gate.is_open() {
+            if op.tag == abi::NO_TAG && !(*lane).gate.is_open() && (*lane).away != Some(Step::Run) {
                 return -libc::ESHUTDOWN;
             }
             // The table is shared by the ports of this queue: each keeps to its own share.
