@@ -15,8 +15,6 @@ use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 use steadfast_abi::{Extent, extent, op};
 
-/// A helper that had nothing to do for so long goes.
-const IDLE_NS: u64 = 20_000_000_000;
 /// How often it looks whether it is to end, while it waits for calls that were given up.
 const LOOK_NS: u64 = 100_000_000;
 /// How often it lets others go first before it sleeps: a write that follows at once finds it awake.
@@ -37,12 +35,12 @@ pub(super) struct Start {
     pub(super) state: AtomicU32,
 }
 
-/// What comes with the files: the desk, and which of its crews.
+/// What comes with the files: the desk, and which of its seats.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Order {
     pub(super) desk: *const Desk,
-    pub(super) kind: u64,
+    pub(super) seat: usize,
 }
 
 /// A message with a file.
@@ -56,48 +54,44 @@ struct Control {
 pub(super) extern "C" fn main(start: *mut libc::c_void) -> libc::c_int {
     // SAFETY: who makes a helper keeps this until the helper has ended.
     let start = unsafe { &*start.cast::<Start>() };
-    let (file, kind) = match begin(start) {
-        Some(got) => got,
-        None => {
-            start.state.store(2, Ordering::Release);
-            raw::wake(&start.state, 1);
-            return 1;
-        }
-    };
+    let begun = begin(start);
+    start.state.store(if begun.is_some() { 1 } else { 2 }, Ordering::Release);
+    raw::wake(&start.state, 1);
+    let Some((file, seat, pid)) = begun else { return 1 };
     // SAFETY: set by `begin`; the helper has a count of it.
     let desk = unsafe { &*start.desk.load(Ordering::Acquire) };
-    let seat = sit_down(desk);
-    if let Some(seat) = seat.and_then(|seat| desk.seats.get(seat)) {
-        seat.kind.store(kind, Ordering::Relaxed);
-    }
-    start.seat.store(seat.map_or(-1, |seat| seat as i32), Ordering::Release);
-    start.state.store(1, Ordering::Release);
-    raw::wake(&start.state, 1);
-    let Some(seat) = seat.and_then(|seat| desk.seats.get(seat)) else { return 1 };
     // The bells are open under the same numbers in all helpers.
-    serve(desk, seat, [file, desk.home.remote.eventfd().as_raw_fd()]);
+    serve(desk, (seat, pid), [file, desk.home.remote.eventfd().as_raw_fd()]);
     0
 }
 
-/// Ends with the daemon, leaves the standard streams to it, and gets its file.
-fn begin(start: &Start) -> Option<(i32, u32)> {
+/// Ends with the daemon, leaves the standard streams to it, gets its file and takes its seat: the file, the seat, and
+/// the process that the helper is.
+fn begin(start: &Start) -> Option<(i32, usize, i32)> {
     // SAFETY: plain calls; the name lives for ever, and the table of files is the helper's own.
-    let orphan = unsafe {
+    let (orphan, pid) = unsafe {
         syscall(libc::SYS_prctl, [libc::PR_SET_NAME as usize, NAME.as_ptr() as usize, 0, 0, 0, 0]);
         syscall(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as usize, libc::SIGKILL as usize, 0, 0, 0, 0]);
         syscall(libc::SYS_close_range, [0, 2, 0, 0, 0, 0]);
-        syscall(libc::SYS_getppid, [0; 6]) != i64::from(start.parent)
+        let parent = syscall(libc::SYS_getppid, [0; 6]);
+        (parent != i64::from(start.parent), syscall(libc::SYS_getpid, [0; 6]) as i32)
     };
     if orphan {
         return None;
     }
     let (order, file) = receive(start.socket)?;
+    // Whether there was a file or not: with the message, the count of the desk and the seat are this one's.
+    start.seat.store(order.seat as i32, Ordering::Release);
     start.desk.store(order.desk.cast_mut(), Ordering::Release);
-    Some((file, order.kind as u32))
+    // SAFETY: as above.
+    let seat = unsafe { &*order.desk }.seats.get(order.seat)?;
+    let file = file?;
+    seat.take(pid).then_some((file, order.seat, pid))
 }
 
-fn receive(socket: i32) -> Option<(Order, i32)> {
-    let mut order = Order { desk: ptr::null(), kind: 0 };
+/// The next message, and the file that came with it.
+fn receive(socket: i32) -> Option<(Order, Option<i32>)> {
+    let mut order = Order { desk: ptr::null(), seat: 0 };
     let head = libc::cmsghdr { cmsg_len: 0, cmsg_level: 0, cmsg_type: 0 };
     let mut control = Control { head, file: -1 };
     let mut part = libc::iovec { iov_base: (&raw mut order).cast(), iov_len: size_of::<Order>() };
@@ -111,21 +105,14 @@ fn receive(socket: i32) -> Option<(Order, i32)> {
     // SAFETY: everything that the message names lives during the call.
     let got =
         unsafe { syscall(libc::SYS_recvmsg, [socket as usize, &raw mut message as usize, flags, 0, 0, 0]) };
-    let whole = got == size_of::<Order>() as i64 && control.head.cmsg_type == libc::SCM_RIGHTS;
-    (whole && control.file >= 0 && !order.desk.is_null()).then_some((order, control.file))
-}
-
-fn sit_down(desk: &Desk) -> Option<usize> {
-    let free = |seat: &Seat| {
-        seat.pid.load(Ordering::Acquire) == 0
-            && seat.taken.compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    };
-    desk.seats.iter().position(free)
+    let whole = got == size_of::<Order>() as i64 && !order.desk.is_null();
+    let file = (control.head.cmsg_type == libc::SCM_RIGHTS && control.file >= 0).then_some(control.file);
+    whole.then_some((order, file))
 }
 
 /// Does what is asked, until there has been nothing for a while, or it is over.
-fn serve(desk: &Desk, seat: &Seat, [file, bell]: [i32; 2]) {
-    let crew = desk.crew_of(seat);
+fn serve(desk: &Desk, (number, pid): (usize, i32), [file, bell]: [i32; 2]) {
+    let (crew, Some(seat)) = (desk.crew_of(number), desk.seats.get(number)) else { return };
     let mut looked = 0;
     loop {
         let over = desk.over.load(Ordering::SeqCst);
@@ -138,8 +125,7 @@ fn serve(desk: &Desk, seat: &Seat, [file, bell]: [i32; 2]) {
             looked = looked.wrapping_add(1);
             // SAFETY: no argument.
             unsafe { syscall(libc::SYS_sched_yield, [0; 6]) };
-        } else if !crew.sleep(IDLE_NS) && crew.retire() {
-            seat.retired.store(true, Ordering::Release);
+        } else if !crew.sleep(number, desk.idle_ns.load(Ordering::Relaxed)) && desk.leave(number, pid) {
             return;
         }
     }

@@ -1,5 +1,5 @@
-//! Calls that wait for a helper of one kind, and how many helpers there are: one producer, the queue's thread,
-//! and several takers, without a lock.
+//! Calls that wait for a helper of one kind, and which helpers sleep: one producer, the queue's thread, and several
+//! takers, without a lock.
 
 use super::call::Call;
 use super::raw;
@@ -15,17 +15,15 @@ pub(super) struct Crew {
     head: AtomicU32,
     /// Left so far; who finds nothing sleeps at it.
     tail: AtomicU32,
-    sleepers: AtomicU32,
-    /// Helpers there are, and those that have been asked for.
-    pub(super) helpers: AtomicU32,
-    most: u32,
+    /// Who sleeps, a bit for each seat: a count would be wrong for ever after somebody who sleeps was killed.
+    asleep: AtomicU32,
 }
 
 impl Crew {
-    pub(super) fn new(most: u32) -> Crew {
+    pub(super) fn new() -> Crew {
         let ring = (0..ROOM).map(|_| AtomicPtr::default()).collect();
         let zero = || AtomicU32::new(0);
-        Crew { ring, head: zero(), tail: zero(), sleepers: zero(), helpers: zero(), most }
+        Crew { ring, head: zero(), tail: zero(), asleep: zero() }
     }
 
     /// Leaves a call; false: there is no room. Only the queue's thread does this.
@@ -35,7 +33,7 @@ impl Crew {
             return false;
         }
         self.ring[(tail % ROOM) as usize].store(call, Ordering::Relaxed);
-        // SeqCst, with `take` and `retire`: either they see the call, or `rouse` sees them asleep or gone.
+        // SeqCst, with `take` and `Seat::leave`: either they see the call, or `Desk::rouse` sees them asleep or gone.
         self.tail.store(tail.wrapping_add(1), Ordering::SeqCst);
         true
     }
@@ -63,46 +61,32 @@ impl Crew {
         self.waiting() > 0
     }
 
-    /// Wakes helpers for what waits. True: there is more than they can begin, and one more helper is allowed,
-    /// which counts from here on.
+    /// Wakes helpers for what waits. True: something waits, and nobody sleeps.
     pub(super) fn rouse(&self) -> bool {
-        let (waiting, asleep) = (self.waiting(), self.sleepers.load(Ordering::SeqCst));
-        if waiting == 0 {
-            return false;
-        }
-        if asleep > 0 {
+        let waiting = self.waiting();
+        let asleep = self.asleep.load(Ordering::SeqCst).count_ones();
+        if waiting > 0 && asleep > 0 {
             raw::wake(&self.tail, waiting.min(asleep));
-            return false;
         }
-        let helpers = self.helpers.load(Ordering::SeqCst);
-        let more = helpers < self.most;
-        if more {
-            self.helpers.fetch_add(1, Ordering::SeqCst);
-        }
-        more
+        waiting > 0 && asleep == 0
     }
 
     pub(super) fn wake_all(&self) {
         raw::wake(&self.tail, u32::MAX >> 1);
     }
 
-    /// Sleeps until there may be a call; false: there was none for that long.
-    pub(super) fn sleep(&self, timeout_ns: u64) -> bool {
+    /// Sleeps until there may be a call; false: there was none for that long. `seat`: below 32, who does.
+    pub(super) fn sleep(&self, seat: usize, timeout_ns: u64) -> bool {
         let seen = self.tail.load(Ordering::SeqCst);
-        self.sleepers.fetch_add(1, Ordering::SeqCst);
-        let woken = self.waiting() > 0 || raw::wait(&self.tail, seen, timeout_ns);
-        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        self.asleep.fetch_or(1 << seat, Ordering::SeqCst);
+        let woken = self.has_any() || raw::wait(&self.tail, seen, timeout_ns);
+        self.wakes(seat);
         woken
     }
 
-    /// A helper goes; false: there is a call after all, and it stays.
-    pub(super) fn retire(&self) -> bool {
-        self.helpers.fetch_sub(1, Ordering::SeqCst);
-        if self.waiting() > 0 {
-            self.helpers.fetch_add(1, Ordering::SeqCst);
-            return false;
-        }
-        true
+    /// That one does not sleep any more.
+    pub(super) fn wakes(&self, seat: usize) {
+        self.asleep.fetch_and(!(1 << seat), Ordering::SeqCst);
     }
 }
 
@@ -117,7 +101,7 @@ mod tests {
 
     #[test]
     fn each_call_is_taken_once_and_in_order_and_room_is_bounded() {
-        let crew = Crew::new(1);
+        let crew = Crew::new();
         for round in 0..3 {
             let first = round * 1000 + 1;
             (first..first + ROOM as usize).for_each(|n| assert!(crew.push(call(n))));
@@ -130,16 +114,17 @@ mod tests {
     #[test]
     fn several_takers_leave_nothing_and_take_nothing_twice() {
         const CALLS: usize = 100_000;
-        let crew = Crew::new(4);
+        let crew = Crew::new();
         let sum = AtomicU32::new(0);
         std::thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| {
+            for seat in 0..3 {
+                let (crew, sum) = (&crew, &sum);
+                scope.spawn(move || {
                     loop {
                         match crew.take() {
                             Some(end) if end.addr() == usize::MAX => break,
                             Some(call) => drop(sum.fetch_add(call.addr() as u32, Ordering::Relaxed)),
-                            None => drop(crew.sleep(1_000_000)),
+                            None => drop(crew.sleep(seat, 1_000_000)),
                         }
                     }
                 });
@@ -156,13 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn a_helper_is_asked_for_when_nobody_is_free_and_stays_when_there_is_work() {
-        let crew = Crew::new(1);
+    fn more_hands_are_wanted_when_something_waits_and_nobody_sleeps() {
+        let crew = Crew::new();
         assert!(!crew.rouse(), "nothing to do");
-        assert!(crew.push(call(1)) && crew.rouse(), "the first helper");
-        assert!(!crew.rouse(), "there are as many as may be");
-        assert!(!crew.retire());
-        assert!(crew.take().is_some() && crew.retire());
-        assert!(crew.push(call(2)) && crew.rouse(), "the one that went is made again");
+        crew.asleep.store(0b10, Ordering::SeqCst);
+        assert!(crew.push(call(1)) && !crew.rouse(), "somebody sleeps");
+        crew.wakes(1);
+        crew.wakes(1);
+        assert!(crew.rouse());
+        assert!(crew.take().is_some() && !crew.rouse());
     }
 }

@@ -15,12 +15,15 @@ use std::time::{Duration, Instant};
 use steadfast_abi::op;
 
 /// Buffered writes of one file wait for each other in the kernel, and so there is one helper for them.
-const WRITERS: u32 = 1;
+const WRITERS: usize = 1;
 /// Helpers for everything else: so many of a disk's answers can be waited for.
-const OTHERS: u32 = 8;
-const SEATS: usize = (WRITERS + OTHERS) as usize;
+const OTHERS: usize = 8;
+const SEATS: usize = WRITERS + OTHERS;
+/// A helper that had nothing to do for so long goes.
+const IDLE_NS: u64 = 20_000_000_000;
 /// How long helpers that do nothing may take to go when their file is closed.
-const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL: Duration = Duration::from_nanos(FAREWELL_NS);
+const FAREWELL_NS: u64 = 1_000_000_000;
 
 /// The kinds of helpers of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,19 +33,21 @@ pub(crate) enum Kind {
     Other = 1,
 }
 
-/// Where one helper says what it does.
+/// A seat that nobody has.
+const FREE: i32 = 0;
+/// A seat whose helper has been asked for.
+const ASKED: i32 = -1;
+
+/// Where one helper says what it does. Each kind has seats of its own.
 #[derive(Debug, Default)]
 pub(super) struct Seat {
-    pub(super) taken: AtomicBool,
-    /// Set by the one who made the helper.
-    pub(super) pid: AtomicI32,
+    /// The process that has it, or [`FREE`], or [`ASKED`]. Every change is one step, so that whoever is killed
+    /// leaves something true.
+    holder: AtomicI32,
     pub(super) current: AtomicPtr<Call>,
     /// Since when it is in the kernel; 0: it is not.
     pub(super) begun_ns: AtomicU64,
     pub(super) code: AtomicU32,
-    pub(super) kind: AtomicU32,
-    /// It has taken itself out of its crew.
-    pub(super) retired: AtomicBool,
 }
 
 /// The helpers of one file for one queue. Calls are left by that queue's thread alone.
@@ -54,11 +59,24 @@ pub(crate) struct Desk {
     pub(super) seats: [Seat; SEATS],
     pub(crate) turn: Arc<GivenUp>,
     pub(super) over: AtomicBool,
+    /// Helpers that have not been seen to have ended: they may have the file open. The foreman counts.
+    pub(super) alive: AtomicU32,
+    /// A helper that had nothing to do for so long goes.
+    pub(super) idle_ns: AtomicU64,
     /// The port and the file, for people.
     pub(super) label: String,
     /// The log says that a call hangs.
     pub(super) told: AtomicBool,
     foreman: Arc<Foreman>,
+}
+
+impl Kind {
+    fn seats(self) -> std::ops::Range<usize> {
+        match self {
+            Kind::Writer => 0..WRITERS,
+            Kind::Other => WRITERS..SEATS,
+        }
+    }
 }
 
 impl fmt::Debug for Desk {
@@ -110,12 +128,20 @@ impl Desk {
         let mut settled = true;
         for kind in [Kind::Writer, Kind::Other] {
             let crew = &self.crews[kind as usize];
-            if crew.rouse() && !self.foreman.ask(self, kind) {
-                crew.helpers.fetch_sub(1, Ordering::SeqCst);
+            if crew.rouse() {
+                self.ask_for(kind);
             }
             settled &= !crew.has_any();
         }
         settled
+    }
+
+    /// Asks for one more helper, where there is a seat for it.
+    fn ask_for(self: &Arc<Desk>, kind: Kind) {
+        let Some(number) = kind.seats().find(|number| self.seats[*number].step(FREE, ASKED)) else { return };
+        if !self.foreman.ask(self, number) {
+            self.seats[number].step(ASKED, FREE);
+        }
     }
 
     /// Whoever asked for a call has had an answer, although it has not ended; false: it is not in the kernel.
@@ -134,8 +160,39 @@ impl Desk {
         calls.filter(|call| call.ns >= HANGS_NS).max_by_key(|call| call.ns)
     }
 
-    pub(super) fn crew_of(&self, seat: &Seat) -> &Crew {
-        &self.crews[usize::from(seat.kind.load(Ordering::Relaxed) != 0)]
+    /// Who sits there does work of this kind.
+    pub(super) fn crew_of(&self, number: usize) -> &Crew {
+        &self.crews[usize::from(number >= WRITERS)]
+    }
+
+    /// Nothing has been left for the helper in that seat: it leaves, unless something has by now. False: it stays.
+    pub(super) fn leave(&self, number: usize, pid: i32) -> bool {
+        let Some(seat) = self.seats.get(number) else { return true };
+        seat.step(pid, FREE);
+        // Whoever left a call before that step found the seat taken, and after it asks for another helper.
+        !(self.crew_of(number).has_any() && seat.step(FREE, pid))
+    }
+
+    /// The process has ended, or never had its file; its seat is free again. The call that it had.
+    pub(super) fn clear(&self, number: usize, pid: i32, had_file: bool) -> *mut Call {
+        let seat = &self.seats[number];
+        if seat.holder.load(Ordering::SeqCst) != pid {
+            if !had_file {
+                seat.step(ASKED, FREE);
+            }
+            return std::ptr::null_mut();
+        }
+        let call = seat.current.swap(std::ptr::null_mut(), Ordering::AcqRel);
+        seat.begun_ns.store(0, Ordering::Release);
+        self.crew_of(number).wakes(number);
+        seat.step(pid, FREE);
+        call
+    }
+
+    /// The processes that have a seat.
+    #[cfg(test)]
+    pub(super) fn holders(&self) -> Vec<i32> {
+        self.seats.iter().map(|seat| seat.holder.load(Ordering::SeqCst)).filter(|pid| *pid > 0).collect()
     }
 
     /// A call will not be carried out any more, because its helper has gone.
@@ -210,10 +267,12 @@ impl Desks {
             Arc::new(Desk {
                 file: Arc::downgrade(&self.file),
                 home: home.clone(),
-                crews: [Crew::new(WRITERS), Crew::new(OTHERS)],
+                crews: [Crew::new(), Crew::new()],
                 seats: Default::default(),
                 turn: self.given_up.clone(),
                 over: AtomicBool::new(false),
+                alive: AtomicU32::new(0),
+                idle_ns: AtomicU64::new(IDLE_NS),
                 label: self.label.clone(),
                 told: AtomicBool::new(false),
                 foreman: foreman.clone(),
@@ -243,13 +302,19 @@ impl Desks {
         }
         let until = Instant::now() + FAREWELL;
         loop {
-            let mut left = self.made().flat_map(|desk| &desk.seats).filter(|seat| seat.is_used()).peekable();
-            if left.peek().is_none() {
+            let (mut left, mut hang) = (0, 0);
+            for desk in self.made() {
+                let seats = desk.seats.iter();
+                // One that has left its seat has the file open for a moment more.
+                let taken = seats.clone().filter(|seat| seat.is_taken()).count();
+                left += taken.max(desk.alive.load(Ordering::Acquire) as usize);
+                hang +=
+                    seats.filter(|seat| seat.in_kernel().is_some_and(|call| call.ns > FAREWELL_NS)).count();
+            }
+            if left == 0 {
                 return true;
             }
-            let hangs =
-                |seat: &Seat| seat.in_kernel().is_some_and(|call| u128::from(call.ns) > FAREWELL.as_nanos());
-            if left.all(hangs) || Instant::now() >= until {
+            if left <= hang || Instant::now() >= until {
                 return false;
             }
             if let Some(desk) = self.made().next() {
@@ -269,8 +334,18 @@ impl Seat {
         (begun > 0).then(|| InKernel { code, ns: now_ns().saturating_sub(begun) })
     }
 
-    fn is_used(&self) -> bool {
-        self.taken.load(Ordering::Acquire) || self.pid.load(Ordering::Acquire) != 0
+    fn is_taken(&self) -> bool {
+        self.holder.load(Ordering::Acquire) != FREE
+    }
+
+    /// From one holder to the next; false where it was another.
+    fn step(&self, from: i32, to: i32) -> bool {
+        self.holder.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// A helper takes the seat that it was asked for; false: it is not its own.
+    pub(super) fn take(&self, pid: i32) -> bool {
+        self.step(ASKED, pid)
     }
 }
 

@@ -8,7 +8,7 @@
 #![allow(unsafe_code)] // system calls
 
 use super::body::{self, Order, Start};
-use super::desk::{Desk, Kind};
+use super::desk::Desk;
 use super::raw;
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::lock;
@@ -72,12 +72,12 @@ impl Foreman {
         Ok(foreman)
     }
 
-    /// Asks for one more helper of a desk; false: it cannot be asked now.
-    pub(super) fn ask(&self, desk: &Arc<Desk>, kind: Kind) -> bool {
+    /// Asks for a helper for a seat of a desk; false: it cannot be asked now.
+    pub(super) fn ask(&self, desk: &Arc<Desk>, seat: usize) -> bool {
         self.forget_buried();
         let Some(file) = desk.file.upgrade() else { return false };
         let held = Arc::into_raw(desk.clone());
-        let order = Order { desk: held, kind: kind as u64 };
+        let order = Order { desk: held, seat };
         let sent = send(&self.socket, &order, file.as_raw_fd());
         if !sent {
             // SAFETY: made above, and nobody has got it.
@@ -178,6 +178,8 @@ fn send(socket: &OwnedFd, order: &Order, file: i32) -> bool {
 /// A helper, as long as it has not been seen to have ended.
 struct Helper {
     pid: i32,
+    /// Its desk knows of it.
+    counted: bool,
     start: Box<Start>,
     stack: Stack,
 }
@@ -253,13 +255,14 @@ impl Thread {
         if pid < 0 {
             return Err(io::Error::last_os_error());
         }
-        let helper = Helper { pid, start, stack };
+        let mut helper = Helper { pid, counted: false, start, stack };
         let until = Instant::now() + LOOK;
         while helper.start.state.load(Ordering::Acquire) == 0 && Instant::now() < until {
             raw::wait(&helper.start.state, 0, PATIENCE.as_nanos() as u64);
         }
-        if let Some((desk, seat)) = helper.place() {
-            desk.seats[seat].pid.store(pid, Ordering::Release);
+        if let Some(desk) = helper.desk() {
+            desk.alive.fetch_add(1, Ordering::SeqCst);
+            helper.counted = true;
         }
         self.helpers.push(helper);
         Ok(())
@@ -326,8 +329,7 @@ impl Helper {
     /// It has ended. A call that it had, because somebody killed it, has failed.
     fn bury(self, foreman: &Foreman) {
         if let Some((desk, seat)) = self.place() {
-            let seat = &desk.seats[seat];
-            let call = seat.current.swap(ptr::null_mut(), Ordering::AcqRel);
+            let call = desk.clear(seat, self.pid, self.start.state.load(Ordering::Acquire) == 1);
             if !call.is_null() {
                 tracing::error!(
                     "a helper (process {}) was ended by somebody else; its call has failed",
@@ -335,12 +337,9 @@ impl Helper {
                 );
                 desk.lose(call);
             }
-            if !seat.retired.swap(false, Ordering::AcqRel) {
-                desk.crew_of(seat).helpers.fetch_sub(1, Ordering::SeqCst);
+            if self.counted {
+                desk.alive.fetch_sub(1, Ordering::SeqCst);
             }
-            seat.begun_ns.store(0, Ordering::Release);
-            seat.pid.store(0, Ordering::Release);
-            seat.taken.store(false, Ordering::Release);
         }
         let desk = self.start.desk.swap(ptr::null_mut(), Ordering::AcqRel);
         if !desk.is_null() {

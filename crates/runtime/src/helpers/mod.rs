@@ -18,8 +18,9 @@
 //! process, its sockets and its locks. The file stays locked by the one who may still write to it.
 //!
 //! Helpers are made when there is work for them (see [`foreman`]), and go when there has been none for a while.
-//! Their code ([`body`]) uses nothing of the standard library that belongs to a thread, and takes no lock, so
-//! that one that is killed takes nothing with it.
+//! Their code ([`body`]) uses nothing of the standard library that belongs to a thread, and takes no lock; who has a
+//! seat and who sleeps is said by one step each, never by a count. So one that is killed takes the call with it that it
+//! had, which fails, and nothing else.
 
 mod body;
 mod call;
@@ -27,6 +28,8 @@ mod crew;
 mod desk;
 mod foreman;
 mod raw;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use call::{Call, Home, Stage};
 pub(crate) use desk::{Desk, Desks, HANGS_NS, Kind};

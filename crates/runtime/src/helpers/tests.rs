@@ -1,0 +1,89 @@
+//! Helpers that come, go, and are killed.
+
+#![allow(unsafe_code)] // records of calls; signals to helpers
+
+use super::*;
+use crate::remote::Remote;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use steadfast_abi::op;
+
+/// A test that waits for longer hangs.
+const HANGS: Duration = Duration::from_secs(30);
+
+struct Bench {
+    foreman: Arc<Foreman>,
+    desk: Arc<Desk>,
+    desks: Desks,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let remote = Arc::new(Remote::new().expect("eventfd"));
+        let foreman = Foreman::start(std::slice::from_ref(&remote)).expect("its thread");
+        let file: OwnedFd = tempfile::tempfile().expect("a file").into();
+        let desks = Desks::new(Arc::new(file), true, (false, false), "port: file".into(), 1);
+        let home = Arc::new(Home::new(remote));
+        let desk = desks.of(0, &home, &foreman).expect("queue 0").clone();
+        Bench { foreman, desk, desks }
+    }
+
+    /// Has so many calls of each kind carried out, all at once; what they came back with.
+    fn have_done(&self, writers: usize, others: usize) -> Vec<i64> {
+        for kind in [vec![Kind::Writer; writers], vec![Kind::Other; others]].concat() {
+            let call = Call::new();
+            // SAFETY: this test's own record until it is left.
+            unsafe { (*call.task()).code = op::FDATASYNC };
+            assert!(self.desk.push(kind, Box::into_raw(call)), "room");
+        }
+        let (mut back, begun) = (Vec::new(), Instant::now());
+        while back.len() < writers + others {
+            assert!(begun.elapsed() < HANGS, "{} of {} came back", back.len(), writers + others);
+            self.desk.rouse();
+            // SAFETY: back, and so this test's own.
+            self.desk.home.take(|call| back.push(unsafe { Box::from_raw(call) }.result()));
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        back
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.foreman.stop();
+    }
+}
+
+#[test]
+fn helpers_that_went_for_want_of_work_leave_their_seats_to_others_at_once() {
+    let bench = Bench::new();
+    bench.desk.idle_ns.store(1_000_000, Ordering::Relaxed);
+    for round in 0..100 {
+        assert_eq!(bench.have_done(1, 16), [0; 17], "round {round}");
+        // Some have gone by now, and some are about to.
+        std::thread::sleep(Duration::from_millis(round % 4));
+    }
+    assert!(bench.desks.close(), "all of them have gone with their file");
+    assert_eq!(bench.desk.holders(), []);
+}
+
+#[test]
+fn a_helper_that_is_killed_takes_nothing_with_it() {
+    let bench = Bench::new();
+    for _ in 0..3 {
+        assert_eq!(bench.have_done(1, 16), [0; 17]);
+        std::thread::sleep(Duration::from_millis(5));
+        let asleep = bench.desk.holders();
+        assert!(asleep.len() > 1, "{asleep:?}");
+        for pid in asleep {
+            // SAFETY: a helper that this test made, which nobody has waited for.
+            assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+        }
+    }
+    // What one had when it was killed may have failed; whatever is left later is done.
+    bench.have_done(1, 16);
+    assert_eq!(bench.have_done(1, 16), [0; 17]);
+    assert!(bench.desks.close());
+}
