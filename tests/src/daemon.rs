@@ -50,6 +50,13 @@ impl Setup {
 
     /// Starts it in `dir`, and waits until both of its sockets answer.
     pub fn start(self, dir: &TempDir) -> Result<Daemon> {
+        let mut daemon = self.begin(dir)?;
+        daemon.wait_ready()?;
+        Ok(daemon)
+    }
+
+    /// Starts it in `dir`, and waits for nothing.
+    pub fn begin(self, dir: &TempDir) -> Result<Daemon> {
         let (nbd, control) = (dir.join("nbd.sock"), dir.join("control.sock"));
         for socket in [&nbd, &control] {
             let _ = std::fs::remove_file(socket);
@@ -71,9 +78,7 @@ impl Setup {
             .stderr(self.stderr.unwrap_or_else(|| file.into()))
             .spawn()
             .context("cannot start the daemon")?;
-        let mut daemon = Daemon { child, nbd, control, log, ended: None };
-        daemon.wait_ready()?;
-        Ok(daemon)
+        Ok(Daemon { child, nbd, control, log, ended: None })
     }
 }
 

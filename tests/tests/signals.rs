@@ -1,5 +1,6 @@
 //! Signals and limits of the process: none ends the daemon but those that ask for a clean stop.
 
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use steadfast_tests::nbd::Client;
 use steadfast_tests::process::signal;
@@ -49,6 +50,35 @@ fn sigquit_and_sigint_stop_cleanly() -> Result {
         assert!(!daemon.control().exists() && daemon.log().contains("stopped"));
     }
     Ok(())
+}
+
+#[test]
+fn another_signal_ends_a_stop_that_waits_at_once() -> Result {
+    let dir = TempDir::new()?;
+    let mut daemon = Setup::device("vol0=hang:16M,ops=read,request_timeout=0").start(&dir)?;
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    client.send(0, 0, 0, 4096, &[])?;
+    until("the request", || {
+        let hung = daemon.device("vol0")?["in_flight"].as_u64().is_some_and(|count| count > 0);
+        Ok(hung.then_some(()))
+    })?;
+    signal(daemon.pid(), libc::SIGTERM);
+    let control = daemon.control().to_owned();
+    let ended = || Ok(UnixStream::connect(&control).is_err().then_some(()));
+    until("the end of the control API", ended)?;
+    signal(daemon.pid(), libc::SIGINT);
+    assert_eq!(daemon.stopped()?.code(), Some(1));
+    daemon.logs("SIGINT: quitting at once")
+}
+
+#[test]
+fn a_start_that_hangs_is_ended_by_a_signal() -> Result {
+    let dir = TempDir::new()?;
+    let mut daemon = Setup::device("vol0=hang:16M,at=prepare,for_ms=3600000").begin(&dir)?;
+    // Bound before anything of the devices is looked at.
+    until("the control socket", || Ok(daemon.control().exists().then_some(())))?;
+    assert_eq!(daemon.stop()?.code(), Some(1));
+    daemon.logs("the start does not get through within 1 s: quitting")
 }
 
 #[test]

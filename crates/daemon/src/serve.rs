@@ -15,7 +15,7 @@ use crate::properties::{Edits, Notes};
 use crate::receipts::Receipts;
 use crate::serving::{Needs, Serving};
 use crate::settings::Settings;
-use crate::signals::{self, Signals};
+use crate::signals::{self, Obeyed};
 use crate::state_lock::StateLock;
 use crate::{effective_uid, log, panics, targets, topology, uri};
 use std::collections::BTreeMap;
@@ -32,7 +32,6 @@ use steadfast_nbd::{Doors, ListenAddr, NbdServer};
 use steadfast_runtime::{Engine, EngineConfig};
 use steadfast_sockets::Inherited;
 use tokio::runtime::Builder;
-use tokio::sync::watch;
 
 /// How long requests in flight may take when the daemon stops.
 const GRACE: Duration = Duration::from_secs(30);
@@ -41,7 +40,8 @@ const GRACE: Duration = Duration::from_secs(30);
 const HEAPS: libc::c_int = 4;
 
 /// Runs the daemon: returns when SIGTERM, SIGINT or SIGQUIT has come and every request in flight has
-/// finished. A second signal ends the process at once; SIGHUP rescans. A panic ends the process with
+/// finished. One that comes during the start ends that, cleanly where it gets through within a second. A second
+/// signal ends the process at once, whatever hangs; SIGHUP rescans. A panic ends the process with
 /// [`PANIC_EXIT`](crate::PANIC_EXIT).
 pub fn serve(config: &Config) -> Result<(), ServeError> {
     signals::ignore_others();
@@ -53,6 +53,8 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let mut inherited = Inherited::take()?;
     let state_folder = state(config);
     panics::end_the_process(&state_folder);
+    // Before anything is touched that could hang.
+    let Obeyed { up, stopping } = signals::obey_from_now_on()?;
     // First, so that a second daemon finds out before it opens anything that belongs to the first.
     let (socket, held, listener) = control_socket(config, inherited.control.take())?;
     let _state = StateLock::take("state", &state_folder)?;
@@ -65,8 +67,6 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
         .thread_name("control")
         .build()
         .map_err(|error| ServeError::Io { what: "cannot start the control API", error })?;
-    let (stop, stopping) = watch::channel(false);
-    let signals = Signals::install(&runtime)?;
     let app = Arc::new(start(config, &socket, inherited.nbd)?);
     app.number_ports();
     app.know_ways_back();
@@ -74,11 +74,11 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     announce(&app, &socket);
     Folder::start(&app);
     app.retry_absent();
+    let _ = up.send(Arc::downgrade(&app));
     notify("READY=1");
 
     let result = runtime.block_on(async {
         let listener = tokio::net::UnixListener::from_std(listener)?;
-        tokio::spawn(signals.obey(Arc::clone(&app), stop));
         tokio::spawn(keep_baselines(Arc::clone(&app)));
         let limits = control::Limits::of(&config.control);
         control::serve(Arc::clone(&app), listener, limits, stopping).await

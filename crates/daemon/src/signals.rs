@@ -9,15 +9,18 @@
 //! The kernel's default for nearly all of them is to end the process. What is left to it are faults of the
 //! program (`SEGV`, `BUS`, `ILL`, `FPE`, `ABRT`, `TRAP`, `SYS`), and `TSTP`, by which a person at the terminal
 //! stops it on purpose.
+//!
+//! They are obeyed on a thread of their own, from before the daemon touches anything that could hang until the process
+//! has ended: what the other threads wait for keeps nobody from ending it.
 
 use crate::app::App;
 use crate::error::ServeError;
 use crate::log;
 use crate::notify::{notify, reloading};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use steadfast_api::{Found, RescanRequest};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -54,8 +57,34 @@ pub(crate) fn ignore_others() {
     }
 }
 
+/// How long a start that is under way may take once a stop was asked for: what it has attached is let go cleanly then.
+const REST_OF_A_START: Duration = Duration::from_secs(1);
+
+/// What those who obey signals and those who start and stop the daemon tell each other.
+pub(crate) struct Obeyed {
+    /// The daemon, once it is up.
+    pub(crate) up: watch::Sender<Weak<App>>,
+    /// Whether a stop was asked for.
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// Catches what asks for something, and obeys it until the process ends.
+///
+/// # Errors
+/// The system has no thread or descriptor for that.
+pub(crate) fn obey_from_now_on() -> Result<Obeyed, ServeError> {
+    let failed = |error| ServeError::Io { what: "cannot catch signals", error };
+    let runtime = Builder::new_current_thread().enable_all().thread_name("rescan").build().map_err(failed)?;
+    let signals = Signals::install(&runtime)?;
+    let (up, app) = watch::channel(Weak::new());
+    let (stop, stopping) = watch::channel(false);
+    let body = move || runtime.block_on(signals.obey(app, stop));
+    std::thread::Builder::new().name("signals".to_owned()).spawn(body).map_err(failed)?;
+    Ok(Obeyed { up, stopping })
+}
+
 /// What asks for something, caught from now on.
-pub(crate) struct Signals {
+struct Signals {
     term: Signal,
     int: Signal,
     quit: Signal,
@@ -63,7 +92,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    pub(crate) fn install(runtime: &Runtime) -> Result<Signals, ServeError> {
+    fn install(runtime: &Runtime) -> Result<Signals, ServeError> {
         let _inside = runtime.enter();
         let catch =
             |kind| signal(kind).map_err(|error| ServeError::Io { what: "cannot catch signals", error });
@@ -76,26 +105,51 @@ impl Signals {
     }
 
     /// Does what they ask for: the first that ends the daemon asks for a clean stop, the second ends the process.
-    pub(crate) async fn obey(mut self, app: Arc<App>, stop: watch::Sender<bool>) {
+    /// What comes during the start is kept until that is through, but for those that end the daemon.
+    async fn obey(mut self, mut up: watch::Receiver<Weak<App>>, stop: watch::Sender<bool>) {
+        let mut app = Weak::new();
         loop {
+            let starting = app.upgrade().is_none();
             tokio::select! {
-                _ = self.hup.recv() => {
-                    let app = Arc::clone(&app);
-                    // One after the other: what comes meanwhile is one more.
-                    let _ = tokio::task::spawn_blocking(move || rescan(&app)).await;
-                }
                 name = next(&mut self.term, &mut self.int, &mut self.quit) => {
                     tracing::info!("SIG{name}: stopping: requests in flight finish; another signal quits at once");
                     let _ = stop.send(true);
                     break;
                 }
+                Ok(()) = up.changed(), if starting => app = up.borrow_and_update().clone(),
+                _ = self.hup.recv(), if !starting => {
+                    let Some(app) = app.upgrade() else { continue };
+                    // One after the other: what comes meanwhile is one more.
+                    let _ = tokio::task::spawn_blocking(move || rescan(&app)).await;
+                }
             }
         }
-        let name = next(&mut self.term, &mut self.int, &mut self.quit).await;
-        tracing::warn!("SIG{name}: quitting at once");
-        log::flush_within(Duration::from_millis(200));
-        std::process::exit(1);
+        tokio::select! {
+            name = next(&mut self.term, &mut self.int, &mut self.quit) => {
+                quit(&format!("SIG{name}: quitting at once"));
+            }
+            () = never_through(up, app) => {
+                let seconds = REST_OF_A_START.as_secs();
+                quit(&format!("the start does not get through within {seconds} s: quitting"));
+            }
+        }
     }
+}
+
+/// Returns when the start has had its time since a stop was asked for, and not before the process ends otherwise.
+async fn never_through(mut up: watch::Receiver<Weak<App>>, app: Weak<App>) {
+    let starting = app.strong_count() == 0;
+    if !starting || tokio::time::timeout(REST_OF_A_START, up.changed()).await.is_ok() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Ends the process, whatever its other threads are at.
+fn quit(why: &str) {
+    tracing::warn!("{why}");
+    log::flush_within(Duration::from_millis(200));
+    // SAFETY: it runs nothing of this process any more, so that nothing in it can hang.
+    unsafe { libc::_exit(1) }
 }
 
 async fn next(term: &mut Signal, int: &mut Signal, quit: &mut Signal) -> &'static str {
