@@ -77,14 +77,14 @@ fn a_live_value_that_was_never_saved_is_said_to_be_undone_by_an_activation() -> 
     let edited = Edited::new()?;
     edited.write("params = { io_throttle = 8 }\n")?;
     let daemon = edited.start()?;
-    ends(&daemon, 0, &["device", "set", "vol0", "io_throttle=4"])?;
+    ends(&daemon, 0, &["param", "set", "--temporary", "vol0", "io_throttle=4"])?;
     let throttle = param(&daemon, "vol0", "io_throttle")?;
     assert_eq!((&throttle["undone"], &throttle["current"]), (&true.into(), &"4".into()), "{throttle}");
     let said = ends(&daemon, 0, &["param", "list", "vol0"])?;
     assert!(said.contains("not saved: io_throttle=4; an activation undoes that"), "{said}");
     assert!(!said.contains("pending: "), "{said}");
     let said = ends(&daemon, 2, &["plan", "vol0"])?;
-    assert!(said.contains("undoes a value that was never saved"), "{said}");
+    assert!(said.contains("undoes io_throttle=4, which was never saved"), "{said}");
     // What is saved and waits is still pending.
     edited.write("params = { io_throttle = 8, io_slots = 256 }\n")?;
     let said = ends(&daemon, 0, &["param", "list", "vol0"])?;

@@ -158,7 +158,7 @@ fn a_port_that_takes_long_to_go_back_holds_up_nobody_who_saves() -> Result {
     });
     until("it goes back", || Ok((param(&daemon, "hung", "link_speed")?["saved"] == "auto").then_some(())))?;
     ends(&daemon, 0, &["param", "set", "vol0", "io_throttle=9"])?;
-    let busy = ends(&daemon, 3, &["device", "set", "hung", "release=true"])?;
+    let busy = ends(&daemon, 3, &["param", "set", "--temporary", "hung", "release=true"])?;
     assert!(busy.contains("under way") && !back.is_finished(), "it waits for the request that hangs: {busy}");
     daemon.kill();
     assert!(back.join().expect("no panic").is_err(), "nobody answers any more");

@@ -24,7 +24,7 @@ fn must(daemon: &Daemon, driver: &str, options: Value) -> Result<Value> {
 }
 
 fn set(daemon: &Daemon, changes: &[&str]) -> Result {
-    let output = daemon.cli(&[&["device", "set", "vol0"], changes].concat())?;
+    let output = daemon.cli(&[&["param", "set", "--temporary", "vol0"], changes].concat())?;
     assert!(output.status.success(), "{output:?}");
     Ok(())
 }
@@ -255,7 +255,7 @@ fn a_panic_anywhere_leaves_the_device_served() -> Result {
         }
     }
     must(&daemon, "crash", json!({}))?;
-    let output = daemon.cli(&["device", "set", "vol0", "at=param_changed"])?;
+    let output = daemon.cli(&["param", "set", "--temporary", "vol0", "at=param_changed"])?;
     println!("{output:?}");
     assert!(!output.status.success(), "a change that the driver panics on is refused");
     daemon.check_serves("vol0")

@@ -154,7 +154,11 @@ fn a_live_change_leaves_a_receipt_with_the_values_before_and_since() -> Result {
     let dir = TempDir::new()?;
     let daemon = Setup::device("vol0=delay:1M").start(&dir)?;
     for (change, code) in [("fixed_us=5", 0), ("fixed_us=-1", 1)] {
-        assert_eq!(daemon.cli(&["device", "set", "vol0", change])?.status.code(), Some(code), "{change}");
+        assert_eq!(
+            daemon.cli(&["param", "set", "--temporary", "vol0", change])?.status.code(),
+            Some(code),
+            "{change}"
+        );
     }
     let list = receipts(&daemon, "device=vol0")?;
     let found: Vec<_> = list.iter().map(|r| (&r["kind"], &r["outcome"], &r["source"])).collect();

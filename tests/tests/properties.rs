@@ -331,7 +331,7 @@ fn what_is_written_and_changes_nothing_is_said() -> Result {
     set(&["link_speed=auto"])?;
     let said = set(&["link_speed=auto"])?;
     assert!(said.contains("link_speed auto is saved already, waits for `steadfast activate vol0`"), "{said}");
-    ends(&daemon, 0, &["device", "set", "vol0", "io_throttle=3"])?;
+    ends(&daemon, 0, &["param", "set", "--temporary", "vol0", "io_throttle=3"])?;
     let said = set(&["io_throttle=8"])?;
     assert!(said.contains("io_throttle 8 is saved already, in force"), "{said}");
     assert_eq!(param(&daemon, "vol0", "io_throttle")?["current"], "8");
@@ -358,5 +358,86 @@ fn the_scope_of_a_parameter_is_shown_and_what_is_a_ports_own_is_not_for_all() ->
     for bit in ["0x1 the driver's errors", "0x100 requests that were aborted", "0x200 "] {
         assert!(said.contains(bit), "{bit}: {said}");
     }
+    Ok(())
+}
+
+#[test]
+fn values_take_the_units_that_options_take() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = Setup::device("vol0=delay,size=8m,random_us=2ms").start(&dir)?;
+    assert_eq!(param(&daemon, "vol0", "size")?["current"], "8388608");
+    assert_eq!(param(&daemon, "vol0", "random_us")?["current"], "2000");
+    let listed = ends(&daemon, 0, &["param", "list", "vol0"])?;
+    assert!(listed.contains("8388608 (8M)") && listed.contains("2000 (2ms)"), "{listed}");
+    // What is saved is in the parameter's own unit; a size has the unit that shows it exactly.
+    ends(
+        &daemon,
+        0,
+        &["param", "set", "vol0", "request_timeout=2m", "drain_timeout=10s", "max_transfer=256KiB"],
+    )?;
+    assert_eq!(param(&daemon, "vol0", "request_timeout")?["current"], "120");
+    let text = std::fs::read_to_string(file_of(&daemon, "vol0")?)?;
+    for line in ["request_timeout = 120\n", "drain_timeout = 10\n", "max_transfer = \"256K\"\n"] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    ends(&daemon, 0, &["param", "set", "--temporary", "vol0", "random_us=1s"])?;
+    assert_eq!(param(&daemon, "vol0", "random_us")?["current"], "1000000");
+    for (value, says) in [
+        ("request_timeout=10G", "not a time: request_timeout=10G"),
+        ("request_timeout=250ms", "not a whole number of its unit: request_timeout=250ms"),
+        ("request_timeout=10S", "not a time"),
+        ("request_timeout=1.5m", "not a time"),
+        ("request_timeout=-1s", "out of range"),
+        ("request_timeout=11m", "out of range"),
+        ("request_timeout=99999999999999999999s", "out of range"),
+        ("request_timeout=", "not a time"),
+        ("request_timeout=10 s", "not a time"),
+        ("max_transfer=10s", "not a size: max_transfer=10s"),
+        ("max_transfer=256 K", "not a size"),
+        ("max_transfer=256Ki", "not a size"),
+        ("max_transfer=16E", "out of range"),
+        ("io_throttle=4k", "not a number: io_throttle=4k"),
+        ("io_throttle=10s", "not a number: io_throttle=10s"),
+    ] {
+        let said = ends(&daemon, 1, &["param", "set", "vol0", value])?;
+        assert!(said.contains(says) && said.contains("(allowed "), "{value}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    let said = ends(&daemon, 1, &["param", "set", "vol0", "request_timeout=10G"])?;
+    assert!(said.contains("(allowed 0..=600 s, or with ns, us, ms, s, m or h behind)"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn what_is_set_for_now_is_said_to_be_undone_by_an_activation() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = Setup::device("vol0=null:1M").start(&dir)?;
+    let said = ends(&daemon, 0, &["param", "set", "--temporary", "vol0", "io_throttle=3"])?;
+    assert!(
+        said.contains("io_throttle: 0 -> 3") && said.contains("not saved: an activation undoes it"),
+        "{said}"
+    );
+    for (code, args) in [
+        (0, &["param", "list", "vol0"][..]),
+        (0, &["param", "list", "vol0", "--pending"]),
+        (2, &["plan", "vol0"]),
+    ] {
+        let said = ends(&daemon, code, args)?;
+        assert!(said.contains("not saved") && said.contains("undoes"), "{args:?}: {said}");
+    }
+    let said = ends(&daemon, 0, &["param", "explain", "vol0", "io_throttle"])?;
+    assert!(said.contains("was never saved, and an activation undoes it"), "{said}");
+    for wrong in ["--global", "--dry-run"] {
+        ends(&daemon, 1, &["param", "set", "--temporary", "vol0", "io_throttle=4", wrong])?;
+    }
+    // The command that it was before says what it is now, whole, and does nothing.
+    let said = ends(&daemon, 1, &["device", "set", "vol0", "io_throttle=4", "--unset", "log_mask"])?;
+    assert!(
+        said.contains("hint: steadfast param set --temporary vol0 io_throttle=4 --unset log_mask"),
+        "{said}"
+    );
+    assert_eq!(param(&daemon, "vol0", "io_throttle")?["current"], "3");
+    ends(&daemon, 0, &["activate", "vol0"])?;
+    assert_eq!(param(&daemon, "vol0", "io_throttle")?["current"], "0");
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use steadfast_tests::nbd::Client;
+use steadfast_tests::params::{cli, ends, param};
 use steadfast_tests::{Daemon, Result, Setup, TempDir, module, test_module};
 
 const PORTS: [&str; 4] = ["p-a", "p-b", "p-c", "p-d"];
@@ -150,5 +151,78 @@ fn what_is_meant_has_to_be_clear() -> Result {
         let (code, report) = update(&daemon, args)?;
         assert!(code == 1 && report.to_string().contains(says), "{args:?}: {code}: {report}");
     }
+    Ok(())
+}
+
+/// `steadfast activate ... -o json`: exit code and report.
+fn activate(daemon: &Daemon, args: &[&str]) -> Result<(i32, Value)> {
+    let (code, out, error) = cli(daemon, &[&["activate"], args, &["-o", "json"]].concat())?;
+    Ok((code, serde_json::from_str(&out).unwrap_or(Value::String(error))))
+}
+
+#[test]
+fn an_adapters_ports_are_planned_and_activated_as_they_are_updated() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = daemon(&dir)?;
+    let before: Vec<Value> = ports(&daemon)?.into_iter().map(|port| port["generation"].clone()).collect();
+    // Of a profile all of the adapter's ports get the values, or none.
+    let said = ends(&daemon, 0, &["profile", "apply", "backup", "--adapter", "p", "--dry-run"])?;
+    assert!(PORTS.iter().all(|port| said.contains(&format!("{port}: "))), "{said}");
+    let said = ends(&daemon, 2, &["profile", "diff", "backup", "--adapter", "p"])?;
+    assert!(PORTS.iter().all(|port| said.contains(port)), "{said}");
+    ends(&daemon, 0, &["plan", "--adapter", "p"])?;
+    ends(&daemon, 1, &["profile", "apply", "backup", "--adapter", "nonesuch"])?;
+    for port in PORTS {
+        ends(&daemon, 0, &["param", "set", port, "link_speed=16"])?;
+    }
+    let said = ends(&daemon, 2, &["plan", "--adapter", "p"])?;
+    assert!(PORTS.iter().all(|port| said.contains(port)), "{said}");
+    // One of them would go down under its client: that is known before the first one is touched.
+    let client = Client::connect(daemon.nbd(), "p-c")?;
+    ends(&daemon, 0, &["param", "set", "p-c", "admin_state=down"])?;
+    let (code, report) = activate(&daemon, &["--adapter", "p"])?;
+    assert_eq!((code, fates(&report)), (3, vec!["untouched"; 4]), "{report:#}");
+    let why = report["reason"].as_str().unwrap_or_default();
+    assert!(why.starts_with("p-c: ") && why.contains("no port was touched"), "{why}");
+    ends(&daemon, 0, &["param", "unset", "p-c", "admin_state"])?;
+    drop(client);
+    let (code, report) = activate(&daemon, &["--adapter", "p"])?;
+    assert_eq!((code, fates(&report)), (0, vec!["updated"; 4]), "{report:#}");
+    let named: Vec<&str> =
+        report["ports"].as_array().into_iter().flatten().filter_map(|p| p["port"].as_str()).collect();
+    assert_eq!(named, PORTS, "by number");
+    let now: Vec<Value> = ports(&daemon)?.into_iter().map(|port| port["generation"].clone()).collect();
+    let one_more = |generation: &Value| json!(generation.as_u64().unwrap_or(0) + 1);
+    assert_eq!(now, before.iter().map(one_more).collect::<Vec<_>>());
+    ends(&daemon, 0, &["plan", "--all-of", "test"])?;
+    let said = ends(&daemon, 1, &["activate", "--all-of", "nonesuch"])?;
+    assert!(said.contains("no port runs driver `nonesuch`"), "{said}");
+    for both in [
+        &["activate", "p-a", "--adapter", "p"][..],
+        &["plan", "p-a", "--adapter", "p"],
+        &["activate", "--adapter", "p", "--delay", "5s"],
+    ] {
+        assert!(ends(&daemon, 1, both)?.contains("cannot be used with"), "{both:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_activation_of_an_adapter_that_fails_goes_back_with_rolling_and_stays_without() -> Result {
+    let dir = TempDir::new()?;
+    let module = test_module("shared")?.display().to_string();
+    let setup = ["vol1", "vol2"].iter().fold(Setup::device(format!("vol0={module}")), |setup, port| {
+        setup.and_device(format!("{port}={module}"))
+    });
+    let daemon = setup.start(&dir)?;
+    ends(&daemon, 0, &["param", "set", "vol1", "refuses=1"])?;
+    ends(&daemon, 0, &["param", "set", "vol0", "link_speed=16"])?;
+    let ports = ["vol0", "vol1", "vol2"];
+    let (code, report) = activate(&daemon, &[&ports[..], &["--rolling"]].concat())?;
+    assert_eq!((code, fates(&report)), (4, vec!["taken_back", "failed", "untouched"]), "{report:#}");
+    assert_eq!(param(&daemon, "vol0", "link_speed")?["current"], "auto");
+    let (code, report) = activate(&daemon, &["--all-of", "shared"])?;
+    assert_eq!((code, fates(&report)), (1, vec!["updated", "failed", "untouched"]), "{report:#}");
+    assert_eq!(param(&daemon, "vol0", "link_speed")?["current"], "16");
     Ok(())
 }

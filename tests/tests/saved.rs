@@ -65,7 +65,7 @@ fn what_is_wrong_is_refused_at_once_with_file_and_line() -> Result {
     for wanted in [
         "null.toml:2: device `vol0`: out of range: io_throttle=9000 (allowed 0..=8192)",
         "null.toml:4: device `vol1`: unknown parameter: io_slot (did you mean io_slots?)",
-        "--device vol1=null:1M,request_timeout=601: device `vol1`: out of range: request_timeout=601 (allowed 0..=600)",
+        "--device vol1=null:1M,request_timeout=601: device `vol1`: out of range: request_timeout=601 (allowed 0..=600 s, or with ns, us, ms, s, m or h behind)",
         "ram.toml:1: unknown: globl (allowed [global] and [port.NAME]; did you mean global?)",
     ] {
         ensure!(text.contains(wanted), "no '{wanted}' in: {text}");

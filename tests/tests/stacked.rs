@@ -48,15 +48,15 @@ fn live_parameters_are_set_and_shown_by_the_command() -> Result {
     assert_eq!(code, 0);
     assert!(shown.contains("size=1048576 (set, default 1073741824, bytes)"), "{shown}");
     assert!(shown.contains("zeroes=true (default, live)"), "{shown}");
-    let (code, text, _) = cli(&["device", "set", "vol0", "zeroes=false"])?;
+    let (code, text, _) = cli(&["param", "set", "--temporary", "vol0", "zeroes=false"])?;
     assert!(code == 0 && text.contains("zeroes: true -> false"), "{code}: {text}");
     let (_, shown, _) = cli(&["device", "show", "vol0"])?;
     assert!(shown.contains("zeroes=false (set, default true, live)"), "{shown}");
-    let (code, _, error) = cli(&["device", "set", "vol0", "size=2M"])?;
+    let (code, _, error) = cli(&["param", "set", "--temporary", "vol0", "size=2M"])?;
     assert!(code == 1 && error.contains("not live: size=2M takes effect when"), "{code}: {error}");
-    let (code, _, error) = cli(&["device", "set", "vol0", "zeros=no"])?;
+    let (code, _, error) = cli(&["param", "set", "--temporary", "vol0", "zeros=no"])?;
     assert!(code == 1 && error.contains("did you mean zeroes?"), "{code}: {error}");
-    let (code, text, _) = cli(&["device", "set", "vol0", "--unset", "zeroes", "-o", "json"])?;
+    let (code, text, _) = cli(&["param", "set", "--temporary", "vol0", "--unset", "zeroes", "-o", "json"])?;
     let report: serde_json::Value = serde_json::from_str(&text)?;
     assert_eq!((code, &report["changed"][0]["after"]), (0, &json!("true")), "{text}");
     Ok(())

@@ -20,6 +20,7 @@
 //! | `POST /v1/devices/{name}/remove`, `POST /v1/ports/{name}/remove`, `POST /v1/adapters/{name}/remove` with a [`RemoveRequest`] | [`TopologyReport`] |
 //! | `POST /v1/rescan` with a [`RescanRequest`] | [`RescanReport`] |
 //! | `POST /v1/update` with a [`RollingRequest`] | [`RollingReport`] |
+//! | `POST /v1/activate` with an [`ActivateSeveralRequest`] | [`RollingReport`] |
 //! | `POST /v1/drivers/load` with a [`LoadRequest`], `POST /v1/drivers/unload` with an [`UnloadRequest`] | [`Receipt`] |
 //! | `GET /v1/profiles`, `GET /v1/profiles/{name}` | [`Profiles`], [`Profile`] |
 //! | `GET /v1/profiles/{name}/diff?port=` | [`ProfileDiff`] |
@@ -79,7 +80,9 @@ pub use properties::{
     ActivateRequest, Activating, Plan, PlannedChange, PortPlan, Properties, Property, ReloadRequest,
     RollbackRequest, SaveReport, SaveRequest, Saved,
 };
-pub use rolling::{PortFate, RolledPort, RollingOutcome, RollingReport, RollingRequest};
+pub use rolling::{
+    ActivateSeveralRequest, PortFate, RolledPort, RollingOutcome, RollingReport, RollingRequest,
+};
 pub use socket::default_socket;
 pub use state::{DeviceState, SchemaState};
 pub use steadfast_shell::auto::AutoUpdate;

@@ -106,8 +106,15 @@ pub struct ProfileDiff {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProfileApplyRequest {
-    /// The ports.
+    /// The ports. One of the three has to be given.
+    #[serde(default)]
     pub ports: Vec<String>,
+    /// Every port of this adapter, by number.
+    #[serde(default)]
+    pub adapter: Option<String>,
+    /// Every port that runs this driver, by name.
+    #[serde(default)]
+    pub all_of: Option<String>,
     /// Only say what it would do.
     #[serde(default)]
     pub dry_run: bool,

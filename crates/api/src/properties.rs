@@ -213,6 +213,9 @@ pub struct PlannedChange {
     pub class: String,
     /// What happens, for people.
     pub effect: String,
+    /// The value in force was set by a command and never saved: the activation undoes it.
+    #[serde(default)]
+    pub undone: bool,
 }
 
 /// What an activation of one port would do.

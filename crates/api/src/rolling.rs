@@ -23,6 +23,41 @@ pub struct RollingRequest {
     pub update: UpdateRequest,
 }
 
+/// Asks for several ports to be initialised anew with what is saved for each, one port after the other. Everything
+/// that can be known before is looked at for all of them before the first one is touched.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivateSeveralRequest {
+    /// Ports, in this order. One of the three has to be given.
+    #[serde(default)]
+    pub ports: Vec<String>,
+    /// Every port of this adapter, by number.
+    #[serde(default)]
+    pub adapter: Option<String>,
+    /// Every port that runs this driver, by name.
+    #[serde(default)]
+    pub all_of: Option<String>,
+    /// Stop at the first failure and take those already activated back, the last one first. Otherwise
+    /// stop at the first failure and leave them.
+    #[serde(default)]
+    pub rolling: bool,
+    /// As for an activation, of each.
+    #[serde(default)]
+    pub idle_only: bool,
+    /// As for an activation, of each.
+    #[serde(default)]
+    pub drain_timeout_ms: Option<u64>,
+    /// As for an activation, of each.
+    #[serde(default)]
+    pub force: bool,
+    /// As for an activation, of each.
+    #[serde(default)]
+    pub accept_loss: bool,
+    /// As for an activation, of each.
+    #[serde(default)]
+    pub abandon: bool,
+}
+
 /// How an update, or an activation, of several ports ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -49,7 +49,7 @@ pub(crate) enum Command {
     Serve(Serve),
     /// How things are, on one screen; exits with 6 when something needs somebody
     Status,
-    /// Look at devices, and change their parameters
+    /// Look at devices, add them, take them away
     #[command(subcommand)]
     Device(DeviceCommand),
     /// Adapters: a driver bound to one piece of hardware, with its ports
@@ -178,15 +178,15 @@ pub(crate) enum DeviceCommand {
         /// The device
         device: String,
     },
-    /// Change live parameters of a device while it is in use: all of those named, or none
+    /// It is `param set --temporary` now; says so
+    #[command(hide = true)]
     Set {
         /// The device
         device: String,
         /// New values
-        #[arg(value_name = "NAME=VALUE", value_parser = parse_param, required_unless_present = "unset")]
-        set: Vec<(String, String)>,
-        /// Back to the driver's default; repeatable
-        #[arg(long, value_name = "NAME")]
+        set: Vec<String>,
+        /// Back to the driver's default
+        #[arg(long)]
         unset: Vec<String>,
     },
     /// Add a device while the daemon runs

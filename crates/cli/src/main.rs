@@ -75,7 +75,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
             commands::device::state(&client()?, &device, json)
         }
         Command::Device(DeviceCommand::Set { device, set, unset }) => {
-            commands::device::set(&client()?, &device, set, unset, json)
+            Err(commands::device::no_set(&device, &set, &unset))
         }
         Command::Device(DeviceCommand::Watch { device, interval }) => {
             commands::watch(&client()?, device.as_deref(), interval, json)

@@ -1,5 +1,6 @@
 //! The command line of profiles and of the files that parameters are saved in.
 
+use crate::topology::Which;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -13,12 +14,15 @@ pub(crate) enum ProfileCommand {
         /// The profile
         profile: String,
     },
-    /// What applying a profile to a port would change; exits with 2 when there is something
+    /// What applying a profile to ports would change; exits with 2 when there is something
     Diff {
         /// The profile
         profile: String,
         /// The port
-        port: String,
+        #[arg(required_unless_present_any = ["adapter", "all_of"], conflicts_with_all = ["adapter", "all_of"])]
+        port: Option<String>,
+        #[command(flatten)]
+        which: Which,
     },
     /// Save a profile's values for ports: for all of them, or none. Live parameters take effect at once, the
     /// others with `activate`
@@ -26,8 +30,10 @@ pub(crate) enum ProfileCommand {
         /// The profile
         profile: String,
         /// The ports; of any drivers
-        #[arg(required = true, value_name = "PORT")]
+        #[arg(required_unless_present_any = ["adapter", "all_of"], conflicts_with_all = ["adapter", "all_of"], value_name = "PORT")]
         ports: Vec<String>,
+        #[command(flatten)]
+        which: Which,
         /// Only say what it would do
         #[arg(long)]
         dry_run: bool,

@@ -1,6 +1,7 @@
 //! The command line of parameters: what is saved, what is in force, and how the one becomes the other.
 
 use crate::args::parse_param;
+use crate::topology::Which;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,6 +56,10 @@ pub(crate) struct ParamSet {
     /// The driver's default, whatever else is said; repeatable
     #[arg(long, value_name = "NAME")]
     pub(crate) undefine: Vec<String>,
+    /// Only live parameters, at once, and do not save them: an activation, or the next start, undoes it. --unset is
+    /// back to the driver's default then
+    #[arg(long, conflicts_with_all = ["global", "dry_run", "undefine"])]
+    pub(crate) temporary: bool,
     #[command(flatten)]
     pub(crate) how: How,
 }
@@ -86,8 +91,10 @@ pub(crate) struct How {
 #[derive(Args, Debug)]
 pub(crate) struct PlanArgs {
     /// The ports
-    #[arg(required = true, value_name = "PORT")]
+    #[arg(required_unless_present_any = ["adapter", "all_of"], conflicts_with_all = ["adapter", "all_of"], value_name = "PORT")]
     pub(crate) ports: Vec<String>,
+    #[command(flatten)]
+    pub(crate) which: Which,
     /// Keep it in a file, for `activate --plan`
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -97,13 +104,19 @@ pub(crate) struct PlanArgs {
 #[derive(Args, Debug)]
 pub(crate) struct Activate {
     /// The ports, one after the other; it ends with the first that fails
-    #[arg(required_unless_present = "plan", value_name = "PORT")]
+    #[arg(required_unless_present_any = ["plan", "adapter", "all_of"], conflicts_with_all = ["adapter", "all_of"], value_name = "PORT")]
     pub(crate) ports: Vec<String>,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// One port after the other; the first that fails ends it, and those already activated go back to what was in
+    /// force for them before, the last one first. Exits with 4 then. Without it they stay as they are
+    #[arg(long, conflicts_with_all = ["plan", "delay", "confirm_within", "wait", "reload", "call_off"])]
+    pub(crate) rolling: bool,
     /// What `plan --out` wrote: its ports, each only if nothing has changed since; exits with 5 otherwise
-    #[arg(long, value_name = "FILE", conflicts_with = "ports")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["ports", "adapter", "all_of"])]
     pub(crate) plan: Option<PathBuf>,
     /// Begin after so long; says how long to wait and does not, unless --wait
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with_all = ["adapter", "all_of"])]
     pub(crate) delay: Option<Duration>,
     /// Only when no I/O flows; exits with 3 otherwise, and changes nothing
     #[arg(long, conflicts_with = "hold")]
@@ -116,7 +129,7 @@ pub(crate) struct Activate {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) drain_timeout: Option<Duration>,
     /// Go back by itself, unless `confirm PORT` comes within so long
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with_all = ["adapter", "all_of"])]
     pub(crate) confirm_within: Option<Duration>,
     /// With --delay: wait until it is over
     #[arg(long)]
@@ -135,10 +148,10 @@ pub(crate) struct Activate {
     pub(crate) abandon: bool,
     /// Every port that runs the port's module, one after the other, for parameters of the class reload; when
     /// one fails, those before it go back
-    #[arg(long, conflicts_with_all = ["plan", "delay", "confirm_within", "wait", "accept_loss"])]
+    #[arg(long, conflicts_with_all = ["plan", "delay", "confirm_within", "wait", "accept_loss", "adapter", "all_of"])]
     pub(crate) reload: bool,
     /// Call off what was asked for with --delay and has not begun
-    #[arg(long, conflicts_with_all = ["plan", "delay", "idle_only", "hold", "drain_timeout",
+    #[arg(long, conflicts_with_all = ["adapter", "all_of", "plan", "delay", "idle_only", "hold", "drain_timeout",
         "confirm_within", "wait", "force", "abandon", "accept_loss", "reload"])]
     pub(crate) call_off: bool,
 }

@@ -118,6 +118,24 @@ pub(crate) struct Several {
     pub(crate) rolling: bool,
 }
 
+/// Ports by what they belong to, in the place of their names.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Which {
+    /// Every port of this adapter, by number
+    #[arg(long, value_name = "NAME", conflicts_with = "all_of")]
+    pub(crate) adapter: Option<String>,
+    /// Every port that runs this driver, by name
+    #[arg(long, value_name = "DRIVER")]
+    pub(crate) all_of: Option<String>,
+}
+
+impl Which {
+    /// Whether it says which ports are meant.
+    pub(crate) fn is_given(&self) -> bool {
+        self.adapter.is_some() || self.all_of.is_some()
+    }
+}
+
 fn parse_adapter(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, driver)) if !name.is_empty() && !driver.is_empty() => Ok((name.into(), driver.into())),

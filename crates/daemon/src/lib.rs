@@ -50,6 +50,7 @@ pub use serve::{check, serve};
 pub use steadfast_loader::{Trust, answer_rehearsals};
 pub use steadfast_nbd::ListenAddr;
 pub use steadfast_shell::manifest::check_driver_name;
+pub use steadfast_shell::params::show_quantity;
 pub use steadfast_shell::probation::LatencyBound;
 
 /// The user that this process acts as.

@@ -11,16 +11,16 @@ use steadfast_shell::params::ActivationClass;
 use steadfast_shell::receipt::{Cause, Kind, PropertiesReport, ValueChange};
 
 impl App {
-    /// Changes live parameters of the port that serves a device.
+    /// Changes live parameters of a port, by its name or by that of a device of it.
     pub(crate) fn set_params(
         &self,
         name: &str,
         request: &ParamsRequest,
         who: &str,
     ) -> Result<ParamsReport, Problem> {
-        let device = self.device_info(name)?;
+        let port = self.port_named(name)?.name;
         let changes = changes(request)?;
-        let (report, id) = self.change_live(&device.port, &changes, who)?;
+        let (report, id) = self.change_live(&port, &changes, who)?;
         let change = |c: steadfast_runtime::ParamChange| ParamChange {
             name: c.name,
             before: c.before,

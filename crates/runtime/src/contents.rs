@@ -250,6 +250,11 @@ impl Port {
 }
 
 impl Engine {
+    /// Clients that use a port, in words; `None` without any, or without such a port.
+    pub fn used(&self, name: &str) -> Option<String> {
+        self.find(name)?.in_use()
+    }
+
     /// What a port would have behind it in place of something else, if these parameters changed; `None`
     /// where it stays what it is, whatever it is called, or cannot be found.
     pub fn exchange(&self, name: &str, changes: &BTreeMap<String, Option<String>>) -> Option<Exchange> {

@@ -6,6 +6,7 @@
 mod change;
 mod cross;
 mod error;
+mod quantity;
 mod range;
 mod shell_table;
 mod suggest;
@@ -18,12 +19,13 @@ use serde::{Deserialize, Serialize};
 
 pub use change::{Change, ChangeError, live_change};
 pub use error::{Fault, ParamError, shown};
+pub use quantity::{TimeUnit, parse_size, parse_time, show_quantity, show_size, show_time};
 pub use range::Range;
 pub use shell_table::{
     AdminState, IO_SLOTS, MAX_TRANSFER, ShellDefaults, ShellParams, is_shells, log_mask, shell_table, table,
 };
 pub use suggest::nearest;
-pub use value::{Value, parse_size, show_size};
+pub use value::Value;
 
 /// Longest `str` value, bytes.
 pub const MAX_STR_BYTES: usize = 4096;
@@ -181,7 +183,7 @@ impl ParamSpec {
     /// It is not of this kind, or out of range; the error names the parameter, the value and what is
     /// allowed.
     pub fn parse_value(&self, text: &str) -> Result<Value, ParamError> {
-        value::parse(self.kind, self.range.as_ref(), text).map_err(|fault| ParamError::Value {
+        value::parse(self.kind, self.range.as_ref(), &self.unit, text).map_err(|fault| ParamError::Value {
             name: self.name.clone(),
             value: text.to_owned(),
             fault,
@@ -191,6 +193,19 @@ impl ParamSpec {
 
     /// What is allowed, for people: `1..=1024`, `auto, direct, fabric`, `true or false`.
     pub fn allowed(&self) -> String {
+        let values = self.allowed_values();
+        match (self.kind, self.unit.as_str(), TimeUnit::from_name(&self.unit)) {
+            (ParamKind::U32 | ParamKind::U64, "bytes", _) => {
+                format!("{values} bytes, or with K, M, G, T, P or E behind")
+            }
+            (ParamKind::U32 | ParamKind::U64, unit, Some(_)) => {
+                format!("{values} {unit}, or with ns, us, ms, s, m or h behind")
+            }
+            _ => values,
+        }
+    }
+
+    fn allowed_values(&self) -> String {
         match &self.range {
             Some(range) if self.kind == ParamKind::Size => range.show_as_sizes(),
             Some(Range::Choices(words)) => words.join(", "),

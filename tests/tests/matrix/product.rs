@@ -215,7 +215,7 @@ pub(crate) fn of_requests(bench: &mut Product, table: &mut Table) -> Result {
     let client = bench.hung_client()?;
     bench.update("delay", &json!({}), 100, back("deadline"))?;
     table.ran("pending", "hang", "rolled back");
-    let released = bench.daemon.cli(&["device", "set", "vol0", "release=true"])?;
+    let released = bench.daemon.cli(&["param", "set", "--temporary", "vol0", "release=true"])?;
     ensure!(released.status.success(), "{released:?}");
     answered(client)?;
     bench.good()

@@ -1,10 +1,9 @@
-//! `steadfast device list`, `show` and `set`.
+//! `steadfast device list`, `show` and `state`.
 
 use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 use crate::output;
-use std::collections::BTreeMap;
-use steadfast_api::{Device, DeviceState, ParamsReport, ParamsRequest, Port};
+use steadfast_api::{Device, DeviceState, Port};
 
 /// Prints all devices.
 pub(crate) fn list(client: &Client, json: bool) -> Result<Exit, Failure> {
@@ -40,25 +39,32 @@ pub(crate) fn state(client: &Client, name: &str, json: bool) -> Result<Exit, Fai
     Ok(Exit::Done)
 }
 
-/// Changes live parameters and prints what was changed.
-pub(crate) fn set(
-    client: &Client,
-    device: &str,
-    set: Vec<(String, String)>,
-    unset: Vec<String>,
-    json: bool,
-) -> Result<Exit, Failure> {
-    let mut request = ParamsRequest { set: BTreeMap::new(), unset };
-    for (name, value) in set {
-        if request.set.insert(name.clone(), value).is_some() {
-            return Err(Failure::new(format!("parameter `{name}` is named twice")));
-        }
+/// `device set` has gone: says what to type in its place.
+pub(crate) fn no_set(device: &str, set: &[String], unset: &[String]) -> Failure {
+    let mut words = vec![device.to_owned()];
+    words.extend_from_slice(set);
+    words.extend(unset.iter().flat_map(|name| ["--unset".to_owned(), name.clone()]));
+    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    Failure::new("`device set` is `param set --temporary`: a live value that is not saved")
+        .hint(format!("steadfast param set --temporary {}", words.join(" ")))
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
     }
-    let report: ParamsReport = client.post(&format!("/devices/{}/params", segment(device)), &request)?;
-    if json {
-        output::json(&report)?;
-    } else {
-        output::print(&output::device::changed(device, &report))?;
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_in_the_place_of_device_set_is_whole() {
+        let said = no_set("vol0", &["a=1".into(), "b=two words".into()], &["it's".into()]);
+        assert_eq!(said.hint, r"steadfast param set --temporary vol0 a=1 'b=two words' --unset 'it'\''s'");
     }
-    Ok(Exit::Done)
 }

@@ -1,10 +1,12 @@
 //! `steadfast profile`.
 
 use super::properties::show;
+use super::rolling::meant;
 use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 use crate::output::profiles as output;
 use crate::profiles::{ProfileCommand, ProfileSave};
+use crate::topology::Which;
 use steadfast_api::{
     Profile, ProfileApplied, ProfileApplyRequest, ProfileDiff, ProfileSaveRequest, ProfileSaved, Profiles,
 };
@@ -21,18 +23,28 @@ pub(crate) fn profile(client: &Client, command: ProfileCommand, json: bool) -> R
             let profile: Profile = client.get(&path(&profile))?;
             show(&profile, json, output::show)
         }
-        ProfileCommand::Diff { profile, port } => {
-            let diff: ProfileDiff =
-                client.get(&format!("{}/diff?port={}", path(&profile), segment(&port)))?;
-            show(&diff, json, output::diff)?;
-            match diff.faults.first() {
-                Some(_) => Err(Failure::new(format!("profile {profile} cannot be applied to port {port}"))),
-                None if diff.changes.is_empty() => Ok(Exit::Done),
-                None => Ok(Exit::Changes),
+        ProfileCommand::Diff { profile, port, which } => {
+            let fetch = |port: &String| {
+                client.get::<ProfileDiff>(&format!("{}/diff?port={}", path(&profile), segment(port)))
+            };
+            let diffs = match &port {
+                Some(port) => vec![fetch(port)?],
+                None => meant(client, &which)?.iter().map(fetch).collect::<Result<_, _>>()?,
+            };
+            match &diffs[..] {
+                [diff] if port.is_some() => show(diff, json, output::diff)?,
+                diffs => show(&diffs, json, |diffs| diffs.iter().map(output::diff).collect())?,
+            };
+            if let Some(diff) = diffs.iter().find(|diff| !diff.faults.is_empty()) {
+                let what = format!("profile {profile} cannot be applied to port {}", diff.port);
+                return Err(Failure::new(what));
             }
+            let same = diffs.iter().all(|diff| diff.changes.is_empty());
+            Ok(if same { Exit::Done } else { Exit::Changes })
         }
-        ProfileCommand::Apply { profile, ports, dry_run } => {
-            let request = ProfileApplyRequest { ports, dry_run };
+        ProfileCommand::Apply { profile, ports, which, dry_run } => {
+            let Which { adapter, all_of } = which;
+            let request = ProfileApplyRequest { ports, adapter, all_of, dry_run };
             let applied: ProfileApplied = client.post(&format!("{}/apply", path(&profile)), &request)?;
             show(&applied, json, output::applied)
         }

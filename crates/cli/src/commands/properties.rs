@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 use steadfast_api::{
-    ActivateRequest, Activating, Outcome, Plan, PortPlan, Properties, Property, Receipt, ReloadRequest,
-    RollbackRequest, RollingReport, SaveReport, SaveRequest,
+    ActivateRequest, Activating, Outcome, ParamsReport, ParamsRequest, Plan, PortPlan, Properties, Property,
+    Receipt, ReloadRequest, RollbackRequest, RollingReport, SaveReport, SaveRequest,
 };
 
 /// `steadfast param ...`
@@ -47,20 +47,35 @@ pub(crate) fn param(client: &Client, command: ParamCommand, json: bool) -> Resul
             note(&all, json);
             show(find(&all, &name)?, json, |p| output::properties::explain(p, all.saved_known))
         }
-        ParamCommand::Set(ParamSet { port, set, unset, undefine, how }) => {
-            let mut request = SaveRequest { unset, undefine, ..request(how) };
-            for (name, value) in set {
-                if request.set.insert(name.clone(), value).is_some() {
-                    return Err(Failure::new(format!("parameter `{name}` is named twice")));
-                }
+        ParamCommand::Set(ParamSet { port, set, unset, undefine, temporary, how }) => {
+            let set = each_once(set)?;
+            if temporary {
+                return set_for_now(client, &port, &ParamsRequest { set, unset }, json);
             }
-            save(client, &port, &request, json)
+            save(client, &port, &SaveRequest { set, unset, undefine, ..request(how) }, json)
         }
         ParamCommand::Unset(unset) => {
             let request = SaveRequest { unset: unset.names, ..request(unset.how) };
             save(client, &unset.port, &request, json)
         }
     }
+}
+
+/// Values by name.
+fn each_once(set: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
+    let mut named = BTreeMap::new();
+    for (name, value) in set {
+        if named.insert(name.clone(), value).is_some() {
+            return Err(Failure::new(format!("parameter `{name}` is named twice")));
+        }
+    }
+    Ok(named)
+}
+
+/// Changes live values that nobody saves.
+fn set_for_now(client: &Client, port: &str, request: &ParamsRequest, json: bool) -> Result<Exit, Failure> {
+    let report: ParamsReport = client.post(&format!("/devices/{}/params", segment(port)), request)?;
+    show(&report, json, |report| output::properties::changed(port, report))
 }
 
 fn request(how: How) -> SaveRequest {
@@ -127,7 +142,11 @@ fn save(client: &Client, port: &str, request: &SaveRequest, json: bool) -> Resul
 /// `steadfast plan`
 pub(crate) fn plan(client: &Client, args: &PlanArgs, json: bool) -> Result<Exit, Failure> {
     let mut plan = Plan { version: Plan::VERSION, ports: Vec::new() };
-    for port in &args.ports {
+    let named = match args.which.is_given() {
+        true => super::rolling::meant(client, &args.which)?,
+        false => args.ports.clone(),
+    };
+    for port in &named {
         plan.ports.push(client.get(&path(port, "plan"))?);
     }
     if let Some(file) = &args.out {
@@ -155,6 +174,9 @@ pub(crate) fn activate(client: &Client, args: &Activate, json: bool) -> Result<E
     let ms = |time: Duration| time.as_millis() as u64;
     if args.reload {
         return reload(client, args, json);
+    }
+    if args.rolling || args.which.is_given() {
+        return super::rolling::activate(client, args, json);
     }
     if args.call_off {
         for port in &args.ports {
@@ -230,12 +252,7 @@ fn reload(client: &Client, args: &Activate, json: bool) -> Result<Exit, Failure>
         force: args.force,
     };
     let report: RollingReport = client.post(&path(port, "reload"), &request)?;
-    show(&report, json, output::rolling::reload)?;
-    let exit = super::rolling::exit(report.outcome);
-    if exit == Exit::Done {
-        return Ok(exit);
-    }
-    Err(Failure::ending(exit, output::rolling::reloaded(&report)).hint(super::rolling::hint(&report)))
+    super::rolling::activated(&report, json)
 }
 
 fn stale(port: &str) -> Failure {

@@ -1,10 +1,14 @@
-//! `steadfast update` of several ports.
+//! `steadfast update` and `activate` of several ports.
 
 use crate::args::Update;
-use crate::client::Client;
+use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 use crate::output;
-use steadfast_api::{RollingOutcome, RollingReport, RollingRequest, UpdateRequest};
+use crate::properties::Activate;
+use crate::topology::Which;
+use steadfast_api::{
+    ActivateSeveralRequest, Adapter, Port, RollingOutcome, RollingReport, RollingRequest, UpdateRequest,
+};
 
 /// Whether several ports are meant.
 pub(crate) fn is_several(update: &Update) -> bool {
@@ -46,20 +50,77 @@ pub(crate) fn update(
         update: request,
     };
     let report: RollingReport = client.post("/update", &request)?;
-    if json {
-        output::json(&report)?;
-    } else {
-        output::print(&output::rolling::report(&report))?;
-    }
     let exit = exit(report.outcome);
+    match json {
+        true => output::json(&report)?,
+        // Where it fails the sentence is the error's.
+        false if exit == Exit::Done => output::print(&output::rolling::report(&report))?,
+        false => output::print(&output::rolling::table(&report))?,
+    }
     if exit == Exit::Done {
         return Ok(exit);
     }
     Err(Failure::ending(exit, output::rolling::sentence(&report)).hint(hint(&report)))
 }
 
+/// Names of the ports that are meant, in the order in which an update would take them.
+pub(super) fn meant(client: &Client, which: &Which) -> Result<Vec<String>, Failure> {
+    if let Some(adapter) = &which.adapter {
+        let adapter: Adapter = client.get(&format!("/adapters/{}", segment(adapter)))?;
+        return Ok(adapter.ports.into_iter().map(|port| port.name).collect());
+    }
+    let Some(driver) = &which.all_of else { return Ok(Vec::new()) };
+    let ports: Vec<Port> = client.get("/ports")?;
+    let runs = |port: &Port| port.driver.as_ref().is_some_and(|release| release.driver == *driver);
+    let ports: Vec<String> = ports.into_iter().filter(runs).map(|port| port.name).collect();
+    match ports.is_empty() {
+        true => Err(Failure::new(format!("no port runs driver `{driver}`"))
+            .hint("`steadfast port list` shows what each runs")),
+        false => Ok(ports),
+    }
+}
+
+/// Activates several ports as a whole: all of them are looked at before the first one is touched.
+pub(super) fn activate(client: &Client, args: &Activate, json: bool) -> Result<Exit, Failure> {
+    let request = ActivateSeveralRequest {
+        ports: args.ports.clone(),
+        adapter: args.which.adapter.clone(),
+        all_of: args.which.all_of.clone(),
+        rolling: args.rolling,
+        idle_only: args.idle_only,
+        drain_timeout_ms: args.drain_timeout.map(|time| time.as_millis() as u64),
+        force: args.force,
+        accept_loss: args.accept_loss,
+        abandon: args.abandon,
+    };
+    let report: RollingReport = client.post("/activate", &request)?;
+    activated(&report, json)
+}
+
+/// Prints what became of each port, and says by its exit code how it went.
+pub(super) fn activated(report: &RollingReport, json: bool) -> Result<Exit, Failure> {
+    let exit = exit(report.outcome);
+    match json {
+        true => output::json(report)?,
+        // Where it fails the sentence is the error's.
+        false if exit == Exit::Done => output::print(&output::rolling::activation(report))?,
+        false => output::print(&output::rolling::activation_table(report))?,
+    }
+    if exit == Exit::Done {
+        return Ok(exit);
+    }
+    let hint = match report.outcome {
+        RollingOutcome::Stopped => {
+            "with --rolling those already activated would have gone back; `steadfast rollback` takes one back"
+                .into()
+        }
+        _ => hint(report),
+    };
+    Err(Failure::ending(exit, output::rolling::activated(report)).hint(hint))
+}
+
 /// The exit code of something that was done to several ports.
-pub(super) fn exit(outcome: RollingOutcome) -> Exit {
+fn exit(outcome: RollingOutcome) -> Exit {
     match outcome {
         RollingOutcome::Done => Exit::Done,
         RollingOutcome::Busy => Exit::Busy,
@@ -69,7 +130,7 @@ pub(super) fn exit(outcome: RollingOutcome) -> Exit {
 }
 
 /// What to do about it.
-pub(super) fn hint(report: &RollingReport) -> String {
+fn hint(report: &RollingReport) -> String {
     match report.outcome {
         RollingOutcome::Stopped => {
             "with --rolling those already updated would have gone back; `steadfast update --revert` takes one back"

@@ -1,5 +1,5 @@
 use super::{Table, receipt, shadow, units};
-use steadfast_api::{Absent, Device, Param, ParamChange, ParamSource, ParamsReport, Port, PortState};
+use steadfast_api::{Absent, Device, Param, ParamSource, Port, PortState};
 
 /// Devices, one line each, and then the ports that have none because they are down.
 pub(crate) fn list(devices: &[Device], ports: &[Port]) -> String {
@@ -177,17 +177,6 @@ fn describe(param: &Param) -> String {
     text
 }
 
-/// What a change of parameters has done, a line for each.
-pub(crate) fn changed(device: &str, report: &ParamsReport) -> String {
-    if report.changed.is_empty() {
-        return format!("{device}: nothing to change, every value is as it was\n");
-    }
-    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-    let line = |c: &ParamChange| format!("  {}: {} -> {}\n", c.name, shown(&c.before), shown(&c.after));
-    let lines: String = report.changed.iter().map(line).collect();
-    format!("{device}: changed, requests were held for {}\n{lines}", units::time(report.pause_ns))
-}
-
 /// The driver and its version.
 pub(crate) fn driver(device: &Device) -> String {
     device.driver.as_ref().map_or("none".to_owned(), |d| format!("{} {}", d.driver, d.version))
@@ -298,23 +287,6 @@ pub(crate) mod tests {
         assert_eq!(lines.len(), 2);
         assert!(lines[1].starts_with("vol0    1 GiB  file 1.0.0  running, writes lost"), "{text}");
         assert_eq!(list(&[], &[]), "no devices\n");
-    }
-
-    #[test]
-    fn changes_are_shown_one_by_one() {
-        let change = |before: Option<&str>| ParamChange {
-            name: "delay".into(),
-            before: before.map(str::to_owned),
-            after: Some("5".into()),
-        };
-        let mut report =
-            ParamsReport { port: "vol0".into(), changed: vec![change(None)], pause_ns: 4_200, receipt: 1 };
-        assert_eq!(
-            changed("vol0", &report),
-            "vol0: changed, requests were held for 4.2 us\n  delay: - -> 5\n"
-        );
-        report.changed.clear();
-        assert!(changed("vol0", &report).contains("nothing to change"));
     }
 
     #[test]

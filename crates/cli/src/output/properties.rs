@@ -2,8 +2,17 @@
 
 use super::{Table, history, units};
 use steadfast_api::{
-    Activating, Kind, Outcome, Plan, PortPlan, Properties, Property, Receipt, SaveReport, Saved,
+    Activating, Kind, Outcome, ParamChange, ParamsReport, Plan, PortPlan, Properties, Property, Receipt,
+    SaveReport, Saved,
 };
+
+/// A value and, where a unit says more, the same for people: `26843545600 (25G)`.
+fn for_people(value: Option<&String>, unit: &str) -> String {
+    match value.and_then(|value| steadfast_daemon::show_quantity(value, unit)) {
+        Some(shown) => format!("{} ({shown})", or_undefined(value)),
+        None => or_undefined(value),
+    }
+}
 
 fn or_undefined(value: Option<&String>) -> String {
     value.map_or_else(|| "undefined".to_owned(), Clone::clone)
@@ -17,13 +26,13 @@ pub(crate) fn list(all: &Properties) -> String {
         let saved = saved_text(p, all.saved_known);
         table.row([
             p.name.clone(),
-            or_undefined(p.current.as_ref()),
+            for_people(p.current.as_ref(), &p.unit),
             match (p.pending, p.undone) {
                 (_, true) => format!("{saved} (not saved)"),
                 (true, false) => format!("{saved} (pending)"),
                 (false, false) => saved,
             },
-            p.default.clone().unwrap_or_else(|| "-".to_owned()),
+            p.default.as_ref().map_or_else(|| "-".to_owned(), |_| for_people(p.default.as_ref(), &p.unit)),
             if p.unit.is_empty() { "-".to_owned() } else { p.unit.clone() },
             p.class.clone(),
             p.scope.clone(),
@@ -61,7 +70,7 @@ fn assignment(p: &Property) -> String {
 
 /// What is saved, where that is known.
 fn saved_text(p: &Property, known: bool) -> String {
-    if known { or_undefined(p.saved.as_ref()) } else { "unknown".to_owned() }
+    if known { for_people(p.saved.as_ref(), &p.unit) } else { "unknown".to_owned() }
 }
 
 fn source(p: &Property) -> String {
@@ -82,7 +91,10 @@ pub(crate) fn explain(p: &Property, known: bool) -> String {
     };
     fact("about", p.help.clone());
     let said = |source: &Option<String>| source.clone().unwrap_or_else(|| "the default".to_owned());
-    fact("current", format!("{} ({}: {})", or_undefined(p.current.as_ref()), p.layer, said(&p.source)));
+    fact(
+        "current",
+        format!("{} ({}: {})", for_people(p.current.as_ref(), &p.unit), p.layer, said(&p.source)),
+    );
     let saved = saved_text(p, known);
     fact("saved", if known { format!("{saved} ({})", said(&p.saved_source)) } else { saved });
     fact(
@@ -120,6 +132,23 @@ pub(crate) fn explain(p: &Property, known: bool) -> String {
 
 fn waits(class: &str) -> &'static str {
     if class == "reload" { "an activation with --reload" } else { "an activation of the port" }
+}
+
+/// What a change that nobody saves has done.
+pub(crate) fn changed(port: &str, report: &ParamsReport) -> String {
+    if report.changed.is_empty() {
+        return format!("{port}: nothing to change, every value is as it was\n");
+    }
+    let line = |c: &ParamChange| {
+        let (before, after) = (or_undefined(c.before.as_ref()), or_undefined(c.after.as_ref()));
+        format!("  {}: {before} -> {after}\n", c.name)
+    };
+    let lines: String = report.changed.iter().map(line).collect();
+    let held = units::time(report.pause_ns);
+    format!(
+        "{port}: changed, requests were held for {held}\n{lines}\
+         not saved: an activation undoes it, and so does the next start; `steadfast param set {port} ...` saves it\n"
+    )
 }
 
 /// What a change of saved values has done.
@@ -176,7 +205,10 @@ pub(crate) fn plan(plan: &Plan) -> String {
         for c in &port.changes {
             table.row([
                 format!("  {}", c.name),
-                or_undefined(c.current.as_ref()),
+                match c.undone {
+                    true => format!("{} (not saved)", or_undefined(c.current.as_ref())),
+                    false => or_undefined(c.current.as_ref()),
+                },
                 or_undefined(c.saved.as_ref()),
                 c.class.clone(),
                 c.effect.clone(),
@@ -326,4 +358,31 @@ pub(crate) fn history(receipts: &[Receipt]) -> String {
         ]);
     }
     format!("{table}{reasons}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_that_nobody_saves_are_shown_one_by_one() {
+        let change = ParamChange { name: "delay".into(), before: None, after: Some("5".into()) };
+        let mut report =
+            ParamsReport { port: "vol0".into(), changed: vec![change], pause_ns: 4_200, receipt: 1 };
+        let said = changed("vol0", &report);
+        assert!(
+            said.starts_with("vol0: changed, requests were held for 4.2 us\n  delay: undefined -> 5\n"),
+            "{said}"
+        );
+        assert!(said.contains("not saved: an activation undoes it"), "{said}");
+        report.changed.clear();
+        assert!(changed("vol0", &report).contains("nothing to change"));
+    }
+
+    #[test]
+    fn a_value_is_shown_as_it_is_and_for_people() {
+        let shown = |value: &str, unit| for_people(Some(&value.to_owned()), unit);
+        assert_eq!(shown("26843545600", "bytes"), "26843545600 (25G)");
+        assert_eq!((shown("45", "s"), shown("512", "bytes")), ("45".to_owned(), "512".to_owned()));
+    }
 }

@@ -1,20 +1,29 @@
-//! How updates of several ports look.
+//! How updates and activations of several ports look.
 
 use super::{Table, units};
 use steadfast_api::{PortFate, RolledPort, RollingOutcome, RollingReport};
 
 /// What was done to each port, then how it ended.
 pub(crate) fn report(report: &RollingReport) -> String {
-    format!("{}{}\n", table(report, PortFate::name), sentence(report))
+    format!("{}{}\n", table(report), sentence(report))
 }
 
-/// The same for an activation of every port of a module.
-pub(crate) fn reload(report: &RollingReport) -> String {
-    let fate = |fate: PortFate| if fate == PortFate::Updated { "activated" } else { fate.name() };
-    format!("{}{}\n", table(report, fate), reloaded(report))
+/// What was done to each port.
+pub(crate) fn table(report: &RollingReport) -> String {
+    table_of(report, PortFate::name)
 }
 
-fn table(report: &RollingReport, name_of: impl Fn(PortFate) -> &'static str) -> String {
+/// The same for an activation.
+pub(crate) fn activation(report: &RollingReport) -> String {
+    format!("{}{}\n", activation_table(report), activated(report))
+}
+
+/// What became of each port in an activation.
+pub(crate) fn activation_table(report: &RollingReport) -> String {
+    table_of(report, |fate| if fate == PortFate::Updated { "activated" } else { fate.name() })
+}
+
+fn table_of(report: &RollingReport, name_of: impl Fn(PortFate) -> &'static str) -> String {
     let mut table = Table::new(&["PORT", "FATE", "GENERATION", ">PAUSE", ">RECEIPT", ">BACK"]);
     for port in &report.ports {
         let RolledPort { port: name, fate, receipt, back } = port;
@@ -31,8 +40,8 @@ fn table(report: &RollingReport, name_of: impl Fn(PortFate) -> &'static str) -> 
     table.to_string()
 }
 
-/// How an activation of every port of a module ended, in one line.
-pub(crate) fn reloaded(report: &RollingReport) -> String {
+/// How an activation of several ports ended, in one line.
+pub(crate) fn activated(report: &RollingReport) -> String {
     let (name, why) = (&report.name, &report.reason);
     match report.outcome {
         RollingOutcome::Done => format!("{name}: done, {} ports were initialised anew", report.ports.len()),
@@ -42,7 +51,12 @@ pub(crate) fn reloaded(report: &RollingReport) -> String {
         RollingOutcome::Mixed => {
             format!("{name}: NOT EVERY PORT HAS WHAT IT HAD BEFORE, the table says which: {why}")
         }
-        RollingOutcome::Refused | RollingOutcome::Busy | RollingOutcome::Stopped => sentence(report),
+        RollingOutcome::Stopped => {
+            let done = report.ports.iter().filter(|port| port.fate == PortFate::Updated).count();
+            let all = report.ports.len();
+            format!("{name}: stopped, {done} of {all} ports were activated and stay so: {why}")
+        }
+        RollingOutcome::Refused | RollingOutcome::Busy => sentence(report),
     }
 }
 

@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use std::sync::Arc;
 use steadfast_api::{
-    ActivateRequest, Activating, PortPlan, Problem, Properties, Receipt, ReloadRequest, RollbackRequest,
-    RollingReport, SaveReport, SaveRequest, schema,
+    ActivateRequest, ActivateSeveralRequest, Activating, PortPlan, Problem, Properties, Receipt,
+    ReloadRequest, RollbackRequest, RollingReport, SaveReport, SaveRequest, schema,
 };
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,6 +24,7 @@ pub(super) fn router() -> OpenApiRouter<Control> {
         .routes(routes!(plan))
         .routes(routes!(activate, call_off))
         .routes(routes!(reload))
+        .routes(routes!(activate_several))
         .routes(routes!(confirm))
         .routes(routes!(rollback))
         .routes(routes!(history))
@@ -131,6 +132,28 @@ async fn reload(
 ) -> Result<Response, Failed> {
     let Json(request) = request?;
     let report = change(&control, move |app| app.reload(&name, &request, who)).await?;
+    Ok((rolling_status(report.outcome), Json(report)).into_response())
+}
+
+/// Initialises several ports anew with what is saved for each, one after the other, all of them looked at first.
+#[utoipa::path(post, path = "/v1/activate", request_body = ActivateSeveralRequest,
+    responses(
+        (status = 200, description = "Every port has what is saved for it", body = RollingReport),
+        (status = 400, description = "Not a request", body = Problem),
+        (status = 403, description = "The peer may not change things", body = Problem),
+        (status = 404, description = "No such port, adapter or driver", body = Problem),
+        (status = 409, description = "Busy, nothing was touched", body = RollingReport),
+        (status = 422, description = "Refused, gone back, or stopped: the report says what was done to each",
+            body = RollingReport),
+        (status = 500, description = "A port could not be taken back", body = RollingReport),
+    ))]
+async fn activate_several(
+    State(control): State<Control>,
+    Admin(who): Admin,
+    request: Result<Json<ActivateSeveralRequest>, JsonRejection>,
+) -> Result<Response, Failed> {
+    let Json(request) = request?;
+    let report = change(&control, move |app| app.activate_several(&request, who)).await?;
     Ok((rolling_status(report.outcome), Json(report)).into_response())
 }
 

@@ -43,10 +43,7 @@ impl App {
             ("drain_timeout_ms", request.drain_timeout_ms.unwrap_or(0)),
             ("confirm_within_ms", request.confirm_within_ms.unwrap_or(0)),
         ] {
-            if ms > MOST_MS {
-                let message = format!("{what}: {ms} is out of range (allowed 0 to {MOST_MS})");
-                return Err(Problem::new(ProblemKind::BadRequest, message));
-            }
+            bounded(what, ms)?;
         }
         if let Some(fingerprint) = &request.fingerprint
             && self.plan(&port)?.fingerprint != *fingerprint
@@ -363,6 +360,15 @@ impl App {
         tracing::info!(port, by, changes, ?outcome, reason, "{what} {}", receipt.id);
         self.receipts.add(receipt);
     }
+}
+
+/// A time that was asked for is within a day.
+pub(super) fn bounded(what: &str, ms: u64) -> Result<(), Problem> {
+    if ms <= MOST_MS {
+        return Ok(());
+    }
+    let message = format!("{what}: {ms} is out of range (allowed 0 to {MOST_MS})");
+    Err(Problem::new(ProblemKind::BadRequest, message))
 }
 
 pub(super) fn options(

@@ -51,7 +51,9 @@ impl App {
         };
         let change = |spec: &ParamSpec| {
             let (current, saved) = (view.values.get(&spec.name), judged.get(&spec.name));
+            let undone = is_unsaved(view.info.properties.get(&spec.name));
             (current != saved).then(|| PlannedChange {
+                undone,
                 name: spec.name.clone(),
                 current: current.map(ToString::to_string),
                 saved: saved.map(ToString::to_string),
@@ -63,8 +65,11 @@ impl App {
                         ActivationClass::Reload if alone => effect(&spec.name, saved),
                         ActivationClass::Reload => format!("`activate --reload`: {}", users.join(", ")),
                     };
-                    match is_unsaved(view.info.properties.get(&spec.name)) {
-                        true => format!("{what}, and undoes a value that was never saved"),
+                    let shown = || current.map_or("undefined".to_owned(), ToString::to_string);
+                    match undone {
+                        true => {
+                            format!("{what}, and undoes {}={}, which was never saved", spec.name, shown())
+                        }
                         false => what,
                     }
                 },

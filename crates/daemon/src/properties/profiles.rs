@@ -7,7 +7,8 @@ use super::stage::{Said, Staged, saved_now, waits_for};
 use crate::app::App;
 use crate::modules::target_param;
 use crate::probation::lock;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::topology::rolling::Meant;
+use std::collections::BTreeMap;
 use steadfast_api::{
     Problem, ProblemKind, Profile, ProfileApplied, ProfileApplyRequest, ProfileChange, ProfileDiff,
     ProfileMissing, ProfileParam, ProfileSaveRequest, ProfileSaved, ProfileSummary, Profiles, SaveRequest,
@@ -137,18 +138,14 @@ impl App {
         who: &str,
     ) -> Result<ProfileApplied, Problem> {
         let profile = self.profile_named(name)?;
-        if asked.ports.is_empty() {
-            return Err(Problem::new(ProblemKind::BadRequest, "no port is named"));
-        }
+        let meant = Meant { names: &asked.ports, adapter: &asked.adapter, all_of: &asked.all_of };
+        let ports = self.meant_ports(meant)?;
         let _editing = lock(&self.edits.editing);
         let mut staged: BTreeMap<String, Staged> = BTreeMap::new();
-        let (mut missing, mut faults, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
-        for port in &asked.ports {
+        let (mut missing, mut faults) = (Vec::new(), Vec::new());
+        for port in &ports {
             let view = self.view(port)?;
             let port = view.info.name.clone();
-            if !seen.insert(port.clone()) {
-                return Err(Problem::new(ProblemKind::BadRequest, format!("port {port} is named twice")));
-            }
             let fit = profile.for_table(&view.table);
             if !fit.missing.is_empty() {
                 let params = fit.missing.iter().map(|name| (*name).to_owned()).collect();
@@ -177,7 +174,7 @@ impl App {
         let staged: Vec<Staged> = staged.into_values().collect();
         let files = staged.iter().map(|staged| staged.file.path().display().to_string()).collect();
         let changed = self.save_all(staged, asked.dry_run, who)?;
-        tracing::info!(profile = name, ports = asked.ports.join(", "), who, "profile applied");
+        tracing::info!(profile = name, ports = ports.join(", "), who, "profile applied");
         Ok(ProfileApplied { profile: profile.name.clone(), files, dry_run: asked.dry_run, changed, missing })
     }
 

@@ -1,11 +1,16 @@
-//! Activations of every port that runs a module, one after the other: for parameters of the class *reload*.
+//! Activations of several ports, one after the other: those that are named, those of an adapter, or every port that
+//! runs a module (for parameters of the class *reload*).
 
-use super::activate::options;
+use super::activate::{bounded, options};
 use super::saved::unserved;
 use crate::app::App;
 use crate::topology::in_turn::{self, InTurn, Several};
+use crate::topology::rolling::Meant;
 use std::sync::Arc;
-use steadfast_api::{Cause, Kind, Outcome, Problem, ReloadRequest, Requester, RollingReport};
+use steadfast_api::{
+    ActivateSeveralRequest, Cause, Kind, Outcome, PlannedChange, PortPlan, Problem, ReloadRequest, Requester,
+    RollingReport,
+};
 use steadfast_runtime::ActivateOptions;
 use steadfast_shell::reload::Reach;
 use steadfast_shell::rolling::Input;
@@ -38,6 +43,43 @@ impl App {
         let mut run = Run { app: self, opts, several: Several::new(name, meant) };
         Ok(in_turn::carry_out(&mut run, true))
     }
+
+    /// Initialises several ports anew with what is saved for each, in turn. Of all of them everything is looked at that
+    /// can be known before the first one is touched.
+    pub(crate) fn activate_several(
+        self: &Arc<App>,
+        request: &ActivateSeveralRequest,
+        who: String,
+    ) -> Result<RollingReport, Problem> {
+        let _alone = self.alone()?;
+        bounded("drain_timeout_ms", request.drain_timeout_ms.unwrap_or(0))?;
+        let meant = Meant { names: &request.ports, adapter: &request.adapter, all_of: &request.all_of };
+        let meant = self.meant_ports(meant)?;
+        let name = format!("rolling-{}", self.receipts.last_id() + 1);
+        let by = Requester { cause: Cause::Operator, who };
+        let source = format!("activate ({name})");
+        let mut opts = options(request.idle_only, 0, request.drain_timeout_ms, by, &source);
+        opts.force = request.force;
+        (opts.accept_loss, opts.abandon) = (request.accept_loss, request.abandon);
+        let mut run = Run { app: self, opts, several: Several::new(name, meant) };
+        Ok(in_turn::carry_out(&mut run, request.rolling))
+    }
+}
+
+impl Run<'_> {
+    /// What the plan would do to clients, where that takes force.
+    fn under_clients(&self, plan: &PortPlan) -> Option<String> {
+        if self.opts.force {
+            return None;
+        }
+        if let Some(exchange) = self.app.planned_exchange(plan).filter(|exchange| exchange.clients > 0) {
+            return Some(exchange.why());
+        }
+        let down =
+            |change: &PlannedChange| change.name == "admin_state" && change.saved.as_deref() == Some("down");
+        let used = plan.changes.iter().any(down).then(|| self.app.engine.used(&plan.port)).flatten();
+        used.map(|used| format!("{used}, whose requests would fail"))
+    }
 }
 
 impl InTurn for Run<'_> {
@@ -53,9 +95,9 @@ impl InTurn for Run<'_> {
         let (outcome, why) = match busy {
             Some(why) => (Outcome::Busy, why),
             None => match self.app.plan(&port) {
-                Ok(plan) => match self.app.planned_exchange(&plan).filter(|_| !self.opts.force) {
-                    Some(exchange) if exchange.clients > 0 => (Outcome::Busy, exchange.why()),
-                    _ => return Input::Ok,
+                Ok(plan) => match self.under_clients(&plan) {
+                    Some(why) => (Outcome::Busy, why),
+                    None => return Input::Ok,
                 },
                 Err(problem) => (Outcome::Refused, problem.message),
             },

@@ -11,7 +11,7 @@ mod modules;
 mod remove;
 mod reread;
 mod rescan;
-mod rolling;
+pub(crate) mod rolling;
 mod saved;
 mod show;
 mod start;

@@ -30,6 +30,17 @@ struct Run<'a> {
     several: Several,
 }
 
+/// Which ports are meant: one of the three is given.
+#[derive(Clone, Copy)]
+pub(crate) struct Meant<'a> {
+    /// Ports or devices, in this order.
+    pub(crate) names: &'a [String],
+    /// Every port of this adapter, by number.
+    pub(crate) adapter: &'a Option<String>,
+    /// Every port that runs this driver.
+    pub(crate) all_of: &'a Option<String>,
+}
+
 impl App {
     /// Updates several ports. The answer says what was done to each.
     pub(crate) fn update_several(
@@ -39,7 +50,8 @@ impl App {
     ) -> Result<RollingReport, Problem> {
         trial::sound(&request.update)?;
         let _alone = self.alone()?;
-        let ports = self.meant_ports(request)?;
+        let meant = Meant { names: &request.devices, adapter: &request.adapter, all_of: &request.all_of };
+        let ports = self.meant_ports(meant)?;
         let terms = request.update.probation.as_ref().map(probation::terms).transpose()?;
         // Once for all of them: every port gets the same bytes, whatever becomes of the file.
         let path = self.locate(&request.update.module)?;
@@ -54,16 +66,16 @@ impl App {
     }
 
     /// The ports that are meant, each once.
-    fn meant_ports(&self, request: &RollingRequest) -> Result<Vec<String>, Problem> {
+    pub(crate) fn meant_ports(&self, meant: Meant) -> Result<Vec<String>, Problem> {
         let malformed = |what: String| Problem::new(ProblemKind::BadRequest, what);
-        let given = [!request.devices.is_empty(), request.adapter.is_some(), request.all_of.is_some()];
+        let given = [!meant.names.is_empty(), meant.adapter.is_some(), meant.all_of.is_some()];
         if given.iter().filter(|given| **given).count() != 1 {
-            return Err(malformed("give either devices, an adapter, or a driver that ports run".into()));
+            return Err(malformed("give either ports, an adapter, or a driver that ports run".into()));
         }
-        if let Some(adapter) = &request.adapter {
+        if let Some(adapter) = meant.adapter {
             return Ok(self.adapter(adapter)?.ports.into_iter().map(|port| port.name).collect());
         }
-        if let Some(driver) = &request.all_of {
+        if let Some(driver) = meant.all_of {
             let runs = |port: &steadfast_api::Port| port.driver.as_ref().is_some_and(|r| r.driver == *driver);
             let ports: Vec<String> = self.ports().into_iter().filter(runs).map(|port| port.name).collect();
             if ports.is_empty() {
@@ -73,7 +85,7 @@ impl App {
             return Ok(ports);
         }
         let mut ports: Vec<String> = Vec::new();
-        for name in &request.devices {
+        for name in meant.names {
             let port = match self.engine.port(name) {
                 Some(port) => port.name,
                 None => self.device_info(name)?.port,

@@ -1,7 +1,7 @@
 //! Edits in place.
 
 use super::read::{Body, Content, Form, List, UNDEFINE};
-use super::write::{check_value, written};
+use super::write::{canonical, check_value, written};
 use super::{DriverFile, Section};
 use crate::SettingsError;
 use crate::names::{check_param_name, check_port_name};
@@ -43,6 +43,7 @@ impl DriverFile {
     ) -> Result<bool, SettingsError> {
         check(section, name)?;
         check_value(name, value)?;
+        let value = &canonical(value, spec)[..];
         let (text, form) = written(value, spec);
         if let Some(entry) = self.entry(section, name) {
             let same = |old: &str| match spec {

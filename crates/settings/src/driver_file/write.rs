@@ -3,7 +3,19 @@
 use super::Written;
 use crate::SettingsError;
 use crate::text::toml_string;
-use steadfast_shell::params::{MAX_STR_BYTES, ParamKind, ParamSpec, Value};
+use steadfast_shell::params::{MAX_STR_BYTES, ParamKind, ParamSpec, Value, show_size};
+
+/// The form in which a value is saved: a time in the parameter's own unit, a size that was given with a unit with the
+/// largest one that shows it exactly (`25G`); all else as it was given.
+pub(super) fn canonical(value: &str, spec: Option<&ParamSpec>) -> String {
+    let parsed = spec.map(|spec| (spec.kind, spec.parse_value(value)));
+    match parsed {
+        _ if is_decimal(value) || value.starts_with("0x") => value.to_owned(),
+        Some((ParamKind::Size, Ok(Value::U64(bytes)))) => show_size(bytes),
+        Some((_, Ok(Value::U64(number)))) => number.to_string(),
+        _ => value.to_owned(),
+    }
+}
 
 /// A value as TOML: numbers and booleans as such where the parameter's kind says that they are, all else
 /// (sizes with a unit and hexadecimal masks too) as the string that was given.

@@ -76,6 +76,10 @@ pub enum Fault {
     NotANumber,
     /// Not a number of bytes.
     NotASize,
+    /// Not a time.
+    NotATime,
+    /// A time that is not a whole number of the parameter's unit.
+    NotWhole,
     /// Neither true nor false.
     NotABool,
     /// None of the words that are allowed.
@@ -95,6 +99,8 @@ impl Fault {
             Fault::OutOfRange => "out of range",
             Fault::NotANumber => "not a number",
             Fault::NotASize => "not a size",
+            Fault::NotATime => "not a time",
+            Fault::NotWhole => "not a whole number of its unit",
             Fault::NotABool => "neither true nor false",
             Fault::NotAChoice => "not a choice",
             Fault::TooLong => "too long",

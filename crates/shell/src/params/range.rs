@@ -3,7 +3,8 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::ParamKind;
-use super::value::{self, show_size};
+use super::quantity::show_size;
+use super::value;
 
 /// The values that a parameter may have, where its kind allows more.
 #[derive(Clone, Debug, PartialEq, Eq)]

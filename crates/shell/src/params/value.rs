@@ -3,6 +3,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::error::Fault;
+use super::quantity::{TimeUnit, parse_size, parse_time};
 use super::{MAX_PATH_BYTES, MAX_STR_BYTES, ParamKind, Range};
 
 /// A parameter's value. Its text (`Display`) parses to the same value again; in JSON it is a plain
@@ -49,10 +50,10 @@ impl Serialize for Value {
 }
 
 /// The value of that kind and range that `text` stands for.
-pub(super) fn parse(kind: ParamKind, range: Option<&Range>, text: &str) -> Result<Value, Fault> {
+pub(super) fn parse(kind: ParamKind, range: Option<&Range>, unit: &str, text: &str) -> Result<Value, Fault> {
     let value = match kind {
         ParamKind::Bool => Value::Bool(parse_bool(text)?),
-        ParamKind::U32 | ParamKind::U64 | ParamKind::Size => Value::U64(parse_number(kind, text)?),
+        ParamKind::U32 | ParamKind::U64 | ParamKind::Size => Value::U64(parse_in(kind, unit, text)?),
         ParamKind::I64 => Value::I64(parse_signed(text)?),
         ParamKind::Str => Value::Str(checked_text(text, MAX_STR_BYTES)?),
         ParamKind::Path if text.is_empty() => return Err(Fault::Empty),
@@ -96,6 +97,16 @@ fn parse_choice(range: Option<&Range>, text: &str) -> Result<Value, Fault> {
     Ok(Value::Enum { index, text: text.to_owned() })
 }
 
+/// A number of one of the three unsigned kinds, with the units that its own one allows.
+fn parse_in(kind: ParamKind, unit: &str, text: &str) -> Result<u64, Fault> {
+    let number = match (kind, unit, TimeUnit::from_name(unit)) {
+        (ParamKind::U32 | ParamKind::U64, "bytes", _) => parse_size(text)?,
+        (ParamKind::U32 | ParamKind::U64, _, Some(time)) => parse_time(text, time)?,
+        _ => return parse_number(kind, text),
+    };
+    if kind == ParamKind::U32 && number > u64::from(u32::MAX) { Err(Fault::OutOfRange) } else { Ok(number) }
+}
+
 /// A number of one of the three unsigned kinds.
 pub(super) fn parse_number(kind: ParamKind, text: &str) -> Result<u64, Fault> {
     match kind {
@@ -108,7 +119,7 @@ pub(super) fn parse_number(kind: ParamKind, text: &str) -> Result<u64, Fault> {
 
 /// Digits only, or `0x` and hexadecimal digits. A whole negative number is out of range rather than
 /// no number at all.
-fn parse_unsigned(text: &str) -> Result<u64, Fault> {
+pub(super) fn parse_unsigned(text: &str) -> Result<u64, Fault> {
     match text.strip_prefix('-') {
         Some(rest) => match magnitude(rest)? {
             Some(0) => Ok(0),
@@ -128,7 +139,7 @@ pub(super) fn parse_signed(text: &str) -> Result<i64, Fault> {
 }
 
 /// The number that the digits make; none when it does not fit in 64 bits.
-fn magnitude(text: &str) -> Result<Option<u64>, Fault> {
+pub(super) fn magnitude(text: &str) -> Result<Option<u64>, Fault> {
     let (digits, radix) = match text.strip_prefix("0x") {
         Some(hex) => (hex, 16),
         None => (text, 10),
@@ -140,42 +151,4 @@ fn magnitude(text: &str) -> Result<Option<u64>, Fault> {
 }
 
 /// Suffixes of sizes; each is 1024 times the one before.
-const SUFFIXES: [char; 6] = ['K', 'M', 'G', 'T', 'P', 'E'];
-
-/// Bytes from a text such as `4096`, `4K`, `1m` or `2GiB`; suffixes are powers of 1024.
-///
-/// # Errors
-/// [`Fault::NotASize`], or [`Fault::OutOfRange`] when it does not fit in 64 bits.
-pub fn parse_size(text: &str) -> Result<u64, Fault> {
-    let short = text.strip_suffix("iB").unwrap_or(text);
-    let last = short.chars().last().map(|c| c.to_ascii_uppercase());
-    let power = last.and_then(|c| SUFFIXES.iter().position(|s| *s == c));
-    let (digits, shift) = match power {
-        // Hexadecimal digits include E; a hexadecimal size has no suffix.
-        Some(_) if text.starts_with("0x") => (text, 0),
-        Some(power) => (&short[..short.len() - 1], 10 * (power as u32 + 1)),
-        None => (text, 0),
-    };
-    let number = parse_unsigned(digits).map_err(|fault| match fault {
-        Fault::NotANumber => Fault::NotASize,
-        other => other,
-    })?;
-    number.checked_mul(1 << shift).ok_or(Fault::OutOfRange)
-}
-
-/// A number of bytes with the largest suffix that shows it exactly: `4K`, `1M`, `339968`.
-pub fn show_size(bytes: u64) -> String {
-    let mut number = bytes;
-    let mut suffix = None;
-    for next in SUFFIXES {
-        if number == 0 || !number.is_multiple_of(1024) {
-            break;
-        }
-        number /= 1024;
-        suffix = Some(next);
-    }
-    match suffix {
-        Some(suffix) => format!("{number}{suffix}"),
-        None => number.to_string(),
-    }
-}
+pub(super) const SUFFIXES: [char; 6] = ['K', 'M', 'G', 'T', 'P', 'E'];
