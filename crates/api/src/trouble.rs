@@ -9,7 +9,7 @@ pub struct Trouble {
     pub port: String,
     /// What kind of thing.
     pub code: TroubleCode,
-    /// The file or block device.
+    /// The file or block device; of a driver that is stuck, its entry point.
     pub target: String,
     /// A sentence about it.
     pub detail: String,
@@ -36,6 +36,8 @@ pub enum TroubleCode {
     /// A call on the file has not returned from the kernel for a long time: the file system is frozen, a server
     /// does not answer, a disk is dying. Requests are answered after `request_timeout`.
     Hangs,
+    /// A driver does not return from an entry point: the port's own, or that of another port on the same queue.
+    Stuck,
     /// It is defined and could not come up. It is tried again as its configuration says.
     Absent,
 }
@@ -50,6 +52,7 @@ impl TroubleCode {
             TroubleCode::FileShrunk => "shrunk",
             TroubleCode::ReadOnly => "read-only",
             TroubleCode::Hangs => "hangs",
+            TroubleCode::Stuck => "stuck",
             TroubleCode::Absent => "absent",
         }
     }

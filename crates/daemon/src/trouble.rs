@@ -14,6 +14,7 @@ pub(crate) fn of(port: &PortInfo) -> Vec<Trouble> {
             Code::FileShrunk => TroubleCode::FileShrunk,
             Code::ReadOnly => TroubleCode::ReadOnly,
             Code::Hangs => TroubleCode::Hangs,
+            Code::Stuck => TroubleCode::Stuck,
         },
         target: trouble.target.clone(),
         detail: trouble.detail.clone(),

@@ -61,6 +61,8 @@ pub(crate) struct Core {
     /// There are requests that can become too old.
     pub(crate) tick_wanted: bool,
     pub(crate) fileio: FileIo,
+    /// Says to others in which driver this thread is.
+    pub(crate) remote: Arc<Remote>,
     /// What drivers have issued on other devices.
     pub(crate) stacked: StackedList,
     /// Operations that hang in the kernel, and the ports whose memory they use, which have gone.
@@ -94,7 +96,8 @@ impl Core {
             commits: Vec::with_capacity(64),
             due: Vec::with_capacity(64),
             tick_wanted: false,
-            fileio: FileIo::new(remote, foreman),
+            fileio: FileIo::new(remote.clone(), foreman),
+            remote,
             stacked: StackedList::default(),
             kept: Vec::new(),
             ports: 0,

@@ -74,6 +74,8 @@ pub(crate) struct Job {
     /// Where a thread of its own waits for what is first to be done between the drivers; unset where the last
     /// queue to arrive does it.
     pub(crate) apart: OnceLock<SyncSender<Errand>>,
+    /// When it began, milliseconds since 1970.
+    pub(crate) since_unix_ms: u64,
     /// That thread is in a call that was given up.
     pub(crate) is_stuck: AtomicBool,
     /// Queues whose driver is in an entry point there.
@@ -124,6 +126,7 @@ impl Job {
             meeting: Rendezvous::new(update, n),
             parts,
             apart: OnceLock::new(),
+            since_unix_ms: unix_ms(),
             is_stuck: AtomicBool::new(false),
             waiting: Waiting::default(),
             asked: AtomicBool::new(false),

@@ -65,6 +65,7 @@ mod sight;
 mod smaller;
 mod stack;
 mod state;
+mod stuck;
 mod transact;
 mod trouble;
 mod turn;

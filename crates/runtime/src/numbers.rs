@@ -8,6 +8,7 @@ use crate::lane::Lane;
 use crate::metrics::Counters;
 use crate::port::{Port, PortInner, RegionMemory};
 use crate::remote::Remote;
+use crate::stuck;
 use crate::trouble::Trouble;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,12 +55,16 @@ pub(crate) fn port_info(port: &Port) -> PortInfo {
     let id = LaneId(port.id.0);
     let ask = |r: &Arc<Remote>| r.look(ANSWER, move |rt| rt.inspect_lane(id, read_lane)).flatten();
     let lanes: Vec<Option<LaneNumbers>> = port.remotes.iter().map(ask).collect();
+    let silent = lanes.iter().enumerate().filter(|(_, lane)| lane.is_none());
+    let silent: Vec<Trouble> =
+        silent.map(|(i, _)| stuck::on_queue(port, port.queues[i], &port.remotes[i])).collect();
     let known = || lanes.iter().flatten();
     let down = port.waiting_module();
     let parameters_down = down.as_ref().map(|module| port.parameters_down(module));
     let inner = lock(&port.inner);
     let inside = inner.unfinished.as_ref().is_some_and(|job| !job.is_over())
         || inner.visit.as_ref().is_some_and(|visit| !visit.is_over());
+    let stuck = stuck::that_is_waited_for(&inner);
     let state = if inside || lanes.iter().any(Option::is_none) {
         PortState::Unresponsive
     } else if inner.down.is_some() {
@@ -116,7 +121,7 @@ pub(crate) fn port_info(port: &Port) -> PortInfo {
             None => parameters_down.unwrap_or_default(),
         },
         handles: inner.handles.iter().enumerate().filter_map(handle).collect(),
-        troubles: troubles(port, &inner),
+        troubles: stuck.into_iter().chain(silent).chain(troubles(port, &inner)).collect(),
         over: inner.handles.iter().flatten().filter_map(|h| Some(h.device.as_ref()?.name())).collect(),
         regions: inner.regions.iter().flatten().map(RegionMemory::summary).collect(),
         devices: inner.devices.iter().filter(|_| inner.down.is_none()).map(|d| port.device_info(d)).collect(),

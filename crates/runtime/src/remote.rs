@@ -3,15 +3,67 @@
 #![allow(unsafe_code)] // eventfd
 
 use crate::error::{EngineError, ErrorKind};
+use crate::job::unix_ms;
 use crate::reactor::Reactor;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
+use steadfast_shell::gate::Entry;
 use steadfast_shell::mailbox::Mailbox;
 
 /// Work for a queue's thread.
 pub type Task = Box<dyn FnOnce(&mut Reactor) + Send>;
+
+/// Entry points that a queue's thread can be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Inside {
+    Submit = 1,
+    Commit,
+    Event,
+    Timer,
+    Abort,
+    HandBack,
+    QueueRun,
+}
+
+impl Inside {
+    const ALL: [Inside; 7] = [
+        Inside::Submit,
+        Inside::Commit,
+        Inside::Event,
+        Inside::Timer,
+        Inside::Abort,
+        Inside::HandBack,
+        Inside::QueueRun,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Inside::Submit => Entry::Submit.name(),
+            Inside::Commit => Entry::Commit.name(),
+            Inside::Event => Entry::Event.name(),
+            Inside::Timer => Entry::Timer.name(),
+            Inside::Abort => Entry::Abort.name(),
+            Inside::HandBack => "hand_back",
+            Inside::QueueRun => "queue_run",
+        }
+    }
+}
+
+impl From<Entry> for Inside {
+    #[inline]
+    fn from(entry: Entry) -> Inside {
+        match entry {
+            Entry::Submit => Inside::Submit,
+            Entry::Commit => Inside::Commit,
+            Entry::Event => Inside::Event,
+            Entry::Timer => Inside::Timer,
+            Entry::Abort => Inside::Abort,
+        }
+    }
+}
 
 /// The way to a queue's thread.
 #[derive(Debug)]
@@ -20,6 +72,12 @@ pub(crate) struct Remote {
     eventfd: OwnedFd,
     /// A question was not answered in time, and the thread has not taken its tasks since.
     silent: AtomicBool,
+    /// When that was found, milliseconds since 1970.
+    silent_since_unix_ms: AtomicU64,
+    /// The log says so.
+    told: AtomicBool,
+    /// Port and entry point of the driver that the thread is in; 0: none.
+    inside: AtomicU64,
 }
 
 struct TaskBox(Task);
@@ -40,7 +98,43 @@ impl Remote {
         }
         // SAFETY: just created, nobody else has it.
         let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Remote { tasks: Mailbox::default(), eventfd, silent: AtomicBool::new(false) })
+        Ok(Remote {
+            tasks: Mailbox::default(),
+            eventfd,
+            silent: AtomicBool::new(false),
+            silent_since_unix_ms: AtomicU64::new(0),
+            told: AtomicBool::new(false),
+            inside: AtomicU64::new(0),
+        })
+    }
+
+    /// The thread goes into a driver. Only the thread itself says so: these are plain stores.
+    #[inline]
+    pub(crate) fn goes_in(&self, port: u32, entry: Inside) {
+        self.inside.store(u64::from(port) << 8 | entry as u64, Ordering::Relaxed);
+    }
+
+    /// It has come out.
+    #[inline]
+    pub(crate) fn comes_out(&self) {
+        self.inside.store(0, Ordering::Relaxed);
+    }
+
+    /// In which port's driver the thread is, and in which entry point.
+    pub(crate) fn inside(&self) -> Option<(u32, &'static str)> {
+        let inside = self.inside.load(Ordering::Relaxed);
+        let entry = Inside::ALL.into_iter().find(|entry| *entry as u64 == inside & 0xff)?;
+        Some(((inside >> 8) as u32, entry.name()))
+    }
+
+    /// Since when it has not answered, milliseconds since 1970.
+    pub(crate) fn silent_since_unix_ms(&self) -> u64 {
+        self.silent_since_unix_ms.load(Ordering::Relaxed)
+    }
+
+    /// True once for each time that it does not answer.
+    pub(crate) fn is_news(&self) -> bool {
+        !self.told.swap(true, Ordering::Relaxed)
     }
 
     pub(crate) fn eventfd(&self) -> &OwnedFd {
@@ -75,6 +169,7 @@ impl Remote {
     /// The tasks that are there; called by the queue's thread after a wake.
     pub(crate) fn take(&self) -> impl Iterator<Item = Task> + use<> {
         self.silent.store(false, Ordering::Relaxed);
+        self.told.store(false, Ordering::Relaxed);
         self.tasks.take().into_iter().map(|t| t.0)
     }
 
@@ -104,6 +199,7 @@ impl Remote {
         }
         let answer = self.ask(patience, f);
         if answer.is_none() {
+            self.silent_since_unix_ms.store(unix_ms(), Ordering::Relaxed);
             self.silent.store(true, Ordering::Relaxed);
         }
         answer

@@ -382,6 +382,9 @@ pub(crate) fn run_with(
         job.abandon("a queue's thread does not answer: a driver may be stuck in it");
         answered = rx.recv_timeout(Duration::from_secs(1)).is_ok();
     }
+    if !answered {
+        tracing::error!(port = port.name, "{}", job.stuck());
+    }
     remember(&job);
     Finished { job, answered }
 }

@@ -22,6 +22,8 @@ pub enum TroubleCode {
     ReadOnly,
     /// A call on the file has not returned from the kernel for a long time.
     Hangs,
+    /// A driver does not return from an entry point.
+    Stuck,
 }
 
 /// Something that is wrong behind a port.

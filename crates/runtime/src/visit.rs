@@ -66,6 +66,14 @@ struct Progress {
 }
 
 impl Visit {
+    /// How long the port has been held for it, nanoseconds.
+    pub(crate) fn held_ns(&self) -> u64 {
+        match lock(&self.progress).hold_ns {
+            0 => 0,
+            since => now_ns().saturating_sub(since),
+        }
+    }
+
     /// The driver does not run any more on behalf of it, and no queue will hold for it.
     pub(crate) fn is_over(&self) -> bool {
         matches!(lock(&self.progress).phase, Phase::Over | Phase::GivenUp | Phase::Lost)

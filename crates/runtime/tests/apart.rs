@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 use steadfast_loader::StagedModule;
-use steadfast_runtime::{ErrorKind, PortInfo, PortState, UpdateOptions};
+use steadfast_runtime::{ErrorKind, PortInfo, PortState, TroubleCode, UpdateOptions};
 use steadfast_shell::receipt::{Mode, Outcome, Receipt, Unload};
 use support::{Bench, Load};
 
@@ -374,6 +374,38 @@ fn a_first_driver_that_does_not_return_is_not_attached_and_keeps_nobody_up() {
     std::fs::remove_file(bench.gate("vol0")).expect("removed");
     assert_eq!(beside.stop(), Vec::<String>::new());
     bench.engine.stop(Duration::from_secs(10));
+}
+
+#[test]
+fn a_driver_that_does_not_return_is_named_with_its_entry_point_by_every_port_that_waits_for_it() {
+    let stuck = |port: &PortInfo| {
+        let stuck = port.troubles.iter().find(|t| t.code == TroubleCode::Stuck);
+        stuck.map(|t| (t.target.clone(), t.detail.clone()))
+    };
+    let all = Together::new(&["HANG_SUBMIT"]);
+    assert_eq!(stuck(&all.port()), None);
+    all.shut();
+    all.until("stuck", |port| port.state == PortState::Unresponsive);
+    let (entry, detail) = stuck(&all.port()).expect("named");
+    assert_eq!(entry, "submit");
+    assert!(detail.starts_with("trouble 1.0.0 does not return from `submit` on queue 0"), "{detail}");
+    let beside = all.bench.engine.port("beside").expect("port");
+    let (_, detail) = stuck(&beside).expect("named there too");
+    assert!(detail.starts_with("trouble 1.0.0 of port vol0 does not return from `submit`"), "{detail}");
+    all.open();
+    all.until("running", |port| port.state == PortState::Running && stuck(port).is_none());
+    all.end();
+
+    let all = Together::new(&["HANG_DISCONNECT"]);
+    all.shut();
+    assert_eq!(all.update(&all.bench.trouble(&[]), SHORT).outcome, Outcome::Stranded);
+    let (entry, detail) = stuck(&all.port()).expect("named");
+    assert_eq!(entry, "disconnect");
+    assert!(detail.contains("trouble 1.0.0 does not return from `disconnect`"), "{detail}");
+    assert_eq!(stuck(&all.bench.engine.port("beside").expect("port")), None, "nobody else waits");
+    all.open();
+    all.until("running", |port| port.state == PortState::Running && stuck(port).is_none());
+    all.end();
 }
 
 /// A queue that does not answer is waited for once, and not once for each of its ports.

@@ -9,6 +9,7 @@ use crate::core::{kind, user_data};
 use crate::instance::Instance;
 use crate::ops::OpKind;
 use crate::port::PDU_STRIDE;
+use crate::remote::Inside;
 use io_uring::opcode;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -73,9 +74,9 @@ impl Lane {
             let Some(bound) = &(*lane).bound else { return };
             let (commit, queue) = (bound.commit, bound.queue);
             if let Some(commit) = commit {
-                (*lane).gate.enter(Entry::Commit);
+                Lane::go_in(lane, Entry::Commit);
                 commit(queue);
-                (*lane).gate.leave(Entry::Commit);
+                Lane::come_out(lane, Entry::Commit);
             }
         }
     }
@@ -112,7 +113,10 @@ impl Lane {
             let Some(instance) = (*lane).instance.clone() else { return Ok(0) };
             Lane::begin_handing_back(lane);
             let begin = crate::core::now_ns();
+            let remote = (*(*lane).core.as_ptr()).remote.clone();
+            remote.goes_in((*lane).id.0, Inside::HandBack);
             let result = instance.hand_back((*lane).index);
+            remote.comes_out();
             instance.took(Step::HandBack, crate::core::now_ns().saturating_sub(begin));
             let handed_back = Lane::end_handing_back(lane);
             result.map(|()| handed_back)
@@ -361,7 +365,10 @@ impl Lane {
                     && let Some(queue_run) = i.module.driver().queue_run
                 {
                     let begin = crate::core::now_ns();
+                    let remote = (*(*lane).core.as_ptr()).remote.clone();
+                    remote.goes_in((*lane).id.0, Inside::QueueRun);
                     queue_run(bound.queue);
+                    remote.comes_out();
                     i.took(Step::Run, crate::core::now_ns().saturating_sub(begin));
                 }
             }

@@ -161,9 +161,9 @@ impl Lane {
                 return;
             }
             let slot = (*lane).slot(tag);
-            (*lane).gate.enter(Entry::Abort);
+            Lane::go_in(lane, Entry::Abort);
             abort(bound.queue, slot);
-            (*lane).gate.leave(Entry::Abort);
+            Lane::come_out(lane, Entry::Abort);
             if bound.commit.is_some() && !(*lane).commit_due {
                 (*lane).commit_due = true;
                 (*(*lane).core.as_ptr()).commits.push(NonNull::new_unchecked(lane));

@@ -371,6 +371,30 @@ impl Lane {
         }
     }
 
+    /// The driver is entered, and whoever looks from outside can see it.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    #[inline]
+    unsafe fn go_in(lane: *mut Lane, entry: Entry) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            (*lane).gate.enter(entry);
+            (*(*lane).core.as_ptr()).remote.goes_in((*lane).id.0, entry.into());
+        }
+    }
+
+    /// # Safety
+    /// As for `finish`.
+    #[inline]
+    unsafe fn come_out(lane: *mut Lane, entry: Entry) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            (*lane).gate.leave(entry);
+            (*(*lane).core.as_ptr()).remote.comes_out();
+        }
+    }
+
     /// # Safety
     /// As for `submit`; the slot is the driver's.
     #[inline]
@@ -383,9 +407,9 @@ impl Lane {
                 return;
             };
             let (submit, queue, gathers) = (bound.submit, bound.queue, bound.commit.is_some());
-            (*lane).gate.enter(Entry::Submit);
+            Lane::go_in(lane, Entry::Submit);
             let result = submit(queue, slot);
-            (*lane).gate.leave(Entry::Submit);
+            Lane::come_out(lane, Entry::Submit);
             if result != abi::PENDING {
                 if !Lane::finish(lane, tag, result) {
                     Lane::blame(lane, tag.0);

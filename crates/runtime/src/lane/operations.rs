@@ -332,9 +332,9 @@ impl Lane {
                 OpKind::Dropped | OpKind::Orphan | OpKind::Abandoned => {}
                 OpKind::Timer(timer) => {
                     if let Some(call) = bound.timer {
-                        (*lane).gate.enter(Entry::Timer);
+                        Lane::go_in(lane, Entry::Timer);
                         call(bound.queue, timer);
-                        (*lane).gate.leave(Entry::Timer);
+                        Lane::come_out(lane, Entry::Timer);
                     }
                 }
                 OpKind::Driver => {
@@ -350,9 +350,9 @@ impl Lane {
                         request: if tagged { (*lane).slot(Tag(entry.tag)) } else { ptr::null_mut() },
                     };
                     if let Some(call) = bound.event {
-                        (*lane).gate.enter(Entry::Event);
+                        Lane::go_in(lane, Entry::Event);
                         call(bound.queue, &event);
-                        (*lane).gate.leave(Entry::Event);
+                        Lane::come_out(lane, Entry::Event);
                     }
                 }
             }
