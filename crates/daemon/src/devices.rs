@@ -3,13 +3,13 @@
 use crate::config::{Config, ConfigError, ConfigErrors, DeviceConfig};
 use crate::error::ServeError;
 use crate::modules::ModulePath;
-use crate::serving::Comes;
+use crate::serving::{Comes, Last, weigh};
 use crate::settings::Settings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use steadfast_loader::{LoadError, LoadedModule, ModuleStore, StagedModule};
-use steadfast_runtime::{Engine, PortRules, PortSpec};
+use steadfast_runtime::{Engine, ErrorKind, PortRules, PortSpec};
 use steadfast_settings::DriverFile;
 use steadfast_shell::params::ParamKind;
 use steadfast_shell::properties::{Source, values_of};
@@ -23,6 +23,8 @@ pub(crate) struct Prepared {
     pub(crate) params: BTreeMap<String, String>,
     /// Where each of them was said.
     pub(crate) sources: BTreeMap<String, Source>,
+    /// The set that served last, to fall back on.
+    pub(crate) last: Option<Last>,
     /// Why it is this module.
     pub(crate) comes: Comes,
 }
@@ -169,7 +171,7 @@ fn prepare_one(
 fn judge(
     config: &DeviceConfig,
     staged: StagedModule,
-    comes: Comes,
+    mut comes: Comes,
     settings: &Settings,
     known: &mut Known,
 ) -> Result<Prepared, Faults> {
@@ -177,8 +179,10 @@ fn judge(
     let file = known.file(&staged.manifest.name, settings).map_err(|shared| (Vec::new(), shared))?;
     let definitions = settings.definitions(config, &staged.manifest, &file, &comes.changes);
     let definitions = definitions.map_err(|own| (own, Vec::new()))?;
+    let table = settings.table(&staged.manifest);
+    let (definitions, last) = weigh(config, &staged.manifest, &table, definitions, &mut comes);
     let sources = definitions.iter().map(|(name, d)| (name.clone(), d.source.clone())).collect();
-    Ok(Prepared { config: config.clone(), staged, params: values_of(&definitions), sources, comes })
+    Ok(Prepared { config: config.clone(), staged, params: values_of(&definitions), sources, last, comes })
 }
 
 /// A device's module, in the store.
@@ -225,7 +229,7 @@ pub(crate) fn module(engine: &Engine, staged: &StagedModule) -> Result<Arc<Loade
     }
 }
 
-/// Attaches one port.
+/// Attaches one port: with what is saved, or, where that makes a device smaller than it was, with what served last.
 pub(crate) fn attach_one(
     engine: &Engine,
     device: &Prepared,
@@ -233,12 +237,36 @@ pub(crate) fn attach_one(
     policy: Policy,
 ) -> Result<(), String> {
     let Prepared { config, params, sources, .. } = device;
+    let at_least = device.last.as_ref().map(|last| last.at_least.clone()).unwrap_or_default();
+    let with = |params: &BTreeMap<String, String>, sources: &BTreeMap<String, Source>, at_least| {
+        let (rules, spec) = port(config, module.clone(), policy, params, sources, at_least);
+        engine.attach_under(spec, rules)
+    };
+    match (with(params, sources, at_least), &device.last) {
+        (Err(e), Some(last)) if e.kind() == ErrorKind::Smaller => {
+            tracing::warn!(port = config.name, "{e}: that takes an activation");
+            with(&last.params, &last.sources, BTreeMap::new())
+        }
+        (attached, _) => attached,
+    }
+    .map_err(|e| e.to_string())
+}
+
+fn port(
+    config: &DeviceConfig,
+    module: Arc<LoadedModule>,
+    policy: Policy,
+    params: &BTreeMap<String, String>,
+    sources: &BTreeMap<String, Source>,
+    at_least: BTreeMap<u32, u64>,
+) -> (PortRules, PortSpec) {
     let rules = PortRules {
         hardware: config.hardware.clone(),
         once_per_start: config.once_per_start.unwrap_or(policy.once_per_start),
         require_min_from: policy.require_min_from,
         reserve: config.reserve,
         sources: sources.clone(),
+        at_least,
     };
     let spec = PortSpec {
         name: config.name.clone(),
@@ -247,7 +275,7 @@ pub(crate) fn attach_one(
         queues: config.queues,
         adapter: config.adapter.clone(),
     };
-    engine.attach_under(spec, rules).map_err(|e| e.to_string())
+    (rules, spec)
 }
 
 /// Names that may be those of devices that this one lies over: the values of its text parameters.

@@ -90,6 +90,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     app.edits.delayed.stop();
     app.edits.confirms.stop(&app);
     app.folder.stop();
+    app.note_all_in_force();
     // Nobody can ask for anything any more; now what clients of the devices have in flight.
     let stopped = app.engine.stop(GRACE);
     runtime.shutdown_timeout(Duration::from_secs(1));

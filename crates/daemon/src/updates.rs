@@ -303,12 +303,13 @@ impl App {
             return;
         }
         if let Some(serving) = self.serving() {
+            self.note_in_force(&receipt.port);
             serving.updated(receipt, &options.params, receipt.probation.as_ref().is_some_and(runs));
         }
         if let (Some(asked), Some(to)) = (save, &receipt.to) {
             receipt.notes.push(self.save_driver(&receipt.port, asked, to));
         }
-        receipt.notes.extend(self.next_start(&receipt.port));
+        receipt.notes.extend(self.next_module(&receipt.port));
     }
 
     /// Carries an update out and keeps its receipt, to which `finish` may add.

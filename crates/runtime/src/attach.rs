@@ -59,6 +59,12 @@ impl Engine {
         let down = is_down(&params, self.inner.config.shell_defaults());
         let made = if down { Engine::make_down } else { Engine::make_first };
         let port = made(self, &spec, &params, &rules)?;
+        let too_small = port.too_small(&rules.at_least);
+        if !too_small.is_empty() {
+            let _ = self.disconnect_last(&port, Duration::from_secs(1), true);
+            port.seat.leave();
+            return Err(EngineError::new(ErrorKind::Smaller, too_small.join("; ")));
+        }
         let mut ports = self.inner.ports.write().unwrap_or_else(PoisonError::into_inner);
         if ports.contains_key(&name) {
             drop(ports);

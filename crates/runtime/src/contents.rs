@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use steadfast_shell::check;
+use steadfast_shell::comeback::DEVICE;
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::ParamKind;
 
@@ -33,6 +34,20 @@ impl Contents {
             Contents::File(FileId::of(meta))
         }
     }
+
+    /// The same as text that can be kept.
+    fn identity(&self) -> String {
+        match self {
+            Contents::File(FileId { device, inode }) => format!("file:{device}:{inode}"),
+            Contents::Block(number) => format!("block:{number}"),
+            Contents::Device(name) => format!("{DEVICE}{name}"),
+        }
+    }
+}
+
+/// Which file or block device a path leads to now, as text that can be kept; none where it leads to nothing.
+pub fn identity_of(path: &str) -> Option<String> {
+    std::fs::metadata(path).ok().map(|meta| Contents::of(&meta).identity())
 }
 
 /// What a driver has opened.
@@ -122,6 +137,12 @@ pub(crate) struct Foreseen {
 }
 
 impl Engine {
+    /// What a port has open, by the name that it was opened under, and which file or device each is.
+    pub fn behind(&self, port: &str) -> BTreeMap<String, String> {
+        let opened = self.find(port).map(|port| lock(&port.inner).opened()).unwrap_or_default();
+        opened.into_iter().map(|opened| (opened.target, opened.contents.identity())).collect()
+    }
+
     /// What the devices of a port would contain under a candidate with these changes of parameters; none where
     /// it has had no driver.
     pub(crate) fn foresee(

@@ -17,6 +17,8 @@ pub enum ErrorKind {
     Invalid,
     /// The driver refused or failed.
     Driver,
+    /// A device has fewer bytes than it has to have.
+    Smaller,
     /// A queue's thread does not answer.
     Unresponsive,
 }

@@ -76,7 +76,7 @@ pub use activate::{ActivateOptions, CallOff};
 pub use adapters::AdapterRef;
 pub use arena::MemoryInfo;
 pub use behind::Behind;
-pub use contents::Exchange;
+pub use contents::{Exchange, identity_of};
 pub use engine::{Engine, EngineConfig, PortSpec};
 pub use error::{EngineError, ErrorKind};
 pub use frontend::Frontend;

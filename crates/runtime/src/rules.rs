@@ -34,6 +34,8 @@ pub struct PortRules {
     pub reserve: Option<u64>,
     /// Where the port's parameters were said, as far as it is known.
     pub sources: BTreeMap<String, Source>,
+    /// Bytes that devices have to have at least, by number: else the port does not come. Of others nothing is asked.
+    pub at_least: BTreeMap<u32, u64>,
 }
 
 impl PortRules {

@@ -58,12 +58,12 @@ impl PortInner {
 pub(crate) fn smaller(port: &str, before: &[Device], now: &[Device]) -> Vec<String> {
     let pairs = before.iter().filter_map(|b| Some((b, now.iter().find(|n| n.number == b.number)?)));
     let less = pairs.filter(|(before, now)| now.size < before.size);
-    less.map(|(before, now)| {
-        let (number, from, to) = (before.number, before.size, now.size);
-        let name = if number == 0 { port.to_owned() } else { format!("{port}.{number}") };
-        format!("device {name} becomes smaller, {to} bytes in the place of {from}")
-    })
-    .collect()
+    less.map(|(before, now)| becomes_smaller(port, before.number, before.size, now.size)).collect()
+}
+
+fn becomes_smaller(port: &str, number: u32, from: u64, to: u64) -> String {
+    let name = if number == 0 { port.to_owned() } else { format!("{port}.{number}") };
+    format!("device {name} becomes smaller, {to} bytes in the place of {from}")
 }
 
 impl Base {
@@ -117,6 +117,15 @@ fn look(target: &str) -> Option<File> {
 }
 
 impl Port {
+    /// Devices that have fewer bytes than those, in words.
+    pub(crate) fn too_small(&self, at_least: &BTreeMap<u32, u64>) -> Vec<String> {
+        let devices = lock(&self.inner).devices.clone();
+        let less = devices.iter().filter_map(|d| Some((d, *at_least.get(&d.number)?)));
+        less.filter(|(device, least)| device.size < *least)
+            .map(|(device, least)| becomes_smaller(&self.name, device.number, least, device.size))
+            .collect()
+    }
+
     /// What makes the port's device smaller, if these parameters changed.
     pub(crate) fn shrinks(&self, changes: &BTreeMap<String, Option<String>>) -> Option<Shrink> {
         let (base, values) = {

@@ -15,6 +15,10 @@ use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+mod in_force;
+
+pub use in_force::{DEVICE, Difference, InForce, differences, steps, values};
+
 /// Parameters that came with a module; `None` made one undefined.
 pub type Changes = BTreeMap<String, Option<String>>;
 
@@ -40,6 +44,9 @@ pub struct Served {
     /// Hashes of modules that the port went back from; the newest.
     #[serde(default)]
     pub rejected: BTreeSet<String>,
+    /// What was in force when that was last noted.
+    #[serde(default)]
+    pub in_force: Option<InForce>,
 }
 
 /// A module on probation.
@@ -198,6 +205,7 @@ impl Served {
             named: named.to_owned(),
             meant,
             rejected: BTreeSet::new(),
+            in_force: None,
         }
     }
 

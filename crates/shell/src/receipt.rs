@@ -155,7 +155,7 @@ pub enum Cause {
     Unconfirmed,
     /// Somebody asked for the properties before.
     Rollback,
-    /// The daemon started, and another module came up than the one that ran.
+    /// The daemon started, and another module, or another set of parameters, came up than the one that ran.
     Start,
 }
 

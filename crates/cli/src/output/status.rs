@@ -17,6 +17,9 @@ pub(crate) fn show(
     text.push_str(&table(devices));
     let down = ports.iter().filter(|port| port.state == PortState::Down);
     down.for_each(|port| text.push_str(&format!("port {} is down (admin_state)\n", port.name)));
+    for (device, next) in devices.iter().filter_map(|d| Some((&d.name, d.next_start.as_ref()?))) {
+        text.push_str(&format!("{device}: {next}\n"));
+    }
     if !receipts.is_empty() {
         text.push_str(&format!("\nlast receipts:\n{}", history::list(receipts)));
     }

@@ -112,7 +112,7 @@ impl Probations {
         }
         let saved = watch.save.as_ref().filter(|_| stays);
         let saved = saved.map(|asked| app.save_driver(&watch.port, asked, &watch.driver));
-        let next = if stays || ended { app.next_start(&watch.port) } else { None };
+        let next = if stays || ended { app.next_module(&watch.port) } else { None };
         // The module before was kept for this.
         let unload = watch.let_go();
         let leave = || {

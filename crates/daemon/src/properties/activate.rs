@@ -349,12 +349,17 @@ impl App {
             })
             .collect();
         let changes = changes.join(", ");
-        if receipt.kind == Kind::Activation
-            && receipt.outcome == Outcome::Done
+        if receipt.outcome == Outcome::Done
             && let Some(serving) = self.serving()
         {
-            serving.change(port, |served| served.activated());
-            serving.save();
+            if receipt.kind == Kind::Activation {
+                serving.change(port, |served| served.activated());
+            }
+            self.note_in_force(port);
+            match receipt.kind {
+                Kind::Activation => serving.save(),
+                _ => serving.save_soon(),
+            }
         }
         let (what, outcome) = (receipt.kind.name(), receipt.outcome);
         tracing::info!(port, by, changes, ?outcome, reason, "{what} {}", receipt.id);

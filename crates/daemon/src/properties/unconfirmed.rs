@@ -133,6 +133,12 @@ pub(crate) struct WentBack {
     report: PropertiesReport,
 }
 
+impl WentBack {
+    pub(crate) fn port(&self) -> &str {
+        &self.port
+    }
+}
+
 /// Puts back what is saved for every port whose last activation was not confirmed before the daemon ended.
 /// Nothing runs yet. Where it cannot be done the log says so and the note stays: [`Confirms::resume`] goes on
 /// from there.

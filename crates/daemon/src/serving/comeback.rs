@@ -1,6 +1,7 @@
 //! With which module a port comes up, carried out.
 
 use super::Serving;
+use super::in_force::Sets;
 use crate::app::App;
 use crate::config::DeviceConfig;
 use crate::modules::is_module_path;
@@ -14,7 +15,7 @@ use steadfast_shell::comeback::{Changes, Comeback, Named, Served, WhenUnproven, 
 /// What a port comes up with, and what there is to note of it when it has.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Comes {
-    serving: Option<Arc<Serving>>,
+    pub(super) serving: Option<Arc<Serving>>,
     /// Parameters that come with the module.
     pub(crate) changes: Changes,
     /// It is the one that served.
@@ -22,10 +23,12 @@ pub(crate) struct Comes {
     /// What the configuration means.
     meant: Option<Release>,
     ran: Option<Release>,
-    goes_back: bool,
+    pub(super) goes_back: bool,
     /// The receipt of the update to what was on probation.
     of_receipt: Option<u64>,
     note: String,
+    /// What is saved and what was in force, where that is known.
+    pub(super) sets: Option<Sets>,
 }
 
 /// How a configuration names its driver.
@@ -97,7 +100,7 @@ impl Comes {
     }
 
     /// The port has come up.
-    pub(crate) fn came_up(&self, config: &DeviceConfig, module: &Release) {
+    pub(crate) fn came_up(&self, engine: &Engine, config: &DeviceConfig, module: &Release) {
         let Some(serving) = &self.serving else { return };
         match serving.of(&config.name) {
             Some(_) => serving.change(&config.name, |served| {
@@ -107,11 +110,13 @@ impl Comes {
                 serving.begin(&config.name, Served::first(module.clone(), &config.driver, self.meant.clone()))
             }
         }
+        serving.note_in_force(engine, config);
     }
 
     /// A difference between what ran and what came up is on record, and any is in the log: on the receipt of the
     /// update that goes back, or on one of its own.
     pub(crate) fn tell(&self, engine: &Engine, receipts: &Receipts, config: &DeviceConfig, module: &Release) {
+        self.tell_set(engine, receipts, config);
         let (port, note) = (&config.name, &self.note);
         match (&self.ran, self.of_receipt) {
             _ if note.is_empty() => {}
@@ -135,8 +140,14 @@ impl Comes {
 }
 
 impl App {
-    /// What the next start of the daemon does about a port's driver, where that is not the one that runs.
+    /// What the next start of the daemon comes up with on a port, where that is not what serves.
     pub(crate) fn next_start(&self, port: &str) -> Option<String> {
+        let said: Vec<String> = self.next_module(port).into_iter().chain(self.next_set(port)).collect();
+        (!said.is_empty()).then(|| said.join("; "))
+    }
+
+    /// The same of its driver alone.
+    pub(crate) fn next_module(&self, port: &str) -> Option<String> {
         let serving = self.serving()?;
         let (served, config) = (serving.of(port)?, self.topology.config_of(port)?);
         let running = served.unproven.as_ref().map_or(&served.module, |unproven| &unproven.module);

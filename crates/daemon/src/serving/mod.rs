@@ -3,10 +3,12 @@
 //! One file, `serving.json` in the state folder.
 
 mod comeback;
+mod in_force;
 mod needs;
 mod pin;
 
 pub(crate) use comeback::Comes;
+pub(crate) use in_force::{Last, weigh};
 pub(crate) use needs::Needs;
 
 use crate::config::DeviceConfig;
@@ -85,6 +87,11 @@ impl Serving {
     /// Waits until what was changed is on the disk, where that can be done at once.
     pub(crate) fn save(&self) {
         self.records.save();
+    }
+
+    /// Has it written soon, and waits for nothing.
+    pub(crate) fn save_soon(&self) {
+        self.records.save_soon();
     }
 
     /// The thread that writes, as long as the daemon runs.

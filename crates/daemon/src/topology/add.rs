@@ -184,7 +184,7 @@ impl App {
             if let Err(why) = attached {
                 return Err(Box::new((receipt, refused(why))));
             }
-            device.comes.came_up(&device.config, &device.staged.release());
+            device.comes.came_up(&self.engine, &device.config, &device.staged.release());
             if let Some(sample) = self.sample(&name) {
                 self.baselines.restart(&name, sample);
             }

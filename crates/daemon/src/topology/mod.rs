@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use steadfast_api::{Outcome, Problem, ProblemKind, Receipt};
 use steadfast_loader::LoadedModule;
+use steadfast_settings::DriverFile;
 
 pub(crate) use start::start;
 
@@ -41,6 +42,8 @@ pub(crate) struct Topology {
     defined: Mutex<BTreeMap<String, Defined>>,
     /// The configuration as it was last read.
     reread: Mutex<Option<reread::Reread>>,
+    /// Drivers' files as they were last read.
+    files: Mutex<BTreeMap<String, (Option<reread::Stamp>, Arc<DriverFile>)>>,
     /// Of those, what could not come up.
     pub(crate) absent: absent::Absentees,
     /// Held while `devices.toml` is read and written.

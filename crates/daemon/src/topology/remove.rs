@@ -253,7 +253,9 @@ fn problem(error: &EngineError, force: bool) -> Problem {
     let kind = match error.kind() {
         ErrorKind::NotFound => ProblemKind::NotFound,
         ErrorKind::Busy => ProblemKind::Busy,
-        ErrorKind::Invalid | ErrorKind::Exists | ErrorKind::Driver => ProblemKind::Refused,
+        ErrorKind::Invalid | ErrorKind::Exists | ErrorKind::Driver | ErrorKind::Smaller => {
+            ProblemKind::Refused
+        }
         ErrorKind::Unsupported | ErrorKind::Unresponsive => ProblemKind::Internal,
     };
     let problem = Problem::new(kind, error.to_string());

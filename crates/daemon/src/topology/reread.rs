@@ -9,10 +9,12 @@ use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
+use steadfast_settings::DriverFile;
 
 /// What changes when somebody writes to a file or puts another in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     inode: u64,
     length: u64,
     written: (i64, i64),
@@ -51,6 +53,19 @@ impl Reread {
 }
 
 impl Topology {
+    /// A driver's file as it is now; none where it will not do. It is read anew only where it has changed.
+    pub(crate) fn driver_file(&self, driver: &str) -> Option<Arc<DriverFile>> {
+        let path = DriverFile::path_in(&self.settings.folder, driver);
+        let stamp = fs::metadata(path).ok().as_ref().map(Stamp::from);
+        let mut files = lock(&self.files);
+        if let Some((_, file)) = files.get(driver).filter(|(known, _)| *known == stamp) {
+            return Some(Arc::clone(file));
+        }
+        let file = Arc::new(self.settings.file(driver).ok()?);
+        files.insert(driver.to_owned(), (stamp, Arc::clone(&file)));
+        Some(file)
+    }
+
     /// A port's definition with the parameters that the configuration gives it now. Everything else is as it
     /// was when the daemon started, and so are ports that the configuration does not define any more.
     ///

@@ -146,7 +146,7 @@ impl App {
         let module = self.module(&prepared.staged)?;
         devices::attach_one(&self.engine, prepared, module, self.topology.policy)?;
         prepared.comes.tell(&self.engine, &self.receipts, &prepared.config, &prepared.staged.release());
-        prepared.comes.came_up(&prepared.config, &prepared.staged.release());
+        prepared.comes.came_up(&self.engine, &prepared.config, &prepared.staged.release());
         self.serving().iter().for_each(|serving| serving.save());
         Ok(prepared.staged.release())
     }

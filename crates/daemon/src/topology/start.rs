@@ -51,6 +51,10 @@ pub(crate) fn start(
     let gone_back = go_back(&Notes::within(state), known, &topology.settings, |device| {
         devices::locate(device, modules, store)
     });
+    for gone_back in &gone_back {
+        // What was activated is not what is meant.
+        topology.settings.serving.iter().for_each(|serving| serving.forget_in_force(gone_back.port()));
+    }
     let (configured, mut unfit) = devices::prepare_each(&config.devices, modules, store, &topology.settings);
     if unfit.iter().any(|unfit| unfit.config.is_required()) {
         return Err(devices::faults(&unfit).into());
@@ -119,7 +123,7 @@ impl Start {
         for (config, module, comes) in came.iter().filter(|(config, ..)| engine.port(&config.name).is_some())
         {
             comes.tell(engine, receipts, config, module);
-            comes.came_up(config, module);
+            comes.came_up(engine, config, module);
         }
         tell(gone_back, engine, receipts);
         Ok(topology)
