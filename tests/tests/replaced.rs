@@ -2,7 +2,7 @@
 //! replaced, moved, removed, truncated, or would be cut.
 
 use serde_json::Value;
-use steadfast_tests::nbd::Client;
+use steadfast_tests::nbd::{Client, command};
 use steadfast_tests::params::ends;
 use steadfast_tests::{Daemon, Result, Setup, TempDir, until};
 
@@ -132,6 +132,39 @@ fn a_file_that_was_truncated_is_told_of_and_not_served_smaller() -> Result {
         assert!(!output.status.success() && said.contains("smaller"), "{refused:?}: {said}");
     }
     assert_eq!(bench.daemon.device("vol0")?["size"], SIZE);
+    Ok(())
+}
+
+#[test]
+fn what_a_truncated_file_has_lost_stays_lost_whatever_is_written_there() -> Result {
+    let bench = bench()?;
+    let mut client = Client::connect(bench.daemon.nbd(), "vol0")?;
+    let file = std::fs::File::options().write(true).open(&bench.path)?;
+    file.set_len(SIZE as u64 / 2)?;
+    let what = "it was truncated from 1048576 to 524288 bytes; what lay beyond that is lost";
+    bench.told("file_shrunk", "shrunk", what)?;
+    // No client puts zeroes in the place of what is lost by writing behind them.
+    let last = SIZE as u64 - 4096;
+    for (name, offset, bytes, fails) in [
+        (command::WRITE, last, &[7; 4096][..], true),
+        (command::TRIM, last, &[], true),
+        (command::WRITE, 0, &[7; 4096], false),
+    ] {
+        let cookie = client.send(name, 0, offset, 4096, bytes)?;
+        let (answered, error) = client.receive()?;
+        assert_eq!((answered, error != 0), (cookie, fails), "command {name} at {offset}: error {error}");
+    }
+    assert_eq!(std::fs::metadata(&bench.path)?.len(), SIZE as u64 / 2);
+    // Nor does it become whole by being made as long again.
+    file.set_len(SIZE as u64)?;
+    bench.told("file_shrunk", "shrunk", what)?;
+    bench.refused(what)?;
+    drop(client);
+    ends(&bench.daemon, 0, &["activate", "vol0", "--force"])?;
+    assert_eq!(health(&bench.daemon)?["healthy"], true);
+    let mut client = Client::connect(bench.daemon.nbd(), "vol0")?;
+    client.send(command::WRITE, 0, last, 4096, &[7; 4096])?;
+    assert_eq!(client.receive()?.1, 0);
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use crate::handle::{Handle, lock};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
+use std::sync::atomic::Ordering;
 
 /// What is behind one handle of a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +68,8 @@ fn sizes(handle: &Handle) -> Option<(u64, u64)> {
         return Some(device.sizes());
     }
     let file = File::from(handle.file.as_ref()?.try_clone().ok()?);
-    Some((handle.info.size, size_of_file(&file)?))
+    let end = handle.sight.as_ref().map_or(u64::MAX, |sight| sight.end().load(Ordering::Relaxed));
+    Some((handle.info.size, size_of_file(&file)?.min(end)))
 }
 
 /// Bytes of a regular file or block device.

@@ -272,6 +272,10 @@ impl Core {
         if moves && parts.is_empty() || op.code == op::EXTENTS && parts.len() != 1 {
             return Err(libc::EINVAL);
         }
+        let end = desks.end.load(Ordering::Relaxed);
+        if end != u64::MAX && lies_beyond(end, op, parts) {
+            return Err(libc::EIO);
+        }
         let passes = desks.given_up.count() == 0;
         // SAFETY: the caller's promise.
         if passes && op.code == op::READ && !desks.direct && unsafe { self.read_now(id, op, parts, desks) } {
@@ -327,4 +331,15 @@ impl Core {
         // SAFETY: the caller's promise.
         unsafe { self.push(&entry.user_data(user_data(kind::OP, u64::from(id)))) };
     }
+}
+
+/// Whether an operation is on something behind `end`, where the file has lost what it was.
+#[cold]
+fn lies_beyond(end: u64, op: &Op, parts: &[libc::iovec]) -> bool {
+    let bytes = match op.code {
+        op::READ | op::WRITE => parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.iov_len as u64)),
+        op::FALLOCATE => op.length,
+        _ => return false,
+    };
+    op.offset.checked_add(bytes).is_none_or(|last| last > end)
 }

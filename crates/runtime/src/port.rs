@@ -334,17 +334,18 @@ impl Port {
         let media = &self.engine.upgrade().ok_or_else(gone)?.media;
         let cached = spec.flags & abi::open_flag::WRITE != 0 && spec.flags & abi::open_flag::DIRECT == 0;
         let watch = media.watch(&file, &contents, &spec.target, cached);
-        let sight = Some(Sight::new(&self.name, &spec.target, &contents, &info, watch.clone()));
+        let sight = Sight::new(&self.name, &spec.target, &contents, &info, watch.clone());
         let full = (libc::EMFILE, "every place for open files is taken".to_owned());
         let fixed = self.files.take().ok_or(full)?;
         self.register(fixed, file.as_raw_fd());
         let regular = info.kind == abi::handle_kind::REGULAR;
         let direct = spec.flags & abi::open_flag::DIRECT != 0;
         let label = format!("port {}: {}", self.name, spec.target);
-        let desks = Desks::new(file.clone(), regular, (direct, tries), label, self.queues.len());
+        let queues = self.queues.len();
+        let desks = Desks::new(file.clone(), sight.end(), regular, (direct, tries), label, queues);
         let (key, spec, file) = (key.to_owned(), spec.clone(), Some(file));
         let (device, desks) = (None, Some(Arc::new(desks)));
-        let (watch, stale) = (Some(watch), false);
+        let (watch, sight, stale) = (Some(watch), Some(sight), false);
         let handle =
             Handle { key, spec, file, device, desks, fixed, info, contents, share, watch, sight, stale };
         Ok((self.add_handle(handle), true))

@@ -38,6 +38,9 @@ pub(crate) struct Sight {
     watch: Arc<Watch>,
     /// Bytes that the driver knows of.
     size: AtomicU64,
+    /// Where it was seen to end when it was smaller than that, at the least; what lies beyond is lost, whatever is
+    /// written there later.
+    end: Arc<AtomicU64>,
     /// It is open to be written.
     written: bool,
     seen: Mutex<Option<Trouble>>,
@@ -58,6 +61,7 @@ impl Sight {
             contents: contents.clone(),
             watch,
             size: AtomicU64::new(info.size),
+            end: Arc::new(AtomicU64::new(u64::MAX)),
             written: info.read_only == 0,
             seen: Mutex::default(),
             looking: AtomicBool::new(false),
@@ -67,6 +71,11 @@ impl Sight {
     /// What the last look found.
     pub(crate) fn seen(&self) -> Option<Trouble> {
         lock(&self.seen).clone()
+    }
+
+    /// Where it ends for operations: `u64::MAX`, unless it has lost what the driver knows of.
+    pub(crate) fn end(&self) -> Arc<AtomicU64> {
+        self.end.clone()
     }
 
     /// A driver will find so many bytes.
@@ -122,7 +131,11 @@ impl Sight {
         }
         let (known, now) = (self.size.load(Ordering::Relaxed), size_of_file(witness)?);
         if now < known {
-            let what = "what lies beyond the end fails";
+            self.end.fetch_min(now, Ordering::Relaxed);
+        }
+        let now = now.min(self.end.load(Ordering::Relaxed));
+        if now < known {
+            let what = "what lay beyond that is lost, and what is asked for there fails";
             let detail = format!("{target}: it was truncated from {known} to {now} bytes; {what}");
             return Some((TroubleCode::FileShrunk, detail));
         }
@@ -144,7 +157,9 @@ impl Port {
         look_at(self.sights(), LONG_PATIENCE);
         let mut inner = lock(&self.inner);
         for handle in inner.handles.iter_mut().flatten() {
-            let other = |code| matches!(code, TroubleCode::FileReplaced | TroubleCode::ReadOnly);
+            let other = |code| {
+                matches!(code, TroubleCode::FileReplaced | TroubleCode::FileShrunk | TroubleCode::ReadOnly)
+            };
             handle.stale = anew && handle.trouble().is_some_and(|found| other(found.code));
         }
     }
@@ -195,9 +210,9 @@ impl Port {
 }
 
 impl Trouble {
-    /// The name leads to another file, or to none.
+    /// The name leads to another file, to none, or to one that has lost a part of what it was.
     fn is_gone(&self) -> bool {
-        matches!(self.code, TroubleCode::FileReplaced | TroubleCode::FileMissing)
+        matches!(self.code, TroubleCode::FileReplaced | TroubleCode::FileMissing | TroubleCode::FileShrunk)
     }
 }
 
@@ -205,6 +220,7 @@ impl Trouble {
 fn refusal(found: &Trouble) -> String {
     let what = match found.code {
         TroubleCode::FileReplaced => "--force opens the one that is there now",
+        TroubleCode::FileShrunk => "--force opens it as it is now, smaller or not",
         _ => "--force goes on with the one that is open",
     };
     format!("{}; {what}", found.detail)

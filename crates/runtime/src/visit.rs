@@ -31,6 +31,8 @@ enum Phase {
     Gathering(usize),
     /// The work is done.
     Working,
+    /// The driver has returned, and the queues are told to go on.
+    Releasing,
     /// It was given up while the driver did not return: the queues go on holding, for the next driver.
     Lost,
     /// Given up before all had come: whoever comes now does not hold.
@@ -113,6 +115,7 @@ impl Visit {
             if progress.phase == Phase::Lost {
                 return Err("it returned too late".to_owned());
             }
+            progress.phase = Phase::Releasing;
             (std::mem::take(&mut progress.holding), now_ns().saturating_sub(progress.hold_ns))
         };
         self.release_at(all.into_iter());
@@ -208,11 +211,14 @@ pub(crate) fn visit(
         remote.post(Box::new(move |rt| visit.arrive(rt)));
     }
     let stuck = |why| failed(ErrorKind::Unresponsive, format!("a driver may be stuck: {why}"));
-    match answer.recv_timeout(PATIENCE) {
-        Ok(Ok(pause_ns)) => Ok(pause_ns),
-        Ok(Err(why)) => failed(ErrorKind::Driver, why),
-        Err(_) if visit.give_up() => stuck("one of its queues does not answer; nothing was done".to_owned()),
-        Err(_) => {
+    let first = answer.recv_timeout(PATIENCE).ok();
+    let given_up = first.is_none() && visit.give_up();
+    // It may have ended in this moment.
+    match first.or_else(|| answer.try_recv().ok()) {
+        Some(Ok(pause_ns)) => Ok(pause_ns),
+        Some(Err(why)) => failed(ErrorKind::Driver, why),
+        None if given_up => stuck("one of its queues does not answer; nothing was done".to_owned()),
+        None => {
             lock(&port.inner).visit = Some(visit);
             stuck(format!("it does not return from `{what}`; requests stay held until it does"))
         }

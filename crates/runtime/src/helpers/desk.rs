@@ -237,6 +237,8 @@ impl InKernel {
 #[derive(Debug)]
 pub(crate) struct Desks {
     pub(crate) file: Arc<OwnedFd>,
+    /// Where it ends for operations, see [`Sight::end`](crate::sight::Sight::end).
+    pub(crate) end: Arc<AtomicU64>,
     pub(crate) regular: bool,
     /// It goes past the page cache.
     pub(crate) direct: bool,
@@ -251,6 +253,7 @@ impl Desks {
     /// `label`: the port and the file, for people.
     pub(crate) fn new(
         file: Arc<OwnedFd>,
+        end: Arc<AtomicU64>,
         regular: bool,
         (direct, tries): (bool, bool),
         label: String,
@@ -258,7 +261,7 @@ impl Desks {
     ) -> Desks {
         let places = (0..queues).map(|_| OnceLock::new()).collect();
         let tries = AtomicBool::new(tries);
-        Desks { file, regular, direct, tries, given_up: Arc::default(), label, places }
+        Desks { file, end, regular, direct, tries, given_up: Arc::default(), label, places }
     }
 
     /// The desk of one of the port's queues.

@@ -24,7 +24,7 @@ impl Bench {
         let remote = Arc::new(Remote::new().expect("eventfd"));
         let foreman = Foreman::start(std::slice::from_ref(&remote)).expect("its thread");
         let file: OwnedFd = tempfile::tempfile().expect("a file").into();
-        let desks = Desks::new(Arc::new(file), true, (false, false), "port: file".into(), 1);
+        let desks = Desks::new(Arc::new(file), Arc::default(), true, (false, false), "port: file".into(), 1);
         let home = Arc::new(Home::new(remote));
         let desk = desks.of(0, &home, &foreman).expect("queue 0").clone();
         Bench { foreman, desk, desks }
