@@ -115,6 +115,25 @@ fn a_live_daemons_sockets_are_not_taken() -> Result {
 }
 
 #[test]
+fn what_a_server_in_the_background_serves_is_not_taken() -> Result {
+    let dir = TempDir::new()?;
+    for (place, control, nbd) in [("n", "free", "unix:n"), ("c", "c", "unix:free.nbd")] {
+        // The process that begins to listen ends, as that of a server does that goes to the background; its child,
+        // here this test, has the socket.
+        let served = UnixListener::bind(dir.join(place))?;
+        let inode = std::fs::symlink_metadata(dir.join(place))?.ino();
+        let (fd, mut parent) = (served.as_raw_fd(), Command::new("true"));
+        // SAFETY: one system call, on a number.
+        unsafe { parent.pre_exec(move || Ok(assert_eq!(libc::listen(fd, 128), 0))) };
+        assert!(parent.status()?.success());
+        let mut daemon = Bare::start(&dir, "a", &["--control", control, "--nbd", nbd])?;
+        assert_eq!(daemon.0.wait()?.code(), Some(1), "{place} is taken");
+        assert_eq!(std::fs::symlink_metadata(dir.join(place))?.ino(), inode, "{place} is as it was");
+    }
+    Ok(())
+}
+
+#[test]
 fn nobody_keeps_a_daemon_from_starting_by_locking_a_file_that_can_be_read() -> Result {
     let dir = TempDir::new()?;
     let nbd = dir.join("nbd.sock");

@@ -10,7 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use steadfast_sockets::{Access, BindError, MAX_PATH, UnixSocket, answers};
+use steadfast_sockets::{Access, BindError, Listener, MAX_PATH, UnixSocket, listener};
 
 /// How long a daemon that is being ended is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -91,14 +91,15 @@ fn lock(path: &Path) -> Result<File, SocketError> {
             return Ok(file);
         }
         // A daemon that was killed may be on its way out; one that lives answers.
-        if answers(path) {
+        let there = listener(path).unwrap_or(Listener::Unknown);
+        if there == Listener::Alive {
             return Err(SocketError::InUse(path.to_owned()));
         }
         if Instant::now() < until {
             std::thread::sleep(LOOK);
             continue;
         }
-        if !open_to_others {
+        if !open_to_others || there != Listener::Nobody {
             return Err(SocketError::InUse(path.to_owned()));
         }
         // Another user has got at it while that was possible, and no daemon answers.

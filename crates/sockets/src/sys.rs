@@ -15,7 +15,7 @@ const BACKLOG: libc::c_int = 1024;
 /// Most bytes of a group's entry, its members included.
 const MAX_GROUP_BYTES: usize = 1 << 20;
 
-fn done(result: libc::c_int) -> io::Result<libc::c_int> {
+pub(crate) fn done(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 

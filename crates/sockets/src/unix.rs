@@ -11,16 +11,18 @@ use std::time::{Duration, Instant};
 
 /// Longest path that a socket can have, bytes; the kernel's `sun_path` without its NUL.
 pub const MAX_PATH: usize = 107;
-/// How long a socket of a process that is being ended is waited for. The kernel closes the descriptors of one that was
-/// killed in its own time, those that a ring still holds after the process itself has gone.
+/// How long a socket is waited for whose process may be about to end: between the signal and the end nothing tells.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often is looked meanwhile.
+/// How long one is waited for whose process has ended: the kernel closes what a ring still holds in its own time.
+const PATIENCE_WITH_THE_DEAD: Duration = Duration::from_secs(5);
+/// How often is looked meanwhile: first, and later on. Each look is a connection that its server has to accept.
 const LOOK: Duration = Duration::from_millis(10);
+const SELDOM: Duration = Duration::from_millis(250);
 
 /// Why a path can't be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// A live process listens there.
+    /// Somebody listens there.
     #[error("another process is listening there")]
     InUse,
     /// Something else has that name.
@@ -69,11 +71,11 @@ impl UnixSocket {
         let socket = sys::socket(libc::AF_UNIX).map_err(failed("make a socket"))?;
         // Until it has the permissions that it is to have, it has hardly any; and nobody listens yet.
         sys::set_mode(&socket, 0o600).map_err(failed("set its mode"))?;
-        let until = Instant::now() + PATIENCE;
+        let begun = Instant::now();
         loop {
             match sys::bind(&socket, path) {
                 Ok(()) => break,
-                Err(e) if e.kind() == io::ErrorKind::AddrInUse => clear(path, until)?,
+                Err(e) if e.kind() == io::ErrorKind::AddrInUse => clear(path, begun)?,
                 Err(e) => return Err(failed("bind")(e)),
             }
         }
@@ -103,24 +105,24 @@ fn inode(meta: &fs::Metadata) -> (u64, u64) {
 }
 
 /// Who is at a path.
-#[derive(Debug, PartialEq, Eq)]
-enum Listener {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
     /// Nobody: the name is not there, or nothing listens.
     Nobody,
-    /// A process that has ended, or is about to.
-    Dead,
-    /// Somebody.
+    /// The process that began to listen has ended, or is about to, and the socket still takes connections: either the
+    /// kernel is still closing it, or it was left to a child, as servers do that go to the background.
+    Orphan,
+    /// A process that lives began to listen.
     Alive,
-    /// Somebody, or one that is dead: the kernel does not say.
+    /// Somebody; the kernel does not say who.
     Unknown,
 }
 
-/// Does a live process listen on the socket `path`? Asks without waiting.
-pub fn answers(path: &Path) -> bool {
-    matches!(listener(path), Ok(Listener::Alive))
-}
-
-fn listener(path: &Path) -> io::Result<Listener> {
+/// Who listens on the socket `path`. Asks without waiting.
+///
+/// # Errors
+/// It can't be asked: the path is not allowed to this user, say.
+pub fn listener(path: &Path) -> io::Result<Listener> {
     if path.as_os_str().as_bytes().len() > MAX_PATH {
         return Ok(Listener::Nobody);
     }
@@ -137,7 +139,7 @@ fn listener(path: &Path) -> io::Result<Listener> {
     };
     Ok(match sys::peer_process(&socket) {
         None => Listener::Unknown,
-        Some(pid) if is_ending(pid) => Listener::Dead,
+        Some(pid) if is_ending(pid) => Listener::Orphan,
         Some(_) => Listener::Alive,
     })
 }
@@ -152,9 +154,9 @@ fn is_ending(pid: i32) -> bool {
     matches!(state, Some('Z' | 'X' | 'x'))
 }
 
-/// Removes the socket that a process left at `path` when it died; whatever else is there stays. Waits until `until`
-/// for one that is on its way out.
-fn clear(path: &Path, until: Instant) -> Result<(), BindError> {
+/// Removes the socket that a process left at `path` when it died; whatever else is there stays. One that still takes
+/// connections is waited for, as it may be on its way out, and stays if it goes on to.
+fn clear(path: &Path, begun: Instant) -> Result<(), BindError> {
     let meta = match fs::symlink_metadata(path) {
         Ok(meta) => meta,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -164,12 +166,16 @@ fn clear(path: &Path, until: Instant) -> Result<(), BindError> {
         return Err(BindError::NotASocket);
     }
     loop {
-        match listener(path).map_err(failed("look who listens there"))? {
-            Listener::Nobody | Listener::Dead => return remove(path, inode(&meta)),
-            _ if Instant::now() >= until => return Err(BindError::InUse),
-            // Between the signal that ends a process and its end there is nothing to tell it by.
-            Listener::Alive | Listener::Unknown => std::thread::sleep(LOOK),
+        let patience = match listener(path).map_err(failed("look who listens there"))? {
+            Listener::Nobody => return remove(path, inode(&meta)),
+            Listener::Orphan => PATIENCE_WITH_THE_DEAD,
+            Listener::Alive | Listener::Unknown => PATIENCE,
+        };
+        let waited = begun.elapsed();
+        if waited >= patience {
+            return Err(BindError::InUse);
         }
+        std::thread::sleep((waited / 4).clamp(LOOK, SELDOM));
     }
 }
 
@@ -204,21 +210,40 @@ mod tests {
         let (_name, _listener) = bind(&path).expect("nobody's");
         assert!(matches!(bind(&path), Err(BindError::InUse)));
         assert!(UnixStream::connect(&path).is_ok(), "the first one still answers");
-        assert!(answers(&path));
+        assert_eq!(listener(&path).expect("asked"), Listener::Alive);
+    }
+
+    /// A socket on which a process began to listen that has ended since; it is open here, as in the child of a server
+    /// that went to the background.
+    fn orphan(path: &Path) -> UnixListener {
+        let served = UnixListener::bind(path).expect("bound");
+        sys_tests::listen_in_a_child(&served);
+        assert_eq!(listener(path).expect("asked"), Listener::Orphan, "it takes connections");
+        served
     }
 
     #[test]
-    fn a_listener_whose_process_is_dead_is_replaced_although_it_answers() {
+    fn what_is_served_is_not_taken_although_the_process_that_listened_has_ended() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = path(&folder);
-        // A child listens and dies; its descriptor lives on here, as one in a ring lives on in the kernel.
-        let (kept, given) = std::os::unix::net::UnixDatagram::pair().expect("a pair");
-        let status = sys_tests::listen_in_a_child(&path, &given);
-        let _listener = sys_tests::receive(&kept);
-        assert!(status, "the child listened");
-        assert!(UnixStream::connect(&path).is_ok(), "it answers although its process is dead");
-        assert!(!answers(&path), "nobody lives there");
+        let served = orphan(&path);
+        assert!(matches!(bind(&path), Err(BindError::InUse)));
+        let _client = UnixStream::connect(&path).expect("it is still its name");
+        served.accept().expect("and it is served");
+    }
+
+    #[test]
+    fn a_listener_that_its_dead_process_leaves_open_is_replaced_once_it_is_closed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = path(&folder);
+        let held = orphan(&path);
+        // As the kernel closes what a ring holds of a process that was killed.
+        let closing = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(held);
+        });
         bind(&path).expect("a dead process's socket is nobody's");
+        closing.join().expect("closed");
     }
 
     #[test]
@@ -261,60 +286,20 @@ mod tests {
     }
 
     mod sys_tests {
-        #![allow(unsafe_code)] // a child that listens and dies
+        #![allow(unsafe_code)] // a child that listens and ends
 
-        use super::super::sys;
-        use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-        use std::os::unix::net::UnixDatagram;
-        use std::path::Path;
+        use std::os::fd::AsRawFd;
+        use std::os::unix::net::UnixListener;
+        use std::os::unix::process::CommandExt;
+        use std::process::Command;
 
-        fn message(fd: i32, send: bool, over: &UnixDatagram) -> i32 {
-            let mut byte = 0_u8;
-            let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
-            let mut room = [0_u64; 8];
-            // SAFETY: all of the message's pointers are to locals that outlive the call, with their sizes; the control
-            // message fits the room and is aligned.
-            unsafe {
-                let mut message: libc::msghdr = std::mem::zeroed();
-                message.msg_iov = &raw mut part;
-                message.msg_iovlen = 1;
-                message.msg_control = room.as_mut_ptr().cast();
-                message.msg_controllen = libc::CMSG_SPACE(4) as usize;
-                let head = libc::CMSG_FIRSTHDR(&raw const message);
-                if send {
-                    (*head).cmsg_level = libc::SOL_SOCKET;
-                    (*head).cmsg_type = libc::SCM_RIGHTS;
-                    (*head).cmsg_len = libc::CMSG_LEN(4) as usize;
-                    libc::CMSG_DATA(head).cast::<i32>().write_unaligned(fd);
-                    return libc::sendmsg(over.as_raw_fd(), &raw const message, 0) as i32;
-                }
-                libc::recvmsg(over.as_raw_fd(), &raw mut message, 0);
-                libc::CMSG_DATA(head).cast::<i32>().read_unaligned()
-            }
-        }
-
-        /// A child listens on `path`, sends the descriptor away and dies.
-        pub(super) fn listen_in_a_child(path: &Path, over: &UnixDatagram) -> bool {
-            let socket = sys::socket(libc::AF_UNIX).expect("a socket");
-            sys::bind(&socket, path).expect("bound");
-            // SAFETY: the child makes system calls only, and ends without unwinding.
-            unsafe {
-                let child = libc::fork();
-                if child == 0 {
-                    let good = libc::listen(socket.as_raw_fd(), 8) == 0;
-                    let sent = message(socket.as_raw_fd(), true, over) == 1;
-                    libc::_exit(i32::from(!(good && sent)));
-                }
-                let mut status = 0;
-                libc::waitpid(child, &raw mut status, 0) == child && status == 0
-            }
-        }
-
-        /// The descriptor that was sent.
-        pub(super) fn receive(from: &UnixDatagram) -> OwnedFd {
-            let fd = message(0, false, from);
-            // SAFETY: the kernel has just made it for this process.
-            unsafe { OwnedFd::from_raw_fd(fd) }
+        /// A child begins to listen on `socket`, and ends.
+        pub(super) fn listen_in_a_child(socket: &UnixListener) {
+            let fd = socket.as_raw_fd();
+            let mut child = Command::new("true");
+            // SAFETY: between fork and exec it makes one system call, on a number.
+            unsafe { child.pre_exec(move || super::super::sys::done(libc::listen(fd, 128)).map(drop)) };
+            assert!(child.status().expect("a child").success());
         }
     }
 }
