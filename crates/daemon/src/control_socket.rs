@@ -3,7 +3,7 @@
 //! A lock file beside the socket, held as long as the daemon lives, decides who owns the path; the
 //! kernel lets it go however the daemon ends. Only the daemon's own user can open it.
 
-use crate::lock_file::{open_lock, try_lock};
+use crate::lock_file::{is_named, open_lock, try_lock};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -78,17 +78,28 @@ impl ControlSocket {
     }
 }
 
+fn lock_name(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
 /// Takes the lock that says whose the path is.
 fn lock(path: &Path) -> Result<File, SocketError> {
     let failed = |what| move |error| SocketError::Io { path: path.to_owned(), what, error };
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let name = PathBuf::from(name);
+    let name = lock_name(path);
     let until = Instant::now() + PATIENCE;
+    let mut opened = open_lock(&name).map_err(failed("open its lock file"))?;
     loop {
-        let (file, open_to_others) = open_lock(&name).map_err(failed("open its lock file"))?;
-        if try_lock(&file).map_err(failed("lock"))? {
-            return Ok(file);
+        let (file, open_to_others) = &opened;
+        let taken = try_lock(file).map_err(failed("lock"))?;
+        // Another starter may have made the file anew meanwhile: then this one says nothing any more.
+        if !is_named(file, &name).map_err(failed("look at its lock file"))? {
+            opened = open_lock(&name).map_err(failed("open its lock file"))?;
+            continue;
+        }
+        if taken {
+            return Ok(opened.0);
         }
         // A daemon that was killed may be on its way out; one that lives answers.
         let there = listener(path).unwrap_or(Listener::Unknown);
@@ -104,8 +115,13 @@ fn lock(path: &Path) -> Result<File, SocketError> {
         }
         // Another user has got at it while that was possible, and no daemon answers.
         tracing::warn!("{}: somebody else holds it, and nobody serves; it is made anew", name.display());
-        fs::remove_file(&name).map_err(failed("replace its lock file"))?;
+        remove_named(file, &name).map_err(failed("replace its lock file"))?;
     }
+}
+
+/// Removes the name of an open file, unless it is another's by now.
+fn remove_named(file: &File, name: &Path) -> io::Result<()> {
+    if is_named(file, name)? { fs::remove_file(name) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -142,6 +158,44 @@ mod tests {
         let path = folder.path().join("control.sock");
         let _other = UnixListener::bind(&path).expect("somebody else's");
         assert!(matches!(ControlSocket::bind(&path, Access::default()), Err(SocketError::InUse(_))));
+    }
+
+    /// A lock file as it must not be, held by somebody who serves nothing.
+    fn stranger(path: &Path) -> File {
+        let name = lock_name(path);
+        let file = File::create(&name).expect("made");
+        fs::set_permissions(&name, fs::Permissions::from_mode(0o666)).expect("open to all");
+        assert!(try_lock(&file).expect("asked"));
+        file
+    }
+
+    #[test]
+    fn of_two_that_wait_behind_a_strangers_lock_one_gets_the_path() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("control.sock");
+        let _held = stranger(&path);
+        let both = [(), ()].map(|()| {
+            let path = path.clone();
+            std::thread::spawn(move || ControlSocket::bind(&path, Access::default()))
+        });
+        let both = both.map(|one| one.join().expect("no panic"));
+        assert_eq!(both.iter().filter(|one| one.is_ok()).count(), 1, "{both:?}");
+        for one in both.iter().flatten() {
+            let (socket, _) = one;
+            assert!(is_named(&socket._lock, &lock_name(&path)).expect("there"));
+        }
+    }
+
+    #[test]
+    fn a_lock_file_that_was_made_anew_is_not_removed_in_the_name_of_the_one_before() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("control.sock");
+        let old = stranger(&path);
+        let name = lock_name(&path);
+        fs::remove_file(&name).expect("the first starter's");
+        let lock = lock(&path).expect("the first one has it");
+        remove_named(&old, &name).expect("the second one comes late");
+        assert!(is_named(&lock, &name).expect("asked"), "it is still the first one's");
     }
 
     #[test]
