@@ -40,6 +40,7 @@
 //! STORE/lock               held for a moment while a store is opened
 //! STORE/<hash>.so          a module; appears whole or not at all, is never changed
 //! STORE/<hash>.so.minisig  its signature, when it had a good one
+//! STORE/needs/<name>       what one daemon needs: its folder, then hashes
 //! STORE/run/<pid>-<n>/     one per open store of a live process
 //!       lock               held (flock) as long as that process uses the store
 //!       <n>-<hash>.so      the copy that one load maps
@@ -72,5 +73,5 @@ pub use guard::{check_guarded, check_owner};
 pub use loaded::LoadedModule;
 pub use rehearsal::answer_rehearsals;
 pub use staged::StagedModule;
-pub use store::{ModuleStore, StoredModule};
+pub use store::{Collected, ModuleStore, StoredModule};
 pub use trust::{Trust, judge_signature};

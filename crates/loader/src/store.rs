@@ -1,6 +1,7 @@
 //! The module store: modules by the hash of their contents, for several processes at once.
 
 mod collect;
+mod needs;
 mod run;
 
 use std::fs::{self, DirBuilder, File};
@@ -18,6 +19,7 @@ use crate::guard::check_guarded;
 use crate::linkage::verify;
 use crate::staged::StagedModule;
 use crate::trust::{Trust, signature_file};
+pub use collect::Collected;
 pub(crate) use run::{InUse, ModuleCopy, Run};
 
 /// A folder of modules. Cloning it gives another handle on the same open store.

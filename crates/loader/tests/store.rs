@@ -240,14 +240,40 @@ fn what_nobody_needs_goes_and_what_anybody_needs_stays() {
     let staged = store.get(&hashes[3]).unwrap();
     let (first, second) = (owner("first"), owner("second"));
     store.keep_only(&second, &hashes.iter().cloned().collect()).unwrap();
-    assert_eq!(store.keep_only(&first, &set(&[&hashes[0]])).unwrap(), Vec::<String>::new());
+    assert_eq!(store.keep_only(&first, &set(&[&hashes[0]])).unwrap().removed, Vec::<String>::new());
     store.keep_only(&second, &set(&[&hashes[1]])).unwrap();
     assert!(there(&hashes[0]) && there(&hashes[1]) && !there(&hashes[2]) && there(&hashes[3]));
     drop(staged);
-    // One whose folder has gone needs nothing.
+    // One whose folder is not there may come back, and needs what it needed.
     fs::remove_dir(&second).unwrap();
     store.keep_only(&first, &set(&[&hashes[0]])).unwrap();
-    assert!(there(&hashes[0]) && !there(&hashes[1]) && !there(&hashes[3]));
+    assert!(there(&hashes[0]) && there(&hashes[1]) && !there(&hashes[3]));
+    // One that has been missing for long needs nothing.
+    let lists = fs::read_dir(store.dir().join("needs")).unwrap().map(|entry| entry.unwrap().path());
+    for list in lists {
+        let text = fs::read_to_string(&list).unwrap();
+        let long_ago = text
+            .lines()
+            .map(|line| if line.starts_with("missing since ") { "missing since 1" } else { line });
+        fs::write(&list, long_ago.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    }
+    let collected = store.keep_only(&first, &set(&[&hashes[0]])).unwrap();
+    assert_eq!((collected.removed, collected.forgotten), (vec![hashes[1].clone()], vec![second]));
+    assert!(there(&hashes[0]) && !there(&hashes[1]));
+}
+
+#[test]
+fn nothing_is_collected_while_a_list_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ModuleStore::open(dir.path().join("store")).unwrap();
+    let module = dir.path().join("m.so");
+    Source::new().compile(&module);
+    let hash = store.stage(&module).unwrap().hash.clone();
+    // A folder: not even root can read it as a file.
+    fs::create_dir_all(store.dir().join("needs/0123456789abcdef")).unwrap();
+    let error = store.keep_only(dir.path(), &Default::default()).unwrap_err().to_string();
+    assert!(error.contains("needs/0123456789abcdef"), "{error}");
+    assert!(store.dir().join(format!("{hash}.so")).exists());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use steadfast_loader::{LoadError, StagedModule};
+use steadfast_loader::{Collected, LoadError, StagedModule};
 
 /// How soon after something has changed the store is looked through.
 const SOON: Duration = Duration::from_millis(200);
@@ -71,8 +71,7 @@ impl App {
         }
         drop(held);
         match self.store.keep_only(&self.state, &needed) {
-            Ok(gone) if gone.is_empty() => {}
-            Ok(gone) => tracing::info!("module store: {} modules that nobody needs are removed", gone.len()),
+            Ok(collected) => tell(&collected),
             Err(e) => tracing::warn!("module store: not looked through: {e}"),
         }
     }
@@ -106,5 +105,21 @@ impl App {
         }
         needed.retain(|hash| !hash.is_empty());
         needed
+    }
+}
+
+fn tell(collected: &Collected) {
+    for owner in &collected.forgotten {
+        let owner = owner.display();
+        tracing::warn!(
+            "module store: {owner} has been missing for 30 days: what it needed is not kept for it any more"
+        );
+    }
+    for error in &collected.failed {
+        tracing::warn!("module store: {error}");
+    }
+    if !collected.removed.is_empty() {
+        let count = collected.removed.len();
+        tracing::info!("module store: {count} modules that nobody needs are removed");
     }
 }

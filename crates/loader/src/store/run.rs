@@ -126,18 +126,19 @@ impl Run {
     }
 
     /// Hashes of modules that other processes have loaded from the store, and whether there are such processes.
-    pub(crate) fn elsewhere(&self, store: &Path) -> (BTreeSet<String>, bool) {
+    pub(crate) fn elsewhere(&self, store: &Path) -> io::Result<(BTreeSet<String>, bool)> {
         let (mut loaded, mut others) = (BTreeSet::new(), false);
-        let runs = fs::read_dir(store.join("run")).into_iter().flatten().flatten();
-        for dir in runs.map(|entry| entry.path()).filter(|dir| *dir != self.dir) {
+        for dir in entries(&store.join("run"))? {
+            if dir == self.dir {
+                continue;
+            }
             others = true;
-            let names = fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
-            loaded.extend(names.filter_map(|name| {
-                let name = name.to_str()?.strip_suffix(".so")?;
+            loaded.extend(entries(&dir)?.iter().filter_map(|path| {
+                let name = path.file_name()?.to_str()?.strip_suffix(".so")?;
                 Some(name.split_once('-')?.1.to_owned())
             }));
         }
-        (loaded, others)
+        Ok((loaded, others))
     }
 
     /// Removes the folder now.
@@ -179,6 +180,15 @@ impl Drop for InUse {
                 used.remove(&self.hash);
             }
         }
+    }
+}
+
+/// What a folder has in it: nothing where it has gone.
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(e),
     }
 }
 
