@@ -105,6 +105,30 @@ fn a_client_that_reads_slowly_is_not_taken_for_one_that_does_not() -> Result {
 }
 
 #[test]
+fn a_client_to_which_one_reply_takes_longer_than_the_time_allowed_stays() -> Result {
+    let dir = TempDir::new()?;
+    let device = "vol0=ram:8M,max_transfer=1388544";
+    let daemon = Setup::device(device).arg("--send-timeout").arg("2s").start(&dir)?;
+    let mut slow = Client::connect(daemon.nbd(), "vol0")?;
+    for _ in 0..4 {
+        slow.send(command::READ, 0, 0, MIB, &[])?;
+    }
+    // Several times as long as that for one reply, a little at a time.
+    let begin = Instant::now();
+    let mut taken = 0;
+    while begin.elapsed() < Duration::from_secs(8) {
+        let mut some = [0; 4096];
+        slow.stream().read_exact(&mut some)?;
+        taken += some.len();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(taken < MIB as usize, "the first reply is not whole: {taken}");
+    slow.stream().read_exact(&mut vec![0; 4 * (16 + MIB as usize) - taken])?;
+    assert_eq!(slow.read(0, 512)?.map(|data| data.len()), Ok(512));
+    Ok(())
+}
+
+#[test]
 fn the_clients_of_one_process_do_not_keep_another_out() -> Result {
     let dir = TempDir::new()?;
     let daemon = Setup::device("vol0=ram:1M")

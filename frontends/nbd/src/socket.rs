@@ -27,6 +27,14 @@ pub(crate) fn shutdown(socket: &OwnedFd) {
     unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) };
 }
 
+/// What waits in a socket for its other end to take it, in the kernel's own measure; none where it does not say.
+pub(crate) fn waiting(fd: RawFd) -> Option<i32> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: `count` is a place for the result, an int.
+    let result = unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut count) };
+    (result == 0).then_some(count)
+}
+
 /// Takes the descriptor that an accept operation returned.
 pub(crate) fn accepted(fd: RawFd) -> OwnedFd {
     // SAFETY: the kernel just made it for us; nobody else knows it.

@@ -11,8 +11,8 @@ use steadfast_runtime::Tag;
 
 /// Vectors that the kernel takes in one call (`UIO_MAXIOV`).
 const MAX_VECTORS: usize = 1024;
-/// Bytes that one operation sends, or one vector if that is longer: so a client that takes its replies slowly is seen to
-/// take them.
+/// Bytes that one operation sends, or one vector if that is longer (a slot is little longer at most): so it is seen often
+/// that a client takes its replies.
 const SEND_BYTES: usize = 1 << 20;
 /// Bytes of small replies in a batch: no request has more than one of them.
 const SMALL_BYTES: usize = MAX_OPEN as usize * MAX_SMALL;
