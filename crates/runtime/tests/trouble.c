@@ -6,6 +6,7 @@
 #include "steadfast.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -43,6 +44,11 @@ STEADFAST_MANIFEST(
     STEADFAST_ENTRY("memory.port", NEEDS)
     STEADFAST_ENTRY("ops", "1")
     STEADFAST_ENTRY("port-ops", "4")
+#ifdef HANG_PARAM
+    STEADFAST_ENTRY("param.level", "u64")
+    STEADFAST_ENTRY("param.level.default", "1")
+    STEADFAST_ENTRY("param.level.class", "live")
+#endif
     STEADFAST_ENTRY("param.gate", "path")
     STEADFAST_ENTRY("param.gate.default", "/nonexistent"));
 
@@ -68,7 +74,7 @@ static int32_t announce(sf_port *port) {
     return port->shell->announce(port, &device);
 }
 
-/* Waits while the file is there. */
+/* Waits while the file is there, and says beside it that it is waited at. */
 __attribute__((unused)) static int32_t wait_at_gate(sf_port *port) {
     sf_value gate = { .struct_size = sizeof gate };
     char path[4096];
@@ -76,6 +82,11 @@ __attribute__((unused)) static int32_t wait_at_gate(sf_port *port) {
         return -EINVAL;
     memcpy(path, gate.text.ptr, gate.text.len);
     path[gate.text.len] = 0;
+    if (access(path, F_OK) == 0) {
+        char reached[4104];
+        snprintf(reached, sizeof reached, "%s.reached", path);
+        close(creat(reached, 0600));
+    }
     while (access(path, F_OK) == 0)
         usleep(1000);
     return 0;
@@ -84,6 +95,8 @@ __attribute__((unused)) static int32_t wait_at_gate(sf_port *port) {
 #ifdef HANG_PROBE /* as long as there is this file */
 static int32_t probe(const sf_probe *what) {
     (void)what;
+    if (access(HANG_PROBE, F_OK) == 0)
+        close(creat(HANG_PROBE ".reached", 0600));
     while (access(HANG_PROBE, F_OK) == 0)
         usleep(1000);
     return 0;
@@ -208,7 +221,38 @@ static void queue_run(sf_queue *queue) {
 #endif
 }
 
+#ifdef HANG_QUEUE_STOP
+static void queue_stop(sf_queue *queue) {
+    wait_at_gate(queue->port);
+}
+#endif
+
+#ifdef HANG_PARAM
+static int32_t param_changed(sf_port *port, sf_str name) {
+    (void)name;
+    wait_at_gate(port);
+    return 0;
+}
+#endif
+
+#ifdef HANG_COMMIT
+static void commit(sf_queue *queue) {
+    wait_at_gate(queue->port);
+}
+#endif
+
+#ifdef HANG_ABORT
+static int32_t abort_request(sf_queue *queue, sf_request *request) {
+    (void)request;
+    wait_at_gate(queue->port);
+    return 0;
+}
+#endif
+
 static void timer(sf_queue *queue, uint32_t id) {
+#ifdef HANG_TIMER
+    wait_at_gate(queue->port);
+#endif
 #ifdef TICKS
     queue->shell->timer(queue, id, TICKS);
 #else
@@ -264,6 +308,9 @@ static int32_t submit(sf_queue *queue, sf_request *request) {
 
 static void event(sf_queue *queue, const sf_event *event) {
     const sf_request *request = event->request;
+#ifdef HANG_EVENT
+    wait_at_gate(queue->port);
+#endif
     if (request == NULL)
         return;
     if (memcmp(sf_pdu(queue, request->tag), schema, sizeof schema) != 0) {
@@ -284,7 +331,16 @@ __attribute__((unused)) static int32_t hand_back(sf_queue *queue) {
     return 0;
 }
 
-static const sf_block_ops block_ops = { .size = sizeof block_ops, .submit = submit };
+static const sf_block_ops block_ops = {
+    .size = sizeof block_ops,
+    .submit = submit,
+#ifdef HANG_COMMIT
+    .commit = commit,
+#endif
+#ifdef HANG_ABORT
+    .abort = abort_request,
+#endif
+};
 
 STEADFAST_EXPORT const sf_driver steadfast_driver = {
     .size = sizeof steadfast_driver,
@@ -304,6 +360,12 @@ STEADFAST_EXPORT const sf_driver steadfast_driver = {
     .disconnect = disconnect,
     .reconnect = reconnect,
     .queue_start = queue_start,
+#ifdef HANG_QUEUE_STOP
+    .queue_stop = queue_stop,
+#endif
+#ifdef HANG_PARAM
+    .param_changed = param_changed,
+#endif
     .event = event,
     .timer = timer,
     .class_ops = &block_ops,
