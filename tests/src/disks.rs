@@ -28,6 +28,8 @@ impl Loop {
 
 impl Drop for Loop {
     fn drop(&mut self) {
+        // Whoever gets this one next does not want it read-only.
+        let _ = ok(Command::new("blockdev").arg("--setrw").arg(&self.0));
         let _ = ok(Command::new("losetup").arg("--detach").arg(&self.0));
     }
 }

@@ -105,3 +105,41 @@ fn past_the_page_cache_only_clients_are_let_in_that_ask_for_the_block_size() -> 
     assert!(info.contains("block_size_minimum: 4096"), "{info}");
     Ok(())
 }
+
+#[test]
+#[ignore = "needs root and loop devices: `cargo xtask test` runs it as the step loop-devices"]
+fn a_trim_of_parts_of_sectors_trims_the_whole_ones_and_zeroes_are_exact() -> Result {
+    use std::os::unix::fs::MetadataExt;
+    const LENGTH: usize = 1 << 20;
+    let dir = TempDir::new()?;
+    let disk = disk(&dir)?;
+    let daemon = Setup::device(format!("vol0=file@1.1.0:{}", disk.path().display())).start(&dir)?;
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    let used = || Ok::<u64, anyhow::Error>(std::fs::metadata(dir.join("disk.img"))?.blocks() * 512);
+    let (at, length) = (4096 + 100, (LENGTH - 3 * 4096) as u32);
+    let end = at + u64::from(length);
+    for (kind, exact) in [(command::TRIM, false), (command::WRITE_ZEROES, true)] {
+        assert_eq!(client.write(0, &vec![7; LENGTH], true)?, Ok(vec![]));
+        let before = used()?;
+        assert_eq!(client.call(kind, command::FLAG_FUA, at, length, &[])?, Ok(vec![]));
+        let data = client.read(0, LENGTH as u32)?.map_err(|e| anyhow::anyhow!("error {e}"))?;
+        let (begin, end) = (at as usize, end as usize);
+        assert!(data[..begin].iter().chain(&data[end..]).all(|byte| *byte == 7), "beside it");
+        if exact {
+            assert!(data[begin..end].iter().all(|byte| *byte == 0), "every byte of it");
+        } else {
+            let whole = &data[begin.next_multiple_of(4096)..end - end % 4096];
+            assert!(whole.iter().all(|byte| *byte == 0), "the whole sectors of it");
+            assert!(
+                used()? + (LENGTH as u64 / 2) < before,
+                "they take no room any more: {before}, {}",
+                used()?
+            );
+        }
+    }
+    // None that is whole: there is nothing to do, and nothing wrong.
+    assert_eq!(client.write(0, &[7; 8192], false)?, Ok(vec![]));
+    assert_eq!(client.call(command::TRIM, 0, 100, 4096, &[])?, Ok(vec![]));
+    assert_eq!(client.read(0, 8192)?, Ok(vec![7; 8192]));
+    Ok(())
+}

@@ -9,6 +9,9 @@ use steadfast_driver::{Errno, Event, Extent, Io, Op, Operation, Request, Seg, Su
 /// How often one operation writes the region of zeroes.
 const ZEROES_PER_OP: usize = 16;
 
+/// What `done` says of a trim whose hole leaves out what is no whole block.
+const INNER: u64 = 1;
+
 /// This file can't do that at all, so there is no use in trying again.
 fn never_works(e: Errno) -> bool {
     matches!(e, Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV)
@@ -139,6 +142,22 @@ impl File {
         self.issue(io, req, how, op)
     }
 
+    /// A block device punches whole sectors only: what a trim has of them is trimmed, and what is at its ends stays.
+    fn punch_inner<'q>(&self, io: &mut Io<'q, Self>, req: Request<'q, Self>) -> Submitted<'q> {
+        let unit = u64::from(self.preferred_block_size);
+        let end = req.offset() + req.length();
+        let (begin, end) = (req.offset().next_multiple_of(unit), end - end % unit);
+        if begin >= end {
+            return self.make_zero_without_hole(io, req);
+        }
+        let mode = fallocate::PUNCH_HOLE | fallocate::KEEP_SIZE;
+        req.pdu().set(Progress { how: how::PUNCH, done: INNER, ..Progress::default() });
+        match io.issue(&req, Operation::fallocate(self.backing, begin, end - begin, mode)) {
+            Ok(_) => req.pending(),
+            Err(e) => req.fail(e),
+        }
+    }
+
     /// A hole was punched, or a range zeroed, or it could not be.
     pub(crate) fn fallocate_event<'q>(
         &self,
@@ -146,9 +165,11 @@ impl File {
         req: Request<'q, Self>,
         event: Event,
     ) -> Submitted<'q> {
-        let how = req.pdu().get().how;
+        let Progress { how, done, .. } = req.pdu().get();
+        let inner = done == INNER;
         let (known, e): (&AtomicBool, Errno) = match (event.result, how) {
             (Ok(_), _) => return self.after_fallocate(io, req),
+            (Err(Errno::INTR), _) if inner => return self.punch_inner(io, req),
             (Err(Errno::INTR), _) => return self.fallocate(io, req, how),
             (Err(e), how::PUNCH) => (&self.punch, e),
             (Err(e), _) => (&self.zero, e),
@@ -159,6 +180,9 @@ impl File {
             return req.fail(e);
         }
         // EINVAL: this range is not aligned as the file needs it; another one may be.
+        if e == Errno::INVAL && how == how::PUNCH && req.op() == Op::Trim && !inner {
+            return self.punch_inner(io, req);
+        }
         if how == how::PUNCH {
             self.make_zero_without_hole(io, req)
         } else {
