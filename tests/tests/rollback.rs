@@ -244,6 +244,31 @@ fn a_stranded_port_holds_its_requests_until_another_update() -> Result {
 }
 
 #[test]
+fn what_a_stranded_port_holds_ends_with_request_timeout() -> Result {
+    let dir = TempDir::new()?;
+    let module = test_module("reconnect_error")?;
+    let spec = format!("vol0={}:8M,delay_us=300000,request_timeout=1", module.display());
+    let mut daemon = Setup::device(spec).start(&dir)?;
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    // One that the driver has when it fails, and one that comes when nobody serves.
+    let first = client.send(command::READ, 0, 4096, 4096, &[])?;
+    wait_for(&daemon, "in_flight", json!(1))?;
+    let receipt = update(&daemon, "connect_error", json!({ "mode": "adopt" }))?;
+    assert_eq!(receipt["outcome"], "stranded", "{receipt:#}");
+    let second = client.send(command::READ, 0, 4096, 4096, &[])?;
+    let mut answered = [client.receive()?, client.receive()?];
+    answered.sort_unstable();
+    assert!(answered.iter().all(|(_, error)| *error != 0), "{answered:?}");
+    assert_eq!(answered.map(|(cookie, _)| cookie), [first, second]);
+    let device = daemon.device("vol0")?;
+    assert_eq!((&device["held"], &device["in_flight"]), (&json!(0), &json!(0)), "{device:#}");
+    assert_eq!((&device["shell_faults"], &device["state"]), (&json!(0), &json!("stranded")));
+    // The next driver serves with every slot.
+    assert_eq!(update(&daemon, "sound", json!({}))?["outcome"], "done");
+    daemon.check_serves("vol0")
+}
+
+#[test]
 fn a_panic_in_submit_fails_that_request_alone() -> Result {
     one_cursed_page("submit_panic")
 }

@@ -68,7 +68,9 @@ impl Engine {
         let mut ports = self.inner.ports.write().unwrap_or_else(PoisonError::into_inner);
         if ports.contains_key(&name) {
             drop(ports);
-            let _ = self.disconnect_last(&port, Duration::from_secs(1), true);
+            if let Err(e) = self.disconnect_last(&port, Duration::from_secs(1), true) {
+                tracing::error!(port = name, "the one that came second does not let go: {e}");
+            }
             port.seat.leave();
             return Err(EngineError::new(ErrorKind::Exists, format!("port {name} exists already")));
         }

@@ -262,7 +262,9 @@ pub(crate) fn see_to_thread(job: &Arc<Job>) {
     match std::thread::Builder::new().name("exchange".into()).spawn(body) {
         Ok(_) => {
             let _ = up.recv();
-            let _ = job.apart.set(first);
+            if job.apart.set(first).is_err() {
+                tracing::error!(port = job.port.name, "a thread for drivers' calls was there already");
+            }
         }
         Err(e) => tracing::error!(port = job.port.name, "thread: {e}: drivers are called on a queue's own"),
     }

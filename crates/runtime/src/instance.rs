@@ -387,8 +387,8 @@ impl Instance {
         let place = |r: &RegionMemory| (r.map.base() as usize, r.size);
         let regions = regions.iter().map(|r| r.as_ref().map_or((0, 0), place)).collect();
         let own = (0..inner.handles.len()).map(|i| AtomicBool::new(own_of(i))).collect();
-        let _ = self.tables.set(Tables { own, files, desks, devices, watches, regions });
-        Ok(())
+        let tables = self.tables.set(Tables { own, files, desks, devices, watches, regions });
+        tables.map_err(|_| "prepare: it was prepared already".to_owned())
     }
 
     /// `connect` and `queue_start` on every queue. After an error nothing is left connected.

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long the port's queues may take to arrive, and the driver to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 type Work = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
@@ -102,8 +102,11 @@ impl Visit {
             progress.phase = if left == 1 { Phase::Working } else { Phase::Gathering(left - 1) };
             left == 1
         };
-        if last {
-            let _ = self.begin.try_send(());
+        if last && self.begin.try_send(()).is_err() {
+            // Nobody is there to go on: the port must not stay held.
+            tracing::error!(port = self.port.name, "{}: the thread for it is gone", self.what);
+            lock(&self.progress).phase = Phase::Gathering(0);
+            self.give_up();
         }
     }
 

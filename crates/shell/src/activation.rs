@@ -207,9 +207,17 @@ impl Activation {
         };
         self.steps.push(StepTime { step, ns: now_ns.saturating_sub(self.since_ns), detail });
         self.since_ns = now_ns;
+        let reads = matches!(step, Step::Stamp | Step::Compare);
         self.next = match came {
+            // Success is proved by what was read, and by nothing else.
+            Came::Ok if reads => {
+                self.failed(step, Outcome::RolledBack, format!("{}: nothing was read", step.name()))
+            }
             Came::Ok => self.succeeded(step),
-            Came::Stamp(stamp) => self.stamped(step, stamp),
+            Came::Stamp(stamp) if reads || step == Step::Block => self.stamped(step, stamp),
+            Came::Stamp(_) => {
+                self.failed(step, Outcome::RolledBack, format!("{}: it reads no generation", step.name()))
+            }
             Came::Busy(why) => self.failed(step, Outcome::Busy, why),
             Came::Failed(why) => self.failed(step, Outcome::RolledBack, why),
             Came::Stranded(why) => self.failed(step, Outcome::Stranded, why),
@@ -374,6 +382,20 @@ mod tests {
         assert_eq!((outcome, a.stamps().0.generation), (Outcome::RolledBack, 5));
         let (_, outcome, _) = run(false, Some((Step::Block, Came::Stamp(stamp(5, 2000)))), stamp(6, 2001));
         assert_eq!(outcome, Outcome::Done);
+    }
+
+    #[test]
+    fn only_what_was_read_proves_success() {
+        for (step, came, expected) in [
+            (Step::Compare, Came::Ok, Outcome::RolledBack),
+            (Step::Reinit, Came::Stamp(stamp(9, 1)), Outcome::RolledBack),
+            (Step::Stamp, Came::Ok, Outcome::Refused),
+            (Step::Define, Came::Stamp(stamp(9, 1)), Outcome::Refused),
+        ] {
+            let (a, outcome, _) = run(false, Some((step, came)), stamp(5, 1001));
+            assert_eq!(outcome, expected, "{step:?}");
+            assert!(a.reason().starts_with(step.name()), "{}", a.reason());
+        }
     }
 
     #[test]

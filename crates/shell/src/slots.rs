@@ -451,15 +451,20 @@ impl Slots {
 
     /// The driver is gone: what it has not completed, and was answered without it, is its no more, where it
     /// is `free` of everybody else too.
-    pub fn reclaim(&mut self, free: impl Fn(Tag) -> bool) {
+    ///
+    /// # Errors
+    /// One of them could not be taken; the others were.
+    pub fn reclaim(&mut self, free: impl Fn(Tag) -> bool) -> Result<(), WrongOwner> {
+        let mut all = Ok(());
         if self.lost == 0 {
-            return;
+            return all;
         }
         for tag in (0..self.slots.len() as u32).map(Tag) {
             if matches!(self.owner(tag), Owner::GivenUp | Owner::Lost) && free(tag) {
-                let _ = self.complete_aborted(tag);
+                all = all.and(self.complete_aborted(tag).map(drop));
             }
         }
+        all
     }
 
     /// A look at what lies idle. What has been free since the look before can be [taken](Slots::take_idle) from

@@ -269,7 +269,11 @@ impl Update {
             (action @ (StartUpdate | Disconnect | Connect), Input::Ok) if self.late(now_ns) => {
                 self.failed(action, self.too_late(action))
             }
-            (action, Input::Ok | Input::InFlight(_) | Input::Ending(_)) => self.succeeded(action),
+            (action, Input::Ok) | (action @ Settle, Input::Ending(_)) => self.succeeded(action),
+            // What is in flight says nothing of any other action: whoever says so has lost its place.
+            (action, Input::InFlight(_) | Input::Ending(_)) => {
+                self.failed(action, format!("requests in flight were told of during {}", name(action)))
+            }
             (action @ (Check | Prepare), Input::Busy(why)) => {
                 self.outcome = Outcome::Busy;
                 self.failed(action, why)

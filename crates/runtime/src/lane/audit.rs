@@ -33,11 +33,26 @@ impl Lane {
 
     /// Counts a step that was not to be: a fault of the shell's own, or of a frontend.
     #[cold]
-    pub(super) fn wrong(&mut self, what: &str, why: &dyn fmt::Display) {
+    pub(crate) fn wrong(&mut self, what: &str, why: &dyn fmt::Display) {
         let before = self.counters.shell_faults;
         self.counters.shell_faults += 1;
         if before < MOST_LOGGED {
             tracing::error!(port = self.port.name, queue = self.index, "fault of the shell: {what}: {why}");
+        }
+    }
+
+    /// Ends a request that its driver has no say in any more. That it cannot be ended is a fault of the shell's own;
+    /// whoever waits for it is answered by the audit.
+    ///
+    /// # Safety
+    /// As for `finish`.
+    pub(super) unsafe fn end(lane: *mut Lane, tag: Tag, result: i32) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            if !Lane::finish(lane, tag, result) {
+                let why = format!("slot {} is {:?}", tag.0, (*lane).slots.owner(tag));
+                (*lane).wrong("end a request", &why);
+            }
         }
     }
 

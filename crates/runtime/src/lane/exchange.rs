@@ -195,7 +195,8 @@ impl Lane {
                 (*lane).orphans = true;
             }
             let now = crate::core::now_ns();
-            if (*lane).slots.give_back(Tag(tag), now).is_err() {
+            if let Err(e) = (*lane).slots.give_back(Tag(tag), now) {
+                (*lane).wrong("take a request back", &e);
                 return -libc::EINVAL;
             }
             (*lane).counters.held += 1;
@@ -452,7 +453,7 @@ impl Lane {
         unsafe {
             let tags: Vec<Tag> = (*lane).slots.issued_tags().collect();
             for tag in tags {
-                Lane::finish(lane, tag, result);
+                Lane::end(lane, tag, result);
             }
         }
     }
@@ -475,7 +476,7 @@ impl Lane {
                 let users = &mut (*lane).users;
                 match users.get_mut(tag.0 as usize) {
                     Some(user) if user.ops > 0 => drop(user.late.get_or_insert(result)),
-                    _ => drop(Lane::finish(lane, tag, result)),
+                    _ => Lane::end(lane, tag, result),
                 }
             }
             let core = (*lane).core.as_ptr();

@@ -13,7 +13,8 @@
 //!    before that has ended, and the slot is not used for another before. See `hung`.
 //!
 //! The time that a port holds a request back for an update or an activation does not count: no driver had it
-//! then. The time that a driver has it counts on, and while the port is held to drain the driver goes on being
+//! then. Beyond the deadline by which that had to be over it does, and so it does where no driver serves any more:
+//! whoever waits is answered wherever his request is. The time that a driver has it counts on, and while the port is held to drain the driver goes on being
 //! asked (2 and 3): what it does not finish would otherwise hold up the update until its deadline. Nothing is
 //! asked of a driver that lets go or comes in, nor while completions wait for the next one: whoever has
 //! a request when that is over is asked then. See decision 0038.
@@ -25,6 +26,7 @@ use crate::Tag;
 use crate::core::{kind, now_ns, user_data};
 use crate::ops::OpKind;
 use crate::reactor::Reactor;
+use crate::visit;
 use io_uring::opcode;
 use std::ptr::NonNull;
 use steadfast_abi as abi;
@@ -71,8 +73,27 @@ impl Lane {
         self.timeout_ns > 0 && self.unanswered > 0
     }
 
-    fn is_late(&self, tag: Tag, now: u64) -> bool {
-        now.saturating_sub(self.age_from(tag)) >= self.timeout_ns
+    /// Whether a request is too old, if its time counts from `from_ns` on at the earliest.
+    fn is_late(&self, tag: Tag, from_ns: u64, now: u64) -> bool {
+        now.saturating_sub(self.age_from(tag).max(from_ns)) >= self.timeout_ns
+    }
+
+    /// No driver serves the port, nor is one on its way.
+    fn is_stranded(&self) -> bool {
+        !self.gate.is_open() && self.job.is_none() && self.bound.is_none() && !self.down
+    }
+
+    /// From when on the time of what is held counts.
+    fn held_counts_from(&self) -> u64 {
+        if self.gate.is_open() {
+            return 0;
+        }
+        match (&self.job, &self.bound) {
+            (Some(job), _) => job.meeting.update().latest_ns(),
+            // Somebody visits the driver, and had to be gone by then.
+            (None, Some(_)) => self.line.closed_ns.saturating_add(visit::PATIENCE.as_nanos() as u64),
+            (None, None) => self.line.closed_ns,
+        }
     }
 
     /// Looks for requests that are too old.
@@ -83,24 +104,28 @@ impl Lane {
         // SAFETY: rules 1 and 2.
         unsafe {
             let open = (*lane).gate.is_open();
-            if !(*lane).can_expire() || !(open || (*lane).drains()) {
+            if !(*lane).can_expire() {
                 return;
             }
+            let stranded = (*lane).is_stranded();
+            let asks = open || stranded || (*lane).drains();
+            let held_from = (*lane).held_counts_from();
+            let issued_from = if stranded { held_from } else { 0 };
             let tags: Vec<Tag> = (*lane).slots.pending_tags().collect();
             let (mut late, mut given_up): (Vec<Tag>, u32) = (Vec::new(), 0);
             let mut aborted = false;
             for tag in tags {
                 let owner = (*lane).slots.owner(tag);
                 match owner {
-                    Owner::Aborting => given_up += u32::from(Lane::give_up(lane, tag)),
-                    Owner::Held if open && (*lane).is_late(tag, now) => {
+                    Owner::Aborting if asks => given_up += u32::from(Lane::give_up(lane, tag)),
+                    Owner::Held if (*lane).is_late(tag, held_from, now) => {
                         late.push(tag);
                         match (*lane).slots.end_held(tag) {
                             Ok(()) => Lane::answer(lane, tag, TIMED_OUT),
                             Err(e) => (*lane).wrong("end a held request", &e),
                         }
                     }
-                    Owner::Issued if (*lane).is_late(tag, now) => {
+                    Owner::Issued if asks && (*lane).is_late(tag, issued_from, now) => {
                         late.push(tag);
                         if let Err(e) = (*lane).slots.abort(tag) {
                             (*lane).wrong("abort", &e);
@@ -187,7 +212,7 @@ impl Lane {
                         && (*lane).slots.owner(Tag(op.tag)) == Owner::Aborting
                 });
                 if of_aborted {
-                    Lane::cancel(lane, id);
+                    Lane::end_operation(lane, id);
                 }
             }
         }
@@ -202,7 +227,11 @@ impl Lane {
         unsafe {
             let users = &(*lane).users;
             let busy = users.get(tag.0 as usize).is_some_and(|user| user.ops > 0);
-            if busy && !Lane::give_up_operations(lane, tag) || (*lane).slots.give_up(tag).is_err() {
+            if busy && !Lane::give_up_operations(lane, tag) {
+                return false;
+            }
+            if let Err(e) = (*lane).slots.give_up(tag) {
+                (*lane).wrong("give a request up", &e);
                 return false;
             }
             if (*lane).line.counted {

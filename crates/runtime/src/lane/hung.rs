@@ -64,7 +64,10 @@ impl Lane {
                 if !busy || !Lane::waits_only_for(lane, tag, |core, id| core.fileio.hangs(id, now_ns)) {
                     continue;
                 }
-                if (*lane).slots.owner(tag) == Owner::Issued && (*lane).slots.abort(tag).is_err() {
+                if (*lane).slots.owner(tag) == Owner::Issued
+                    && let Err(e) = (*lane).slots.abort(tag)
+                {
+                    (*lane).wrong("abort", &e);
                     continue;
                 }
                 Lane::give_up(lane, tag);
@@ -89,7 +92,10 @@ impl Lane {
             }
         }
         let users = &self.users;
-        self.slots.reclaim(|tag| users.get(tag.0 as usize).is_none_or(|user| user.ops == 0));
+        let reclaimed = self.slots.reclaim(|tag| users.get(tag.0 as usize).is_none_or(|user| user.ops == 0));
+        if let Err(e) = reclaimed {
+            self.wrong("take slots back from a driver that has gone", &e);
+        }
     }
 
     /// The lane is to go, and does not wait for operations that hang in the kernel: they end without it. Their

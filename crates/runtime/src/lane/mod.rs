@@ -402,10 +402,7 @@ impl Lane {
         // SAFETY: as for `submit`; entry points and the queue's structure live as long as the bound
         // instance, which the lane keeps.
         unsafe {
-            let Some(bound) = &(*lane).bound else {
-                Lane::finish(lane, tag, -libc::ENODEV);
-                return;
-            };
+            let Some(bound) = &(*lane).bound else { return Lane::end(lane, tag, -libc::ENODEV) };
             let (submit, queue, gathers) = (bound.submit, bound.queue, bound.commit.is_some());
             Lane::go_in(lane, Entry::Submit);
             let result = submit(queue, slot);

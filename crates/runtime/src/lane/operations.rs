@@ -203,6 +203,19 @@ impl Lane {
                 Some(entry) if entry.lane.as_ptr() == lane && entry.kind == OpKind::Driver => {}
                 _ => return -libc::ENOENT,
             }
+            Lane::end_operation(lane, id);
+            0
+        }
+    }
+
+    /// Asks an operation of the lane to end.
+    ///
+    /// # Safety
+    /// As for `finish`.
+    pub(super) unsafe fn end_operation(lane: *mut Lane, id: u32) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            let core = (*lane).core.as_ptr();
             if (*lane).has_devices() {
                 (*core).stacked.cancel(id);
             }
@@ -210,7 +223,6 @@ impl Lane {
             let target = user_data(kind::OP, u64::from(id));
             let entry = opcode::AsyncCancel::new(target).build().user_data(user_data(kind::IGNORE, 0));
             (*core).push(&entry);
-            0
         }
     }
 
@@ -316,7 +328,7 @@ impl Lane {
             user.waits -= u32::from(only_waits(code));
             let Some(result) = user.late else { return false };
             if user.ops == 0 {
-                Lane::finish(lane, tag, result);
+                Lane::end(lane, tag, result);
             }
             true
         }

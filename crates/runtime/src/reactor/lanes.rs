@@ -79,8 +79,11 @@ impl Reactor {
             // SAFETY: this thread's lane, without a driver.
             let ready = lane.is_none_or(|l| unsafe {
                 let quiet = self.core.as_ref().ops.of_lane(l).next().is_none();
-                if quiet && (*l.as_ptr()).slots.lost() > 0 {
-                    (*l.as_ptr()).slots.reclaim(|_| true);
+                if quiet
+                    && (*l.as_ptr()).slots.lost() > 0
+                    && let Err(e) = (*l.as_ptr()).slots.reclaim(|_| true)
+                {
+                    (*l.as_ptr()).wrong("take slots back from a port that goes", &e);
                 }
                 if quiet && (*l.as_ptr()).slots.issued() > 0 {
                     Lane::fail_issued(l.as_ptr(), -libc::ENODEV);

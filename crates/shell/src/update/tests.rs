@@ -248,3 +248,21 @@ fn what_an_old_driver_does_not_finish_is_not_waited_for_where_it_can_be_done_wit
     assert_eq!(update.step(Input::InFlight(3), 200), Action::Settle, "the queues fail it");
     assert_eq!(update.step(Input::Ok, 201), Action::Disconnect);
 }
+
+#[test]
+fn requests_in_flight_are_no_success_of_any_other_action() {
+    for action in [Action::StartUpdate, Action::Disconnect, Action::Transfer, Action::Connect] {
+        for input in [Input::InFlight(0), Input::InFlight(3), Input::Ending(1)] {
+            let mut update = Update::new(PLAN, 0);
+            while update.action() != action {
+                update.step(Input::Ok, 1);
+            }
+            let next = update.step(input.clone(), 1);
+            assert!(
+                matches!(next, Action::Cancel | Action::Reconnect | Action::DisconnectNew),
+                "{action:?}, {input:?}: {next:?}"
+            );
+            assert!(update.reason().contains("in flight"), "{}", update.reason());
+        }
+    }
+}
