@@ -70,6 +70,7 @@ pub use elf::read_manifest;
 pub use error::{LoadError, LoadErrorKind, Problem};
 pub use file::MAX_MODULE_BYTES;
 pub use guard::{check_guarded, check_owner};
+pub use linkage::verify_linkage;
 pub use loaded::LoadedModule;
 pub use rehearsal::answer_rehearsals;
 pub use staged::StagedModule;

@@ -22,8 +22,11 @@ use dynamic::Dynamic;
 use map::Map;
 use symbols::Symbols;
 
-/// Holds a whole module file against itself; says what else it would have loaded.
-pub(crate) fn verify(bytes: &[u8]) -> Result<Libraries, Problem> {
+/// Holds a whole module file against itself; says what else it would have loaded. Nothing of it runs.
+///
+/// # Errors
+/// `Damaged`: the dynamic linker would be led astray by it.
+pub fn verify_linkage(bytes: &[u8]) -> Result<Libraries, Problem> {
     let map = Map::of(bytes)?;
     let dynamic = Dynamic::of(&map)?;
     let symbols = Symbols::of(&map, &dynamic)?;

@@ -16,7 +16,7 @@ use crate::elf::read_manifest;
 use crate::error::{LoadError, Problem};
 use crate::file;
 use crate::guard::check_guarded;
-use crate::linkage::verify;
+use crate::linkage::verify_linkage;
 use crate::staged::StagedModule;
 use crate::trust::{Trust, signature_file};
 pub use collect::Collected;
@@ -135,7 +135,7 @@ impl ModuleStore {
         let manifest = read_manifest(bytes)?;
         let hash = hash_of(bytes);
         let path = self.path_of(&hash);
-        let libraries = verify(bytes)?;
+        let libraries = verify_linkage(bytes)?;
         let (signature, contents) = self.trust.judge(source, bytes);
         let (manifest, run) = (Arc::new(manifest), Arc::clone(&self.run));
         let source = source.to_owned();
