@@ -1,5 +1,5 @@
 //! Every order of events where one activation and one update compete for a port with two queues, beside a
-//! request and a live change, with a call or a step that fails and a re-initialisation that lies.
+//! request of two pieces and a live change, with a call or a step that fails and a re-initialisation that lies.
 //!
 //! The activation machine, the update machine, the rendezvous, gates and slots are the real ones. What one
 //! transaction can come to is in `model.rs`; here it matters how two of them meet.
@@ -47,6 +47,8 @@ struct Lane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Request {
     New,
+    /// A piece of it is done, and the next one is to be submitted in its slot.
+    Between(Tag),
     /// In its slot: held, or with the driver.
     There(Tag),
     /// Its operation has completed while the port is held.
@@ -80,6 +82,8 @@ struct State {
     under: Option<Under>,
     lanes: [Lane; QUEUES],
     request: Request,
+    /// Pieces of it that are not done.
+    pieces: u8,
     serving: Option<u8>,
     connected: Vec<bool>,
     /// The set that each driver attached with.
@@ -129,6 +133,7 @@ impl State {
             under: None,
             lanes: [lane(), lane()],
             request: Request::New,
+            pieces: 2,
             serving: Some(0),
             connected: vec![true],
             sets: vec![OLD_SET],
@@ -178,7 +183,8 @@ impl State {
                 Came::Ok
             }
             Step::Stamp | Step::Compare => Came::Stamp(self.stamp()),
-            Step::Idle if matches!(self.request, Request::There(_) | Request::Deferred(_)) => {
+            // Also between two pieces: requests ended since it was looked before.
+            Step::Idle if !matches!(self.request, Request::New | Request::Answered) => {
                 Came::Busy("I/O".into())
             }
             Step::Block if self.turn.is_some() => Came::Busy("an update".into()),
@@ -294,21 +300,30 @@ impl State {
 
     fn answer(&mut self, tag: Tag) {
         let slots = &mut self.lanes[0].slots;
-        if slots.complete(tag).is_err() || slots.release(tag).is_err() {
+        self.pieces -= 1;
+        let last = self.pieces == 0;
+        if slots.complete(tag).is_err() || last && slots.release(tag).is_err() {
             self.violate("a request is completed that is not the driver's");
         }
-        self.request = Request::Answered;
+        self.request = if last { Request::Answered } else { Request::Between(tag) };
     }
 
     fn submit(&mut self) {
         let lane = &mut self.lanes[0];
-        let Some(tag) = lane.slots.reserve() else { return };
+        let (tag, mut right) = match self.request {
+            Request::Between(tag) => (Some(tag), lane.slots.renew(tag).is_ok()),
+            _ => (lane.slots.reserve(), true),
+        };
+        let Some(tag) = tag else { return self.violate("there is no slot") };
         self.request = Request::There(tag);
         if lane.gate.is_open() {
-            let _ = lane.slots.issue(tag);
+            right &= lane.slots.issue(tag).is_ok();
             self.enter();
         } else {
-            let _ = lane.slots.hold(tag, 0);
+            right &= lane.slots.hold(tag, 0).is_ok();
+        }
+        if !right {
+            self.violate("a request is submitted in a slot that is not its frontend's");
         }
     }
 
@@ -459,7 +474,7 @@ impl State {
             Request::Answered => true,
             Request::There(tag) => self.serving.is_none() && self.lanes[0].slots.owner(tag) == Owner::Held,
             Request::Deferred(_) => self.serving.is_none(),
-            Request::New => false,
+            Request::New | Request::Between(_) => false,
         };
         let one = match self.serving {
             Some(d) => (0..self.connected.len()).all(|i| self.connected[i] == (i == d as usize)),
@@ -547,7 +562,7 @@ impl Model for Port {
             events.push(Event::UpdateOver);
         }
         match state.request {
-            Request::New => events.push(Event::Submit),
+            Request::New | Request::Between(_) => events.push(Event::Submit),
             Request::There(tag) if state.lanes[0].slots.owner(tag) == Owner::Issued => {
                 events.push(Event::Complete);
             }

@@ -1,5 +1,6 @@
 //! Every order of events in one update of a small port: two queues, two requests, up to two calls that
-//! fail, the deadline, and somebody who gives up.
+//! fail, the deadline, and somebody who gives up. One of the requests has two pieces, which use one slot one after
+//! the other.
 //!
 //! The update machine, the rendezvous, gates and slots are the real ones; each of a queue's steps that
 //! others can come between is a step here.
@@ -13,6 +14,8 @@ use steadfast_shell::update::{Action, IfBusy, Input, Plan, Update};
 
 const QUEUES: usize = 2;
 const REQUESTS: usize = 2;
+/// Pieces of the first request.
+const PIECES: u8 = 2;
 const FAULTS: u8 = 2;
 const DEADLINE_NS: u64 = 100;
 /// Later than every limit there is.
@@ -53,6 +56,8 @@ struct Lane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stage {
     New,
+    /// A piece of it is done, and its frontend has the slot to submit the next one in.
+    Between,
     Waits,
     InFlight,
     /// Its operation has completed while the port is held: whoever serves next is told.
@@ -64,6 +69,8 @@ enum Stage {
 struct Request {
     queue: usize,
     tag: Option<Tag>,
+    /// Pieces that are not done.
+    pieces: u8,
     stage: Stage,
 }
 
@@ -116,7 +123,10 @@ impl State {
             let slots = Slots::new(REQUESTS as u32);
             Lane { gate, slots, bound, sealed: false, deferring: !plan.has_old, place: Place::Apart }
         };
-        let request = |i: usize| Request { queue: queues[i], tag: None, stage: Stage::New };
+        let request = |i: usize| {
+            let pieces = if i == 0 { PIECES } else { 1 };
+            Request { queue: queues[i], tag: None, pieces, stage: Stage::New }
+        };
         State {
             plan,
             meeting: Rendezvous::new(Update::prepared(plan, 0), QUEUES as u32).snapshot(),
@@ -180,6 +190,11 @@ impl State {
         if let Some(tag) = tag {
             let result = self.lanes[q].slots.complete(tag);
             self.ok("a request is completed that is not the driver's", result);
+            self.requests[r].pieces -= 1;
+            if self.requests[r].pieces > 0 {
+                self.requests[r].stage = Stage::Between;
+                return;
+            }
             let result = self.lanes[q].slots.release(tag);
             self.ok("a slot is released that is in use", result);
         }
@@ -189,7 +204,15 @@ impl State {
 
     fn submit(&mut self, r: usize) {
         let q = self.requests[r].queue;
-        let Some(tag) = self.lanes[q].slots.reserve() else { return self.violate("there is no slot") };
+        let tag = match self.requests[r].tag.filter(|_| self.requests[r].stage == Stage::Between) {
+            Some(tag) => {
+                let result = self.lanes[q].slots.renew(tag);
+                self.ok("a slot is renewed that is not the frontend's", result);
+                Some(tag)
+            }
+            None => self.lanes[q].slots.reserve(),
+        };
+        let Some(tag) = tag else { return self.violate("there is no slot") };
         self.requests[r].tag = Some(tag);
         self.requests[r].stage = Stage::Waits;
         if self.lanes[q].gate.is_open() {
@@ -450,7 +473,7 @@ impl Model for Port {
             let lane = &state.lanes[request.queue];
             let issued = request.tag.is_some_and(|tag| lane.slots.owner(tag) == Owner::Issued);
             match request.stage {
-                Stage::New => actions.push(Event::Submit(r)),
+                Stage::New | Stage::Between => actions.push(Event::Submit(r)),
                 Stage::Waits
                     if issued && !lane.sealed && !lane.deferring || issued && lane.gate.is_open() =>
                 {
@@ -524,6 +547,15 @@ impl Model for Port {
             }),
             Property::sometimes("it is given up", |_, s: &State| s.meeting.update.reason() == "given up"),
             Property::sometimes("it is busy", |_, s: &State| s.meeting.update.reason().starts_with("busy")),
+            Property::sometimes("a piece goes to one driver and the next to the other", |_, s: &State| {
+                s.meeting.verdict == Verdict::New
+                    && s.requests.iter().any(|r| r.stage == Stage::Between && s.lanes[r.queue].gate.is_open())
+            }),
+            Property::sometimes("the next piece is held", |_, s: &State| {
+                let held =
+                    |r: &Request| r.tag.is_some_and(|tag| s.lanes[r.queue].slots.owner(tag) == Owner::Held);
+                s.undecided() && held(&s.requests[0]) && s.requests[0].pieces < PIECES
+            }),
             Property::sometimes("the new driver is told what the old one began", |_, s: &State| {
                 s.meeting.verdict == Verdict::New && s.requests.iter().any(|r| r.stage == Stage::Deferred)
             }),
