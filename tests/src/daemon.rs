@@ -184,6 +184,12 @@ impl Daemon {
         self.stopped()
     }
 
+    /// How it has ended, if it has.
+    pub fn has_ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.ended = self.child.try_wait()?;
+        Ok(self.ended)
+    }
+
     /// Waits for the end of one that was asked to stop.
     pub fn stopped(&mut self) -> Result<ExitStatus> {
         let begin = Instant::now();

@@ -220,6 +220,15 @@ fn sockets_of_a_service_manager_are_served_and_stay_through_a_restart() -> Resul
         drop(early);
         assert!(nbd.exists() && control.exists(), "they are not the daemon's to remove");
     }
+    // Elsewhere would be served by nobody; addresses of NBD are served beside those that were passed on.
+    let mut daemon = activated(&dir, &sockets, "control:nbd", &["--control", "other.sock"])?;
+    assert_eq!(daemon.0.wait()?.code(), Some(1));
+    let log = std::fs::read_to_string(dir.join("log"))?;
+    assert!(log.contains("other.sock is configured") && log.contains("ListenStream="), "{log}");
+    let mut daemon = activated(&dir, &sockets, "control:nbd", &["--nbd", "unix:more.sock"])?;
+    daemon.serves(&nbd, "a")?;
+    daemon.serves(&dir.join("more.sock"), "a")?;
+    daemon.stop()?;
     for (names, says) in
         [("control:what", "`what`"), ("control", "LISTEN_FDNAMES"), ("control:control", "already")]
     {

@@ -64,10 +64,11 @@ fn wants_json(args: impl Iterator<Item = String>) -> bool {
 
 fn run(cli: Cli) -> Result<Exit, Failure> {
     let json = cli.output == Output::Json;
+    let said = cli.socket.clone();
     let socket = cli.socket.unwrap_or_else(default_socket);
     let client = || Client::new(socket.clone());
     match cli.command {
-        Command::Serve(serve) => commands::serve(serve, socket),
+        Command::Serve(serve) => commands::serve(serve, said),
         Command::Status => commands::status(&client()?, json),
         Command::Device(DeviceCommand::List) => commands::device::list(&client()?, json),
         Command::Device(DeviceCommand::Show { device }) => commands::device::show(&client()?, &device, json),

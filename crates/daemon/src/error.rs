@@ -40,6 +40,18 @@ pub enum ServeError {
     /// The control socket cannot be opened.
     #[error("{0}")]
     Socket(#[from] SocketError),
+    /// The control socket that was passed on is another one than the one that is configured.
+    #[error(
+        "control socket: {} was passed on by the service manager, and {} is configured (--control, --socket or control.socket): \
+         it would be served at one of them only",
+        passed.display(), configured.display()
+    )]
+    OtherSocket {
+        /// Where the one that was passed on is.
+        passed: PathBuf,
+        /// Where it is said to be.
+        configured: PathBuf,
+    },
     /// A socket that the service manager passed on cannot be used.
     #[error("{0}")]
     Inherited(#[from] InheritError),
@@ -91,6 +103,9 @@ impl ServeError {
             ServeError::FolderInUse { .. } => {
                 "one daemon has it at a time: stop the other one, or choose another folder with `parameters` in the \
                  configuration"
+            }
+            ServeError::OtherSocket { .. } => {
+                "say the same in ListenStream= of the socket unit and in the configuration, or in one of them"
             }
             ServeError::Store(_) => "--store DIR chooses another folder for the module store",
             ServeError::Nbd(_) => "--nbd unix:PATH or --nbd tcp:HOST:PORT chooses where NBD clients connect",

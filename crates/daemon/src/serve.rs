@@ -21,6 +21,7 @@ use crate::{effective_uid, log, panics, targets, topology, uri};
 use std::collections::BTreeMap;
 use std::env;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -115,12 +116,26 @@ fn control_socket(
         let listener = UnixListener::from(socket);
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        return Ok((address.as_pathname().map(Path::to_owned).unwrap_or_default(), None, listener));
+        let passed = address.as_pathname().map(Path::to_owned).unwrap_or_default();
+        if let Some(configured) = config.control.socket.clone().filter(|said| !same_place(said, &passed)) {
+            return Err(ServeError::OtherSocket { passed, configured });
+        }
+        if config.control.access.mode.is_some() || config.control.access.group.is_some() {
+            let said = "its mode and group are its unit's, not what is configured";
+            tracing::warn!("control socket {}: passed on by the service manager: {said}", passed.display());
+        }
+        return Ok((passed, None, listener));
     }
     let path = config.control.socket.clone();
     let path = path.unwrap_or_else(|| steadfast_api::default_socket(effective_uid()));
     let (held, listener) = ControlSocket::bind(&path, config.control.access.access())?;
     Ok((path, Some(held), listener))
+}
+
+/// Whether two paths lead to one socket.
+fn same_place(one: &Path, other: &Path) -> bool {
+    let file = |path: &Path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    one == other || file(one).is_some_and(|one| file(other) == Some(one))
 }
 
 /// Lets the many threads of the control plane share a few heaps: one for each, none of them ever given

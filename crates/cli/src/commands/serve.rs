@@ -6,7 +6,7 @@ use steadfast_daemon::log::{self, LogOptions};
 use steadfast_daemon::{Config, ServeError, parse_device};
 
 /// `steadfast serve`: runs the daemon until it is told to stop.
-pub(crate) fn serve(serve: Serve, socket: PathBuf) -> Result<Exit, Failure> {
+pub(crate) fn serve(serve: Serve, socket: Option<PathBuf>) -> Result<Exit, Failure> {
     let check = serve.check;
     let options = LogOptions { level: serve.log, format: serve.log_format };
     let config = configuration(serve, socket)?;
@@ -26,7 +26,7 @@ fn failure(error: ServeError) -> Failure {
 }
 
 /// The file, if there is one, and over it what the command line says.
-fn configuration(serve: Serve, socket: PathBuf) -> Result<Config, Failure> {
+fn configuration(serve: Serve, socket: Option<PathBuf>) -> Result<Config, Failure> {
     let mut config = match &serve.config {
         Some(path) => Config::read_whole(path).map_err(Failure::new)?,
         None => Config::default(),
@@ -61,6 +61,6 @@ fn configuration(serve: Serve, socket: PathBuf) -> Result<Config, Failure> {
     if let Some(policy) = serve.auto_update {
         config.watch.default.policy = policy;
     }
-    config.control.socket = serve.doors.control.clone().or(config.control.socket).or(Some(socket));
+    config.control.socket = serve.doors.control.clone().or(config.control.socket).or(socket);
     Ok(config)
 }

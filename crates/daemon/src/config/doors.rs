@@ -19,6 +19,12 @@ pub struct Control {
     pub max_connections: Option<usize>,
     /// Most of them of one user who may not change things.
     pub max_connections_per_user: Option<usize>,
+    /// How long a connection may say nothing, or not finish the head of a request.
+    pub idle_timeout: Option<Duration>,
+    /// How long the body of a request may take.
+    pub body_timeout: Option<Duration>,
+    /// How long a client may take nothing of its answers.
+    pub send_timeout: Option<Duration>,
 }
 
 /// Where NBD clients connect.

@@ -9,19 +9,18 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::{Sleep, sleep};
 
-/// Longest that a client may take nothing of what waits for it.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// A connection.
 pub(super) struct Patient {
     stream: TokioIo<UnixStream>,
+    /// Longest that the client may take nothing of what waits for it.
+    patience: Duration,
     /// Runs while something waits to be taken.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patient {
-    pub(super) fn new(stream: UnixStream) -> Patient {
-        Patient { stream: TokioIo::new(stream), waiting: None }
+    pub(super) fn new(stream: UnixStream, patience: Duration) -> Patient {
+        Patient { stream: TokioIo::new(stream), patience, waiting: None }
     }
 
     /// Looks at the time where `result` says that the client takes nothing.
@@ -30,7 +29,8 @@ impl Patient {
             self.waiting = None;
             return result;
         }
-        let timer = self.waiting.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+        let patience = self.patience;
+        let timer = self.waiting.get_or_insert_with(|| Box::pin(sleep(patience)));
         match timer.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,

@@ -31,10 +31,6 @@ use tower_service::Service;
 
 /// Connections that only those get who may change things.
 const RESERVED: usize = 16;
-/// Longest that a connection may say nothing, or not finish the head of a request.
-const HEAD: Duration = Duration::from_secs(60);
-/// Longest that the body of a request may take.
-const BODY: Duration = Duration::from_secs(30);
 /// Longest body that is looked at, bytes.
 const MAX_BODY: usize = 2 << 20;
 /// Connections that are told that there are too many, at a time; more are hung up on.
@@ -44,12 +40,34 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Pause when a connection cannot be accepted, for example for want of descriptors.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// How many connections there may be.
+/// How many connections there may be, and how long each may keep the daemon waiting.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     in_all: usize,
     per_user: usize,
     admins: Vec<u32>,
+    times: Times,
+}
+
+/// How long a connection may keep the daemon waiting.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    /// It may say nothing, or not finish the head of a request.
+    idle: Duration,
+    /// The body of a request may take.
+    body: Duration,
+    /// It may take nothing of its answers.
+    send: Duration,
+}
+
+impl Times {
+    fn of(config: &Control) -> Times {
+        Times {
+            idle: config.idle_timeout.unwrap_or(Duration::from_secs(60)),
+            body: config.body_timeout.unwrap_or(Duration::from_secs(30)),
+            send: config.send_timeout.unwrap_or(Duration::from_secs(30)),
+        }
+    }
 }
 
 impl Limits {
@@ -59,6 +77,7 @@ impl Limits {
             in_all: config.max_connections.unwrap_or(256),
             per_user: config.max_connections_per_user.unwrap_or(32),
             admins: config.admins.clone(),
+            times: Times::of(config),
         }
     }
 
@@ -184,11 +203,12 @@ async fn serve(
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
+    let times = counted.0.limits.times;
     let _counted = counted;
-    let service = service_fn(move |request| answer(router.clone(), peer, request));
+    let service = service_fn(move |request| answer(router.clone(), peer, times.body, request));
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD);
-    let mut connection = pin!(builder.serve_connection(Patient::new(stream), service));
+    builder.timer(TokioTimer::new()).header_read_timeout(times.idle);
+    let mut connection = pin!(builder.serve_connection(Patient::new(stream, times.send), service));
     // How it ends is the client's affair.
     tokio::select! {
         _ = connection.as_mut() => return,
@@ -202,17 +222,18 @@ async fn serve(
 async fn answer(
     mut router: Router,
     peer: Peer,
+    patience: Duration,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
-    let body = match timeout(BODY, to_bytes(Body::new(body), MAX_BODY)).await {
+    let body = match timeout(patience, to_bytes(Body::new(body), MAX_BODY)).await {
         Ok(Ok(body)) => body,
         Ok(Err(e)) => {
             let text = format!("the request's body cannot be taken: {e} (at most {MAX_BODY} bytes)");
             return Ok(refusal(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
         Err(_) => {
-            let text = format!("the request's body did not come within {} s", BODY.as_secs());
+            let text = format!("the request's body did not come within {} s", patience.as_secs());
             return Ok(refusal(StatusCode::REQUEST_TIMEOUT, text));
         }
     };
@@ -231,7 +252,7 @@ mod tests {
     use super::*;
 
     fn limits(in_all: usize, per_user: usize) -> Limits {
-        Limits { in_all, per_user, admins: vec![1234] }
+        Limits { in_all, per_user, admins: vec![1234], times: Times::of(&Control::default()) }
     }
 
     #[test]

@@ -8,8 +8,17 @@ use crate::config::doors::{
 use steadfast_nbd::ListenAddr;
 use toml::de::{DeTable, DeValue};
 
-const CONTROL: &[&str] =
-    &["socket", "mode", "group", "admins", "max_connections", "max_connections_per_user"];
+const CONTROL: &[&str] = &[
+    "socket",
+    "mode",
+    "group",
+    "admins",
+    "max_connections",
+    "max_connections_per_user",
+    "idle_timeout",
+    "body_timeout",
+    "send_timeout",
+];
 const NBD: &[&str] = &[
     "listen",
     "mode",
@@ -31,6 +40,9 @@ impl Reader<'_> {
             admins: self.admins(table),
             max_connections: self.clients(table, "control", "max_connections"),
             max_connections_per_user: self.clients(table, "control", "max_connections_per_user"),
+            idle_timeout: self.time(table, "idle_timeout", "control.idle_timeout", CLIENT_TIMES),
+            body_timeout: self.time(table, "body_timeout", "control.body_timeout", CLIENT_TIMES),
+            send_timeout: self.time(table, "send_timeout", "control.send_timeout", CLIENT_TIMES),
         }
     }
 
