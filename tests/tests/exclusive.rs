@@ -167,6 +167,28 @@ fn a_partition_and_its_disk_are_not_served_beside_each_other() -> Result {
 
 #[test]
 #[ignore = "needs root and loop devices: `cargo xtask test` runs it as the step loop-devices"]
+fn what_shows_the_same_file_in_several_ways_is_served_once() -> Result {
+    let dir = TempDir::new()?;
+    let file = dir.disk("base.img", 32 << 20)?;
+    let half = ["--offset", "16777216"];
+    let (one, two, upper) = (Loop::over(&file)?, Loop::over(&file)?, Loop::with(&file, &half)?);
+    let lower = Loop::with(&file, &["--sizelimit", "16777216"])?;
+    let name = |disk: &Loop| disk.path().display().to_string();
+    let file = file.display().to_string();
+    for (a, b) in
+        [(name(&one), name(&two)), (name(&one), file.clone()), (file, name(&one)), (name(&one), name(&upper))]
+    {
+        for (write, read) in [("", ""), ("", ",read_only=true"), (",read_only=true", "")] {
+            let why = refused(&dir, &[format!("a=file:{a}{write}"), format!("b=file:{b}{read}")])?;
+            ensure!(why.contains("port a has it, what it lies on"), "{a}{write} {b}{read}: {why}");
+        }
+        serve(&dir, &[format!("a=file:{a},read_only=true"), format!("b=file:{b},read_only=true")])?;
+    }
+    serve(&dir, &[format!("a=file:{}", name(&lower)), format!("b=file:{}", name(&upper))])?.check_serves("b")
+}
+
+#[test]
+#[ignore = "needs root and loop devices: `cargo xtask test` runs it as the step loop-devices"]
 fn what_the_kernel_has_read_only_is_offered_read_only() -> Result {
     let dir = TempDir::new()?;
     let disk = Loop::with(&dir.disk("base.img", 16 << 20)?, &["--read-only"])?;

@@ -12,6 +12,7 @@
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
 use crate::contents::Contents;
+use crate::ground::Ground;
 use crate::guard::Guard;
 use crate::handle::lock;
 use std::io;
@@ -55,7 +56,7 @@ impl FileId {
 #[derive(Debug)]
 pub(crate) struct FileLock {
     id: FileId,
-    contents: Contents,
+    ground: Ground,
     held: Mutex<Held>,
 }
 
@@ -78,9 +79,14 @@ pub(crate) struct Share {
 }
 
 impl Share {
+    /// What is locked, and what it lies on.
+    pub(crate) fn ground(&self) -> &Ground {
+        &self.lock.ground
+    }
+
     /// The lock, where it is on this file or block device, by whatever node.
     pub(crate) fn on(&self, contents: &Contents) -> Option<Arc<FileLock>> {
-        (self.lock.contents == *contents).then(|| self.lock.clone())
+        self.lock.ground.is_of(contents).then(|| self.lock.clone())
     }
 }
 
@@ -100,7 +106,7 @@ pub(crate) fn take(
     let guard = guard.ok_or_else(taken)?;
     let held = Held { guard, holder: file.clone(), exclusive, shares: vec![(file.clone(), exclusive)] };
     Ok(Share {
-        lock: Arc::new(FileLock { id, contents: contents.clone(), held: Mutex::new(held) }),
+        lock: Arc::new(FileLock { id, ground: Ground::of(contents), held: Mutex::new(held) }),
         file: file.clone(),
     })
 }

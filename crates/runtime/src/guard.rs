@@ -11,6 +11,7 @@
 
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
+use crate::ground;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -149,7 +150,8 @@ fn in_use(file: &OwnedFd, e: io::Error) -> io::Error {
 
 /// Mounts, swap and devices over a block device, or over a partition of it, or over its disk.
 fn users(number: u64) -> Vec<String> {
-    let all = related(number);
+    let name = |n: u64| format!("{}:{}", libc::major(n), libc::minor(n));
+    let all: Vec<String> = ground::related(number).into_iter().map(name).collect();
     let mut found = Vec::new();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     for line in mounts.lines() {
@@ -170,28 +172,6 @@ fn users(number: u64) -> Vec<String> {
 
 fn sysfs(number: &str) -> PathBuf {
     Path::new("/sys/dev/block").join(number)
-}
-
-/// A block device's number as the kernel writes it, and those of its partitions and of its disk.
-fn related(number: u64) -> Vec<String> {
-    let own = format!("{}:{}", libc::major(number), libc::minor(number));
-    let place = sysfs(&own);
-    let read = |path: PathBuf| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).ok();
-    let mut all = vec![own];
-    if place.join("partition").exists() {
-        all.extend(std::fs::canonicalize(&place).ok().and_then(|place| read(place.parent()?.join("dev"))));
-    } else {
-        let parts = std::fs::read_dir(&place).into_iter().flatten().flatten();
-        let parts = parts.filter(|entry| entry.path().join("partition").exists());
-        all.extend(parts.filter_map(|entry| read(entry.path().join("dev"))));
-    }
-    all
-}
-
-/// Whether two block devices, by their numbers, share bytes: they are one, or one is a partition of the other.
-pub(crate) fn overlap(one: u64, other: u64) -> bool {
-    let number = |n: u64| format!("{}:{}", libc::major(n), libc::minor(n));
-    one == other || related(one).contains(&number(other))
 }
 
 #[cfg(test)]

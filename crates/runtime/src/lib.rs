@@ -33,6 +33,7 @@ mod fileio;
 mod filelock;
 mod first;
 mod frontend;
+mod ground;
 mod guard;
 mod handle;
 mod headroom;

@@ -6,8 +6,7 @@ use crate::arena::Arenas;
 use crate::contents::{self, Contents};
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
-use crate::filelock::FileLock;
-use crate::guard::overlap;
+use crate::filelock::{FileLock, Share};
 use crate::handle::{FileSlots, Handle, OpenSpec, Opened, lock, open_file};
 use crate::helpers::Desks;
 use crate::instance::{Instance, Made};
@@ -329,7 +328,7 @@ impl Port {
         }
         let Opened { file, contents, info, tries, share } =
             open_file(spec, |contents| self.lock_on(contents))?;
-        self.check_overlap(&contents, spec, info.read_only == 0)?;
+        self.check_overlap(share.as_deref(), spec, info.read_only == 0)?;
         let gone = || (libc::ENODEV, "the daemon ends".to_owned());
         let media = &self.engine.upgrade().ok_or_else(gone)?.media;
         let cached = spec.flags & abi::open_flag::WRITE != 0 && spec.flags & abi::open_flag::DIRECT == 0;
@@ -357,21 +356,19 @@ impl Port {
         inner.handles.iter().flatten().find_map(|handle| handle.share.as_ref()?.on(contents))
     }
 
-    /// No other port writes to a block device that this one reads, nor reads one that it writes to: by another
-    /// node, as a partition of it, or as the disk that it is a partition of. Of two who write, the kernel's
-    /// claim keeps one away.
-    fn check_overlap(&self, contents: &Contents, spec: &OpenSpec, write: bool) -> Result<(), (i32, String)> {
-        let (Contents::Block(mine), true) = (contents, spec.flags & abi::open_flag::LOCK != 0) else {
-            return Ok(());
-        };
-        let Some(engine) = self.engine.upgrade() else { return Ok(()) };
+    /// No other port writes to bytes that this one reads, nor reads bytes that it writes: by another node, as a
+    /// partition of it or the disk that it is a partition of, or as what one of them lies on, such as the file of a
+    /// loop device. Of two who write to one block device, the kernel's claim keeps one away.
+    fn check_overlap(&self, mine: Option<&Share>, spec: &OpenSpec, write: bool) -> Result<(), (i32, String)> {
+        let (Some(mine), Some(engine)) = (mine, self.engine.upgrade()) else { return Ok(()) };
         for port in (Engine { inner: engine }).all_ports().into_iter().filter(|port| port.id != self.id) {
-            for handle in lock(&port.inner).handles.iter().flatten().filter(|handle| handle.share.is_some()) {
-                let Contents::Block(theirs) = handle.contents else { continue };
-                if (write || handle.info.read_only == 0) && overlap(*mine, theirs) {
+            for handle in lock(&port.inner).handles.iter().flatten() {
+                let Some(theirs) = &handle.share else { continue };
+                if (write || handle.info.read_only == 0) && mine.ground().shares_bytes(theirs.ground()) {
                     let (target, name, other) = (&spec.target, &port.name, &handle.spec.target);
-                    let what =
-                        format!("{target}: port {name} has it, its disk or a partition of it as {other}");
+                    let what = format!(
+                        "{target}: port {name} has it, what it lies on, its disk or a partition of it as {other}"
+                    );
                     return Err((libc::EBUSY, what));
                 }
             }
