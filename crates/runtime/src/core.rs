@@ -152,6 +152,9 @@ impl Core {
     /// Submits everything queued and waits for a completion, at most `timeout_ns`; 0 only looks.
     /// True when everything was submitted.
     pub(crate) fn submit_and_wait(&mut self, timeout_ns: Option<u64>) -> bool {
+        let sleeps = timeout_ns != Some(0);
+        // What comes back from helpers until here is dealt with first, and what comes after that rings.
+        let timeout_ns = if sleeps && !self.fileio.fall_asleep() { Some(0) } else { timeout_ns };
         let result = match timeout_ns {
             None => self.ring.submit_and_wait(1),
             Some(0) => self.ring.submit_and_wait(0),
@@ -161,6 +164,9 @@ impl Core {
                 self.ring.submitter().submit_with_args(1, &args)
             }
         };
+        if sleeps {
+            self.fileio.wake_up();
+        }
         match result {
             Ok(_) => {}
             Err(e) if e.raw_os_error() == Some(libc::ETIME) || is_transient(&e) => {}

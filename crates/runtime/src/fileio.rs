@@ -166,6 +166,16 @@ impl FileIo {
         });
     }
 
+    /// The queue's thread is about to sleep; false: it has something to do first.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.done.is_empty() && self.home.fall_asleep()
+    }
+
+    /// It is awake.
+    pub(crate) fn wake_up(&self) {
+        self.home.wake_up();
+    }
+
     /// Whether there are completions that the kernel does not announce, or has not yet.
     #[inline]
     pub(crate) fn has_completed(&self) -> bool {

@@ -1,4 +1,4 @@
-//! When a queue with nothing to do sleeps, and when it stays awake for a moment.
+//! When a queue with nothing to do sleeps, and when it stays awake for a moment. (Helpers do the same.)
 //!
 //! Waking a sleeping thread costs the client that does it far more than its request, most of all in
 //! a virtual machine. So while work comes soon after work, a queue watches for it instead, and gives

@@ -7,9 +7,11 @@
 #![allow(unsafe_code)] // system calls; the records and the desk are kept by those who made the helper
 
 use super::call::{Call, Stage, Task};
+use super::crew::Crew;
 use super::desk::{Desk, Seat};
 use super::raw::{self, syscall};
 use crate::core::now_ns;
+use crate::idle::{Idle, Watcher};
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
@@ -17,8 +19,6 @@ use steadfast_abi::{Extent, extent, op};
 
 /// How often it looks whether it is to end, while it waits for calls that were given up.
 const LOOK_NS: u64 = 100_000_000;
-/// How often it lets others go first before it sleeps: a write that follows at once finds it awake.
-const YIELDS: u32 = 20;
 const NAME: &[u8] = b"steadfast-io\0";
 
 /// How a helper begins, and what becomes known of it.
@@ -113,20 +113,55 @@ fn receive(socket: i32) -> Option<(Order, Option<i32>)> {
 /// Does what is asked, until there has been nothing for a while, or it is over.
 fn serve(desk: &Desk, (number, pid): (usize, i32), [file, bell]: [i32; 2]) {
     let (crew, Some(seat)) = (desk.crew_of(number), desk.seats.get(number)) else { return };
-    let mut looked = 0;
+    // As a queue does: while work comes soon after work it is watched for, because to be woken costs more.
+    let (mut watcher, mut slept) = (Watcher::default(), false);
     loop {
         let over = desk.over.load(Ordering::SeqCst);
         if let Some(call) = crew.take() {
-            looked = 0;
             do_one(desk, seat, call, file, bell);
-        } else if over {
+            if std::mem::replace(&mut slept, false) {
+                watcher.request();
+                watcher.learn();
+            }
+            continue;
+        }
+        if over {
             return;
-        } else if looked < YIELDS {
-            looked = looked.wrapping_add(1);
-            // SAFETY: no argument.
-            unsafe { syscall(libc::SYS_sched_yield, [0; 6]) };
-        } else if !crew.sleep(number, desk.idle_ns.load(Ordering::Relaxed)) && desk.leave(number, pid) {
+        }
+        let begun = now_ns();
+        match watcher.next() {
+            Idle::Watch { until_ns, .. } => {
+                if watch(desk, crew, &mut watcher, until_ns) {
+                    continue;
+                }
+            }
+            Idle::Sleep => slept = true,
+        }
+        if !crew.sleep(number, desk.idle_ns.load(Ordering::Relaxed)) && desk.leave(number, pid) {
             return;
+        }
+        if slept {
+            watcher.slept(now_ns().wrapping_sub(begun));
+        }
+    }
+}
+
+/// Stays awake for a while, and lets others go first; true: there is something to do.
+fn watch(desk: &Desk, crew: &Crew, watcher: &mut Watcher, until_ns: u64) -> bool {
+    let begun = now_ns();
+    let mut looked = begun;
+    loop {
+        if crew.has_any() || desk.over.load(Ordering::Relaxed) {
+            return true;
+        }
+        // SAFETY: no argument.
+        unsafe { syscall(libc::SYS_sched_yield, [0; 6]) };
+        let now = now_ns();
+        let crowded = watcher.yielded(now.wrapping_sub(looked));
+        looked = now;
+        if crowded || now.wrapping_sub(begun) >= until_ns {
+            watcher.in_vain();
+            return false;
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::remote::Remote;
 use std::cell::UnsafeCell;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use steadfast_abi::MAX_SEGS;
 
 /// What a helper is to do.
@@ -123,12 +123,36 @@ impl Call {
 #[derive(Debug)]
 pub(crate) struct Home {
     back: AtomicPtr<Call>,
+    /// The queue's thread sleeps, or is about to; else it looks here before it does.
+    asleep: AtomicBool,
     pub(super) remote: Arc<Remote>,
 }
 
 impl Home {
     pub(crate) fn new(remote: Arc<Remote>) -> Home {
-        Home { back: AtomicPtr::new(ptr::null_mut()), remote }
+        Home { back: AtomicPtr::new(ptr::null_mut()), asleep: AtomicBool::new(false), remote }
+    }
+
+    /// The queue's thread is about to sleep; false: there is something for it, and it is not to.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        // SeqCst, with `bring`: either this sees the call, or `bring` sees that the bell is needed.
+        self.asleep.store(true, Ordering::SeqCst);
+        let nothing = self.back.load(Ordering::SeqCst).is_null();
+        if !nothing {
+            self.wake_up();
+        }
+        nothing
+    }
+
+    /// It is awake.
+    pub(crate) fn wake_up(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+    }
+
+    fn needs_bell(&self) -> bool {
+        self.asleep.load(Ordering::SeqCst)
+            && self.asleep.swap(false, Ordering::SeqCst)
+            && self.remote.needs_bell()
     }
 
     /// Brings a call back. True: the queue's bell is to be rung.
@@ -140,8 +164,8 @@ impl Home {
         loop {
             // SAFETY: still the caller's.
             unsafe { (*call).next.store(first, Ordering::Relaxed) };
-            match self.back.compare_exchange_weak(first, call, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return self.remote.needs_bell(),
+            match self.back.compare_exchange_weak(first, call, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => return self.needs_bell(),
                 Err(now) => first = now,
             }
         }
@@ -178,12 +202,19 @@ mod tests {
     fn calls_come_back_in_the_order_in_which_they_ended() {
         let home = Home::new(Arc::new(Remote::new().expect("eventfd")));
         let calls: Vec<*mut Call> = (0..4).map(|_| Box::into_raw(Call::new())).collect();
+        assert!(home.fall_asleep());
         // SAFETY: this test's own records.
         calls.iter().for_each(|call| assert_eq!(unsafe { home.bring(*call) }, *call == calls[0]));
         let mut back = Vec::new();
         home.take(|call| back.push(call));
         assert_eq!(back, calls);
         assert!(!home.has_any());
+        home.wake_up();
+        // SAFETY: this test's own record.
+        assert!(!unsafe { home.bring(calls[0]) }, "who is awake needs no bell");
+        assert!(!home.fall_asleep(), "there is something to do first");
+        home.take(|_| ());
+        assert!(home.fall_asleep());
         // SAFETY: made above, and in no list any more.
         calls.into_iter().for_each(|call| drop(unsafe { Box::from_raw(call) }));
     }
