@@ -75,7 +75,6 @@ impl Engine {
             return Err(EngineError::new(ErrorKind::Exists, format!("port {name} exists already")));
         }
         ports.insert(name, port);
-        self.inner.devices_changed();
         Ok(())
     }
 
@@ -194,7 +193,6 @@ impl Engine {
         lock(&self.inner.generations).insert(port.name.clone(), port.generation());
         let mut ports = self.inner.ports.write().unwrap_or_else(PoisonError::into_inner);
         ports.remove(&port.name);
-        self.inner.devices_changed();
         port.seat.leave();
         Ok(())
     }

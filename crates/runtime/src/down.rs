@@ -142,7 +142,6 @@ impl Engine {
             }
         }
         lock(&port.inner).down = Some(spec.module.clone());
-        port.devices_changed();
         Ok(port)
     }
 

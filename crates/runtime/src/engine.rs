@@ -19,6 +19,7 @@ use crate::remote::{Remote, Task};
 use crate::rules::PortRules;
 use crate::turn::Turns;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, RwLock, mpsc};
@@ -110,6 +111,15 @@ impl EngineConfig {
     }
 }
 
+/// What a port shows to others; what one that is down had is kept for its clients.
+fn devices_of(port: &Port) -> Vec<DeviceInfo> {
+    let devices = {
+        let inner = lock(&port.inner);
+        if inner.down.is_some() { Vec::new() } else { inner.devices.clone() }
+    };
+    devices.iter().map(|device| port.device_info(device)).collect()
+}
+
 /// What to attach.
 #[derive(Clone, Debug)]
 pub struct PortSpec {
@@ -148,10 +158,6 @@ pub(crate) struct Inner {
     foreman: Mutex<Option<Arc<Foreman>>>,
     /// Whoever looks at the files behind ports does so at once.
     look_now: SyncSender<()>,
-    /// Counts changes of what devices there are.
-    changes: AtomicU64,
-    /// All devices, as they were after so many changes.
-    listed: Mutex<(u64, Arc<[DeviceInfo]>)>,
 }
 
 impl Inner {
@@ -159,11 +165,6 @@ impl Inner {
     pub(crate) fn look_soon(&self) {
         // Full: it will be done as it is.
         let _ = self.look_now.try_send(());
-    }
-
-    /// There are other devices than before, or one is another.
-    pub(crate) fn devices_changed(&self) {
-        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -205,8 +206,6 @@ impl Engine {
                 threads: Mutex::default(),
                 foreman: Mutex::default(),
                 look_now,
-                changes: AtomicU64::new(1),
-                listed: Mutex::new((0, Arc::new([]))),
             }),
         };
         engine.start_looking(looks);
@@ -332,24 +331,19 @@ impl Engine {
 
     /// All devices, by the name of their port.
     pub fn devices(&self) -> Vec<DeviceInfo> {
-        let of_port = |p: Arc<Port>| {
-            let inner = lock(&p.inner);
-            let devices = if inner.down.is_some() { Vec::new() } else { inner.devices.clone() };
-            drop(inner);
-            devices.iter().map(|d| p.device_info(d)).collect::<Vec<_>>()
-        };
-        self.all_ports().into_iter().flat_map(of_port).collect()
+        self.all_ports().iter().flat_map(|port| devices_of(port)).collect()
     }
 
-    /// The same for whoever asks often, and must not take long: made anew only when something has changed. The
-    /// generations in it may be older ones.
-    pub fn device_list(&self) -> Arc<[DeviceInfo]> {
-        let changes = self.inner.changes.load(Ordering::Acquire);
-        let mut listed = lock(&self.inner.listed);
-        if listed.0 != changes {
-            *listed = (changes, self.devices().into());
-        }
-        listed.1.clone()
+    /// Devices of up to `most` ports whose names come after `after`, and the last of these ports where there may be more:
+    /// for whoever must not take long.
+    pub fn devices_after(&self, after: &str, most: usize) -> (Vec<DeviceInfo>, Option<String>) {
+        let ports: Vec<Arc<Port>> = {
+            let ports = self.inner.ports.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let behind = ports.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
+            behind.take(most).map(|(_, port)| port.clone()).collect()
+        };
+        let more = ports.last().filter(|_| ports.len() == most).map(|port| port.name.clone());
+        (ports.iter().flat_map(|port| devices_of(port)).collect(), more)
     }
 
     /// A device, by its name.

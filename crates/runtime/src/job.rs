@@ -427,7 +427,6 @@ impl Job {
             inner.devices.clear();
         }
         drop(inner);
-        self.port.devices_changed();
     }
 
     pub(crate) fn wake_others(&self) {

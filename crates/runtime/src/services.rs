@@ -285,7 +285,6 @@ unsafe extern "C" fn announce(port: *mut abi::Port, device: *const abi::BlockDev
     list.push(device);
     list.sort_by_key(|d| d.number);
     drop(inner);
-    instance.port.devices_changed();
     0
 }
 
@@ -305,7 +304,6 @@ unsafe extern "C" fn withdraw(port: *mut abi::Port, number: u32) -> i32 {
     list.retain(|known| known.number != number);
     let withdrawn = list.len() < before;
     drop(inner);
-    instance.port.devices_changed();
     if withdrawn { 0 } else { -libc::ENOENT }
 }
 

@@ -72,8 +72,9 @@ impl Export {
 
 /// The devices there are, as the handshake asks for them.
 pub trait Exports {
-    /// All of them.
-    fn list(&mut self) -> Vec<Export>;
+    /// Some of them, in the order of their names, from behind `after` on, and from where to go on where there are more.
+    /// With many devices nobody is to wait until all of them have been gone through.
+    fn list(&mut self, after: &str) -> (Vec<Export>, Option<String>);
     /// The one of this name; the empty name is the default one.
     fn find(&mut self, name: &str) -> Option<Export>;
     /// The same, because the client is about to use it: it must stay.

@@ -18,6 +18,8 @@ use steadfast_runtime::{DeviceClaim, DeviceInfo, Engine, Frontend, FrontendId, L
 const BUFFER_BYTES: usize = OPTION_BYTES + MAX_OPTION_DATA + 4096;
 /// With this much to send, no further option is looked at.
 const MAX_REPLIES: usize = 64 * 1024;
+/// Ports whose devices are listed in one go; others of the queue have their turn before the next.
+const LISTED: usize = 64;
 /// More options than any client has a use for.
 const MAX_OPTIONS: u32 = 1024;
 
@@ -36,8 +38,9 @@ struct Door {
 }
 
 impl Exports for Door {
-    fn list(&mut self) -> Vec<Export> {
-        self.engine.device_list().iter().map(export).collect()
+    fn list(&mut self, after: &str) -> (Vec<Export>, Option<String>) {
+        let (devices, more) = self.engine.devices_after(after, LISTED);
+        (devices.iter().map(export).collect(), more)
     }
 
     fn find(&mut self, name: &str) -> Option<Export> {
@@ -98,6 +101,8 @@ struct Greeter {
     door: Door,
     handshake: Handshake,
     options: u32,
+    /// The reply to the last option goes on.
+    goes_on: bool,
     fate: Fate,
     buffer: Box<[u8]>,
     used: usize,
@@ -124,6 +129,7 @@ pub(crate) fn greet(rt: &mut Reactor, socket: OwnedFd, peer: Peer, counted: Coun
         door: Door { engine: rt.engine().clone(), ledgers, opened: None, stopping: false },
         handshake: Handshake::default(),
         options: 0,
+        goes_on: false,
         fate: Fate::Open,
         buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
         used: 0,
@@ -148,8 +154,11 @@ impl Greeter {
             let (count, step) =
                 self.handshake.feed(&self.buffer[taken..self.used], &mut self.door, &mut self.replies);
             taken += count;
+            self.goes_on = matches!(step, Step::Again);
             match step {
                 Step::More => break,
+                // The next part is made when this one has left.
+                Step::Again => break,
                 Step::Next => {
                     self.options += 1;
                     if self.options > MAX_OPTIONS {
@@ -241,7 +250,7 @@ impl Greeter {
         if matches!(self.fate, Fate::Open) && !self.receiving {
             // Options may have waited for the replies before them to leave.
             self.feed();
-            if matches!(self.fate, Fate::Open) && self.replies.len() < MAX_REPLIES {
+            if matches!(self.fate, Fate::Open) && self.replies.len() < MAX_REPLIES && !self.goes_on {
                 self.push_receive(rt, me, fd);
             }
         }

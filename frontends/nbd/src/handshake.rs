@@ -22,6 +22,8 @@ pub enum Step {
     More,
     /// A message was dealt with; there may be another.
     Next,
+    /// The reply to the last message goes on: to be fed again, with no more input than there is, when it has left.
+    Again,
     /// The client begins with requests, once the replies are sent.
     Agreed(Agreed),
     /// The connection is to be closed, once the replies are sent.
@@ -96,6 +98,8 @@ enum Phase {
         option: u32,
         left: usize,
     },
+    /// The exports are being listed; the next ones are those behind this name.
+    List(String),
     Over,
 }
 
@@ -137,10 +141,23 @@ impl Handshake {
     /// Takes at most one message from the front of `input`, appends the replies to `out`, and
     /// returns how many bytes it took.
     pub fn feed(&mut self, input: &[u8], exports: &mut dyn Exports, out: &mut Vec<u8>) -> (usize, Step) {
-        match self.phase {
+        match &mut self.phase {
             Phase::ClientFlags => self.client_flags(input),
             Phase::Options => self.option(input, exports, out),
-            Phase::Skip { option, left } => self.skip(option, left, input, out),
+            Phase::Skip { option, left } => {
+                let (option, left) = (*option, *left);
+                self.skip(option, left, input, out)
+            }
+            Phase::List(after) => {
+                let after = std::mem::take(after);
+                let mut reply = Reply::new(option::LIST, out);
+                if exports.stopping() {
+                    self.phase = Phase::Options;
+                    reply.error(option_reply::ERR_SHUTDOWN, "the server is shutting down");
+                    return (0, Step::Next);
+                }
+                (0, self.list(&after, exports, &mut reply))
+            }
             Phase::Over => (0, Step::More),
         }
     }
@@ -216,6 +233,9 @@ impl Handshake {
             reply.ack();
             return Step::Close(Closing::Abort);
         }
+        if code == option::LIST && !exports.stopping() && data.is_empty() {
+            return self.list("", exports, &mut reply);
+        }
         let done = if exports.stopping() {
             Err(Refusal::new(option_reply::ERR_SHUTDOWN, "the server is shutting down"))
         } else {
@@ -232,6 +252,21 @@ impl Handshake {
         Step::Next
     }
 
+    /// Lists some of the exports, and acknowledges when they are all said.
+    fn list(&mut self, after: &str, exports: &mut dyn Exports, reply: &mut Reply<'_>) -> Step {
+        match options::list(exports, after, reply) {
+            Some(last) => {
+                self.phase = Phase::List(last);
+                Step::Again
+            }
+            None => {
+                self.phase = Phase::Options;
+                reply.ack();
+                Step::Next
+            }
+        }
+    }
+
     /// Everything that is answered with an acknowledgement or a refusal. An agreement comes back
     /// from a successful `GO`.
     fn negotiate(
@@ -242,10 +277,8 @@ impl Handshake {
         reply: &mut Reply<'_>,
     ) -> Result<Option<Agreed>, Refusal> {
         match code {
-            option::LIST => {
-                options::no_data(data)?;
-                options::list(exports, reply);
-            }
+            // Without data it is not answered here.
+            option::LIST => options::no_data(data)?,
             option::STARTTLS => {
                 options::no_data(data)?;
                 return Err(Refusal::new(option_reply::ERR_UNSUP, "TLS is not supported"));

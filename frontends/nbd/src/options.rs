@@ -109,12 +109,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-pub(crate) fn list(exports: &mut dyn Exports, reply: &mut Reply<'_>) {
-    for export in exports.list() {
+/// Says some of the exports, from behind `after` on; returns from where to go on.
+pub(crate) fn list(exports: &mut dyn Exports, after: &str, reply: &mut Reply<'_>) -> Option<String> {
+    let (some, more) = exports.list(after);
+    for export in some {
         let name = clip(&export.name);
         let length = (name.len() as u32).to_be_bytes();
         reply.send(option_reply::SERVER, &[&length, name, clip(&export.description)]);
     }
+    more
 }
 
 /// Data of `INFO` and `GO`.

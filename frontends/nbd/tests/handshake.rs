@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{ALL, Client, Shelf, export, info, option, queries, replies, shelf};
+use common::{ALL, Client, LISTED, Shelf, export, info, option, queries, replies, shelf};
 use proptest::prelude::*;
 use steadfast_abi::block_feature as feature;
 use steadfast_nbd::handshake::{Closing, Handshake, MAX_OPTION_DATA, MAX_SKIPPED_DATA, Step};
@@ -71,6 +71,42 @@ fn list_has_every_export() {
     assert_eq!(replies[1], (rep::SERVER, b"\0\0\0\x04vol1about vol1".to_vec()));
     assert_eq!(replies[2], (rep::ACK, vec![]));
     assert_eq!(client.simple(opt::LIST, b"x"), rep::ERR_INVALID);
+}
+
+#[test]
+fn a_long_list_comes_in_parts_and_what_is_behind_it_waits() {
+    let mut client = Client::new(Shelf::default());
+    client.shelf.exports = (0..3000).map(|n| export(&format!("vol{n:04}"), 0)).collect();
+    let mut both = option(opt::LIST, &[]);
+    let length = both.len();
+    both.extend(option(opt::INFO, &info("vol0007", &[])));
+    let mut taken = 0;
+    let mut parts = 0;
+    let step = loop {
+        let before = replies(&client.out, opt::LIST).len();
+        let (count, step) = client.handshake.feed(&both[taken..], &mut client.shelf, &mut client.out);
+        taken += count;
+        assert_eq!(taken, length, "nothing of the next message before the list has ended");
+        assert!(replies(&client.out, opt::LIST).len() - before <= LISTED, "all in one go");
+        if step != Step::Again {
+            break step;
+        }
+        parts += 1;
+    };
+    assert_eq!((step, parts), (Step::Next, 3000 / LISTED));
+    let mut all = replies(&std::mem::take(&mut client.out), opt::LIST);
+    assert_eq!(all.pop(), Some((rep::ACK, vec![])));
+    let names: Vec<_> = all.iter().map(|(_, data)| data[4..11].to_vec()).collect();
+    assert!(names.len() == 3000 && names.is_sorted(), "each once, in their order");
+    assert_eq!(client.send(&both[taken..]), Step::Next);
+    assert_eq!(replies(&client.out, opt::INFO).last().expect("replies").0, rep::ACK);
+
+    client.out.clear();
+    let (_, step) = client.handshake.feed(&option(opt::LIST, &[]), &mut client.shelf, &mut client.out);
+    assert_eq!(step, Step::Again);
+    client.shelf.stopping = true;
+    assert_eq!(client.handshake.feed(&[], &mut client.shelf, &mut client.out), (0, Step::Next));
+    assert_eq!(replies(&client.out, opt::LIST).last().expect("replies").0, rep::ERR_SHUTDOWN);
 }
 
 #[test]
@@ -291,12 +327,13 @@ fn run(bytes: &[u8], cuts: &[usize]) -> (Vec<u8>, Option<Step>) {
     for cut in cuts.iter().cycle() {
         end = bytes.len().min(end + cut);
         loop {
+            let before = out.len();
             let (taken, step) = handshake.feed(&bytes[at..end], &mut exports, &mut out);
             assert!(taken <= end - at);
             at += taken;
             match step {
                 Step::More => break,
-                Step::Next => assert!(taken > 0, "progress"),
+                Step::Next | Step::Again => assert!(taken > 0 || out.len() > before, "progress"),
                 over => return (out, Some(over)),
             }
         }

@@ -124,13 +124,6 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    /// It has other devices than before, or one is another.
-    pub(crate) fn devices_changed(&self) {
-        if let Some(engine) = self.engine.upgrade() {
-            engine.devices_changed();
-        }
-    }
-
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }

@@ -27,6 +27,9 @@ pub fn export(name: &str, features: u64) -> Export {
     }
 }
 
+/// Exports that [`Shelf`] says at once.
+pub const LISTED: usize = 64;
+
 /// Exports that need no engine.
 #[derive(Default)]
 pub struct Shelf {
@@ -37,8 +40,11 @@ pub struct Shelf {
 }
 
 impl Exports for Shelf {
-    fn list(&mut self) -> Vec<Export> {
-        self.exports.clone()
+    fn list(&mut self, after: &str) -> (Vec<Export>, Option<String>) {
+        let behind = self.exports.iter().filter(|export| export.name.as_str() > after);
+        let some: Vec<Export> = behind.take(LISTED).cloned().collect();
+        let more = some.last().filter(|_| some.len() == LISTED).map(|last| last.name.clone());
+        (some, more)
     }
     fn find(&mut self, name: &str) -> Option<Export> {
         self.exports.iter().find(|e| name.is_empty() || e.name == name).cloned()
@@ -108,8 +114,11 @@ impl Client {
 
     /// Sends one whole message.
     pub fn send(&mut self, bytes: &[u8]) -> Step {
-        let (taken, step) = self.handshake.feed(bytes, &mut self.shelf, &mut self.out);
+        let (taken, mut step) = self.handshake.feed(bytes, &mut self.shelf, &mut self.out);
         assert_eq!(taken, bytes.len(), "a whole message is consumed");
+        while step == Step::Again {
+            step = self.handshake.feed(&[], &mut self.shelf, &mut self.out).1;
+        }
         step
     }
 
