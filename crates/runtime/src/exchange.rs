@@ -16,6 +16,7 @@ use crate::job::{Job, Part};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use steadfast_shell::earned::Entry;
 use steadfast_shell::receipt::Mode;
 use steadfast_shell::rendezvous::{Lost, Next, Runner};
@@ -65,6 +66,9 @@ impl Call {
         result
     }
 }
+
+/// How long somebody who is about to say something is waited for, again and again.
+const MOMENT: Duration = Duration::from_micros(50);
 
 impl Connect {
     fn make(&self) -> Result<(), String> {
@@ -219,7 +223,7 @@ pub(crate) fn drive(job: Arc<Job>, first: Next, runner: Runner) {
             Next::Verdict(verdict) => return job.conclude(verdict),
             Next::Call(action) => action,
         };
-        let mut result = job.before(action);
+        let (mut result, mut called) = (job.before(action), None);
         if let (Ok(()), Some(call)) = (&result, job.call(action)) {
             let known = Arc::downgrade(&job);
             drop(job);
@@ -232,11 +236,20 @@ pub(crate) fn drive(job: Arc<Job>, first: Next, runner: Runner) {
                 Some(known) if before || !driver.is_abandoned() => known,
                 _ => return Instance::come_back(driver),
             };
+            called = (!before).then_some(driver);
         }
         let result = job.after(action, result);
-        match job.meeting.step(runner, result, now_ns()) {
-            Some(then) => next = then,
-            None => return,
+        match (job.meeting.step(runner, result, now_ns()), called) {
+            (Some(then), _) => next = then,
+            (None, None) => return,
+            (None, Some(driver)) => {
+                // It was given up in the moment in which it returned.
+                drop(job);
+                while !driver.is_abandoned() {
+                    std::thread::sleep(MOMENT);
+                }
+                return Instance::come_back(driver);
+            }
         }
     }
 }
