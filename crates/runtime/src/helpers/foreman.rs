@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code)] // system calls
 
+use super::attempts::Attempts;
 use super::body::{self, Order, Start};
 use super::desk::Desk;
 use super::raw;
@@ -61,7 +62,8 @@ impl Foreman {
             let good = begun.is_ok();
             let _ = tx.send(begun);
             if good {
-                Thread { foreman: own, socket, helpers: Vec::new(), looked: Instant::now() }.run();
+                let (helpers, attempts) = (Vec::new(), Attempts::default());
+                Thread { foreman: own, socket, helpers, attempts, looked: Instant::now() }.run();
             }
         };
         std::thread::Builder::new().name("helpers".into()).spawn(body).map_err(failed)?;
@@ -188,6 +190,7 @@ struct Thread {
     foreman: Arc<Foreman>,
     socket: i32,
     helpers: Vec<Helper>,
+    attempts: Attempts,
     looked: Instant,
 }
 
@@ -195,9 +198,8 @@ impl Thread {
     fn run(mut self) {
         while !self.foreman.stopping.load(Ordering::SeqCst) {
             let [wanted, kicked] = self.wait();
-            if wanted && let Err(e) = self.make_one() {
-                tracing::error!("a helper for calls on files: {e}");
-                std::thread::sleep(PAUSE * 1000);
+            if wanted {
+                self.try_one();
             }
             if kicked {
                 self.expect_ends();
@@ -222,14 +224,29 @@ impl Thread {
         std::mem::forget(self.foreman);
     }
 
-    /// Waits for something to do: a helper is wanted, somebody waits for helpers to end.
+    /// Makes the helper that is wanted. That it can't be done is said once, and not for each attempt.
+    fn try_one(&mut self) {
+        let made = self.make_one();
+        match self.attempts.note(made, Instant::now()) {
+            Some(Err(e)) => {
+                tracing::error!("no helper for calls on files can be made (they wait for it): {e}")
+            }
+            Some(Ok(())) => tracing::info!("helpers for calls on files can be made again"),
+            None => {}
+        }
+    }
+
+    /// Waits for something to do: a helper is wanted, and may be made by now; somebody waits for helpers to end.
     fn wait(&self) -> [bool; 2] {
         let kick = self.foreman.kick.as_raw_fd();
         let on = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let mut both = [on(self.socket), on(kick)];
+        let pause = self.attempts.pause(Instant::now());
+        // A number below zero is passed over.
+        let mut both = [on(if pause.is_some() { -1 } else { self.socket }), on(kick)];
+        let timeout = pause.unwrap_or(LOOK).as_millis() as i32 + 1;
         // SAFETY: two entries; and eight bytes for what the bell says.
         unsafe {
-            libc::poll(both.as_mut_ptr(), 2, LOOK.as_millis() as i32);
+            libc::poll(both.as_mut_ptr(), 2, timeout);
             if both[1].revents != 0 {
                 let mut count = 0_u64;
                 libc::read(kick, (&raw mut count).cast(), size_of::<u64>());

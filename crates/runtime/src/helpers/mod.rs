@@ -22,6 +22,7 @@
 //! seat and who sleeps is said by one step each, never by a count. So one that is killed takes the call with it that it
 //! had, which fails, and nothing else.
 
+mod attempts;
 mod body;
 mod call;
 mod crew;
