@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
-use steadfast_tests::nbd::Client;
+use steadfast_tests::nbd::{Client, command};
+use steadfast_tests::process::footprint;
 use steadfast_tests::{Daemon, Result, Setup, TempDir};
 
 const BLOCK: usize = 4096;
@@ -196,5 +197,42 @@ fn a_daemon_ends_and_a_device_goes_although_a_file_hangs() -> Result {
         Ok(next.cli(&["device", "add", &format!("c=file:{}", c.display())])?.status.success().then_some(()))
     })?;
     assert_eq!(next.stop()?.code(), Some(0), "{}", next.log());
+    Ok(())
+}
+
+#[test]
+fn requests_that_are_called_off_behind_a_hang_leave_nothing_that_grows() -> Result {
+    let dir = TempDir::new()?;
+    let Some(mut freezer) = Freezer::new(&dir)? else { return Ok(()) };
+    let (frozen, good) = (freezer.disk("a.img")?, dir.disk("b.img", 16 << 20)?);
+    // One queue for both.
+    let mut daemon = Setup::device(format!("a=file:{},request_timeout=1", frozen.display()))
+        .and_device(format!("b=file:{}", good.display()))
+        .start(&dir)?;
+    let mut clients = (0..6).map(|_| Client::connect(daemon.nbd(), "a")).collect::<Result<Vec<_>>>()?;
+    freezer.turn(true)?;
+    let mut settled = 0;
+    for period in 0..12 {
+        for client in &mut clients {
+            for n in 0..80 {
+                client.send(command::WRITE, 0, n * 4096, BLOCK as u32, &[2; BLOCK])?;
+            }
+        }
+        assert_eq!(writes(&daemon, "b", 0, 3)?.recv_timeout(LONG), Ok(0), "{}", daemon.log());
+        for client in &mut clients {
+            for _ in 0..80 {
+                assert_ne!(client.receive()?.1, 0, "answered with an error");
+            }
+        }
+        let now = footprint(daemon.pid())?.anonymous;
+        if period < 3 {
+            settled = now;
+        }
+        // Records of all of them would be half a megabyte in each period.
+        assert!(now < settled + (2 << 20), "{settled} bytes, and {now} after period {period}");
+    }
+    freezer.turn(false)?;
+    drop(clients);
+    assert_eq!(daemon.stop()?.code(), Some(0), "{}", daemon.log());
     Ok(())
 }

@@ -18,10 +18,9 @@
 #![allow(unsafe_code)] // records that helpers have; preadv2 into memory that the shell owns
 
 use crate::core::{Core, kind, user_data};
-use crate::helpers::{Call, Desk, Desks, Foreman, HANGS_NS, Home, Kind, Stage};
+use crate::helpers::{Backlog, Call, Desk, Desks, Foreman, HANGS_NS, Home, Kind, Stage};
 use crate::remote::Remote;
 use io_uring::{opcode, types};
-use std::collections::VecDeque;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -48,7 +47,7 @@ pub(crate) struct FileIo {
     out: Vec<Option<Out>>,
     free: Vec<*mut Call>,
     /// Calls that wait for room at their desk.
-    backlog: VecDeque<(Arc<Desk>, Kind, *mut Call)>,
+    backlog: Backlog,
     /// Desks that were left something in this turn.
     touched: Vec<Arc<Desk>>,
     /// Desks at which more waits than their helpers have begun.
@@ -63,7 +62,7 @@ impl FileIo {
             foreman,
             out: Vec::new(),
             free: Vec::new(),
-            backlog: VecDeque::new(),
+            backlog: Backlog::default(),
             touched: Vec::new(),
             uneasy: Vec::new(),
             done: Vec::new(),
@@ -115,11 +114,7 @@ impl FileIo {
 
     /// Leaves a call at its desk.
     fn hand_over(&mut self, desk: &Arc<Desk>, kind: Kind, call: *mut Call) {
-        let waits =
-            self.backlog.iter().any(|(other, other_kind, _)| *other_kind == kind && Arc::ptr_eq(other, desk));
-        if waits || !desk.push(kind, call) {
-            self.backlog.push_back((desk.clone(), kind, call));
-        }
+        self.backlog.leave(desk, kind, call);
         if !self.touched.last().is_some_and(|last| Arc::ptr_eq(last, desk)) {
             self.touched.push(desk.clone());
         }
@@ -182,11 +177,15 @@ impl FileIo {
         !self.done.is_empty() || self.home.has_any()
     }
 
-    /// Calls off an operation that no helper has begun; it completes with `ECANCELED`.
+    /// Calls off an operation that no helper has begun; it completes with `ECANCELED`. The record of one that its desk
+    /// has stays there until a helper comes by: no more of them than there is room.
     pub(crate) fn call_off(&mut self, id: u32) {
         let Some(Some(out)) = self.out.get(id as usize) else { return };
         // SAFETY: records are not freed while this thread runs.
         if !out.trying && unsafe { (*out.call).step(Stage::Waiting, Stage::CalledOff) } {
+            if self.backlog.take_out(&out.desk, out.kind, out.call) {
+                self.free.push(out.call);
+            }
             self.out[id as usize] = None;
             self.done.push((id, -i64::from(libc::ECANCELED)));
         }
@@ -239,10 +238,7 @@ impl FileIo {
 
     /// Sees to what still waits at desks; true: this is to be called again after a while.
     pub(crate) fn look_after(&mut self) -> bool {
-        let backlog = std::mem::take(&mut self.backlog);
-        for (desk, kind, call) in backlog {
-            self.hand_over(&desk, kind, call);
-        }
+        self.touched.append(&mut self.backlog.move_up());
         self.touched.append(&mut self.uneasy);
         self.submit();
         self.needs_looking_after()
@@ -257,8 +253,8 @@ impl FileIo {
 impl Drop for FileIo {
     fn drop(&mut self) {
         // A helper may have the others, for as long as it hangs.
-        for call in self.free.drain(..) {
-            // SAFETY: made by `Box::into_raw`, and in no list but this.
+        for call in self.free.drain(..).chain(self.backlog.drain()) {
+            // SAFETY: made by `Box::into_raw`, and in no list but these.
             drop(unsafe { Box::from_raw(call) });
         }
     }

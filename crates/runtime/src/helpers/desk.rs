@@ -59,6 +59,8 @@ pub(crate) struct Desk {
     pub(super) seats: [Seat; SEATS],
     pub(crate) turn: Arc<GivenUp>,
     pub(super) over: AtomicBool,
+    /// Of which kinds calls wait with the queue for want of room here. Its thread alone looks at it.
+    pub(super) lines: [AtomicBool; 2],
     /// Helpers that have not been seen to have ended: they may have the file open. The foreman counts.
     pub(super) alive: AtomicU32,
     /// A helper that had nothing to do for so long goes.
@@ -121,6 +123,11 @@ impl Desk {
     /// Leaves a call; false: there is no room now.
     pub(crate) fn push(&self, kind: Kind, call: *mut Call) -> bool {
         self.crews[kind as usize].push(call)
+    }
+
+    /// Whether calls of this kind wait with the queue, which are before any other.
+    pub(super) fn has_line(&self, kind: Kind) -> bool {
+        self.lines[kind as usize].load(Ordering::Relaxed)
     }
 
     /// Sees to it that somebody does what was left. False: it has to be seen to again.
@@ -274,6 +281,7 @@ impl Desks {
                 seats: Default::default(),
                 turn: self.given_up.clone(),
                 over: AtomicBool::new(false),
+                lines: Default::default(),
                 alive: AtomicU32::new(0),
                 idle_ns: AtomicU64::new(IDLE_NS),
                 label: self.label.clone(),

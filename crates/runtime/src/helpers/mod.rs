@@ -23,6 +23,7 @@
 //! had, which fails, and nothing else.
 
 mod attempts;
+mod backlog;
 mod body;
 mod call;
 mod crew;
@@ -32,6 +33,7 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use backlog::Backlog;
 pub(crate) use call::{Call, Home, Stage};
 pub(crate) use desk::{Desk, Desks, HANGS_NS, Kind};
 pub(crate) use foreman::Foreman;

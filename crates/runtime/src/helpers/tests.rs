@@ -87,3 +87,61 @@ fn a_helper_that_is_killed_takes_nothing_with_it() {
     assert_eq!(bench.have_done(1, 16), [0; 17]);
     assert!(bench.desks.close());
 }
+
+#[test]
+fn what_is_called_off_behind_a_hang_is_gone_and_stands_in_nobodys_way() {
+    let (hung, well) = (Bench::new(), Bench::new());
+    let mut backlog = Backlog::default();
+    // Nobody comes to the desk, as where all its helpers hang; it has room for some.
+    let mut at_the_desk = 0;
+    for period in 0..5 {
+        let calls: Vec<*mut Call> = (0..1024).map(|_| Box::into_raw(Call::new())).collect();
+        calls.iter().for_each(|call| backlog.leave(&hung.desk, Kind::Other, *call));
+        assert!(backlog.len() > 0);
+        // Neither another file nor another kind waits behind them.
+        for (desk, kind) in
+            [(&well.desk, Kind::Other), (&well.desk, Kind::Writer), (&hung.desk, Kind::Writer)]
+        {
+            let waiting = backlog.len();
+            let call = Box::into_raw(Call::new());
+            backlog.leave(desk, kind, call);
+            assert_eq!(backlog.len(), waiting, "period {period}");
+            let crew = &desk.crews[kind as usize];
+            assert_eq!(crew.take(), Some(call));
+            // SAFETY: this test's own, taken back.
+            drop(unsafe { Box::from_raw(call) });
+        }
+        for call in calls {
+            if backlog.take_out(&hung.desk, Kind::Other, call) {
+                // SAFETY: as above.
+                drop(unsafe { Box::from_raw(call) });
+            } else {
+                at_the_desk += 1;
+            }
+        }
+        assert!(backlog.is_empty() && at_the_desk <= 128, "{at_the_desk} after period {period}");
+    }
+    let crew = &hung.desk.crews[Kind::Other as usize];
+    // SAFETY: as above.
+    std::iter::from_fn(|| crew.take()).for_each(|call| drop(unsafe { Box::from_raw(call) }));
+}
+
+#[test]
+fn calls_that_stood_in_line_are_done_in_the_order_in_which_they_came() {
+    let bench = Bench::new();
+    let mut backlog = Backlog::default();
+    let calls: Vec<*mut Call> = (0..300).map(|_| Box::into_raw(Call::new())).collect();
+    calls.iter().for_each(|call| backlog.leave(&bench.desk, Kind::Writer, *call));
+    let crew = &bench.desk.crews[Kind::Writer as usize];
+    let mut taken = Vec::new();
+    while taken.len() < calls.len() {
+        taken.extend(crew.take());
+        if taken.len() % 50 == 0 {
+            assert!(backlog.move_up().iter().all(|desk| Arc::ptr_eq(desk, &bench.desk)));
+        }
+    }
+    assert_eq!(taken, calls);
+    assert!(backlog.is_empty() && backlog.move_up().is_empty());
+    // SAFETY: this test's own, taken back.
+    calls.into_iter().for_each(|call| drop(unsafe { Box::from_raw(call) }));
+}
