@@ -139,6 +139,9 @@ impl Comes {
         let port = &config.name;
         let (was, now, saved) = (resolved(&table, &sets.was), text(&now), resolved(&table, &sets.saved));
         let (taken, waits) = (differences(&was, &now), differences(&now, &saved));
+        if taken.is_empty() && waits.is_empty() {
+            return;
+        }
         let by = Requester { cause: Cause::Start, who: String::new() };
         let mut receipt = engine.begin_receipt(port, Kind::Activation, &by, "what is saved");
         receipt.to = Some(receipt.from.clone());
@@ -158,15 +161,13 @@ impl Comes {
             );
             receipt.properties = Some(report(&waits, &sets.saved));
             receipt.reason.clone()
-        } else if !taken.is_empty() {
+        } else {
             let note =
                 format!("comes up with what is saved, which was not in force before: {}", steps(&taken));
             receipt.outcome = Outcome::Done;
             receipt.properties = Some(report(&taken, &sets.saved));
             receipt.notes.push(note.clone());
             note
-        } else {
-            return;
         };
         tracing::warn!(port, "{note}");
         receipts.add(receipt);
