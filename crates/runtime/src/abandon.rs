@@ -156,6 +156,13 @@ impl Engine {
 }
 
 impl Port {
+    /// A driver of the port is in a call that [`Engine::give_up_calls`] would give up.
+    pub(crate) fn is_in_a_call(&self) -> bool {
+        let inner = lock(&self.inner);
+        inner.unfinished.as_ref().is_some_and(|job| !job.is_over())
+            || inner.visit.as_ref().is_some_and(|visit| !visit.is_over())
+    }
+
     /// A call that was given up has returned.
     pub(crate) fn unpin(&self, which: usize, release: &Release) {
         tracing::warn!(

@@ -13,6 +13,7 @@ use crate::instance::Instance;
 use crate::job::Handling;
 use crate::port::Port;
 use crate::ready::{discard, prepare, resolve};
+use crate::smaller::Shrink;
 use crate::transact::{conclude, run_with};
 use crate::turn::Turn;
 use crate::{LaneId, PortInfo};
@@ -330,7 +331,11 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
 
     fn block(&mut self) -> (Came, String) {
         let what = format!("activation {}", self.receipt.id);
-        if self.opts.abandon {
+        if self.opts.abandon && self.port.is_in_a_call() {
+            // What is refused anyhow puts nobody away.
+            if let Some(why) = self.would_be_refused() {
+                return (Came::Busy(why), String::new());
+            }
             self.engine.give_up_calls(self.port);
         }
         match self.engine.turn_within(self.port, &what, self.opts.patience) {
@@ -340,6 +345,20 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
             }
             Err(e) => (Came::Busy(e.to_string()), String::new()),
         }
+    }
+
+    /// Why what is saved may not be put under clients, as far as that can be told beforehand.
+    fn would_be_refused(&self) -> Option<String> {
+        if self.exchanges_contents() {
+            return None;
+        }
+        let changes = self.report.changes.iter().map(|change| (change.name.clone(), change.after.clone()));
+        let (changes, name) = (changes.collect(), &self.port.name);
+        let exchange = self.engine.exchange(name, &changes).filter(|exchange| exchange.clients > 0);
+        exchange.map(|exchange| exchange.why()).or_else(|| {
+            let Shrink { from, to, param } = self.port.shrinks(&changes)?;
+            Some(format!("{param} makes device {name} smaller, {to} bytes in the place of {from}"))
+        })
     }
 
     /// Nobody else changes the port any more. What was said since the configuration was read is younger

@@ -155,7 +155,7 @@ impl Engine {
         let inner = lock(&port.inner);
         let (now, regions) = match (&inner.serving, &inner.left) {
             (Some(now), _) => (now.module.manifest().clone(), lock(&now.regions).clone()),
-            (None, Some(left)) => (left.manifest.clone(), BTreeSet::new()),
+            (None, Some(left)) => (left.manifest.clone(), left.regions.clone()),
             (None, None) => return None,
         };
         let (opened, clients) = (inner.opened(), inner.clients());
@@ -221,7 +221,7 @@ impl Port {
         let inner = lock(&self.inner);
         let (now, opened, regions) = match (&inner.serving, &inner.left) {
             (Some(now), _) => (now.module.manifest(), inner.opened_by(now), lock(&now.regions).clone()),
-            (None, Some(left)) => (&left.manifest, left.opened.clone(), BTreeSet::new()),
+            (None, Some(left)) => (&left.manifest, left.opened.clone(), left.regions.clone()),
             (None, None) => return None,
         };
         if related(now, next.module.manifest()) {

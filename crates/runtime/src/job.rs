@@ -523,7 +523,7 @@ impl Job {
 /// What is kept of a driver that nobody comes after.
 pub(crate) fn left(inner: &PortInner, old: &Instance) -> Left {
     let (manifest, release) = (old.module.manifest().clone(), old.module.release());
-    Left { manifest, release, opened: inner.opened_by(old) }
+    Left { manifest, release, opened: inner.opened_by(old), regions: lock(&old.regions).clone() }
 }
 
 /// Makes room for what the drivers leave and announce within the pause.

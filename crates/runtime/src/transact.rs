@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use steadfast_loader::{LoadedModule, ModuleStore, StagedModule};
-use steadfast_shell::check::CheckRow;
+use steadfast_shell::check::{self, CheckRow};
 use steadfast_shell::properties::{Definition, Properties, Source};
 use steadfast_shell::receipt::{Mode, Outcome, Receipt, Requester, Unload};
 use steadfast_shell::update::{Action, IfBusy, Input, Plan, Update};
@@ -211,9 +211,17 @@ impl Engine {
         if let Some(module) = port.module() {
             receipt.from = module.release();
         }
-        if opts.abandon {
-            self.give_up_calls(&port);
-        }
+        let stage: Box<dyn FnOnce() -> Result<StagedModule, String> + '_> =
+            match opts.abandon && port.is_in_a_call() {
+                true => match self.may_put_away(&port, stage, opts, &mut receipt) {
+                    Some(staged) => {
+                        self.give_up_calls(&port);
+                        Box::new(move || Ok(staged))
+                    }
+                    None => return receipt,
+                },
+                false => Box::new(stage),
+            };
         let turn = match self.turn(&port, &format!("update {}", receipt.id)) {
             Ok(turn) => turn,
             Err(e) => {
@@ -236,6 +244,34 @@ impl Engine {
         receipt.generation_after = port.generation();
         lock(&port.inner).last_receipt = Some(receipt.clone());
         receipt
+    }
+
+    /// The module, where nothing speaks against it: what is refused anyhow puts no driver away.
+    fn may_put_away(
+        &self,
+        port: &Port,
+        stage: impl FnOnce() -> Result<StagedModule, String>,
+        opts: &UpdateOptions,
+        receipt: &mut Receipt,
+    ) -> Option<StagedModule> {
+        let staged = match stage() {
+            Ok(staged) => staged,
+            Err(why) => {
+                receipt.reason = why;
+                return None;
+            }
+        };
+        receipt.to = Some(staged.release());
+        receipt.checks = self.check_rows(port, &staged, opts);
+        if check::passed(&receipt.checks) {
+            return Some(staged);
+        }
+        if check::waits_for_clients(&receipt.checks) {
+            receipt.outcome = Outcome::Busy;
+        }
+        receipt.reason = check::refusals(&receipt.checks);
+        receipt.nobody_serves = lock(&port.inner).serving.is_none();
+        None
     }
 
     fn blank_receipt(&self, name: &str, opts: &UpdateOptions) -> Receipt {

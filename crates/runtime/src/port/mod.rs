@@ -25,7 +25,7 @@ use crate::shadow::Trial;
 use crate::stack::WeakEngine;
 use crate::turn::Turns;
 use crate::visit::Visit;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use steadfast_loader::LoadedModule;
@@ -40,6 +40,8 @@ pub(crate) struct Left {
     pub(crate) manifest: Manifest,
     pub(crate) release: Release,
     pub(crate) opened: Vec<contents::Opened>,
+    /// Numbers of the port's regions that it had.
+    pub(crate) regions: BTreeSet<u32>,
 }
 
 impl Left {
