@@ -174,7 +174,26 @@ impl App {
         let running = running.unwrap_or_else(nothing);
         receipts.retain(|receipt| receipt.id > came);
         let newest_first: Vec<&Receipt> = receipts.iter().rev().collect();
-        let before = auto::back(&newest_first, &running, all)?.clone();
+        let mut before = auto::back(&newest_first, &running, all)?.clone();
+        let served = self.serving().and_then(|serving| serving.of(port));
+        let put_away =
+            |release: &Release| served.as_ref().is_some_and(|served| served.put_away.contains(&release.hash));
+        if put_away(&before) && running.hash.is_empty() {
+            // Nobody serves because it was put away: before it, another one did.
+            before = auto::back(&newest_first, &before, all)?.clone();
+        }
+        if put_away(&before) {
+            let Release { driver, version, hash } = &before;
+            let brought = receipts.iter().rev().find(|r| r.to.as_ref().is_some_and(|to| to.hash == *hash));
+            let meant = match brought {
+                Some(receipt) => format!("`steadfast update --revert {port} --to {}`", receipt.id),
+                None => "`steadfast update` with the module's name".to_owned(),
+            };
+            return Err(format!(
+                "what ran before, {driver} {version}, was put away because it did not let go; {meant} goes there if that \
+                 is meant"
+            ));
+        }
         Ok((before, undo(&receipts, &running.hash)))
     }
 
@@ -364,7 +383,21 @@ impl App {
         self.turn_away(port, Outcome::Refused, problem.message.clone(), options);
     }
 
+    /// Whoever was put away since then has not served well, also for the next start.
+    pub(crate) fn note_put_away(&self, port: &str, since_unix_ms: u64) {
+        let (Some(info), Some(serving)) = (self.engine.port(port), self.serving()) else { return };
+        let serves = info.driver.as_ref().map(|driver| &driver.hash);
+        let gone = |left: &&steadfast_runtime::Abandoned| {
+            left.since_unix_ms >= since_unix_ms && Some(&left.release.hash) != serves
+        };
+        for left in info.abandoned.iter().filter(gone) {
+            serving.change(port, |served| served.put_away(&left.release.hash));
+        }
+        serving.save();
+    }
+
     fn keep(&self, receipt: &Receipt) {
+        self.note_put_away(&receipt.port, receipt.started_unix_ms);
         tracing::info!(
             port = receipt.port,
             cause = receipt.by.cause.name(),

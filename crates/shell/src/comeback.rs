@@ -44,6 +44,12 @@ pub struct Served {
     /// Hashes of modules that the port went back from; the newest.
     #[serde(default)]
     pub rejected: BTreeSet<String>,
+    /// Hashes of modules of which a driver was put away without its consent; the newest.
+    #[serde(default)]
+    pub put_away: BTreeSet<String>,
+    /// Who ran last, where it was put away and nobody has served since.
+    #[serde(default)]
+    pub gone: Option<Release>,
     /// What was in force when that was last noted.
     #[serde(default)]
     pub in_force: Option<InForce>,
@@ -113,6 +119,7 @@ pub fn decide(
         (unproven, _) => (&served.module, &served.params, unproven.is_some()),
     };
     let ran = served.unproven.as_ref().map_or(&served.module, |unproven| &unproven.module);
+    let ran = served.gone.as_ref().unwrap_or(ran);
     let probation = match &served.unproven {
         Some(Unproven { receipt, .. }) if goes_back => {
             format!("{} was on probation when the daemon ended (receipt {receipt}), and goes back", name(ran))
@@ -144,6 +151,9 @@ pub fn decide(
             module
         }
     };
+    if let Some(gone) = &served.gone {
+        said.insert(0, format!("{} was put away, and comes up no more", name(gone)));
+    }
     if !probation.is_empty() {
         said.insert(0, probation);
     }
@@ -167,6 +177,9 @@ fn why_configured(
     let located = located?;
     if located.hash == module.hash && served.params.is_empty() {
         return None;
+    }
+    if located.hash != module.hash && served.put_away.contains(&module.hash) {
+        return Some(format!("{} was put away", name(module)));
     }
     if served.named != text {
         return Some(format!("the configuration has named `{text}` since, and not `{}`", served.named));
@@ -205,12 +218,15 @@ impl Served {
             named: named.to_owned(),
             meant,
             rejected: BTreeSet::new(),
+            put_away: BTreeSet::new(),
+            gone: None,
             in_force: None,
         }
     }
 
     /// It has come up, with this module: `from_store` says that it is the one that served, with its parameters.
     pub fn came_up(&mut self, module: Release, named: &str, meant: Option<Release>, from_store: bool) {
+        self.gone = None;
         let unproven = self.unproven.take();
         if let Some(unproven) = &unproven {
             if unproven.module.hash == module.hash {
@@ -236,6 +252,8 @@ impl Served {
         back: bool,
         receipt: Option<u64>,
     ) {
+        self.gone = None;
+        self.put_away.remove(&to.hash);
         if back {
             self.reject(&from.hash);
         } else {
@@ -261,6 +279,23 @@ impl Served {
         }
     }
 
+    /// A driver of that module was put away without its consent: it has not served well, and what served before it
+    /// did.
+    pub fn put_away(&mut self, hash: &str) {
+        insert(&mut self.put_away, hash);
+        let is_it = |release: &Release| release.hash == hash;
+        if let Some(unproven) = self.unproven.take_if(|unproven| is_it(&unproven.module)) {
+            self.gone = Some(unproven.module);
+        }
+        self.before = self.before.take().filter(|before| !self.put_away.contains(&before.hash));
+        if is_it(&self.module)
+            && let Some(before) = self.before.take()
+        {
+            self.params.clear();
+            self.gone = Some(std::mem::replace(&mut self.module, before));
+        }
+    }
+
     /// What is saved was activated: nothing is in force beside it.
     pub fn activated(&mut self) {
         self.params.clear();
@@ -278,12 +313,7 @@ impl Served {
     }
 
     fn reject(&mut self, hash: &str) {
-        /// Most that are remembered.
-        const MOST: usize = 32;
-        if self.rejected.len() >= MOST {
-            self.rejected.pop_first();
-        }
-        self.rejected.insert(hash.to_owned());
+        insert(&mut self.rejected, hash);
     }
 
     /// Hashes of the modules that it may need again.
@@ -292,6 +322,16 @@ impl Served {
         let unproven = self.unproven.iter().map(|unproven| &unproven.module);
         releases.into_iter().flatten().chain(unproven).map(|release| release.hash.as_str())
     }
+}
+
+/// One more hash, of those that are remembered.
+fn insert(hashes: &mut BTreeSet<String>, hash: &str) {
+    /// Most that are.
+    const MOST: usize = 32;
+    if hashes.len() >= MOST {
+        hashes.pop_first();
+    }
+    hashes.insert(hash.to_owned());
 }
 
 #[cfg(test)]

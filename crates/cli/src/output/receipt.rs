@@ -98,7 +98,8 @@ pub(crate) fn sentence(device: &str, receipt: &Receipt) -> String {
         Outcome::RolledBack => format!("{device}: rolled back, {new} failed and {old} serves again"),
         Outcome::Stranded => {
             format!(
-                "{device}: stranded, neither {new} nor {old} works; requests are held until an update does"
+                "{device}: stranded, {new} does not serve and {old} has not come back; requests are held until one of \
+                 them does, or an update puts another there"
             )
         }
     }

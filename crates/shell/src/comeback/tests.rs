@@ -107,3 +107,24 @@ fn what_goes_back_from_probation_is_as_it_was() {
     assert!(record.rejected.contains("1.2.0a"));
     assert_eq!(Served { rejected: BTreeSet::new(), ..record }, before);
 }
+
+#[test]
+fn what_was_put_away_has_not_served_well() {
+    let (good, hung) = (release("1.0.0", "a"), release("1.1.0", "a"));
+    let mut served = Served::first(good.clone(), "file", Some(good.clone()));
+    served.updated(&good, &hung, &Changes::new(), false, None);
+    served.put_away(&hung.hash);
+    let comes = decide("file", &driver(), Some(&good), Some(&served), WhenUnproven::Back);
+    assert_eq!(comes.ran, Some(hung.clone()));
+    assert_eq!(comes.served.map(|(release, _)| release), Some(good.clone()));
+    assert!(comes.note.contains("was put away"), "{}", comes.note);
+    // Whoever puts it there again means it.
+    served.updated(&good, &hung, &Changes::new(), false, None);
+    let comes = decide("file", &driver(), Some(&good), Some(&served), WhenUnproven::Back);
+    assert_eq!(comes.served.map(|(release, _)| release), Some(hung.clone()));
+    // Where nothing else has served, it is what the configuration names.
+    let mut first = Served::first(hung.clone(), "file", Some(hung.clone()));
+    first.put_away(&hung.hash);
+    let comes = decide("file", &driver(), Some(&good), Some(&first), WhenUnproven::Back);
+    assert!(comes.served.is_none() && comes.note.contains("was put away"), "{comes:?}");
+}
