@@ -191,3 +191,30 @@ fn a_way_back_that_fails_leaves_its_receipt_although_the_file_was_broken_meanwhi
     assert_eq!(kept["reason"], reason, "it is in the history");
     Ok(())
 }
+
+#[test]
+fn a_value_that_was_never_saved_comes_back_in_force_and_what_was_saved_stays() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = start(&dir)?;
+    let shown = |daemon: &Daemon| -> Result<(Value, Value)> {
+        let param = param(daemon, "vol0", "io_throttle")?;
+        Ok((param["current"].clone(), param["saved"].clone()))
+    };
+    let before = ("8".into(), "16".into());
+    ends(&daemon, 0, &["param", "set", "vol0", "io_throttle=16"])?;
+    for by_itself in [true, false] {
+        ends(&daemon, 0, &["param", "set", "--temporary", "vol0", "io_throttle=8"])?;
+        assert_eq!(shown(&daemon)?, before);
+        let how: &[&str] = if by_itself { &["--confirm-within", "1s"] } else { &[] };
+        ends(&daemon, 0, &[&["activate", "vol0"], how].concat())?;
+        if by_itself {
+            until("it goes back", || {
+                Ok((port(&daemon, "vol0")?["unconfirmed"] == Value::Null).then_some(()))
+            })?;
+        } else {
+            ends(&daemon, 0, &["rollback", "vol0"])?;
+        }
+        assert_eq!(shown(&daemon)?, before, "by itself: {by_itself}");
+    }
+    Ok(())
+}

@@ -60,6 +60,10 @@ impl App {
             }
         }
         let id = receipt.id;
+        if receipt.outcome == Outcome::Done {
+            self.note_in_force(port);
+            self.serving().iter().for_each(|serving| serving.save_soon());
+        }
         self.receipts.add(receipt);
         result.map(|report| (report, id)).map_err(|e| problem(&e))
     }

@@ -3,7 +3,7 @@
 use super::confirm::Open;
 use super::saved::{View, file_problem};
 use super::stage::restore;
-use super::unconfirmed::Note;
+use super::unconfirmed::{Note, temporary};
 use crate::app::App;
 use crate::probation::lock;
 use std::sync::Arc;
@@ -188,11 +188,11 @@ impl App {
             Some(back) => back?,
             None => {
                 self.edits.confirms.free(&port)?;
-                let (target, source) = self.target(&port, request.to)?;
+                let (target, temporary, source) = self.target(&port, request.to)?;
                 let by = Requester { cause: Cause::Rollback, who };
                 let mut opts = options(request.idle_only, 0, request.drain_timeout_ms, by, &source);
                 (opts.force, opts.goes_back) = (request.force, true);
-                let receipt = self.go_back_to(&port, |_| target, &opts)?;
+                let receipt = self.go_back_to(&port, |_| target, &temporary, &opts)?;
                 self.keep_properties(receipt.clone());
                 receipt
             }
@@ -211,7 +211,8 @@ impl App {
         self.plan_of(&view, &target)
     }
 
-    fn target(&self, port: &str, to: Option<u64>) -> Result<(Definitions, String), Problem> {
+    /// Where going back leads: the set, what of it was in force and never saved, and what is said of it.
+    fn target(&self, port: &str, to: Option<u64>) -> Result<(Definitions, Definitions, String), Problem> {
         let nothing = |what: String| Problem::new(ProblemKind::Refused, format!("port {port}: {what}"));
         let came = self.came(port);
         match to {
@@ -226,7 +227,7 @@ impl App {
                 let done = receipt.properties.filter(|_| receipt.outcome == Outcome::Done);
                 let report =
                     done.ok_or_else(|| nothing(format!("receipt {id} put no parameters in force")))?;
-                Ok((report.after, format!("rollback to receipt {id}")))
+                Ok((report.after, Definitions::new(), format!("rollback to receipt {id}")))
             }
             None => {
                 let history = self.history_of(port, LOOK_BACK);
@@ -241,7 +242,8 @@ impl App {
                     return Err(self.gone_back_already(port, last, &history));
                 }
                 let report = last.properties.clone().unwrap_or_default();
-                Ok((report.before, format!("rollback of receipt {}", last.id)))
+                let temporary = temporary(&report.before, &report.after);
+                Ok((report.before, temporary, format!("rollback of receipt {}", last.id)))
             }
         }
     }
@@ -286,17 +288,25 @@ impl App {
         self.receipts.list(&filter).last().map_or(0, |receipt| receipt.id)
     }
 
-    /// Saves a set for a port and activates it. When that fails, what is saved is as it was.
+    /// Saves a set for a port and activates it. When that fails, what is saved is as it was. What is `temporary` of it
+    /// comes in force, and what is saved beside it stays.
     pub(super) fn go_back_to(
         &self,
         port: &str,
         target: impl FnOnce(&View) -> Definitions,
+        temporary: &Definitions,
         opts: &ActivateOptions,
     ) -> Result<Receipt, Problem> {
         let (before, saved) = {
             let _editing = lock(&self.edits.editing);
             let view = self.view(port)?;
-            let target = target(&view);
+            let mut target = target(&view);
+            for name in temporary.keys() {
+                match view.saved.get(name) {
+                    Some(saved) => drop(target.insert(name.clone(), saved.clone())),
+                    None => drop(target.remove(name)),
+                }
+            }
             let mut file = view.file.clone();
             view.save_as(&mut file, &target)?;
             view.judge(&view.saved_by(&file)?)?;
@@ -304,7 +314,12 @@ impl App {
             (view, file)
         };
         // Requests in flight may take long, and nobody else who saves something has to wait for them.
-        let mut receipt = self.engine.activate(port, || self.saved_and_good(port), opts);
+        let set = || {
+            let mut set = self.saved_and_good(port)?;
+            set.extend(temporary.clone());
+            Ok(set)
+        };
+        let mut receipt = self.engine.activate(port, set, opts);
         if receipt.outcome != Outcome::Done
             && let Err(e) = self.put_back(port, &before, &saved)
         {
@@ -349,6 +364,9 @@ impl App {
             })
             .collect();
         let changes = changes.join(", ");
+        if receipt.kind == Kind::Activation {
+            self.note_put_away(port, receipt.started_unix_ms);
+        }
         if receipt.outcome == Outcome::Done
             && let Some(serving) = self.serving()
         {

@@ -284,7 +284,7 @@ impl App {
             }
         };
         let opts = ActivateOptions { goes_back: true, ..opts };
-        let back = self.go_back_to(port, |view| open.note.undone(&view.saved), &opts);
+        let back = self.go_back_to(port, |view| open.note.undone(&view.saved), &open.note.temporary(), &opts);
         let problem = match &back {
             Ok(receipt) if receipt.outcome == Outcome::Done => None,
             Ok(receipt) => Some(receipt.reason.clone()),

@@ -4,6 +4,7 @@
 //! The note of one is there before its activation begins, and goes when it is confirmed or has gone back.
 
 use super::saved::{Saving, file_problem, judge};
+use super::show::is_unsaved;
 use crate::config::DeviceConfig;
 use crate::receipts::Receipts;
 use crate::settings::Settings;
@@ -36,12 +37,20 @@ pub(super) struct Note {
 }
 
 impl Note {
+    /// Values that were in force and never saved: they come back in force, and what was saved beside them stays.
+    pub(super) fn temporary(&self) -> Definitions {
+        temporary(&self.before, &self.after)
+    }
+
     /// What is saved, without what the activation changed.
     pub(super) fn undone(&self, saved: &Definitions) -> Definitions {
         let mut undone = saved.clone();
         let value = |set: &Definitions, name: &str| set.get(name).map(|definition| definition.value.clone());
         for name in self.before.keys().chain(self.after.keys()) {
             if value(&self.before, name) == value(&self.after, name) {
+                continue;
+            }
+            if is_unsaved(self.before.get(name)) {
                 continue;
             }
             match self.before.get(name) {
@@ -51,6 +60,13 @@ impl Note {
         }
         undone
     }
+}
+
+/// Of values that an activation put others in the place of: those that were in force without being saved.
+pub(super) fn temporary(before: &Definitions, after: &Definitions) -> Definitions {
+    let other = |name: &String, value: &String| after.get(name).is_none_or(|after| after.value != *value);
+    let unsaved = before.iter().filter(|(name, d)| is_unsaved(Some(d)) && other(name, &d.value));
+    unsaved.map(|(name, definition)| (name.clone(), definition.clone())).collect()
 }
 
 /// Notes of what is to come back unless it is confirmed.
