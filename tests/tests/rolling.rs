@@ -83,7 +83,8 @@ fn all_of_them_are_updated_in_order_each_after_its_probation() -> Result {
     let daemon = daemon(&dir)?;
     let sound = test_module("other_pdu")?.display().to_string();
     let (code, report) = update(&daemon, &["p-d,p-b", &sound, "--rolling", "--probation", "1s"])?;
-    assert_eq!((code, fates(&report)), (0, vec!["updated", "updated"]), "{report:#}");
+    // As for one port: they serve, and too little was seen to judge them by.
+    assert_eq!((code, fates(&report)), (7, vec!["updated", "updated"]), "{report:#}");
     for port in report["ports"].as_array().into_iter().flatten() {
         assert_eq!(port["receipt"]["probation"]["outcome"], "unjudged", "{port:#}");
     }

@@ -15,6 +15,7 @@ mod test;
 pub(crate) mod topology;
 mod update;
 mod watch;
+mod whole;
 
 pub(crate) use serve::serve;
 pub(crate) use status::status;

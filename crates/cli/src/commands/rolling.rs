@@ -49,8 +49,13 @@ pub(crate) fn update(
         rolling: update.several.rolling,
         update: request,
     };
-    let report: RollingReport = client.post("/update", &request)?;
-    let exit = exit(report.outcome);
+    let mut report: RollingReport = client.post("/update", &request)?;
+    report.reason = super::whole::as_given(&report.reason);
+    let unjudged = output::rolling::unjudged(&report);
+    let exit = match exit(report.outcome) {
+        Exit::Done if !unjudged.is_empty() => Exit::Unjudged,
+        exit => exit,
+    };
     match json {
         true => output::json(&report)?,
         // Where it fails the sentence is the error's.
@@ -60,7 +65,13 @@ pub(crate) fn update(
     if exit == Exit::Done {
         return Ok(exit);
     }
-    Err(Failure::ending(exit, output::rolling::sentence(&report)).hint(hint(&report)))
+    let hint = match unjudged.first().filter(|_| exit == Exit::Unjudged) {
+        Some(first) => format!(
+            "`steadfast update --revert {first}` takes one back; with --require-judged they go back by themselves"
+        ),
+        None => hint(&report),
+    };
+    Err(Failure::ending(exit, output::rolling::sentence(&report)).hint(hint))
 }
 
 /// Names of the ports that are meant, in the order in which an update would take them.

@@ -1,4 +1,4 @@
-use super::{module_argument, probation, rolling};
+use super::{module_argument, probation, rolling, whole};
 use crate::args::{IfBusyArg, ModeArg, Update};
 use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
@@ -100,7 +100,7 @@ fn ask(
     request: &impl Serialize,
     json: bool,
 ) -> Result<Exit, Failure> {
-    let receipt: Receipt = client.post(path, request)?;
+    let receipt = whole::of_receipt(client.post(path, request)?);
     let on_probation = receipt.probation.is_some() && receipt.outcome == Outcome::Done;
     if json && !on_probation {
         output::json(&receipt)?;
@@ -168,7 +168,9 @@ fn hint(device: &str, receipt: &Receipt) -> String {
             "--allow-skip goes there at once, where the state can be handed on".to_owned()
         }
         Outcome::Stranded => {
-            "`steadfast update` to a module that works lets the held requests go on".to_owned()
+            "a driver that is only slow to let go comes back by itself; else `steadfast update --abandon` with a module \
+             that works puts it away, and the held requests go on"
+                .to_owned()
         }
         _ => String::new(),
     }

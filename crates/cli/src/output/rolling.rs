@@ -1,7 +1,7 @@
 //! How updates and activations of several ports look.
 
 use super::{Table, units};
-use steadfast_api::{PortFate, RolledPort, RollingOutcome, RollingReport};
+use steadfast_api::{PortFate, ProbationOutcome, RolledPort, RollingOutcome, RollingReport};
 
 /// What was done to each port, then how it ended.
 pub(crate) fn report(report: &RollingReport) -> String {
@@ -34,6 +34,9 @@ fn table_of(report: &RollingReport, name_of: impl Fn(PortFate) -> &'static str) 
             let last = back.as_ref().unwrap_or(receipt).generation_after;
             format!("{} -> {last}", receipt.generation_before)
         });
+        let name_of = |fate: PortFate| {
+            if fate == PortFate::Updated && is_unjudged(port) { "unjudged" } else { name_of(fate) }
+        };
         let pause = receipt.as_ref().map_or("-".to_owned(), |receipt| units::time(receipt.pause_ns));
         table.row([name.clone(), name_of(*fate).to_owned(), generation, pause, id(receipt), id(back)]);
     }
@@ -66,12 +69,20 @@ pub(crate) fn sentence(report: &RollingReport) -> String {
     let (all, updated) = (report.ports.len(), count(PortFate::Updated));
     let (name, why) = (&report.name, &report.reason);
     match report.outcome {
-        RollingOutcome::Done => format!("{name}: done, {all} ports were updated"),
+        RollingOutcome::Done => match unjudged(report).as_slice() {
+            [] => format!("{name}: done, {all} ports were updated"),
+            ports => format!(
+                "{name}: done, {all} ports were updated; too few requests came on {} to judge the driver by, and it \
+                 stays there",
+                ports.join(", ")
+            ),
+        },
         RollingOutcome::Refused => format!("{name}: refused: {why}"),
         RollingOutcome::Busy => format!("{name}: busy: {why}"),
         RollingOutcome::RolledBack => {
             let back = count(PortFate::TakenBack);
-            format!("{name}: rolled back, every port runs what it ran before ({back} went back): {why}")
+            let back = if back == 0 { String::new() } else { format!(" ({back} went back)") };
+            format!("{name}: rolled back, every port runs what it ran before{back}: {why}")
         }
         RollingOutcome::Stopped => {
             format!("{name}: stopped, {updated} of {all} ports were updated and stay so: {why}")
@@ -82,9 +93,45 @@ pub(crate) fn sentence(report: &RollingReport) -> String {
     }
 }
 
+/// Ports whose driver stays although too little was seen of it.
+pub(crate) fn unjudged(report: &RollingReport) -> Vec<&str> {
+    report.ports.iter().filter(|port| is_unjudged(port)).map(|port| port.port.as_str()).collect()
+}
+
+fn is_unjudged(port: &RolledPort) -> bool {
+    let report = port.receipt.as_ref().and_then(|receipt| receipt.probation.as_ref());
+    port.fate == PortFate::Updated
+        && report.is_some_and(|report| report.outcome == ProbationOutcome::Unjudged)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_that_was_not_judged_is_named() {
+        let mut receipt = steadfast_api::Receipt::blank(1, "a", 0);
+        let outcome = ProbationOutcome::Unjudged;
+        receipt.probation = Some(steadfast_api::ProbationReport { outcome, ..Default::default() });
+        let port = |name: &str, receipt| RolledPort {
+            port: name.into(),
+            fate: PortFate::Updated,
+            receipt,
+            back: None,
+        };
+        let mut rolled = RollingReport {
+            outcome: RollingOutcome::Done,
+            reason: String::new(),
+            name: "rolling-7".into(),
+            ports: vec![port("a", Some(receipt)), port("b", None)],
+        };
+        let text = report(&rolled);
+        assert!(text.contains("a     unjudged") && text.contains("b     updated"), "{text}");
+        assert!(text.contains("too few requests came on a to judge"), "{text}");
+        assert_eq!(unjudged(&rolled), ["a"]);
+        rolled.outcome = RollingOutcome::RolledBack;
+        assert!(!sentence(&rolled).contains("went back"), "nothing did: {}", sentence(&rolled));
+    }
 
     #[test]
     fn each_port_has_a_line_and_the_end_says_what_holds() {
