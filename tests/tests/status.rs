@@ -29,3 +29,27 @@ fn one_screen_and_an_exit_code_say_whether_somebody_is_needed() -> Result {
     assert_eq!(json["devices"].as_array().map(Vec::len), Some(2));
     Ok(())
 }
+
+#[test]
+fn what_is_wrong_is_said_once_and_what_goes_back_is_shown() -> Result {
+    let dir = TempDir::new()?;
+    let gone = format!("gone=file:{},required=false", dir.join("gone.img").display());
+    let daemon = Setup::device("vol0=ram:16M").and_device(gone).start(&dir)?;
+    daemon.cli(&["param", "set", "vol0", "link_speed=16"])?;
+    daemon.cli(&["activate", "vol0", "--confirm-within", "60m"])?;
+    let (code, text) = status(&daemon)?;
+    assert_eq!(code, Some(6), "{text}");
+    assert_eq!(text.matches("! port gone").count(), 1, "{text}");
+    assert!(text.contains("! port gone: absent: ") && !text.contains("absent: absent"), "{text}");
+    assert!(text.contains("unless it is confirmed"), "{text}");
+    let listed = daemon.cli(&["device", "list"])?;
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("unless it is confirmed"), "{listed}");
+    let health = daemon.api()?.get("/v1/health")?.1;
+    assert_eq!(
+        (&health["troubles"][0]["code"], &health["troubles"][0]["port"]),
+        (&"absent".into(), &"gone".into())
+    );
+    assert!(health["degraded"].to_string().contains("port gone: absent: "), "{health:#}");
+    Ok(())
+}

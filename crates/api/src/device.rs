@@ -95,6 +95,9 @@ pub struct Device {
     /// What the next start of the daemon comes up with, a sentence, where that is not what runs.
     #[serde(default)]
     pub next_start: Option<String>,
+    /// An activation of its port that goes back unless somebody confirms it.
+    #[serde(default)]
+    pub unconfirmed: Option<crate::Unconfirmed>,
     /// The port's last update.
     #[schema(value_type = Option<schema::Receipt>)]
     pub last_receipt: Option<Receipt>,

@@ -21,10 +21,10 @@ pub struct Health {
     pub clients: u64,
     /// Addresses the NBD server listens on.
     pub nbd: Vec<String>,
-    /// What is wrong although every device is served; empty when nothing is.
+    /// All of `troubles` in one line, for people; empty when nothing is wrong.
     #[serde(default)]
     pub degraded: String,
-    /// What is wrong behind ports that are served.
+    /// Everything that is wrong, each once.
     #[serde(default)]
     pub troubles: Vec<Trouble>,
     /// Where receipts are kept, and whether they are.

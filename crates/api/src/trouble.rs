@@ -1,11 +1,11 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Something that is wrong behind a port although it is served, or why it is not there: it is unhealthy, and nothing
-/// to be cured by a restart.
+/// Something that is wrong: behind a port although it is served, why it is not served or not there, or with what the
+/// daemon keeps on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Trouble {
-    /// Port.
+    /// Port; empty where it is the daemon's own. What is wrong with a port is unhealthy, the daemon's own is degraded.
     pub port: String,
     /// What kind of thing.
     pub code: TroubleCode,
@@ -40,6 +40,16 @@ pub enum TroubleCode {
     Stuck,
     /// It is defined and could not come up. It is tried again as its configuration says.
     Absent,
+    /// No driver serves it; requests are held.
+    Stranded,
+    /// A queue of it does not answer.
+    Unresponsive,
+    /// Receipts are not kept: the database does not take them.
+    History,
+    /// The log cannot be written.
+    Log,
+    /// What the next start needs to know cannot be kept in the state folder.
+    State,
 }
 
 impl TroubleCode {
@@ -54,6 +64,11 @@ impl TroubleCode {
             TroubleCode::Hangs => "hangs",
             TroubleCode::Stuck => "stuck",
             TroubleCode::Absent => "absent",
+            TroubleCode::Stranded => "stranded",
+            TroubleCode::Unresponsive => "unresponsive",
+            TroubleCode::History => "history",
+            TroubleCode::Log => "log",
+            TroubleCode::State => "state",
         }
     }
 }

@@ -268,6 +268,7 @@ pub(crate) enum OutcomeArg {
     /// Requests were in flight, or another update
     Busy,
     /// The new driver failed and the old one serves
+    #[value(alias = "rolled_back")]
     RolledBack,
     /// Neither driver works
     Stranded,

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use steadfast_api::{
     Abandoned, CheckReport, CheckRequest, Device, Drivers, Health, Latency, LogHealth, Memory, PortState,
-    Problem, ProblemKind, suggest,
+    Problem, ProblemKind, TroubleCode, suggest,
 };
 use steadfast_loader::{ModuleStore, StagedModule};
 use steadfast_nbd::{BoundAddr, NbdServer};
@@ -59,21 +59,18 @@ impl App {
         self.engine.look_at_files(None);
         let ports = self.engine.ports();
         let log = log::health();
-        let troubles = ports.iter().flat_map(trouble::of).chain(self.absent_troubles());
-        let troubles: Vec<_> = troubles.collect();
-        let degraded = [
-            trouble::sentence(&troubles),
-            self.receipts.degraded(),
-            degraded(&log),
-            self.serving().map_or_else(String::new, |serving| serving.problem()),
-            self.lost.problem(),
+        let of_ports =
+            ports.iter().flat_map(|port| trouble::of(port).into_iter().chain(trouble::of_state(port)));
+        let state =
+            [self.serving().map_or_else(String::new, |serving| serving.problem()), self.lost.problem()];
+        let own = [
+            trouble::own(TroubleCode::History, self.receipts.degraded()),
+            trouble::own(TroubleCode::Log, degraded(&log)),
         ];
-        let served = ports.iter().map(state).all(|state| {
-            // What is down is meant to be.
-            matches!(state, PortState::Running | PortState::Held | PortState::Down)
-        });
+        let own = own.into_iter().chain(state.map(|said| trouble::own(TroubleCode::State, said))).flatten();
+        let troubles: Vec<_> = of_ports.chain(self.absent_troubles()).chain(own).collect();
         Health {
-            healthy: served && troubles.is_empty(),
+            healthy: troubles.iter().all(|trouble| trouble.port.is_empty()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started_unix_ms: self.started_unix_ms,
@@ -81,7 +78,7 @@ impl App {
             devices: ports.iter().map(|port| port.devices.len() as u32).sum(),
             clients: self.nbd.clients() as u64,
             nbd: self.nbd.addresses().iter().map(BoundAddr::to_string).collect(),
-            degraded: degraded.into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join("; "),
+            degraded: trouble::sentence(&troubles),
             troubles,
             history: self.receipts.health(),
             log,
@@ -188,6 +185,7 @@ impl App {
             available: port.driver.as_ref().and_then(|d| self.folder.available(self, &port.name, d)),
             last_receipt: self.receipts.last_of(&port.name).or_else(|| port.last_receipt.clone()),
             missed: self.edits.delayed.missed(&port.name),
+            unconfirmed: self.edits.confirms.shown(&port.name),
             abandoned: port.abandoned.iter().map(abandoned).collect(),
             shadow: port.shadow.as_ref().map(trial::shown),
         }

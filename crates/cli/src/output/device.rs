@@ -37,7 +37,10 @@ pub(crate) fn list(devices: &[Device], ports: &[Port]) -> String {
         absent.map(|(name, absent)| format!("device {name} is absent: {}\n", why(absent))).collect();
     let next = devices.iter().filter_map(|device| Some((&device.name, device.next_start.as_ref()?)));
     let next: String = next.map(|(name, next)| format!("{name}: {next}\n")).collect();
-    format!("{table}{down}{absent}{next}")
+    let open = devices.iter().filter_map(|device| Some((&device.name, device.unconfirmed.as_ref()?)));
+    let open: String =
+        open.map(|(name, open)| format!("{name}: {}\n", super::topology::unconfirmed(open))).collect();
+    format!("{table}{down}{absent}{next}{open}")
 }
 
 /// Why a device is absent, and when it is tried again.
@@ -273,6 +276,7 @@ pub(crate) mod tests {
             probation: None,
             available: None,
             next_start: None,
+            unconfirmed: None,
             last_receipt: Some(receipt),
             missed: None,
             abandoned: Vec::new(),

@@ -44,7 +44,8 @@ fn columns(receipt: &Receipt) -> [String; 8] {
 fn by_briefly(by: &Requester) -> String {
     match (by.cause, by.who.split(" (").next().unwrap_or_default()) {
         (Cause::Operator, who) if !who.is_empty() => who.to_owned(),
-        (cause, _) => cause.name().to_owned(),
+        (cause, "") => cause.name().to_owned(),
+        (cause, who) => format!("{who}, {}", cause.name()),
     }
 }
 

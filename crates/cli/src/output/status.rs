@@ -1,5 +1,5 @@
 use super::{Table, history, units};
-use steadfast_api::{Device, Health, Port, PortState, Receipt};
+use steadfast_api::{Device, Health, Port, PortState, Receipt, Trouble};
 
 /// One screen: whether all is well, what is not, every device in a line, and what was done last.
 pub(crate) fn show(
@@ -10,7 +10,7 @@ pub(crate) fn show(
     now_unix_ms: u64,
 ) -> String {
     let mut text = format!("{}\n{}\n", verdict(health), daemon(health, now_unix_ms));
-    for what in wrong(health, devices, ports) {
+    for what in wrong(health, devices) {
         text.push_str(&format!("  ! {what}\n"));
     }
     text.push('\n');
@@ -19,6 +19,9 @@ pub(crate) fn show(
     down.for_each(|port| text.push_str(&format!("port {} is down (admin_state)\n", port.name)));
     for (device, next) in devices.iter().filter_map(|d| Some((&d.name, d.next_start.as_ref()?))) {
         text.push_str(&format!("{device}: {next}\n"));
+    }
+    for (port, open) in ports.iter().filter_map(|port| Some((&port.name, port.unconfirmed.as_ref()?))) {
+        text.push_str(&format!("port {port}: {}\n", super::topology::unconfirmed(open)));
     }
     if !receipts.is_empty() {
         text.push_str(&format!("\nlast receipts:\n{}", history::list(receipts)));
@@ -50,15 +53,13 @@ fn daemon(health: &Health, now_unix_ms: u64) -> String {
 }
 
 /// What needs somebody, a line each.
-fn wrong(health: &Health, devices: &[Device], ports: &[Port]) -> Vec<String> {
-    let served = |state: PortState| matches!(state, PortState::Running | PortState::Held | PortState::Down);
-    let states = ports.iter().filter(|port| !served(port.state));
-    let mut all: Vec<String> =
-        states.map(|port| format!("port {}: {}", port.name, port.state.name())).collect();
-    let troubles = health.troubles.iter();
-    all.extend(
-        troubles.map(|trouble| format!("port {}: {}: {}", trouble.port, trouble.code.name(), trouble.detail)),
-    );
+fn wrong(health: &Health, devices: &[Device]) -> Vec<String> {
+    let line = |trouble: &Trouble| match (trouble.port.as_str(), trouble.code.name()) {
+        ("", code) if trouble.detail.starts_with(code) => trouble.detail.clone(),
+        ("", code) => format!("{code}: {}", trouble.detail),
+        (port, code) => format!("port {port}: {code}: {}", trouble.detail),
+    };
+    let mut all: Vec<String> = health.troubles.iter().map(line).collect();
     if health.troubles.is_empty() && !health.degraded.is_empty() {
         all.push(health.degraded.clone());
     }
@@ -95,6 +96,26 @@ fn table(devices: &[Device]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_trouble_is_there_once() {
+        let health: Health = serde_json::from_value(serde_json::json!({
+            "healthy": false, "version": "1", "pid": 7, "started_unix_ms": 0, "queues": 1, "devices": 0,
+            "clients": 0, "nbd": [], "degraded": "port gone: absent: /x: No such file; history: disk full",
+            "troubles": [
+                { "port": "gone", "code": "absent", "target": "", "detail": "/x: No such file", "since_unix_ms": 0 },
+                { "port": "", "code": "history", "target": "", "detail": "history: disk full", "since_unix_ms": 0 },
+            ],
+        }))
+        .expect("a health");
+        let text = show(&health, &[], &[], &[], 0);
+        assert!(text.contains("  ! port gone: absent: /x: No such file\n  ! history: disk full\n"), "{text}");
+        assert_eq!(
+            (text.matches("No such file").count(), text.matches("disk full").count()),
+            (1, 1),
+            "{text}"
+        );
+    }
 
     #[test]
     fn the_first_line_says_it_and_the_second_for_how_long() {

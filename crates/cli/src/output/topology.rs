@@ -2,7 +2,8 @@
 
 use super::{Table, units};
 use steadfast_api::{
-    Adapter, Kind, LoadedDriver, Outcome, Port, Receipt, Release, RescanReport, TopologyReport, Unload,
+    Adapter, Kind, LoadedDriver, Outcome, Port, Receipt, Release, RescanReport, TopologyReport, Unconfirmed,
+    Unload,
 };
 
 /// Adapters, one line each.
@@ -86,15 +87,7 @@ pub(crate) fn port(port: &Port) -> String {
     fact("clients", port.clients.to_string());
     fact("requests", format!("{} in flight, {} held", port.in_flight, port.held));
     if let Some(open) = &port.unconfirmed {
-        let until = super::history::clock(open.until_unix_ms, true);
-        let what = format!("what receipt {} activated", open.receipt);
-        fact(
-            "unconfirmed",
-            match open.problem.as_str() {
-                "" => format!("{what} goes back at {until} unless it is confirmed"),
-                why => format!("{what} was to go back at {until}; it is tried again: {why}"),
-            },
-        );
+        fact("unconfirmed", unconfirmed(open));
     }
     if let Some(delayed) = &port.delayed {
         let due = super::history::clock(delayed.due_unix_ms, true);
@@ -109,6 +102,16 @@ pub(crate) fn port(port: &Port) -> String {
     let kept = if port.kept { "" } else { " (until the daemon ends)" };
     fact("defined", format!("{}{kept}", port.defined));
     text
+}
+
+/// What becomes of an activation that nobody has confirmed yet.
+pub(crate) fn unconfirmed(open: &Unconfirmed) -> String {
+    let until = super::history::clock(open.until_unix_ms, true);
+    let what = format!("what receipt {} activated", open.receipt);
+    match open.problem.as_str() {
+        "" => format!("{what} goes back at {until} unless it is confirmed"),
+        why => format!("{what} was to go back at {until}; it is tried again: {why}"),
+    }
 }
 
 /// What came or went, a line each, then what holds beyond that.

@@ -158,9 +158,17 @@ impl App {
         if module.hash == running.hash {
             return None;
         }
+        // What has passed its probation by then may be put aside all the same.
+        let mut passed = served.clone();
+        if let Some(unproven) = &served.unproven {
+            passed.proven(unproven.receipt);
+        }
+        let then = decide(&config.driver, &named(&config.driver), meant, Some(&passed), policy);
+        let stays = then.served.map(|(release, _)| release).or_else(|| meant.cloned());
+        let stays = stays.is_some_and(|release| release.hash == running.hash);
         let comes = format!("the next start comes up with {} {}", module.driver, module.version);
         Some(match (&served.unproven, policy) {
-            (Some(unproven), WhenUnproven::Back) if module.hash == served.module.hash => format!(
+            (Some(unproven), WhenUnproven::Back) if stays && module.hash == served.module.hash => format!(
                 "{comes}, unless the probation of {} {} is over by then",
                 unproven.module.driver, unproven.module.version
             ),

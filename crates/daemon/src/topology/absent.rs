@@ -218,7 +218,7 @@ impl App {
             target: self.topology.config_of(&port).and_then(|config| config.target).unwrap_or_default(),
             port,
             code: TroubleCode::Absent,
-            detail: format!("absent: {}", absent.reason),
+            detail: absent.reason,
             since_unix_ms: absent.since_unix_ms,
         };
         self.topology.absent.all().into_iter().map(trouble).collect()
