@@ -135,7 +135,11 @@ impl Daemon {
 
     /// Runs `steadfast ARGS` against it, whatever the outcome.
     pub fn cli(&self, args: &[&str]) -> Result<Output> {
-        run(Command::new(steadfast()?).env("STEADFAST_SOCKET", &self.control).args(args))
+        run(Command::new(steadfast()?)
+            .env("STEADFAST_SOCKET", &self.control)
+            // Tests look for sentences that are whole.
+            .env("STEADFAST_WIDE", "1")
+            .args(args))
     }
 
     /// A device as the API shows it.

@@ -132,6 +132,30 @@ fn a_pinned_version_wins_and_that_is_said_before_and_after() -> Result {
 }
 
 #[test]
+fn values_that_came_with_an_update_are_saved_with_it() -> Result {
+    let dir = TempDir::new()?;
+    let folder = modules(&dir, &["file-1.0", "file-1.1"])?;
+    let mut daemon = configured(&dir, "file@1.0.0", "", &folder)?.start(&dir)?;
+    let update =
+        ["update", "vol0", "file@1.1.0", "--set", "request_timeout=2m", "--set", "link_speed=16", "--save"];
+    let said = ends(&daemon, 0, &update)?;
+    assert!(said.contains("has link_speed, request_timeout now"), "{said}");
+    for (name, value) in [("request_timeout", "120"), ("link_speed", "16")] {
+        let shown = param(&daemon, "vol0", name)?;
+        let seen = (&shown["current"], &shown["saved"], &shown["pending"]);
+        assert_eq!(seen, (&json!(value), &json!(value), &json!(false)), "{shown:#}");
+    }
+    ends(&daemon, 0, &["plan", "vol0"])?;
+    assert!(daemon.stop()?.success());
+    let again = Setup::default().arg("--config").arg(dir.join("steadfast.toml").display().to_string());
+    let daemon = again.arg("--modules").arg(&folder).start(&dir)?;
+    assert_eq!(param(&daemon, "vol0", "request_timeout")?["saved"], "120");
+    let said = ends(&daemon, 1, &["update", "vol0,vol0", "file@1.1.0", "--save"])?;
+    assert!(said.contains("save: it is about the configuration of one device"), "{said}");
+    Ok(())
+}
+
+#[test]
 fn a_pin_that_cannot_be_moved_refuses_the_update() -> Result {
     let dir = TempDir::new()?;
     let folder = modules(&dir, &["file-1.0", "file-1.1"])?;

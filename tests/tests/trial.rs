@@ -60,7 +60,7 @@ fn a_release_that_reads_wrong_is_found_out_and_the_command_says_so() -> Result {
     let out = daemon.cli(&["update", "vol0", &wrong, "--shadow", "5s"])?;
     let (text, errors) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert_eq!(out.status.code(), Some(6), "{text}{errors}");
-    assert!(text.contains("refused") && text.contains("not equal: test 1.0.0"), "{text}");
+    assert!(errors.contains("refused") && text.contains("not equal: test 1.0.0"), "{text}{errors}");
     assert!(text.contains("of device 0: 4096 bytes at"), "{text}");
     assert!(errors.contains("the trial speaks against it"), "{errors}");
 

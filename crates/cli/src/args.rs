@@ -25,6 +25,9 @@ pub(crate) struct Cli {
     /// How results are printed
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
+    /// Tables as wide as what is in them, a line for each row; otherwise they take 120 columns at most
+    #[arg(long, global = true, env = "STEADFAST_WIDE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) wide: bool,
     /// What to do
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -423,9 +426,9 @@ pub(crate) struct Update {
     /// End the probation that the device is on, which is in the way otherwise
     #[arg(long)]
     pub(crate) end_probation: bool,
-    /// Make the configuration name the new driver, in its own file, once it serves and its probation is passed: the
-    /// next start comes up with what a version there says
-    #[arg(long, conflicts_with_all = ["revert", "end_trial", "adapter", "all_of"])]
+    /// Make the configuration name the new driver, in its own file, and save the values of --set and --unset, once it
+    /// serves and its probation is passed: the next start comes up with what a version there says
+    #[arg(long, conflicts_with_all = ["revert", "end_trial", "adapter", "all_of", "rolling"])]
     pub(crate) save: bool,
     /// What to do with requests in flight (default: the least disruptive that both drivers can do)
     #[arg(long, value_enum)]

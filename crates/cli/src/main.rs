@@ -65,6 +65,9 @@ fn wants_json(args: impl Iterator<Item = String>) -> bool {
 fn run(cli: Cli) -> Result<Exit, Failure> {
     let json = cli.output == Output::Json;
     let said = cli.socket.clone();
+    if cli.wide {
+        output::wide();
+    }
     let socket = cli.socket.unwrap_or_else(default_socket);
     let client = || Client::new(socket.clone());
     match cli.command {

@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::modules::load_problem;
 use crate::probation::{self, Begin, Probations, Watch};
+use crate::serving::Keep;
 use crate::trial;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub(crate) struct Work {
     /// It is a way back that nobody asked for.
     pub(crate) by_itself: bool,
     /// The configuration is to name the new driver: as it was asked for.
-    pub(crate) save: Option<String>,
+    pub(crate) save: Option<Keep>,
 }
 
 /// Where the module comes from.
@@ -81,7 +82,11 @@ impl App {
             self.remember(&device.port, &problem, &options);
             return Err(problem);
         }
-        let save = request.save.then(|| request.module.clone());
+        let save = request.save.then(|| Keep {
+            asked: request.module.clone(),
+            params: options.params.clone(),
+            who: options.by.who.clone(),
+        });
         let work = Work { options, probation, ends_probation, by_itself: false, save };
         let receipt = self.carry_out(&device.port, &module, work);
         if request.watch {
@@ -290,7 +295,7 @@ impl App {
             });
             receipt.probation =
                 machine.as_ref().map(|(_, machine)| machine.report(ProbationOutcome::Running, String::new()));
-            self.note_served(receipt, &options, save.as_deref().filter(|_| machine.is_none()));
+            self.note_served(receipt, &options, save.as_ref().filter(|_| machine.is_none()));
         });
         if let (Some((terms, machine)), Some(driver)) = (machine, receipt.to.clone()) {
             let watch = Watch::new(Begin {
@@ -317,7 +322,7 @@ impl App {
     }
 
     /// An update was done: who served last is another one, and what the next start does is said.
-    fn note_served(&self, receipt: &mut Receipt, options: &UpdateOptions, save: Option<&str>) {
+    fn note_served(&self, receipt: &mut Receipt, options: &UpdateOptions, save: Option<&Keep>) {
         if receipt.outcome != Outcome::Done {
             return;
         }
@@ -325,8 +330,8 @@ impl App {
             self.note_in_force(&receipt.port);
             serving.updated(receipt, &options.params, receipt.probation.as_ref().is_some_and(runs));
         }
-        if let (Some(asked), Some(to)) = (save, &receipt.to) {
-            receipt.notes.push(self.save_driver(&receipt.port, asked, to));
+        if let (Some(keep), Some(to)) = (save, &receipt.to) {
+            receipt.notes.extend(self.keep_update(&receipt.port, keep, to));
         }
         receipt.notes.extend(self.next_module(&receipt.port));
     }

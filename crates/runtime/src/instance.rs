@@ -319,8 +319,8 @@ impl Instance {
         let said = std::mem::take(&mut *lock(&self.last_error));
         let error = io::Error::from_raw_os_error(result.checked_neg().unwrap_or(libc::EIO));
         let driver = self.module.release();
-        let text = format!("{} {}: {what}: {error}", driver.driver, driver.version);
-        Err(if said.is_empty() { text } else { format!("{text}: {said}") })
+        let why = crate::words::why(what, &error, &said);
+        Err(format!("{} {}: {what}: {why}", driver.driver, driver.version))
     }
 
     /// The current values of all parameters.

@@ -71,6 +71,7 @@ mod transact;
 mod trouble;
 mod turn;
 mod visit;
+mod words;
 
 pub use abandon::Abandoned;
 pub use activate::{ActivateOptions, CallOff};

@@ -104,16 +104,20 @@ fn ask(
     let on_probation = receipt.probation.is_some() && receipt.outcome == Outcome::Done;
     if json && !on_probation {
         output::json(&receipt)?;
-    } else if !json {
-        output::print(&output::receipt::text(device, &receipt))?;
+    }
+    let done = matches!(receipt.outcome, Outcome::Done | Outcome::Tried);
+    // What went wrong is said once, on standard error; what was measured is the result in any case.
+    match (json, done) {
+        (true, _) => {}
+        (false, true) => output::print(&output::receipt::text(device, &receipt))?,
+        (false, false) => output::print(&output::receipt::text_beside_error(device, &receipt))?,
     }
     if on_probation {
         return probation::wait(client, device, receipt, json);
     }
-    if matches!(receipt.outcome, Outcome::Done | Outcome::Tried) {
+    if done {
         return Ok(Exit::Done);
     }
-    // The receipt went to standard output; what went wrong belongs to standard error as well.
     let sentence = output::receipt::sentence(device, &receipt);
     let exit = if shadow::failed(&receipt) { Exit::Mismatch } else { receipt.outcome.into() };
     Err(Failure::ending(exit, format!("{sentence}: {}", receipt.reason)).hint(hint(device, &receipt)))

@@ -288,7 +288,8 @@ pub(crate) mod tests {
     fn a_list_has_a_line_for_each() {
         let text = list(&[sample()], &[]);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 2);
+        let begun = lines.iter().filter(|line| line.starts_with("vol0")).count();
+        assert_eq!(begun, 1, "what does not fit into its line is further in: {text}");
         assert!(lines[1].starts_with("vol0    1 GiB  file 1.0.0  running, writes lost"), "{text}");
         assert_eq!(list(&[], &[]), "no devices\n");
     }

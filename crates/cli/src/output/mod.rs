@@ -19,7 +19,7 @@ mod timeline;
 pub(crate) mod topology;
 pub(crate) mod units;
 
-pub(crate) use table::Table;
+pub(crate) use table::{Table, wide};
 
 use crate::failure::Failure;
 use serde::Serialize;

@@ -254,9 +254,12 @@ pub(crate) fn activating(answer: &Activating) -> String {
             )
         }
         Some(receipt) => {
-            let mut text = format!("{}\n", sentence(receipt));
-            text.push_str(&facts(receipt));
-            text
+            // Where it was not done the error says what happened, and why.
+            let first = match receipt.outcome {
+                Outcome::Done => sentence(receipt),
+                _ => format!("{}: receipt {}", receipt.port, receipt.id),
+            };
+            format!("{first}\n{}", facts(receipt))
         }
     }
 }

@@ -4,7 +4,16 @@ use steadfast_api::{Kind, Outcome, Phase, Receipt, Release, Unload};
 
 /// A receipt in full: what was done, in a sentence, then everything that was measured.
 pub(crate) fn text(device: &str, receipt: &Receipt) -> String {
-    let mut text = facts(device, receipt);
+    with_phases(facts(device, receipt), receipt)
+}
+
+/// The same without what was done and why, for where an error says that.
+pub(crate) fn text_beside_error(device: &str, receipt: &Receipt) -> String {
+    let text = format!("{device}: receipt {}\n", receipt.id);
+    with_phases(measured(text, receipt), receipt)
+}
+
+fn with_phases(mut text: String, receipt: &Receipt) -> String {
     if !receipt.phases.is_empty() {
         let mut table = Table::new(&["  PHASE", ">MICROSECONDS"]);
         for phase in &receipt.phases {
@@ -18,10 +27,15 @@ pub(crate) fn text(device: &str, receipt: &Receipt) -> String {
 /// The same without the phases.
 pub(crate) fn facts(device: &str, receipt: &Receipt) -> String {
     let mut text = format!("{}\n", sentence(device, receipt));
-    let mut fact = |name: &str, value: String| text.push_str(&format!("  {name:<12} {value}\n"));
     if !receipt.reason.is_empty() {
-        fact("reason", receipt.reason.replace('\n', "\n               "));
+        let reason = receipt.reason.replace('\n', "\n               ");
+        text.push_str(&format!("  {:<12} {reason}\n", "reason"));
     }
+    measured(text, receipt)
+}
+
+fn measured(mut text: String, receipt: &Receipt) -> String {
+    let mut fact = |name: &str, value: String| text.push_str(&format!("  {name:<12} {value}\n"));
     if let Some(why) = &receipt.abandoned {
         let old = release(&receipt.from);
         fact("abandoned", format!("{old} did not let go and was put away without its state: {why}"));

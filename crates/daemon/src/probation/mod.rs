@@ -111,7 +111,7 @@ impl Probations {
             serving.save();
         }
         let saved = watch.save.as_ref().filter(|_| stays);
-        let saved = saved.map(|asked| app.save_driver(&watch.port, asked, &watch.driver));
+        let saved = saved.map(|keep| app.keep_update(&watch.port, keep, &watch.driver)).unwrap_or_default();
         let next = if stays || ended { app.next_module(&watch.port) } else { None };
         // The module before was kept for this.
         let unload = watch.let_go();

@@ -21,7 +21,7 @@ pub(crate) struct Watch {
     /// Who is put back, as long as that may be.
     mapped: Mutex<Option<Arc<LoadedModule>>>,
     /// What the configuration is to name once it is passed, as it was asked for.
-    pub(crate) save: Option<String>,
+    pub(crate) save: Option<crate::serving::Keep>,
     began: Instant,
     length: Duration,
     interval: Duration,
@@ -61,7 +61,7 @@ pub(crate) struct Begin {
     pub(crate) interval_ns: u64,
     pub(crate) report: ProbationReport,
     pub(crate) mapped: Option<Arc<LoadedModule>>,
-    pub(crate) save: Option<String>,
+    pub(crate) save: Option<crate::serving::Keep>,
 }
 
 impl Watch {

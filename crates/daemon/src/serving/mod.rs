@@ -10,6 +10,7 @@ mod pin;
 pub(crate) use comeback::Comes;
 pub(crate) use in_force::{Last, weigh};
 pub(crate) use needs::Needs;
+pub(crate) use pin::Keep;
 
 use crate::config::DeviceConfig;
 use crate::kept::Kept;

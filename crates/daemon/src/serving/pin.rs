@@ -4,8 +4,9 @@ use crate::app::App;
 use crate::config::{DeviceConfig, Place};
 use crate::modules::is_module_path;
 use crate::probation::lock;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use steadfast_api::Release;
+use steadfast_api::{Release, SaveRequest};
 use steadfast_shell::properties::Source;
 use toml_edit::{DocumentMut, Item, TableLike, value};
 
@@ -56,7 +57,43 @@ fn entry<'a>(document: &'a mut DocumentMut, config: &DeviceConfig) -> Option<&'a
     within(within(within(within(root, "adapter")?, &adapter.name)?, "port")?, &port)
 }
 
+/// What `--save` is to save once the new driver is there to stay.
+#[derive(Clone, Debug)]
+pub(crate) struct Keep {
+    /// The module, as it was asked for.
+    pub(crate) asked: String,
+    /// The values that came with it; none is the driver's default.
+    pub(crate) params: BTreeMap<String, Option<String>>,
+    /// Who asked.
+    pub(crate) who: String,
+}
+
 impl App {
+    /// Saves what an update with `--save` brought, driver and values; says what was done, a sentence each.
+    pub(crate) fn keep_update(&self, port: &str, keep: &Keep, to: &Release) -> Vec<String> {
+        let mut said = vec![self.save_driver(port, &keep.asked, to)];
+        if !keep.params.is_empty() {
+            said.push(self.save_values(port, keep));
+        }
+        said
+    }
+
+    fn save_values(&self, port: &str, keep: &Keep) -> String {
+        let mut request = SaveRequest::default();
+        for (name, value) in &keep.params {
+            match value {
+                Some(value) => drop(request.set.insert(name.clone(), value.clone())),
+                None => request.undefine.push(name.clone()),
+            }
+        }
+        let names: Vec<&str> = keep.params.keys().map(String::as_str).collect();
+        let names = names.join(", ");
+        match self.save_params(port, &request, &keep.who) {
+            Ok(report) => format!("{} has {names} now", report.file),
+            Err(problem) => format!("{names} are NOT saved: {}", problem.message),
+        }
+    }
+
     /// Whether the configuration of a port can be made to name another driver.
     ///
     /// # Errors
@@ -71,7 +108,7 @@ impl App {
     }
 
     /// Makes the configuration name the driver that serves; says what was done.
-    pub(crate) fn save_driver(&self, port: &str, asked: &str, to: &Release) -> String {
+    fn save_driver(&self, port: &str, asked: &str, to: &Release) -> String {
         let saved = || -> Result<String, String> {
             let config = self.topology.config_of(port).ok_or("it is defined nowhere")?;
             let (path, driver) = (file_of(&config)?, text(asked, to));

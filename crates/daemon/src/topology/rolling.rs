@@ -49,6 +49,10 @@ impl App {
         who: String,
     ) -> Result<RollingReport, Problem> {
         trial::sound(&request.update)?;
+        if request.update.save {
+            let what = "save: it is about the configuration of one device; update each by itself for that";
+            return Err(Problem::new(ProblemKind::BadRequest, what));
+        }
         let _alone = self.alone()?;
         let meant = Meant { names: &request.devices, adapter: &request.adapter, all_of: &request.all_of };
         let ports = self.meant_ports(meant)?;
