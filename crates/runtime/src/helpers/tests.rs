@@ -97,7 +97,7 @@ fn what_is_called_off_behind_a_hang_is_gone_and_stands_in_nobodys_way() {
     for period in 0..5 {
         let calls: Vec<*mut Call> = (0..1024).map(|_| Box::into_raw(Call::new())).collect();
         calls.iter().for_each(|call| backlog.leave(&hung.desk, Kind::Other, *call));
-        assert!(backlog.len() > 0);
+        assert!(!backlog.is_empty());
         // Neither another file nor another kind waits behind them.
         for (desk, kind) in
             [(&well.desk, Kind::Other), (&well.desk, Kind::Writer), (&hung.desk, Kind::Writer)]
