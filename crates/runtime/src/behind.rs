@@ -5,9 +5,11 @@
 
 #![allow(unsafe_code)] // the size of a block device
 
+use crate::asking::ask_file;
 use crate::engine::Engine;
-use crate::error::EngineError;
+use crate::error::{EngineError, ErrorKind};
 use crate::handle::{Handle, lock};
+use crate::port::Port;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
@@ -28,30 +30,27 @@ impl Engine {
     /// What is behind a port and is not as large as its driver knows it; nothing is changed.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Busy`: a file does not answer.
     pub fn look_behind(&self, name: &str) -> Result<Vec<Behind>, EngineError> {
         let port = self.find(name).ok_or_else(|| self.not_found(name))?;
-        let handles = lock(&port.inner).handles.clone();
-        let other = handles.iter().flatten().filter_map(|handle| {
-            let (known, now) = sizes(handle)?;
-            (known != now).then(|| Behind { target: handle.spec.target.clone(), known, now })
-        });
-        Ok(other.collect())
+        let found = sizes_behind(&port)?.into_iter().filter(|(_, behind)| behind.known != behind.now);
+        Ok(found.map(|(_, behind)| behind).collect())
     }
 
     /// Notes what has grown behind a port, for the next driver that prepares on it to find. What has
     /// shrunk stays as it was known.
     ///
     /// # Errors
-    /// `NotFound`; `Busy`: a transaction is under way.
+    /// `NotFound`; `Busy`: a transaction is under way, or a file does not answer.
     pub fn note_growth(&self, name: &str) -> Result<(), EngineError> {
         let port = self.find(name).ok_or_else(|| self.not_found(name))?;
         let _turn = self.turn(&port, "a look at what is behind it")?;
+        // Before the lock: a file may not answer. The turn keeps the handles what they are.
+        let found = sizes_behind(&port)?;
         let mut inner = lock(&port.inner);
-        for handle in inner.handles.iter_mut().flatten().filter(|handle| handle.device.is_none()) {
-            if let Some((known, now)) = sizes(handle)
-                && now > known
-            {
+        for (number, Behind { known, now, .. }) in found {
+            let Some(Some(handle)) = inner.handles.get_mut(number) else { continue };
+            if handle.device.is_none() && now > known {
                 handle.info.size = now;
                 if let Some(sight) = &handle.sight {
                     sight.resize(now);
@@ -60,6 +59,24 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// The sizes of what is behind each of a port's handles, by number.
+fn sizes_behind(port: &Port) -> Result<Vec<(usize, Behind)>, EngineError> {
+    let handles = lock(&port.inner).handles.clone();
+    let targets: Vec<String> = handles.iter().flatten().map(|handle| handle.spec.target.clone()).collect();
+    let question = move || {
+        let known = handles.iter().enumerate().filter_map(|(number, handle)| {
+            let handle = handle.as_ref()?;
+            let (known, now) = sizes(handle)?;
+            Some((number, Behind { target: handle.spec.target.clone(), known, now }))
+        });
+        known.collect()
+    };
+    ask_file(question).ok_or_else(|| {
+        let what = format!("port {}: {} does not answer: it is stuck", port.name, targets.join(", "));
+        EngineError::new(ErrorKind::Busy, what)
+    })
 }
 
 /// Bytes that the handle's driver knows of, and bytes that there are.

@@ -2,6 +2,7 @@
 //! under the same name: who uses a device must not find that from one request to the next, unless somebody
 //! wants it so.
 
+use crate::asking::ask_file;
 use crate::down::used_by;
 use crate::engine::Engine;
 use crate::filelock::FileId;
@@ -303,7 +304,9 @@ impl Engine {
     fn contents(&self, like: &Contents, target: &str) -> Option<Contents> {
         match like {
             Contents::File(_) | Contents::Block(_) => {
-                std::fs::metadata(target).ok().map(|meta| Contents::of(&meta))
+                let target = target.to_owned();
+                let asked = ask_file(move || std::fs::metadata(target));
+                asked?.ok().map(|meta| Contents::of(&meta))
             }
             Contents::Device(_) => self.device(target).map(|device| Contents::Device(device.name)),
         }

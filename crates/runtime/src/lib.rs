@@ -20,6 +20,7 @@ mod activate;
 mod adapters;
 mod adoption;
 mod arena;
+mod asking;
 mod attach;
 mod away;
 mod behind;

@@ -1,6 +1,7 @@
 //! Devices that would become smaller than they were: who has a file system or a partition table on one loses
 //! the end of it, whether anybody uses it just now or not.
 
+use crate::asking::ask_file;
 use crate::behind::size_of_file;
 use crate::engine::Engine;
 use crate::handle::{Handle, direct_alignment, lock};
@@ -134,7 +135,9 @@ impl Port {
             let values = serving.values().into_iter().map(|(name, value)| (name, value.to_string()));
             (inner.base()?, values.collect())
         };
-        base.shrinks(&values, changes)
+        let changes = changes.clone();
+        // What does not answer is not known. Whoever opens it next learns that.
+        ask_file(move || base.shrinks(&values, &changes)).flatten()
     }
 }
 
