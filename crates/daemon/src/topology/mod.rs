@@ -30,6 +30,9 @@ use steadfast_settings::DriverFile;
 
 pub(crate) use start::start;
 
+/// A driver's file as it was when it was read, and what it said.
+type ReadFile = (Option<reread::Stamp>, Arc<DriverFile>);
+
 /// What is known of ports beside what the engine knows.
 #[derive(Debug, Default)]
 pub(crate) struct Topology {
@@ -43,7 +46,7 @@ pub(crate) struct Topology {
     /// The configuration as it was last read.
     reread: Mutex<Option<reread::Reread>>,
     /// Drivers' files as they were last read.
-    files: Mutex<BTreeMap<String, (Option<reread::Stamp>, Arc<DriverFile>)>>,
+    files: Mutex<BTreeMap<String, ReadFile>>,
     /// Of those, what could not come up.
     pub(crate) absent: absent::Absentees,
     /// Held while `devices.toml` is read and written.
