@@ -269,6 +269,23 @@ fn what_a_stranded_port_holds_ends_with_request_timeout() -> Result {
 }
 
 #[test]
+fn a_stop_ends_what_a_stranded_port_holds_at_once() -> Result {
+    let dir = TempDir::new()?;
+    let mut daemon = daemon(&dir, "reconnect_error", 0)?;
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    assert_eq!(update(&daemon, "connect_error", json!({}))?["outcome"], "stranded");
+    let cookie = client.send(command::READ, 0, 4096, 4096, &[])?;
+    wait_for(&daemon, "held", json!(1))?;
+    // `stop` waits less than a stop may take.
+    assert_eq!(daemon.stop()?.code(), Some(0), "{}", daemon.log());
+    // It is answered with an error, or its connection is closed.
+    if let Ok((answered, error)) = client.receive() {
+        assert!(answered == cookie && error != 0, "{answered} {error}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_panic_in_submit_fails_that_request_alone() -> Result {
     one_cursed_page("submit_panic")
 }

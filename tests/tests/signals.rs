@@ -66,6 +66,11 @@ fn another_signal_ends_a_stop_that_waits_at_once() -> Result {
     let control = daemon.control().to_owned();
     let ended = || Ok(UnixStream::connect(&control).is_err().then_some(()));
     until("the end of the control API", ended)?;
+    // What it waits for is known meanwhile, and that it is there.
+    let status = daemon.cli(&["status"])?;
+    let said = String::from_utf8_lossy(&status.stderr).into_owned();
+    assert!(status.status.code() == Some(1) && said.contains("is stopping"), "{said}");
+    daemon.logs("stop: waits for port vol0: 1 request, the oldest for")?;
     signal(daemon.pid(), libc::SIGINT);
     assert_eq!(daemon.stopped()?.code(), Some(1));
     daemon.logs("SIGINT: quitting at once")

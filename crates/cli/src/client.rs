@@ -149,6 +149,10 @@ impl Client {
 fn no_daemon(socket: &Path, error: &io::Error) -> Failure {
     let path = socket.display();
     match error.kind() {
+        io::ErrorKind::ConnectionRefused if steadfast_daemon::daemon_holds(socket) => Failure::new(format!(
+            "the daemon at {path} is stopping: it answers no more"
+        ))
+        .hint("it waits for requests in flight, and its log says for which; another SIGTERM ends it at once"),
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             Failure::new(format!("no daemon at {path}")).hint(
                 "start one with `steadfast serve --device vol0=file:disk.img`, \

@@ -3,7 +3,7 @@
 //! A lock file beside the socket, held as long as the daemon lives, decides who owns the path; the
 //! kernel lets it go however the daemon ends. Only the daemon's own user can open it.
 
-use crate::lock_file::{is_named, open_lock, try_lock};
+use crate::lock_file::{is_locked, is_named, open_lock, try_lock};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -82,6 +82,12 @@ fn lock_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     PathBuf::from(name)
+}
+
+/// Whether a daemon has the socket of this path, also where it does not answer there any more: it stops then. False where
+/// that cannot be told, as by other users.
+pub fn daemon_holds(socket: &Path) -> bool {
+    is_locked(&lock_name(socket))
 }
 
 /// Takes the lock that says whose the path is.

@@ -42,7 +42,7 @@ pub use config::{
     Permissions, Place, WatchConfig, parse_client_time, parse_clients, parse_device, parse_duration,
     parse_latency_bound, parse_share, parse_socket_group, parse_socket_mode,
 };
-pub use control_socket::SocketError;
+pub use control_socket::{SocketError, daemon_holds};
 pub use error::ServeError;
 pub use modules::{ModulePath, check_module, examine_module, is_module_path};
 pub use panics::PANIC_EXIT;

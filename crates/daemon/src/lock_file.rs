@@ -59,6 +59,19 @@ pub(crate) fn is_named(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Whether another one has the lock of a file; false where that cannot be told.
+pub(crate) fn is_locked(path: &Path) -> bool {
+    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let Ok(file) = File::options().read(true).custom_flags(flags).open(path) else { return false };
+    // SAFETY: integers, for which zeroes are valid.
+    let mut whole: libc::flock = unsafe { std::mem::zeroed() };
+    whole.l_type = libc::F_WRLCK as libc::c_short;
+    whole.l_whence = libc::SEEK_SET as libc::c_short;
+    // SAFETY: the descriptor is open; `whole` outlives the call.
+    let told = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut whole) } == 0;
+    told && whole.l_type != libc::F_UNLCK as libc::c_short
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use steadfast_loader::LoadedModule;
 use steadfast_shell::earned::Earned;
 use steadfast_shell::params::{ShellDefaults, ShellParams};
@@ -32,8 +32,6 @@ use steadfast_shell::properties::Properties;
 
 /// Longest time that the control plane waits for a queue to answer a question.
 pub(crate) const ANSWER: Duration = Duration::from_millis(500);
-/// Why whatever has time ends when the daemon does.
-const STOPS: &str = "the daemon stops";
 /// Most files in the rings' tables.
 const FILES: u64 = 16 * 1024;
 
@@ -154,8 +152,8 @@ pub(crate) struct Inner {
     pub(crate) generations: Mutex<BTreeMap<String, u64>>,
     next_port: AtomicU32,
     next_queue: AtomicUsize,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    foreman: Mutex<Option<Arc<Foreman>>>,
+    pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
+    pub(crate) foreman: Mutex<Option<Arc<Foreman>>>,
     /// Whoever looks at the files behind ports does so at once.
     look_now: SyncSender<()>,
 }
@@ -407,85 +405,9 @@ impl Engine {
         self.all_ports().iter().map(|p| port_info(p)).collect()
     }
 
-    /// Detaches every port, those that lie over others first.
-    fn take_all_away(&self, until: Instant) {
-        let left = || until.saturating_duration_since(Instant::now()).max(Duration::from_millis(500));
-        let mut ports = self.ports_from_above();
-        ports.retain(|port| {
-            self.end_trial(port, STOPS, left());
-            self.take_away_in_turn(port, until, left()).is_err()
-        });
-        // What waited for a port below can go once that has gone.
-        for port in ports {
-            if let Err(e) = self.take_away_in_turn(&port, until, left()) {
-                tracing::error!(port = port.name, "stop: {e}");
-            }
-        }
-    }
-
     /// The lowest number that a new port of an adapter can have.
     pub fn free_port_number(&self, adapter: &str) -> u32 {
         self.inner.adapters.free_number(adapter)
-    }
-
-    /// Stops everything: frontends finish what is in flight, then ports are detached, then the
-    /// queues' threads end. What takes longer than `grace` is left behind; false where that is a queue.
-    pub fn stop(&self, grace: Duration) -> bool {
-        let until = Instant::now() + grace;
-        self.inner.ending.store(true, Ordering::Relaxed);
-        self.end_trials(STOPS);
-        for remote in &self.inner.remotes {
-            remote.post(Box::new(Reactor::stop_frontends));
-        }
-        while Instant::now() < until {
-            let left = |r: &Arc<Remote>| r.ask(ANSWER, |rt| rt.frontends()).unwrap_or(1);
-            if self.inner.remotes.iter().map(left).sum::<usize>() == 0 {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        self.take_all_away(until);
-        for remote in &self.inner.remotes {
-            remote.post(Box::new(Reactor::shut_down));
-        }
-        let threads = std::mem::take(&mut *lock(&self.inner.threads));
-        let mut all = true;
-        for thread in threads {
-            let late = until + Duration::from_secs(1);
-            while !thread.is_finished() && Instant::now() < late {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            if thread.is_finished() {
-                let _ = thread.join();
-            } else {
-                let name = thread.thread().name().unwrap_or_default().to_owned();
-                tracing::error!("{name} did not stop in {} s", grace.as_secs());
-                all = false;
-            }
-        }
-        if let Some(foreman) = lock(&self.inner.foreman).take() {
-            foreman.stop();
-        }
-        all
-    }
-}
-
-impl Engine {
-    /// An update that is under way ends first, if it does so in time.
-    fn take_away_in_turn(
-        &self,
-        port: &Arc<Port>,
-        until: Instant,
-        patience: Duration,
-    ) -> Result<(), EngineError> {
-        loop {
-            match self.take_away(port, patience, false) {
-                Err(e) if e.kind() == ErrorKind::Busy && Instant::now() < until => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                result => return result,
-            }
-        }
     }
 }
 

@@ -67,6 +67,7 @@ mod sight;
 mod smaller;
 mod stack;
 mod state;
+mod stop;
 mod stuck;
 mod transact;
 mod trouble;

@@ -164,6 +164,13 @@ impl Reactor {
         unsafe { (*lane.as_ptr()).install(None) };
     }
 
+    /// The requests of a port that has no driver end, and so do those that still come: none will come to serve it.
+    pub(crate) fn end_stranded(&mut self, id: LaneId) {
+        let Some(lane) = self.lane_of(id) else { return };
+        // SAFETY: this thread's lane; tasks run in the loop.
+        unsafe { Lane::end_stranded(lane.as_ptr()) };
+    }
+
     /// A port goes on after a visit.
     fn release_lane(&mut self, id: LaneId) {
         let Some(lane) = self.lane_of(id) else { return };

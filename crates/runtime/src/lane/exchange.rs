@@ -426,6 +426,21 @@ impl Lane {
         }
     }
 
+    /// Nobody will serve any more: where no driver does and no transaction could bring one, every request ends with an
+    /// error, those that a driver has left once what is in flight for them has ended.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    pub(crate) unsafe fn end_stranded(lane: *mut Lane) {
+        // SAFETY: rules 1 and 2; without a driver and a transaction it is closed, and nobody is inside.
+        unsafe {
+            if (*lane).job.is_none() && (*lane).instance.is_none() && !(*lane).down {
+                Lane::take_down(lane);
+                Lane::fail_all(lane, -libc::EIO);
+            }
+        }
+    }
+
     /// Gives held requests back with an error: the port is going away.
     ///
     /// # Safety
