@@ -7,7 +7,6 @@
 use crate::probation::lock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,7 +53,7 @@ struct Written {
 impl<T: Clone + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static> Kept<T> {
     /// What the file says. One that cannot be read counts for nothing: [`unread`](Kept::unread) says why.
     pub(crate) fn open(path: PathBuf, otherwise: &'static str) -> Kept<T> {
-        let read = match fs::read(&path) {
+        let read = match steadfast_settings::read_bytes(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| e.to_string()),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(T::default()),
             Err(e) => Err(e.to_string()),

@@ -84,7 +84,7 @@ fn leave() -> ! {
 /// Says once that the last daemon ended by a panic, and where it is written down.
 pub(crate) fn tell_of_the_last(folder: &Path) {
     let (file, told): (PathBuf, PathBuf) = (folder.join(FILE), folder.join(TOLD));
-    let Ok(text) = fs::read_to_string(&file) else { return };
+    let Ok(text) = steadfast_settings::read_text(&file) else { return };
     let first = text.lines().next().unwrap_or_default();
     let place = if fs::rename(&file, &told).is_ok() { &told } else { &file };
     tracing::error!("an earlier daemon ended by itself: {first}; {} has more", place.display());

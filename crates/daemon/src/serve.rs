@@ -1,7 +1,7 @@
 //! Start and stop.
 
 use crate::app::App;
-use crate::config::{AutoConfig, Config, ConfigErrors, DeviceConfig};
+use crate::config::{AutoConfig, Config, ConfigError, ConfigErrors, DeviceConfig};
 use crate::control;
 use crate::control_socket::ControlSocket;
 use crate::devices;
@@ -17,7 +17,7 @@ use crate::serving::{Needs, Serving};
 use crate::settings::Settings;
 use crate::signals::{self, Obeyed};
 use crate::state_lock::StateLock;
-use crate::{effective_uid, log, panics, targets, topology, uri};
+use crate::{effective_uid, log, named_folders, panics, targets, topology, uri};
 use std::collections::BTreeMap;
 use std::env;
 use std::os::fd::OwnedFd;
@@ -49,6 +49,11 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     if !config.faults.is_empty() {
         // With all else that is wrong, which the check finds.
         return check(config).map(drop);
+    }
+    // What is in them would be blamed otherwise.
+    let wrong = named_folders::wrong(config);
+    if !wrong.is_empty() {
+        return Err(ServeError::Config(ConfigErrors(wrong)));
     }
     // Before anything opens a descriptor.
     let mut inherited = Inherited::take()?;
@@ -156,7 +161,13 @@ pub fn check(config: &Config) -> Result<String, ServeError> {
     let modules = ModulePath::standard(&config.modules);
     let (devices, unfit) = devices::prepare_each(&config.devices, &modules, &store, &settings);
     let mut wrong = config.faults.clone();
-    wrong.extend(devices::faults(&unfit).0);
+    let folders = named_folders::wrong_or_closed(config);
+    // What is no folder has no files to blame.
+    let blamed =
+        |error: &ConfigError| error.place.to_string().starts_with(&*settings.folder.to_string_lossy());
+    let no_folder = !folders.is_empty() && settings.folder.ancestors().any(|p| p.exists() && !p.is_dir());
+    wrong.extend(devices::faults(&unfit).0.into_iter().filter(|error| !(no_folder && blamed(error))));
+    wrong.extend(folders);
     wrong.extend(targets::examine(&devices));
     wrong.extend(config.watches_nothing());
     if !wrong.is_empty() {

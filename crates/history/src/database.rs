@@ -91,7 +91,14 @@ impl Database {
         let new = !path.exists();
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        drop(options.open(path).map_err(DatabaseError::File)?);
+        // A pipe in its place is refused, not waited for.
+        let file = options.custom_flags(libc::O_NONBLOCK).open(path).map_err(DatabaseError::File)?;
+        let log = PathBuf::from(format!("{}-wal", path.display()));
+        let regular = file.metadata().map_err(DatabaseError::File)?.is_file();
+        if !regular || log.metadata().is_ok_and(|log| !log.is_file()) {
+            return Err(DatabaseError::File(io::Error::other("it is no regular file")));
+        }
+        drop(file);
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(Duration::from_millis(500))?;
         // One owner: two daemons would give the same numbers to different updates.
@@ -101,7 +108,6 @@ impl Database {
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         // Checkpoints wait for the medium: they are made when nobody waits for them.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-        let log = PathBuf::from(format!("{}-wal", path.display()));
         let mut database = Database { connection, log, keep };
         database.begin_log()?;
         if new && let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {

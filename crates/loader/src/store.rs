@@ -147,7 +147,7 @@ impl ModuleStore {
     /// Puts the signature beside its module. It may replace an older one: both are good.
     fn keep_signature(&self, module: &Path, hash: &str, contents: &[u8]) -> Result<(), Problem> {
         let path = signature_file(module);
-        if fs::read(&path).is_ok_and(|stored| stored == contents) {
+        if file::read(&path).is_ok_and(|stored| stored == contents) {
             return Ok(());
         }
         let mut temporary = self.run.durable_copy(hash, contents)?;

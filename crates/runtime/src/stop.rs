@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Why trials end.
+/// Why whatever has time ends when the daemon does.
 const STOPS: &str = "the daemon stops";
 /// How often it is looked for ports that have lost their driver meanwhile.
 const LOOK: Duration = Duration::from_millis(50);

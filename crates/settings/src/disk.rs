@@ -1,13 +1,12 @@
 //! Reading files, and writing them whole or not at all.
 
 use crate::SettingsError;
+use crate::reader::read_text;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-/// Largest file that is read; far more than thousands of ports need.
-const MAX_BYTES: u64 = 16 << 20;
 /// Permissions of a file that was not there, before the umask.
 const NEW_FILE: u32 = 0o644;
 /// The same of a folder: whatever the umask is, what is in it decides what runs.
@@ -21,24 +20,8 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, SettingsError> {
     match read_text(path) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) if e.kind() == ErrorKind::InvalidData => {
-            Err(fail(io::Error::new(ErrorKind::InvalidData, "it is not UTF-8 text")))
-        }
         Err(e) => Err(fail(e)),
     }
-}
-
-fn read_text(path: &Path) -> io::Result<String> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let mut text = String::new();
-    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(io::Error::other(format!("it has more than {MAX_BYTES} bytes")));
-    }
-    Ok(text)
 }
 
 /// Puts `text` where `before` (none: nothing) was read from. The new contents are on the medium under

@@ -46,16 +46,14 @@ fn whole(path: &Path) -> Result<String, Failure> {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    let failed = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::InvalidData => {
-            Failure::new(format!("{}: cannot be read: it is not UTF-8 text", path.display()))
-        }
-        _ => Failure::new(format!("{}: cannot be read: {e}", path.display())),
-    };
+    let failed = |e: std::io::Error| Failure::new(format!("{}: cannot be read: {e}", path.display()));
     if path != Path::new("-") {
-        return std::fs::read_to_string(path).map_err(failed);
+        return steadfast_daemon::read_text(path).map_err(failed);
     }
-    let mut text = String::new();
-    std::io::stdin().lock().read_to_string(&mut text).map_err(failed)?;
+    let (mut text, most) = (String::new(), steadfast_daemon::MAX_FILE_BYTES);
+    std::io::stdin().lock().take(most + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > most {
+        return Err(failed(std::io::Error::other(format!("it has more than {most} bytes"))));
+    }
     Ok(text)
 }

@@ -161,7 +161,7 @@ pub(crate) fn plan(client: &Client, args: &PlanArgs, json: bool) -> Result<Exit,
 
 fn read_plan(file: &Path) -> Result<Vec<PortPlan>, Failure> {
     let failed = |what: String| Failure::new(format!("plan {}: {what}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|e| failed(format!("cannot be read: {e}")))?;
+    let text = steadfast_daemon::read_text(file).map_err(|e| failed(format!("cannot be read: {e}")))?;
     let plan: Plan = serde_json::from_str(&text).map_err(|e| failed(e.to_string()))?;
     if plan.version != Plan::VERSION {
         return Err(failed(format!("version {} is not known (allowed {})", plan.version, Plan::VERSION)));

@@ -55,7 +55,7 @@ impl Place {
 
 /// The name of the library that the project's `Cargo.toml` describes.
 fn library(folder: &Path) -> Option<String> {
-    let text = fs::read_to_string(folder.join("Cargo.toml")).ok()?;
+    let text = steadfast_daemon::read_text(&folder.join("Cargo.toml")).ok()?;
     let (mut section, mut package, mut lib) = ("", None, None);
     for line in text.lines().map(str::trim) {
         if line.starts_with('[') {

@@ -159,7 +159,7 @@ fn rust(name: &str, sdk: Option<&Path>) -> Result<BTreeMap<String, String>, Fail
 fn find_sdk(folder: &Path) -> Result<String, Failure> {
     let here = [folder.join("driver"), folder.join("crates/driver"), folder.to_owned()];
     let is_sdk = |place: &&PathBuf| {
-        let manifest = fs::read_to_string(place.join("Cargo.toml"));
+        let manifest = steadfast_daemon::read_text(&place.join("Cargo.toml"));
         manifest.is_ok_and(|text| text.lines().any(|line| line.trim() == "name = \"steadfast-driver\""))
     };
     let shown = folder.display();

@@ -212,12 +212,9 @@ impl Config {
     }
 
     fn text(path: &Path) -> Result<String, ConfigErrors> {
-        std::fs::read_to_string(path).map_err(|e| {
-            let message = match e.kind() {
-                std::io::ErrorKind::InvalidData => "cannot be read: it is not UTF-8 text".to_owned(),
-                _ => format!("cannot be read: {e}"),
-            };
-            ConfigErrors(vec![ConfigError::new(Place::File(path.to_owned()), message)])
+        steadfast_settings::read_text(path).map_err(|e| {
+            let place = Place::File(path.to_owned());
+            ConfigErrors(vec![ConfigError::new(place, format!("cannot be read: {e}"))])
         })
     }
 

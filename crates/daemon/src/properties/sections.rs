@@ -65,7 +65,7 @@ impl App {
 }
 
 fn mentions(path: &Path, port: &str) -> bool {
-    std::fs::read_to_string(path).is_ok_and(|text| text.contains(port))
+    steadfast_settings::read_text(path).is_ok_and(|text| text.contains(port))
 }
 
 fn values(count: usize) -> String {

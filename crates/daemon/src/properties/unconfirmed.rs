@@ -132,7 +132,8 @@ impl Notes {
             let Some(port) = name.strip_suffix(".json").filter(|port| !port.starts_with('.')) else {
                 continue;
             };
-            let read = fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+            let read =
+                steadfast_settings::read_bytes(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
             match read {
                 Ok(note) => drop(notes.insert(port.to_owned(), note)),
                 Err(e) => tracing::error!("{}: {e}: port {port} does not go back", path.display()),

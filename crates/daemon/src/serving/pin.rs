@@ -30,7 +30,7 @@ fn text(asked: &str, to: &Release) -> String {
 /// The file's text with another driver for a device. Comments, order and everything else stay.
 fn edited(path: &Path, config: &DeviceConfig, driver: &str) -> Result<String, String> {
     let named = |what: String| format!("{}: {what}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|e| named(e.to_string()))?;
+    let text = steadfast_settings::read_text(path).map_err(|e| named(e.to_string()))?;
     let mut document: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| named(e.to_string()))?;
     let missing = || named(format!("device {} is not in it any more", config.name));
     let entry = entry(&mut document, config).ok_or_else(missing)?;

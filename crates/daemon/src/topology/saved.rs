@@ -156,7 +156,7 @@ fn implicit() -> Item {
 }
 
 fn open(path: &Path) -> Result<DocumentMut, String> {
-    match fs::read_to_string(path) {
+    match steadfast_settings::read_text(path) {
         Ok(text) => text.parse::<DocumentMut>().map_err(|e| e.to_string()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(DocumentMut::new()),
         Err(e) => Err(e.to_string()),

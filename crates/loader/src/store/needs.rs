@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{hash_of, is_hash};
 use crate::error::{LoadError, Problem};
+use crate::file;
 
 const FOLDER: &str = "needs";
 /// How long an owner's folder is missing before its list goes.
@@ -104,7 +105,7 @@ pub(super) fn note(store: &Path, owner: &Path, needed: &BTreeSet<String>) -> io:
     DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
     let list = List { owner: owner.canonicalize()?, hashes: needed.clone(), missing_since: None };
     let path = folder.join(&hash_of(list.owner.as_os_str().as_encoded_bytes())[..NAME]);
-    if fs::read(&path).is_ok_and(|known| known == list.bytes()) {
+    if file::read(&path).is_ok_and(|known| known == list.bytes()) {
         return Ok(());
     }
     list.write(&path)
@@ -129,7 +130,7 @@ pub(super) fn of_all(store: &Path, now: SystemTime) -> Result<Needs, LoadError> 
         if name.len() != NAME || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             continue;
         }
-        let bytes = fs::read(&path).map_err(|e| failed(&path, &e.to_string()))?;
+        let bytes = file::read(&path).map_err(|problem| failed(&path, &problem.to_string()))?;
         let list = List::parse(&bytes);
         let list = list.ok_or_else(|| failed(&path, "it is no list of what a daemon needs (remove it)"))?;
         match keep(&path, &list, now) {

@@ -240,9 +240,10 @@ fn lock_whole(store: &Path) -> Result<File, Problem> {
 }
 
 /// Opens a file to lock it; `O_CLOEXEC` (which `OpenOptions` sets) keeps the lock out of programs that
-/// this process starts.
+/// this process starts. A pipe in its place is refused, not waited for.
 fn lock_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 fn lock(file: &File, how: libc::c_int) -> io::Result<()> {
@@ -278,7 +279,7 @@ fn remove_leftovers(runs: &Path) {
     let Ok(entries) = fs::read_dir(runs) else { return };
     for dir in entries.flatten().map(|entry| entry.path()) {
         let lock_path = dir.join("lock");
-        let in_use = match OpenOptions::new().write(true).open(&lock_path) {
+        let in_use = match OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&lock_path) {
             // Held while the folder is removed: nobody else removes it meanwhile.
             Ok(file) => match lock(&file, libc::LOCK_EX | libc::LOCK_NB) {
                 Ok(()) => {

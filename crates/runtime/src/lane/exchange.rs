@@ -434,7 +434,7 @@ impl Lane {
     pub(crate) unsafe fn end_stranded(lane: *mut Lane) {
         // SAFETY: rules 1 and 2; without a driver and a transaction it is closed, and nobody is inside.
         unsafe {
-            if (*lane).job.is_none() && (*lane).instance.is_none() && !(*lane).down {
+            if (*lane).is_stranded() {
                 Lane::take_down(lane);
                 Lane::fail_all(lane, -libc::EIO);
             }

@@ -79,7 +79,7 @@ impl Lane {
     }
 
     /// No driver serves the port, nor is one on its way.
-    fn is_stranded(&self) -> bool {
+    pub(super) fn is_stranded(&self) -> bool {
         !self.gate.is_open() && self.job.is_none() && self.bound.is_none() && !self.down
     }
 
