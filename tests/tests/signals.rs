@@ -1,10 +1,16 @@
 //! Signals and limits of the process: none ends the daemon but those that ask for a clean stop.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use steadfast_tests::nbd::Client;
+use std::time::Duration;
+use steadfast_tests::nbd::{Client, answers};
 use steadfast_tests::process::signal;
-use steadfast_tests::{Daemon, Result, Setup, TempDir, run, steadfast, until};
+use steadfast_tests::{Daemon, Peer, Result, Setup, TempDir, c_module, run, steadfast, until};
 
 /// NBD's error for no space left.
 const NO_SPACE: u32 = 28;
@@ -100,6 +106,157 @@ fn sighup_rescans() -> Result {
     until("the rescan", said)?;
     daemon.check_serves("vol1")?;
     daemon.check_serves("vol0")
+}
+
+/// A file of a file system whose server is stopped and goes on, as one that is gone and comes back.
+struct Fuse {
+    folder: PathBuf,
+    server: Peer,
+}
+
+impl Fuse {
+    /// Shows the device of another daemon as a file.
+    fn over(dir: &TempDir, lower: &Daemon, device: &str) -> Result<Fuse> {
+        let folder = dir.join("fuse");
+        std::fs::create_dir(&folder)?;
+        let server = Peer::start(Command::new("nbdfuse").arg(&folder).arg(lower.uri(device)))?;
+        let fuse = Fuse { folder, server };
+        until("the file", || Ok(fuse.file().exists().then_some(())))?;
+        Ok(fuse)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.join("nbd")
+    }
+}
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        signal(self.server.pid(), libc::SIGCONT);
+        let _ = run(Command::new("umount").arg("--lazy").arg(&self.folder));
+    }
+}
+
+#[test]
+fn a_stop_is_heard_while_a_rescan_waits_for_a_file_that_does_not_answer() -> Result {
+    let below = TempDir::new()?;
+    let lower = Setup::device("disk=ram:4M").start(&below)?;
+    let dir = TempDir::new()?;
+    let fuse = Fuse::over(&dir, &lower, "disk")?;
+    let mut daemon = Setup::device(format!("vol0=file:{}", fuse.file().display()))
+        .and_device("vol1=ram:1M")
+        .start(&dir)?;
+    daemon.check_serves("vol0")?;
+    signal(fuse.server.pid(), libc::SIGSTOP);
+    // What the kernel remembers of the file is forgotten after a second.
+    std::thread::sleep(Duration::from_secs(2));
+    signal(daemon.pid(), libc::SIGHUP);
+    daemon.logs("does not answer: it is stuck")?;
+    daemon.logs("SIGHUP: 2 ports looked at")?;
+    daemon.check_serves("vol1")?;
+    signal(daemon.pid(), libc::SIGHUP);
+    std::thread::sleep(Duration::from_millis(100));
+    signal(daemon.pid(), libc::SIGTERM);
+    daemon.logs("SIGTERM: stopping")?;
+    // Files are closed once their server answers, which the kernel waits for.
+    signal(fuse.server.pid(), libc::SIGCONT);
+    assert_eq!(daemon.stopped()?.code(), Some(0), "{}", daemon.log());
+    Ok(())
+}
+
+#[test]
+fn a_stop_ends_a_rescan_that_takes_long() -> Result {
+    const PORTS: usize = 60;
+    let dir = TempDir::new()?;
+    let mut setup = Setup::default();
+    let disks: Vec<_> = (0..PORTS).map(|n| dir.disk(&format!("{n}.img"), 1 << 20)).collect::<Result<_>>()?;
+    for (n, disk) in disks.iter().enumerate() {
+        setup = setup.and_device(format!("vol{n}=file:{}", disk.display()));
+    }
+    let mut daemon = setup.start(&dir)?;
+    for disk in &disks {
+        File::options().write(true).open(disk)?.set_len(2 << 20)?;
+    }
+    signal(daemon.pid(), libc::SIGHUP);
+    until("the first is initialised anew", || {
+        let receipts = daemon.api()?.get("/v1/receipts?limit=1")?.1;
+        Ok(receipts.as_array().is_some_and(|all| !all.is_empty()).then_some(()))
+    })?;
+    signal(daemon.pid(), libc::SIGTERM);
+    assert_eq!(daemon.stopped()?.code(), Some(0), "{}", daemon.log());
+    let log = daemon.log();
+    assert!(log.contains("it ended early, because the daemon stops"), "{log}");
+    Ok(())
+}
+
+#[test]
+fn a_hangup_before_it_is_ready_does_not_end_it() -> Result {
+    let dir = TempDir::new()?;
+    // Another daemon that is on its way out: this one waits for it.
+    let state = dir.join("store/state");
+    for folder in [dir.join("store"), state.clone()] {
+        std::fs::create_dir(&folder)?;
+        std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700))?;
+    }
+    let lock = File::options().create(true).append(true).open(state.join("daemon.lock"))?;
+    // SAFETY: a plain call on an open descriptor.
+    assert_eq!(unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX) }, 0);
+    let mut command = Command::new(steadfast()?);
+    command.args(["serve", "--device", "vol0=ram:1M", "--nbd", "unix:nbd.sock", "--control", "c.sock"]);
+    command.args(["--store", "store"]).current_dir(dir.path());
+    // Whoever runs the tests may pass over it.
+    // SAFETY: a plain call that is allowed between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
+            Ok(())
+        })
+    };
+    let mut daemon = Peer::start(&mut command)?;
+    until("it passes over signals", || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid()))?;
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = u64::from_str_radix(ignored.unwrap_or_default().trim(), 16)?;
+        Ok((ignored & 1 << (libc::SIGUSR1 - 1) != 0).then_some(()))
+    })?;
+    signal(daemon.pid(), libc::SIGHUP);
+    drop(lock);
+    until("it serves", || {
+        anyhow::ensure!(!daemon.ended(), "a hangup ended it");
+        Ok(answers(&dir.join("nbd.sock")).then_some(()))
+    })
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_runs_nothing_of_a_module() -> Result {
+    let dir = TempDir::new()?;
+    let (mark, source) = (dir.join("destructor-ran"), dir.join("marks.c"));
+    let live = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/runtime/tests/live.c");
+    let code = format!(
+        "#include \"{}\"\n#include <fcntl.h>\n__attribute__((destructor)) static void gone(void)\n\
+         {{ (void)!creat(\"{}\", 0600); }}\n",
+        live.display(),
+        mark.display()
+    );
+    std::fs::write(&source, code)?;
+    let module = c_module(&dir, &source.display().to_string(), "marks", &[])?;
+    let mut daemon = Setup::device("hung=hang:8M,ops=write,hand_back=false")
+        .and_device(format!("vol1={}", module.display()))
+        .start(&dir)?;
+    let mut client = Client::connect(daemon.nbd(), "hung")?;
+    client.send(1, 0, 0, 4096, &[7; 4096])?;
+    until("the request hangs", || Ok((daemon.device("hung")?["in_flight"] == 1).then_some(())))?;
+    // What it left when it was mapped elsewhere to be looked at.
+    let _ = std::fs::remove_file(&mark);
+    signal(daemon.pid(), libc::SIGTERM);
+    daemon.logs("SIGTERM: stopping")?;
+    // It is past all that is asked of it by now, and waits for the request.
+    until("the control socket goes", || Ok(daemon.api().is_err().then_some(())))?;
+    signal(daemon.pid(), libc::SIGINT);
+    daemon.logs("SIGINT: quitting at once")?;
+    assert_eq!(daemon.stopped()?.code(), Some(1));
+    assert!(!mark.exists(), "threads may be inside the module");
+    Ok(())
 }
 
 #[test]

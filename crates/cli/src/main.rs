@@ -23,9 +23,11 @@ use steadfast_api::ProblemKind;
 
 fn main() -> ExitCode {
     steadfast_daemon::answer_rehearsals();
+    let mut serves = false;
     let (result, json) = match Cli::try_parse() {
         Ok(cli) => {
             let json = cli.output == Output::Json || matches!(&cli.command, Command::Demo(demo) if demo.json);
+            serves = matches!(&cli.command, Command::Serve(_));
             (run(cli), json)
         }
         Err(error) => {
@@ -37,6 +39,10 @@ fn main() -> ExitCode {
         let text = if json { format!("{}\n", failure.json()) } else { failure.to_string() };
         // Of the daemon too, whose log nobody may be reading.
         steadfast_daemon::log::last_words(&text);
+        if serves {
+            // Queues that did not stop may be inside modules, whose destructors are not to run under them.
+            steadfast_daemon::leave(failure.exit as u8);
+        }
         failure.exit
     });
     ExitCode::from(exit as u8)

@@ -12,7 +12,7 @@ use crate::topology::Topology;
 use crate::{log, trial, trouble, uri};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 use steadfast_api::{
     Abandoned, CheckReport, CheckRequest, Device, Drivers, Health, Latency, LogHealth, Memory, PortState,
@@ -34,6 +34,8 @@ pub(crate) struct App {
     pub(crate) folder: Folder,
     pub(crate) topology: Topology,
     pub(crate) edits: Edits,
+    /// It was asked to stop: what takes long and can be done another time ends.
+    pub(crate) ending: AtomicBool,
     /// Updates in progress.
     pub(crate) updates: AtomicUsize,
     pub(crate) started_unix_ms: u64,

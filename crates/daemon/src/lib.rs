@@ -48,6 +48,7 @@ pub use error::ServeError;
 pub use modules::{ModulePath, check_module, examine_module, is_module_path};
 pub use panics::PANIC_EXIT;
 pub use serve::{check, serve};
+pub use signals::leave;
 pub use steadfast_loader::{Trust, answer_rehearsals};
 pub use steadfast_nbd::ListenAddr;
 pub use steadfast_settings::{MAX_FILE_BYTES, read_text};

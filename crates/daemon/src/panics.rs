@@ -6,6 +6,7 @@
 //! known is written down first.
 
 use crate::log;
+use crate::signals::leave;
 use std::backtrace::Backtrace;
 use std::fs::{self, File};
 use std::io::Write;
@@ -47,7 +48,7 @@ fn end(file: &Path, info: &PanicHookInfo<'_>) {
     // A disk or a log that hangs does not keep the process.
     let _ = thread::Builder::new().spawn(|| {
         thread::sleep(LIMIT);
-        leave();
+        leave(PANIC_EXIT);
     });
     let thread = thread::current();
     let name = thread.name().unwrap_or("without a name");
@@ -63,7 +64,7 @@ fn end(file: &Path, info: &PanicHookInfo<'_>) {
     };
     log::say(Level::ERROR, &format!("{what}; the process ends (exit code {PANIC_EXIT}); {wheres}"));
     log::flush_within(LOG_LIMIT);
-    leave();
+    leave(PANIC_EXIT)
 }
 
 fn write_down(file: &Path, what: &str) -> std::io::Result<()> {
@@ -73,12 +74,6 @@ fn write_down(file: &Path, what: &str) -> std::io::Result<()> {
     // What takes time comes last.
     write!(out, "{}", Backtrace::force_capture())?;
     out.sync_all()
-}
-
-fn leave() -> ! {
-    // SAFETY: it takes a number and does not return. Nothing that others rely on is left to be done: what
-    // they may rely on was on its disk before it was acknowledged.
-    unsafe { libc::_exit(i32::from(PANIC_EXIT)) }
 }
 
 /// Says once that the last daemon ended by a panic, and where it is written down.

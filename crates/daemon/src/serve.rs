@@ -25,7 +25,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use steadfast_api::PortState;
 use steadfast_loader::{ModuleStore, Trust};
@@ -212,6 +212,7 @@ fn start(config: &Config, socket: &Path, inherited: Vec<OwnedFd>) -> Result<App,
         topology,
         edits: Edits::of(&state),
         folder: Folder::new(config.watch.clone(), policies(config)),
+        ending: AtomicBool::new(false),
         updates: AtomicUsize::new(0),
         started_unix_ms: now.as_millis() as u64,
         started: Instant::now(),

@@ -3,7 +3,7 @@
 //! | signal | what is done |
 //! |---|---|
 //! | `TERM`, `INT`, `QUIT` | a clean stop; a second one ends the process at once |
-//! | `HUP` | as `steadfast rescan` |
+//! | `HUP` | as `steadfast rescan`; one that comes during the start waits for its end |
 //! | `XFSZ`, `XCPU`, `PIPE`, `USR1`, `USR2`, `ALRM`, `VTALRM`, `PROF`, `IO`, `PWR`, `STKFLT`, `TTIN`, `TTOU`, all of real time | nothing |
 //!
 //! The kernel's default for nearly all of them is to end the process. What is left to it are faults of the
@@ -17,15 +17,19 @@ use crate::app::App;
 use crate::error::ServeError;
 use crate::log;
 use crate::notify::{notify, reloading};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use steadfast_api::{Found, RescanRequest};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// What is passed over. A write past a limit of file sizes (`XFSZ`) fails with an error instead.
-const IGNORED: [libc::c_int; 13] = [
+const IGNORED: [libc::c_int; 14] = [
+    // Until [`Signals::install`] catches it.
+    libc::SIGHUP,
     libc::SIGXFSZ,
     libc::SIGXCPU,
     libc::SIGPIPE,
@@ -107,20 +111,25 @@ impl Signals {
     /// Does what they ask for: the first that ends the daemon asks for a clean stop, the second ends the process.
     /// What comes during the start is kept until that is through, but for those that end the daemon.
     async fn obey(mut self, mut up: watch::Receiver<Weak<App>>, stop: watch::Sender<bool>) {
-        let mut app = Weak::new();
+        let (mut app, mut rescans) = (Weak::<App>::new(), JoinSet::new());
         loop {
             let starting = app.upgrade().is_none();
             tokio::select! {
+                biased;
                 name = next(&mut self.term, &mut self.int, &mut self.quit) => {
                     tracing::info!("SIG{name}: stopping: requests in flight finish; another signal quits at once");
+                    if let Some(app) = app.upgrade() {
+                        app.ending.store(true, Ordering::Relaxed);
+                    }
                     let _ = stop.send(true);
                     break;
                 }
                 Ok(()) = up.changed(), if starting => app = up.borrow_and_update().clone(),
-                _ = self.hup.recv(), if !starting => {
+                // One after the other: what comes meanwhile is one more. Nothing else waits for it.
+                Some(_) = rescans.join_next() => {}
+                _ = self.hup.recv(), if !starting && rescans.is_empty() => {
                     let Some(app) = app.upgrade() else { continue };
-                    // One after the other: what comes meanwhile is one more.
-                    let _ = tokio::task::spawn_blocking(move || rescan(&app)).await;
+                    rescans.spawn_blocking(move || rescan(&app));
                 }
             }
         }
@@ -148,8 +157,15 @@ async fn never_through(mut up: watch::Receiver<Weak<App>>, app: Weak<App>) {
 fn quit(why: &str) {
     tracing::warn!("{why}");
     log::flush_within(Duration::from_millis(200));
-    // SAFETY: it runs nothing of this process any more, so that nothing in it can hang.
-    unsafe { libc::_exit(1) }
+    leave(1)
+}
+
+/// Ends the process at once. What modules would do at its end (destructors, `atexit`) is not done: threads may be
+/// inside them.
+pub fn leave(code: u8) -> ! {
+    // SAFETY: it takes a number and does not return. Nothing that others rely on is left to be done: what
+    // they may rely on was on its disk before it was acknowledged.
+    unsafe { libc::_exit(i32::from(code)) }
 }
 
 async fn next(term: &mut Signal, int: &mut Signal, quit: &mut Signal) -> &'static str {
@@ -160,7 +176,8 @@ async fn next(term: &mut Signal, int: &mut Signal, quit: &mut Signal) -> &'stati
     }
 }
 
-/// The configuration is read again, and what is behind the ports is looked at.
+/// The configuration is read again, and what is behind the ports is looked at; a stop ends it after the port that it
+/// is at.
 fn rescan(app: &Arc<App>) {
     reloading();
     match app.counting(|| app.rescan(&RescanRequest::default(), "SIGHUP".to_owned())) {
@@ -177,5 +194,7 @@ fn rescan(app: &Arc<App>) {
         }
         Err(problem) => tracing::warn!("SIGHUP: {}", problem.message),
     }
-    notify("READY=1");
+    if !app.ending.load(Ordering::Relaxed) {
+        notify("READY=1");
+    }
 }

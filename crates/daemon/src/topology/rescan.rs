@@ -11,6 +11,7 @@ use crate::probation::lock;
 use crate::trouble;
 use crate::updates::Work;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use steadfast_api::{
     Cause, Found, Outcome, Problem, Receipt, Requester, RescanReport, RescanRequest, Rescanned, TroubleCode,
 };
@@ -39,12 +40,18 @@ impl App {
         }
         self.forget_undefined(&defined, report.problems.is_empty() && only.is_none());
         for (device, from) in defined {
+            if self.ends(&mut report) {
+                return Ok(report);
+            }
             if only.is_none_or(|name| name == device.name) {
                 report.ports.extend(self.attach_new(device, from, only.is_some(), &by));
             }
         }
         self.number_ports();
         for port in self.bottom_up() {
+            if self.ends(&mut report) {
+                break;
+            }
             let known = report.ports.iter().any(|found| found.port == port.name);
             if !known && only.is_none_or(|name| name == port.name) {
                 report.ports.push(self.look_behind(&port, &by));
@@ -52,6 +59,15 @@ impl App {
         }
         report.ports.sort_by(|a, b| a.port.cmp(&b.port));
         Ok(report)
+    }
+
+    /// The daemon stops, so that the rest can wait for its next start, which looks at all of it.
+    fn ends(&self, report: &mut RescanReport) -> bool {
+        let ends = self.ending.load(Ordering::Relaxed);
+        if ends {
+            report.problems.push("it ended early, because the daemon stops".to_owned());
+        }
+        ends
     }
 
     /// Everything that is defined now; what cannot be read is a problem, and the rest is taken.
