@@ -1,8 +1,8 @@
 //! A file in the state folder that is to say what is so, whenever the daemon ends.
 //!
 //! It is written whole by a thread of its own. As with receipts, a disk can fail or delay nothing: it is waited for,
-//! but not for longer than [`PATIENCE`], and not at all once it was found slow. What could not be written is known in
-//! memory, told, and tried again.
+//! but not for longer than [`PATIENCE`], and not at all once it was found slow, until the daemon stops. What could not be
+//! written is known in memory, told, and tried again.
 
 use crate::probation::lock;
 use serde::Serialize;
@@ -125,6 +125,23 @@ impl<T: Clone + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync
         }
     }
 
+    /// The last time: what is not on the disk yet is waited for as long as that may take at most, however the disk
+    /// was, and tried again where it could not be written.
+    pub(crate) fn close(&self) {
+        let version = self.version.load(Ordering::SeqCst);
+        {
+            let mut written = lock(&self.disk.written);
+            written.slow = false;
+            written.error.clear();
+        }
+        self.save();
+        let written = lock(&self.disk.written);
+        if written.version < version {
+            let (path, why) = (self.path.display(), &written.error);
+            tracing::error!("{path}: not written before the daemon ended: {}; {why}", self.otherwise);
+        }
+    }
+
     /// The thread that writes, as long as the daemon runs.
     pub(crate) fn write_from_now_on(self: &Arc<Kept<T>>, thread: &str) {
         let (kept, disk) = (Arc::downgrade(self), Arc::clone(&self.disk));
@@ -174,5 +191,35 @@ impl<T: Clone + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync
     pub(crate) fn problem(&self) -> String {
         let error = lock(&self.disk.written).error.clone();
         if error.is_empty() { error } else { format!("{}: {error}", self.path.display()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_waits_for_a_disk_that_was_slow_or_full() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("kept.json");
+        let open = || Arc::new(Kept::<Vec<u64>>::open(path.clone(), "it is another"));
+        let kept = open();
+        kept.change(|numbers| numbers.push(1));
+        lock(&kept.disk.written).slow = true;
+        kept.save();
+        assert!(!path.exists(), "nobody waits for it");
+        let late = Arc::clone(&kept);
+        let comes = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            late.write_from_now_on("kept");
+        });
+        kept.close();
+        assert_eq!(*open().now(), [1], "written at the stop");
+        comes.join().expect("started");
+        // What could not be written is tried once more.
+        kept.change(|numbers| numbers.push(2));
+        lock(&kept.disk.written).error = "it was full".to_owned();
+        kept.close();
+        assert_eq!(*open().now(), [1, 2], "there was room again");
     }
 }

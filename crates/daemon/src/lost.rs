@@ -45,9 +45,9 @@ impl LostMedia {
         }
     }
 
-    /// Waits until it is on the disk, where that can be done at once.
-    pub(crate) fn save(&self) {
-        self.0.save();
+    /// The last time, at the stop.
+    pub(crate) fn close(&self) {
+        self.0.close();
     }
 }
 
@@ -95,12 +95,12 @@ mod tests {
         media.lost(&lost(1));
         media.lost(&lost(2));
         media.lost(&lost(1));
-        media.save();
+        media.0.save();
         assert_eq!(media.problem(), "");
         let again = LostMedia::open(state.path());
         assert_eq!(again.all(), [lost(2), lost(1)]);
         again.accepted(&lost(1));
-        again.save();
+        again.0.save();
         assert_eq!(LostMedia::open(state.path()).all(), [lost(2)]);
     }
 
@@ -111,7 +111,7 @@ mod tests {
         assert!(LostMedia::open(state.path()).problem().contains("are not known"));
         let nowhere = LostMedia::open(&state.path().join(FILE));
         nowhere.lost(&lost(1));
-        nowhere.save();
+        nowhere.0.save();
         assert!(nowhere.problem().contains(OTHERWISE), "{}", nowhere.problem());
         assert_eq!(nowhere.all(), [lost(1)], "it is known in memory");
     }

@@ -101,8 +101,9 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let stopped = app.engine.stop(GRACE);
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(held);
-    app.lost.save();
+    app.lost.close();
     app.receipts.close();
+    app.serving().iter().for_each(|serving| serving.close());
     if stopped {
         tracing::info!("stopped");
     }

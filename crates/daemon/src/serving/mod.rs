@@ -90,6 +90,11 @@ impl Serving {
         self.records.save();
     }
 
+    /// The last time, at the stop.
+    pub(crate) fn close(&self) {
+        self.records.close();
+    }
+
     /// Has it written soon, and waits for nothing.
     pub(crate) fn save_soon(&self) {
         self.records.save_soon();
