@@ -1,6 +1,11 @@
 //! One device that cannot come up keeps none of the others from serving.
 
+use std::ffi::CString;
 use std::fs;
+use std::io::Read;
+use std::os::fd::FromRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::Command;
 use steadfast_tests::{Daemon, Result, Setup, TempDir, run, steadfast, until};
 
@@ -108,6 +113,58 @@ fn what_is_given_up_is_not_tried_again_and_parts_of_an_adapter_can_be_absent() -
     dir.disk("gone.img", 1 << 20)?;
     std::thread::sleep(std::time::Duration::from_millis(1500));
     assert_eq!(daemon.api()?.get("/v1/ports")?.1.as_array().map(Vec::len), Some(1), "only a is there");
+    Ok(())
+}
+
+/// How often a file of that name was put into a folder while `work` was done.
+fn put(folder: &Path, name: &str, work: impl FnOnce() -> Result) -> Result<usize> {
+    let path = CString::new(folder.as_os_str().as_bytes())?;
+    // SAFETY: plain calls; the path ends with a zero, and the descriptor is nobody else's.
+    let mut events = unsafe {
+        let watcher = libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC);
+        anyhow::ensure!(watcher >= 0, "inotify: {}", std::io::Error::last_os_error());
+        let events = fs::File::from_raw_fd(watcher);
+        let watched = libc::inotify_add_watch(watcher, path.as_ptr(), libc::IN_MOVED_TO);
+        anyhow::ensure!(watched >= 0, "{}: {}", folder.display(), std::io::Error::last_os_error());
+        events
+    };
+    work()?;
+    let mut bytes = vec![0; 64 << 10];
+    let filled = events.read(&mut bytes)?;
+    Ok(bytes[..filled].windows(name.len()).filter(|part| *part == name.as_bytes()).count())
+}
+
+#[test]
+fn an_adapter_is_forgotten_in_one_piece_with_what_is_absent_of_it() -> Result {
+    let dir = TempDir::new()?;
+    let mut daemon = start(&dir, "required = false")?;
+    let disks: Vec<_> =
+        ["x", "y", "z"].iter().map(|n| dir.disk(&format!("{n}.img"), 1 << 20)).collect::<Result<_>>()?;
+    let ports = ["x", "y", "z"].iter().zip(&disks).map(|(name, disk)| format!("{name}:{}", disk.display()));
+    let mut add = vec!["adapter".to_owned(), "add".to_owned(), "san=file".to_owned()];
+    ports.for_each(|port| add.extend(["--port".to_owned(), port]));
+    let add = daemon.cli(&add.iter().map(String::as_str).collect::<Vec<_>>())?;
+    assert_eq!(add.status.code(), Some(0), "{}", text(&add));
+    daemon.stop()?;
+    disks[1..].iter().try_for_each(fs::remove_file)?;
+    let mut daemon = start(&dir, "required = false")?;
+    daemon.check_serves("san-x")?;
+    let would = daemon.cli(&["adapter", "remove", "san", "--dry-run"])?;
+    assert!(["san-x", "san-y", "san-z"].iter().all(|port| text(&would).contains(port)), "{}", text(&would));
+    let folder = dir.join("store/state/parameters");
+    let writes = put(&folder, "devices.toml", || {
+        let output = daemon.cli(&["adapter", "remove", "san"])?;
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!(
+            ["san-x", "san-y", "san-z"].iter().all(|port| said.contains(&format!("{port} is taken out"))),
+            "{said}"
+        );
+        Ok(())
+    })?;
+    assert_eq!(writes, 1, "a kill at any moment leaves all of it or nothing");
+    assert!(!fs::read_to_string(folder.join("devices.toml"))?.contains("san"));
+    assert_eq!(daemon.api()?.get("/v1/adapters/san")?.0, 404);
     Ok(())
 }
 

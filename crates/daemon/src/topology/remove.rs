@@ -24,7 +24,7 @@ impl App {
             (None, Some(report)) => return Ok(report),
             (None, None) => self.port_of_device(name)?,
         };
-        self.remove(vec![port], request, who, format!("device remove {name}"))
+        self.remove(vec![port], Vec::new(), request, who, format!("device remove {name}"))
     }
 
     /// `port remove`.
@@ -39,10 +39,11 @@ impl App {
             (None, Some(report)) => return Ok(report),
             (None, None) => return Err(self.no_port(name)),
         };
-        self.remove(vec![port], request, who, format!("port remove {name}"))
+        self.remove(vec![port], Vec::new(), request, who, format!("port remove {name}"))
     }
 
-    /// `adapter remove`: all of its ports, or none.
+    /// `adapter remove`: all of its ports, those that are absent among them, or none, unless a driver does not
+    /// let go of its port (see [`App::remove`]).
     pub(crate) fn remove_adapter(
         &self,
         name: &str,
@@ -50,18 +51,11 @@ impl App {
         who: String,
     ) -> Result<TopologyReport, Problem> {
         let absent = self.adapter(name)?.ports.into_iter().filter(|port| port.absent.is_some());
-        let absent: Vec<String> = absent.map(|port| port.name).collect();
+        let mut absent: Vec<String> = absent.map(|port| port.name).collect();
         let mut ports = self.engine.ports();
         ports.retain(|port| port.adapter == name);
-        let mut report = match ports.is_empty() {
-            true => TopologyReport::default(),
-            false => self.remove(ports, request, who, format!("adapter remove {name}"))?,
-        };
-        for name in absent {
-            let gone = self.forget_absent(&name, request.dry_run);
-            report.notes.extend(gone.map(|gone| gone.notes).unwrap_or_default());
-        }
-        Ok(report)
+        absent.retain(|name| !ports.iter().any(|port| port.name == *name));
+        self.remove(ports, absent, request, who, format!("adapter remove {name}"))
     }
 
     /// A device that did not come up: it is only to be forgotten.
@@ -85,9 +79,15 @@ impl App {
         Err(refused(why).hint(format!("`steadfast port remove {port}` takes all of them away")))
     }
 
+    /// Takes `ports` away, and forgets `absent` with them: all of them go out of `devices.toml` at once.
+    ///
+    /// # Errors
+    /// Somebody uses one of them: nothing is changed. A driver refuses to go, or does not: those that lie over it or
+    /// came before it have gone for good, which the error says; it and the rest, `absent` among them, stay.
     fn remove(
         &self,
         ports: Vec<PortInfo>,
+        absent: Vec<String>,
         request: &RemoveRequest,
         who: String,
         source: String,
@@ -110,10 +110,13 @@ impl App {
                 self.unused(port, &ports).inspect_err(refuse)?;
             }
         }
-        let order = self.top_down(&ports);
+        let mut order = self.top_down(&ports);
         if dry_run {
+            order.extend(absent);
             return Ok(self.would_go(&order));
         }
+        // What has come up meanwhile goes as the others do.
+        order.extend(absent.iter().filter(|name| self.engine.port(name).is_some()).cloned());
         let mut report = TopologyReport::default();
         for name in &order {
             let receipt = self.engine.begin_receipt(name, Kind::Detach, &by, &source);
@@ -130,7 +133,9 @@ impl App {
                 }
             }
         }
+        order.extend(absent.iter().filter(|name| !order.contains(name)).cloned().collect::<Vec<_>>());
         report.notes = self.forget(&order);
+        absent.iter().for_each(|name| self.topology.absent.forget(name));
         Ok(report)
     }
 
