@@ -13,7 +13,7 @@
 use crate::receipt::Release;
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 
 mod in_force;
 
@@ -41,12 +41,12 @@ pub struct Served {
     /// The module that this meant then.
     #[serde(default)]
     pub meant: Option<Release>,
-    /// Hashes of modules that the port went back from; the newest.
+    /// Hashes of modules that the port went back from: the last ones, the newest at the end.
     #[serde(default)]
-    pub rejected: BTreeSet<String>,
-    /// Hashes of modules of which a driver was put away without its consent; the newest.
+    pub rejected: VecDeque<String>,
+    /// Hashes of modules of which a driver was put away without its consent: the last ones, the newest at the end.
     #[serde(default)]
-    pub put_away: BTreeSet<String>,
+    pub put_away: VecDeque<String>,
     /// Who ran last, where it was put away and nobody has served since.
     #[serde(default)]
     pub gone: Option<Release>,
@@ -217,8 +217,8 @@ impl Served {
             unproven: None,
             named: named.to_owned(),
             meant,
-            rejected: BTreeSet::new(),
-            put_away: BTreeSet::new(),
+            rejected: VecDeque::new(),
+            put_away: VecDeque::new(),
             gone: None,
             in_force: None,
         }
@@ -253,11 +253,11 @@ impl Served {
         receipt: Option<u64>,
     ) {
         self.gone = None;
-        self.put_away.remove(&to.hash);
+        self.put_away.retain(|hash| *hash != to.hash);
         if back {
             self.reject(&from.hash);
         } else {
-            self.rejected.remove(&to.hash);
+            self.rejected.retain(|hash| *hash != to.hash);
         }
         let of_unproven = self.unproven.take().filter(|unproven| unproven.module.hash == from.hash);
         if of_unproven.is_some() && to.hash == self.module.hash {
@@ -324,14 +324,16 @@ impl Served {
     }
 }
 
-/// One more hash, of those that are remembered.
-fn insert(hashes: &mut BTreeSet<String>, hash: &str) {
+/// One more hash, of those that are remembered; the oldest goes.
+fn insert(hashes: &mut VecDeque<String>, hash: &str) {
     /// Most that are.
     const MOST: usize = 32;
-    if hashes.len() >= MOST {
-        hashes.pop_first();
+    hashes.retain(|known| known != hash);
+    // A file can hold more.
+    while hashes.len() >= MOST {
+        hashes.pop_front();
     }
-    hashes.insert(hash.to_owned());
+    hashes.push_back(hash.to_owned());
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ fn a_module_on_probation_comes_up_as_its_policy_says() {
     assert!(!keep.goes_back && keep.note.contains("stays"), "{keep:?}");
     let mut again = record.clone();
     again.came_up(release("1.0.0", "a"), "file", None, true);
-    assert!(again.rejected.contains("1.1.0a") && again.unproven.is_none());
+    assert!(again.rejected == ["1.1.0a"] && again.unproven.is_none());
     record.proven(8);
     assert!(record.unproven.is_some(), "that was another one");
     record.proven(7);
@@ -104,8 +104,34 @@ fn what_goes_back_from_probation_is_as_it_was() {
     let changes = Changes::from([("x".to_owned(), Some("1".to_owned()))]);
     record.updated(&release("1.1.0", "a"), &release("1.2.0", "a"), &changes, false, Some(9));
     record.updated(&release("1.2.0", "a"), &release("1.1.0", "a"), &Changes::new(), true, None);
-    assert!(record.rejected.contains("1.2.0a"));
-    assert_eq!(Served { rejected: BTreeSet::new(), ..record }, before);
+    assert!(record.rejected == ["1.2.0a"]);
+    assert_eq!(Served { rejected: VecDeque::new(), ..record }, before);
+}
+
+#[test]
+fn the_last_ones_that_it_went_back_from_are_remembered() {
+    let mut record = served("file");
+    // The newest have the smallest hashes.
+    let builds: Vec<Release> = (0..40).map(|n| release("1.2.0", &format!("{:02}", 99 - n))).collect();
+    let back = |record: &mut Served, from: &Release| {
+        record.updated(from, &release("1.1.0", "a"), &Changes::new(), true, None);
+    };
+    builds.iter().for_each(|build| back(&mut record, build));
+    let hashes = |builds: &[Release]| builds.iter().map(|build| build.hash.clone()).collect::<Vec<_>>();
+    assert_eq!(record.rejected, hashes(&builds[8..]));
+    // Once more is no reason to forget another; it is the newest then.
+    back(&mut record, &builds[8]);
+    assert_eq!(record.rejected.len(), 32);
+    assert_eq!(record.rejected.back(), Some(&builds[8].hash));
+    assert_eq!(record.rejected.front(), Some(&builds[9].hash));
+    record.updated(&release("1.1.0", "a"), &builds[20], &Changes::new(), false, None);
+    assert!(!record.rejected.contains(&builds[20].hash) && record.rejected.len() == 31, "somebody wants it");
+    // Files of before have a list as well.
+    let text = serde_json::to_string(&served("file"))
+        .expect("written")
+        .replace("\"rejected\":[]", "\"rejected\":[\"b\",\"a\"]");
+    let read: Served = serde_json::from_str(&text).expect("read");
+    assert_eq!(read.rejected, ["b", "a"]);
 }
 
 #[test]
