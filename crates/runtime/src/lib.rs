@@ -94,6 +94,7 @@ pub use modules::RunningModule;
 pub use reactor::Reactor;
 pub use remote::Task;
 pub use rules::{HardwareId, PortRules};
+pub use services::DRIVER_LINES;
 pub use shadow::{Shadow, ShadowInfo};
 pub use smaller::Shrink;
 pub use state::SavedState;

@@ -439,6 +439,9 @@ fn describe(value: Option<&Value>) -> abi::Value {
     }
 }
 
+/// The target of log lines that are a driver's words. It begins as all of this crate's do.
+pub const DRIVER_LINES: &str = "steadfast_runtime::driver";
+
 unsafe extern "C" fn log(port: *mut abi::Port, severity: u32, message: abi::Str) {
     // SAFETY: the driver passes its own port, or null from its panic hook, and a string it owns.
     let (instance, message) = unsafe { (instance(port), String::from_utf8_lossy(message.bytes())) };
@@ -453,12 +456,12 @@ unsafe extern "C" fn log(port: *mut abi::Port, severity: u32, message: abi::Str)
             if !wanted {
                 return;
             }
-            tracing::error!(port = name, driver, "{message}");
+            tracing::error!(target: DRIVER_LINES, port = name, driver, "{message}");
         }
         _ if !wanted => {}
-        level::WARN => tracing::warn!(port = name, driver, "{message}"),
-        level::INFO => tracing::info!(port = name, driver, "{message}"),
-        _ => tracing::debug!(port = name, driver, "{message}"),
+        level::WARN => tracing::warn!(target: DRIVER_LINES, port = name, driver, "{message}"),
+        level::INFO => tracing::info!(target: DRIVER_LINES, port = name, driver, "{message}"),
+        _ => tracing::debug!(target: DRIVER_LINES, port = name, driver, "{message}"),
     }
 }
 

@@ -1,18 +1,22 @@
-//! How many lines somebody may bring about: every client, all clients together, and every port.
+//! How many lines somebody may bring about: every client, all clients together, the driver of every port, and the
+//! daemon itself on account of a port.
 //!
+//! What a driver says hides nothing that the daemon has to say of its port, and what the daemon has to say often hides
+//! none of its errors.
 //! No lock is waited for: a queue's thread asks.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tracing::Event;
+use steadfast_runtime::DRIVER_LINES;
 use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata};
 
-/// Buckets; clients and ports share them by hash.
-const BUCKETS: usize = 512;
+/// Buckets of each kind; names of one kind share them by hash.
+const BUCKETS: usize = 1024;
 /// Most names that are told apart of whom lines were held back.
 const NAMES: usize = 64;
 
@@ -27,16 +31,61 @@ struct Rate {
 const CLIENT: Rate = Rate { burst: 60, every: Duration::from_millis(500) };
 /// All clients together.
 const CLIENTS: Rate = Rate { burst: 600, every: Duration::from_millis(25) };
-/// One port, by what its driver and its queues say.
+/// One port, by what its driver says, by what the daemon says of it, and by its errors: each for itself.
 const PORT: Rate = Rate { burst: 200, every: Duration::from_millis(100) };
+
+/// Buckets of one kind, which nobody outside can choose to share with another.
+#[derive(Debug)]
+struct Table {
+    hashes: RandomState,
+    /// When each would be empty again, nanoseconds since the limiter began.
+    buckets: Vec<AtomicU64>,
+}
+
+impl Default for Table {
+    fn default() -> Table {
+        let buckets = (0..BUCKETS).map(|_| AtomicU64::new(0)).collect();
+        Table { hashes: RandomState::new(), buckets }
+    }
+}
+
+impl Table {
+    fn bucket(&self, name: &str) -> &AtomicU64 {
+        &self.buckets[self.hashes.hash_one(name) as usize % BUCKETS]
+    }
+}
+
+/// Who says something of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Voice {
+    Driver,
+    Daemon,
+    /// An error of the daemon's own: that it cannot go back, that something was taken away by force.
+    Error,
+}
+
+impl Voice {
+    /// `None`: it is not on account of any port.
+    fn of(metadata: &Metadata<'_>) -> Option<Voice> {
+        match metadata.target() {
+            DRIVER_LINES => Some(Voice::Driver),
+            target if !target.starts_with("steadfast_runtime") => None,
+            _ if *metadata.level() == Level::ERROR => Some(Voice::Error),
+            _ => Some(Voice::Daemon),
+        }
+    }
+}
 
 /// Decides which lines are written.
 #[derive(Debug)]
 pub(super) struct Limiter {
     begin: Instant,
-    /// When each would be empty again, nanoseconds since `begin`.
-    buckets: Vec<AtomicU64>,
+    client: Table,
+    /// When the one of all clients would be empty again.
     clients: AtomicU64,
+    driver: Table,
+    daemon: Table,
+    errors: Table,
     limited: AtomicU64,
     held_back: Mutex<BTreeMap<String, u64>>,
     /// Held back while somebody else had the names.
@@ -47,8 +96,11 @@ impl Default for Limiter {
     fn default() -> Limiter {
         Limiter {
             begin: Instant::now(),
-            buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
+            client: Table::default(),
             clients: AtomicU64::new(0),
+            driver: Table::default(),
+            daemon: Table::default(),
+            errors: Table::default(),
             limited: AtomicU64::new(0),
             held_back: Mutex::default(),
             unnamed: AtomicU64::new(0),
@@ -65,29 +117,31 @@ impl Limiter {
         if !who.client.is_empty() {
             return self.client(now, identity(&who.client));
         }
-        let runtime = event.metadata().target().starts_with("steadfast_runtime");
-        if !runtime || who.port.is_empty() {
-            return true;
+        match Voice::of(event.metadata()) {
+            Some(voice) if !who.port.is_empty() => self.port(now, &who.port, voice),
+            _ => true,
         }
-        let allowed = take(self.bucket("port", &who.port), now, PORT);
-        if !allowed {
-            self.hold_back(format!("port {}", who.port));
-        }
-        allowed
     }
 
     fn client(&self, now: u64, name: &str) -> bool {
-        let allowed = take(self.bucket("client", name), now, CLIENT) && take(&self.clients, now, CLIENTS);
+        let allowed = take(self.client.bucket(name), now, CLIENT) && take(&self.clients, now, CLIENTS);
         if !allowed {
             self.hold_back(format!("client {name}"));
         }
         allowed
     }
 
-    fn bucket(&self, kind: &str, name: &str) -> &AtomicU64 {
-        let mut hasher = DefaultHasher::new();
-        (kind, name).hash(&mut hasher);
-        &self.buckets[hasher.finish() as usize % BUCKETS]
+    fn port(&self, now: u64, name: &str, voice: Voice) -> bool {
+        let (table, whose) = match voice {
+            Voice::Driver => (&self.driver, "the driver of "),
+            Voice::Daemon => (&self.daemon, ""),
+            Voice::Error => (&self.errors, "errors of "),
+        };
+        let allowed = take(table.bucket(name), now, PORT);
+        if !allowed {
+            self.hold_back(format!("{whose}port {name}"));
+        }
+        allowed
     }
 
     #[cold]
@@ -190,6 +244,57 @@ mod tests {
         assert_eq!(passed, 4);
         let passed = (0..1000).filter(|_| limiter.client(3000 * second, "a")).count() as u64;
         assert_eq!(passed, CLIENT.burst);
+    }
+
+    #[test]
+    fn what_a_driver_says_hides_nothing_that_the_daemon_has_to_say() {
+        let limiter = Limiter::default();
+        let said = |port: &str, voice| (0..1000).filter(|_| limiter.port(1, port, voice)).count() as u64;
+        assert_eq!(said("vol0", Voice::Driver), PORT.burst);
+        assert_eq!(said("vol0", Voice::Daemon), PORT.burst);
+        assert!(limiter.port(1, "vol0", Voice::Error), "it cannot go back");
+        assert_eq!(said("vol0", Voice::Error), PORT.burst - 1);
+        let held = limiter.take();
+        assert_eq!(held.get("the driver of port vol0"), Some(&(1000 - PORT.burst)), "{held:?}");
+    }
+
+    #[test]
+    fn clients_take_nothing_from_ports_whatever_they_are_called() {
+        let limiter = Limiter::default();
+        // Enough to fill every bucket that there is.
+        for n in 0..20 * BUCKETS {
+            let name = format!("{n}");
+            let bucket = limiter.client.bucket(&name);
+            while take(bucket, 1, CLIENT) {}
+        }
+        assert!(!limiter.client(1, "one more"));
+        for voice in [Voice::Driver, Voice::Daemon, Voice::Error] {
+            assert!(limiter.port(1, "vol0", voice), "{voice:?}");
+        }
+    }
+
+    #[test]
+    fn who_speaks_is_told_by_where_it_is_said() {
+        use std::sync::{Arc, Mutex};
+        use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+        struct Notes(Arc<Mutex<Vec<Option<Voice>>>>);
+        impl<S: tracing::Subscriber> Layer<S> for Notes {
+            fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+                self.0.lock().expect("not poisoned").push(Voice::of(event.metadata()));
+            }
+        }
+
+        let notes = Arc::new(Mutex::default());
+        let subscriber = tracing_subscriber::registry().with(Notes(Arc::clone(&notes)));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!(target: DRIVER_LINES, port = "vol0", driver = "x", "said by it");
+            tracing::error!(target: "steadfast_runtime::first", port = "vol0", "it goes back");
+            tracing::warn!(target: "steadfast_runtime::job", port = "vol0", "it waits");
+            tracing::error!(target: "steadfast_daemon::app", port = "vol0", "not of the runtime");
+        });
+        let told = notes.lock().expect("not poisoned").clone();
+        assert_eq!(told, [Some(Voice::Driver), Some(Voice::Error), Some(Voice::Daemon), None]);
     }
 
     #[test]
