@@ -18,7 +18,7 @@ fn as_users_do(daemon: &Daemon, args: &[&str]) -> Result<(i32, String, String)> 
 fn tables_fit_120_columns_whatever_is_in_them() -> Result {
     let dir = TempDir::new()?;
     let long = "v".repeat(40);
-    let deep = dir.join(&vec!["a-folder-with-a-long-name"; 6].join("/"));
+    let deep = dir.join(&["a-folder-with-a-long-name"; 6].join("/"));
     std::fs::create_dir_all(&deep)?;
     let disk = deep.join("disk.img");
     std::fs::File::create(&disk)?.set_len(1 << 20)?;

@@ -124,7 +124,12 @@ fn what_a_server_in_the_background_serves_is_not_taken() -> Result {
         let inode = std::fs::symlink_metadata(dir.join(place))?.ino();
         let (fd, mut parent) = (served.as_raw_fd(), Command::new("true"));
         // SAFETY: one system call, on a number.
-        unsafe { parent.pre_exec(move || Ok(assert_eq!(libc::listen(fd, 128), 0))) };
+        unsafe {
+            parent.pre_exec(move || match libc::listen(fd, 128) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            })
+        };
         assert!(parent.status()?.success());
         let mut daemon = Bare::start(&dir, "a", &["--control", control, "--nbd", nbd])?;
         assert_eq!(daemon.0.wait()?.code(), Some(1), "{place} is taken");

@@ -54,7 +54,7 @@ mod tests {
         let askers: Vec<_> = (0..MOST)
             .map(|_| {
                 let end = end.clone();
-                std::thread::spawn(move || ask_file(move || drop(end.wait())))
+                std::thread::spawn(move || ask_file(move || end.wait().is_leader()))
             })
             .collect();
         askers.into_iter().for_each(|asker| assert_eq!(asker.join().expect("asked"), None));
