@@ -156,6 +156,21 @@ fn an_engine_that_stops_does_not_wait_for_a_driver_that_does_not_return_from_pre
     std::fs::remove_file(bench.gate("vol0")).expect("removed");
 }
 
+#[test]
+fn an_engine_that_stops_does_not_wait_for_a_driver_that_does_not_let_go() {
+    let all = Together::new(&["HANG_DISCONNECT"]);
+    all.shut();
+    let receipt = all.update(&all.bench.trouble(&["EXTRA=4096"]), SHORT);
+    assert_eq!(receipt.outcome, Outcome::Stranded, "{receipt:#?}");
+    assert_eq!(all.port().state, PortState::Unresponsive);
+    all.until("asked for anything", |port| port.in_flight + port.held > 0);
+    // Clients that hold requests keep a stop waiting for all of its time, which is longer than a test may take.
+    assert!(all.bench.engine.stop(Duration::from_secs(3600)));
+    all.open();
+    let failed = all.load.stop();
+    assert!(!failed.is_empty(), "what was held has ended, with an error");
+}
+
 /// What it writes when it comes back late must not be where the old driver has its requests.
 #[test]
 fn a_new_driver_that_is_late_to_take_requests_over_does_not_touch_them() {
