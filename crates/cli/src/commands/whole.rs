@@ -62,7 +62,8 @@ fn words(command: &str) -> Vec<String> {
     words
 }
 
-fn quoted(text: &str) -> String {
+/// A word as a shell takes it.
+pub(super) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
