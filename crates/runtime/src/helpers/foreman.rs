@@ -354,6 +354,8 @@ impl Helper {
                 );
                 desk.lose(call);
             }
+            // It may have ended on its way to the bell.
+            desk.home.remote.ring();
             if self.counted {
                 desk.alive.fetch_sub(1, Ordering::SeqCst);
             }
