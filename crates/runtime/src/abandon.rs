@@ -128,7 +128,7 @@ impl Instance {
 
 impl Engine {
     /// Whatever call a driver of the port is in and does not return from is given up: nobody serves the port then.
-    /// A queue's own thread that is in a driver is beyond help.
+    /// A queue's own thread that is in a driver is beyond help. Calls for a queue must have taken long.
     pub(crate) fn give_up_calls(&self, port: &Arc<Port>) {
         let (unfinished, visit) = {
             let inner = lock(&port.inner);
@@ -152,6 +152,9 @@ impl Engine {
         if let Some(visit) = visit.filter(|visit| visit.lose()) {
             port.strand_serving(visit.what);
         }
+        if let Some(call) = port.outside.late() {
+            port.strand_serving(call.entry.name());
+        }
     }
 }
 
@@ -161,6 +164,7 @@ impl Port {
         let inner = lock(&self.inner);
         inner.unfinished.as_ref().is_some_and(|job| !job.is_over())
             || inner.visit.as_ref().is_some_and(|visit| !visit.is_over())
+            || self.outside.late().is_some()
     }
 
     /// A call that was given up has returned.
@@ -180,7 +184,7 @@ impl Port {
         drop(gone);
     }
 
-    /// The driver that serves is left to itself in a call that every queue holds for: nobody serves the port, and its
+    /// The driver that serves is left to itself in a call that its queue, or every queue, holds for: nobody serves the port, and its
     /// requests stay held.
     pub(crate) fn strand_serving(&self, entry: &str) {
         let serving = lock(&self.inner).serving.clone();

@@ -6,7 +6,6 @@
 
 #![allow(unsafe_code)] // what a driver asks for is handed to its queue's thread
 
-use crate::LaneId;
 use crate::core::now_ns;
 use crate::exchange::drive;
 use crate::instance::Instance;
@@ -14,12 +13,15 @@ use crate::job::{Job, Verdict};
 use crate::lane::Lane;
 use crate::reactor::Reactor;
 use crate::remote::Remote;
+use crate::{LaneId, Tag};
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use steadfast_abi as abi;
+use steadfast_shell::gate::Entry;
 use steadfast_shell::rendezvous::{Next, Runner};
+use steadfast_shell::slots::Owner;
 
 /// Time that such a call has in any case, nanoseconds.
 const LEAST_NS: u64 = 1_000_000_000;
@@ -29,6 +31,8 @@ const LEAST_NS: u64 = 1_000_000_000;
 pub(crate) enum Step {
     HandBack,
     Run,
+    /// While the port runs: see [`outside`](crate::outside).
+    Own(Entry),
 }
 
 impl Step {
@@ -36,6 +40,7 @@ impl Step {
         match self {
             Step::HandBack => "hand_back",
             Step::Run => "queue_run",
+            Step::Own(entry) => entry.name(),
         }
     }
 }
@@ -58,25 +63,30 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    fn count(&self, step: Step) -> &AtomicU32 {
+    /// Calls while the port runs are none of a transaction's.
+    fn count(&self, step: Step) -> Option<&AtomicU32> {
         match step {
-            Step::HandBack => &self.handing_back,
-            Step::Run => &self.running,
+            Step::HandBack => Some(&self.handing_back),
+            Step::Run => Some(&self.running),
+            Step::Own(_) => None,
         }
     }
 
     pub(crate) fn begin(&self, step: Step) {
-        if self.count(step).fetch_add(1, Ordering::AcqRel) == 0 && step == Step::Run {
+        let before = self.count(step).map(|count| count.fetch_add(1, Ordering::AcqRel));
+        if before == Some(0) && step == Step::Run {
             self.running_since_ns.store(now_ns(), Ordering::Release);
         }
     }
 
     pub(crate) fn end(&self, step: Step) {
-        self.count(step).fetch_sub(1, Ordering::AcqRel);
+        if let Some(count) = self.count(step) {
+            count.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 
     fn is_in(&self, step: Step) -> bool {
-        self.count(step).load(Ordering::Acquire) > 0
+        self.count(step).is_some_and(|count| count.load(Ordering::Acquire) > 0)
     }
 
     /// The entry point that a driver is in.
@@ -112,25 +122,43 @@ fn call(job: Arc<Job>, step: Step, index: usize) {
     let known = Arc::downgrade(&job);
     // Whoever is in a call knows nothing of the transaction.
     drop(job);
-    let queue = driver.queue(index).addr();
-    let here = Here { remote: remote.clone(), lane, driver: driver.clone(), queue };
-    HERE.with(|place| place.replace(Some(here)));
     let begin = now_ns();
-    let result = match step {
+    let result = on_behalf(&remote, lane, &driver, index, || match step {
         Step::HandBack => driver.hand_back(index),
-        Step::Run => {
+        Step::Run | Step::Own(_) => {
             driver.queue_run(index);
             Ok(())
         }
-    };
+    });
     driver.took(step, now_ns().saturating_sub(begin));
-    drop(HERE.with(RefCell::take));
     match known.upgrade() {
         Some(job) if !driver.is_abandoned() => {
             remote.post(Box::new(move |rt| rt.came_back(&job, step, result, driver)));
         }
         _ => Instance::come_back(driver),
     }
+}
+
+/// Calls a driver for its port's queue of this number; what it asks of the shell meanwhile is done by that queue.
+pub(crate) fn on_behalf<T>(
+    remote: &Arc<Remote>,
+    lane: LaneId,
+    driver: &Arc<Instance>,
+    index: usize,
+    call: impl FnOnce() -> T,
+) -> T {
+    let queue = driver.queue(index).addr();
+    let here = Here { remote: remote.clone(), lane, driver: driver.clone(), queue };
+    HERE.with(|place| place.replace(Some(here)));
+    let result = call();
+    drop(HERE.with(RefCell::take));
+    result
+}
+
+/// Whether a request of the driver's is one that it is asked to give up.
+pub(crate) fn is_aborting(queue: *mut abi::Queue, tag: Tag) -> bool {
+    // SAFETY: the lane is that of the thread that this runs on; no reference into it is kept.
+    ask(queue, move |lane| i32::from(unsafe { (*lane).slots.owner(tag) } == Owner::Aborting)) == 1
 }
 
 /// Has something done with the lane that the driver of this thread is called for; `-EPERM` where there is none.
@@ -253,7 +281,7 @@ impl Job {
         };
         let since_ns = self.waiting.running_since_ns.load(Ordering::Acquire);
         let late = match step {
-            Step::HandBack => !consent && now_ns() >= latest_ns,
+            Step::HandBack | Step::Own(_) => !consent && now_ns() >= latest_ns,
             // The one that serves already is waited for: nobody could be put in its place.
             Step::Run => {
                 self.verdict() == Verdict::New

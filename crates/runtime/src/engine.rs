@@ -13,6 +13,7 @@ use crate::limits::{Limits, slots_per_queue};
 use crate::lost::{LossBook, Lost};
 use crate::medium::Media;
 use crate::numbers::port_info;
+use crate::outside::Calls;
 use crate::port::{Port, PortInner, SlotMemory};
 use crate::reactor::Reactor;
 use crate::remote::{Remote, Task};
@@ -306,6 +307,7 @@ impl Engine {
                 ..PortInner::default()
             }),
             turns: Turns::default(),
+            outside: Calls::default(),
             shell: config.shell_defaults(),
             limits: Limits::new(count, params),
             shadow: None,

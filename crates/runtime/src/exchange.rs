@@ -257,8 +257,12 @@ pub(crate) fn drive(job: Arc<Job>, first: Next, runner: Runner) {
 /// Sees to a thread for the calls of a transaction, where its drivers have not earned another way. Returns when it
 /// is awake.
 pub(crate) fn see_to_thread(job: &Arc<Job>) {
-    let drivers = || job.old.iter().chain(job.new.iter());
-    let all = drivers().all(|driver| driver.port.has_earned(&driver.key()));
+    let mut all = true;
+    for driver in job.old.iter().chain(job.new.iter()) {
+        let known = driver.port.has_earned(&driver.key());
+        driver.known.store(known, Ordering::Relaxed);
+        all &= known;
+    }
     if all {
         return;
     }

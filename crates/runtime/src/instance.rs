@@ -93,6 +93,8 @@ pub(crate) struct Instance {
     /// What the last calls within a pause took, nanoseconds; 0 where nobody has looked at one yet.
     pub(crate) connect_ns: AtomicU64,
     pub(crate) disconnect_ns: AtomicU64,
+    /// It had earned to be called on a queue's own thread when the last transaction began.
+    pub(crate) known: AtomicBool,
     /// It came to serve, and did not return from `queue_run`: the state is still that of the driver before.
     pub(crate) unserved: AtomicBool,
     /// `release` was called.
@@ -223,6 +225,7 @@ impl Instance {
             connected: AtomicBool::new(false),
             connect_ns: AtomicU64::new(0),
             disconnect_ns: AtomicU64::new(0),
+            known: AtomicBool::new(false),
             unserved: AtomicBool::new(false),
             released: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
@@ -527,6 +530,11 @@ impl Instance {
     pub(crate) fn took(&self, step: Step, ns: u64) {
         let place = if step == Step::Run { &self.connect_ns } else { &self.disconnect_ns };
         place.fetch_max(ns, Ordering::Relaxed);
+    }
+
+    /// Whether it had earned to be called on a queue's own thread when the last transaction began.
+    pub(crate) fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed)
     }
 
     /// It does not return from `queue_run`, and so has not served on every queue.

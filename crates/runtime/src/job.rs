@@ -157,7 +157,7 @@ impl Job {
         self.new.is_none() && lock(&self.properties).is_some()
     }
 
-    fn drains(&self) -> bool {
+    pub(crate) fn drains(&self) -> bool {
         drains(self.mode, self.old.is_some())
     }
 
@@ -246,6 +246,9 @@ impl Job {
         let (requests, busy) = unsafe {
             // The driver is not entered after the seal, and so not for what it has gathered either.
             Lane::commit(lane);
+            if (*lane).is_out() {
+                return false;
+            }
             if self.drains() { ((*lane).slots.issued(), (*lane).busy()) } else { (0, 0) }
         };
         if busy > 0 && self.meeting.update().waits_no_longer(now_ns()) {

@@ -56,6 +56,7 @@ mod modules;
 mod numbers;
 mod ops;
 mod other;
+mod outside;
 mod port;
 mod reactor;
 mod ready;

@@ -36,7 +36,7 @@ fn read_lane(lane: &Lane) -> LaneNumbers {
         held: lane.held(),
         waiting: lane.waiting_in_line(),
         lost: lane.slots.lost(),
-        open: lane.gate.is_open(),
+        open: lane.gate.is_open() || lane.reopens(),
         counters: lane.counters.clone(),
         entered: Entry::ALL.map(|e| lane.gate.entered(e)),
         inside: Entry::ALL.map(|e| lane.gate.inside(e)),
@@ -63,8 +63,9 @@ pub(crate) fn port_info(port: &Port) -> PortInfo {
     let parameters_down = down.as_ref().map(|module| port.parameters_down(module));
     let inner = lock(&port.inner);
     let inside = inner.unfinished.as_ref().is_some_and(|job| !job.is_over())
-        || inner.visit.as_ref().is_some_and(|visit| !visit.is_over());
-    let stuck = stuck::that_is_waited_for(&inner);
+        || inner.visit.as_ref().is_some_and(|visit| !visit.is_over())
+        || port.outside.late().is_some();
+    let stuck = stuck::that_is_waited_for(port, &inner);
     let state = if inside || lanes.iter().any(Option::is_none) {
         PortState::Unresponsive
     } else if inner.down.is_some() {

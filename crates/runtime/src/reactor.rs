@@ -448,8 +448,13 @@ impl Reactor {
     pub(crate) fn join(&mut self, job: Arc<Job>) {
         let id = LaneId(job.port.id.0);
         let Some(lane) = self.lane_ptr(id) else { return };
-        // SAFETY: this thread's lane; nobody is inside its driver.
+        // SAFETY: this thread's lane; nobody is inside its driver on this thread.
         unsafe {
+            // A driver that gathers is entered first.
+            Lane::commit(lane.as_ptr());
+            if (*lane.as_ptr()).is_out() {
+                return (*lane.as_ptr()).do_later(Box::new(move |rt| rt.join(job)));
+            }
             job.hold(lane.as_ptr());
             (*lane.as_ptr()).job = Some(job);
         }

@@ -120,6 +120,7 @@ impl Engine {
         patience: Duration,
     ) -> Result<(), EngineError> {
         loop {
+            self.give_up_calls(port);
             match self.take_away(port, patience, false) {
                 Err(e) if e.kind() == ErrorKind::Busy && Instant::now() < until => {
                     std::thread::sleep(Duration::from_millis(5));

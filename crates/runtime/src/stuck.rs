@@ -13,8 +13,8 @@ fn trouble(entry: &str, detail: String, since_unix_ms: u64) -> Trouble {
     Trouble { code: TroubleCode::Stuck, target: entry.to_owned(), detail, since_unix_ms }
 }
 
-/// The driver that a transaction or a visit of the port waits for.
-pub(crate) fn that_is_waited_for(inner: &PortInner) -> Option<Trouble> {
+/// The driver that a transaction, a visit or a queue of the port waits for.
+pub(crate) fn that_is_waited_for(port: &Port, inner: &PortInner) -> Option<Trouble> {
     let put_away = "the port's requests are held; `update --abandon` puts another driver in its place";
     if let Some(job) = inner.unfinished.as_ref().filter(|job| !job.is_over())
         && let Some((driver, entry)) = job.inside()
@@ -24,8 +24,13 @@ pub(crate) fn that_is_waited_for(inner: &PortInner) -> Option<Trouble> {
             format!("{} {} does not return from `{entry}`: {put_away}", release.driver, release.version);
         return Some(trouble(entry, detail, job.since_unix_ms));
     }
-    let visit = inner.visit.as_ref().filter(|visit| !visit.is_over())?;
     let release = inner.serving.as_ref()?.module.release();
+    if let Some(call) = port.outside.late() {
+        let (driver, version, entry) = (release.driver, release.version, call.entry.name());
+        let detail = format!("{driver} {version} does not return from `{entry}`: {put_away}");
+        return Some(trouble(entry, detail, call.since_unix_ms));
+    }
+    let visit = inner.visit.as_ref().filter(|visit| !visit.is_over())?;
     let detail =
         format!("{} {} does not return from `{}`: {put_away}", release.driver, release.version, visit.what);
     Some(trouble(visit.what, detail, unix_ms().saturating_sub(visit.held_ns() / 1_000_000)))

@@ -132,6 +132,11 @@ impl Engine {
             return Err(EngineError::new(ErrorKind::Busy, what));
         }
         lock(&port.inner).visit = None;
+        if let Some(call) = port.outside.late() {
+            let entry = call.entry.name();
+            let what = format!("port {} is busy: its driver has not returned from `{entry}`", port.name);
+            return Err(EngineError::new(ErrorKind::Busy, what));
+        }
         let unfinished = lock(&port.inner).unfinished.take();
         if let Some(job) = unfinished {
             if !job.is_over() {

@@ -84,9 +84,15 @@ impl Visit {
     /// A queue holds the port; the last one has the work done.
     fn arrive(self: &Arc<Visit>, rt: &mut Reactor) {
         let Some(lane) = rt.lane_of(LaneId(self.port.id.0)) else { return };
-        // Outside the lock: a driver that gathers is entered here, and may take its time.
-        // SAFETY: this thread's lane, and nobody is inside its driver: tasks run in the loop.
-        unsafe { Lane::commit(lane.as_ptr()) };
+        // SAFETY: this thread's lane, and nobody is inside its driver on this thread: tasks run in the loop.
+        unsafe {
+            // A driver that gathers is entered first.
+            Lane::commit(lane.as_ptr());
+            if (*lane.as_ptr()).is_out() {
+                let visit = self.clone();
+                return (*lane.as_ptr()).do_later(Box::new(move |rt| visit.arrive(rt)));
+            }
+        }
         let last = {
             let mut progress = lock(&self.progress);
             let Phase::Gathering(left) = progress.phase else { return };
@@ -157,13 +163,6 @@ impl Visit {
 }
 
 impl Reactor {
-    /// A port has no driver any more, and goes on holding.
-    pub(crate) fn strand_lane(&mut self, id: LaneId) {
-        let Some(lane) = self.lane_of(id) else { return };
-        // SAFETY: this thread's lane, sealed; nobody enters its driver any more.
-        unsafe { (*lane.as_ptr()).install(None) };
-    }
-
     /// The requests of a port that has no driver end, and so do those that still come: none will come to serve it.
     pub(crate) fn end_stranded(&mut self, id: LaneId) {
         let Some(lane) = self.lane_of(id) else { return };

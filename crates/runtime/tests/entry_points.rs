@@ -18,8 +18,10 @@ enum Held {
     Change(&'static [&'static str]),
     /// Somebody looks at the state of one with these.
     Look(&'static [&'static str]),
-    /// It is a request's own: it holds its queue, and is named. Whether an update is needed first.
+    /// It is a request's own: it holds its queue, and is named.
     Own(&'static [&'static str]),
+    /// It is called while the port runs, and is no request's own.
+    Apart(&'static [&'static str]),
 }
 
 const NONE: &[&str] = &[];
@@ -38,7 +40,7 @@ fn how(entry: &str) -> Held {
         "queue_start" => Held::Update(NONE, &["HANG_QUEUE_START"], Done),
         "queue_stop" => Held::Update(&["HANG_QUEUE_STOP"], OTHER, Done),
         "adopt" => Held::Update(
-            &["READ_NS=50000000"],
+            &["READ_NS=500000000"],
             &["HANG_ADOPT", "PDU=\"two/1\"", "ADOPTS=\"trouble/1\""],
             Done,
         ),
@@ -47,10 +49,10 @@ fn how(entry: &str) -> Held {
         "param_changed" => Held::Change(&["HANG_PARAM"]),
         "save_state" => Held::Look(&["SAVES_STATE", "HANG_SAVE"]),
         "submit" => Held::Own(&["HANG_SUBMIT"]),
-        "commit" => Held::Own(&["HANG_COMMIT"]),
+        "commit" => Held::Apart(&["HANG_COMMIT"]),
         "event" => Held::Own(&["HANG_EVENT"]),
-        "timer" => Held::Own(&["HANG_TIMER", "TICKS=1000000"]),
-        "abort" => Held::Own(&["HANG_ABORT", "READ_NS=60000000000"]),
+        "timer" => Held::Apart(&["HANG_TIMER", "TICKS=200000000"]),
+        "abort" => Held::Apart(&["HANG_ABORT", "READ_NS=60000000000"]),
         new => panic!("{new}: say how a driver is held in it, and where it is called"),
     }
 }
@@ -114,9 +116,50 @@ fn is_named(entry: &str, defines: &[&str]) {
     }
     std::fs::remove_file(bench.gate("vol0")).expect("removed");
     until("running", || bench.engine.port("beside").is_some_and(|port| port.state == PortState::Running));
-    // One that is aborted ends with an error: that is what it is asked for.
-    let wrong = load.stop();
-    assert!(wrong.is_empty() || entry == "abort", "{entry}: {wrong:?}");
+    assert_eq!(load.stop(), Vec::<String>::new(), "{entry}");
+    assert!(bench.engine.stop(Duration::from_secs(20)));
+}
+
+/// A driver that does not return while its port runs keeps that port and nobody else, and can be put away.
+fn keeps_its_own_port(entry: &str, defines: &[&str]) {
+    let bench = Bench::new(1);
+    bench.attach_trouble("vol0", &bench.trouble(defines), 1);
+    bench.attach("beside", "ram", &[("size", "1M")], Some(1));
+    let timeout = BTreeMap::from([("request_timeout".to_owned(), Some("1".to_owned()))]);
+    bench.engine.set_param("vol0", &timeout, "test").expect("set");
+    let beside = bench.load("beside", 1, 8);
+    std::fs::write(bench.gate("vol0"), "").expect("gate");
+    let load = bench.readers("vol0", 1, 1);
+    let port = |name: &str| bench.engine.port(name).expect("port");
+    until(&format!("{entry} named"), || {
+        let troubles = port("vol0").troubles;
+        let named = troubles.iter().find(|t| t.code == TroubleCode::Stuck);
+        named.is_some_and(|t| t.target == entry && t.detail.contains("--abandon"))
+    });
+    assert_eq!(port("vol0").state, PortState::Unresponsive, "{entry}");
+    beside.pass(200);
+    assert_eq!((port("beside").state, port("beside").troubles), (PortState::Running, Vec::new()), "{entry}");
+    let other = bench.engine.update("beside", &bench.stage("ram"), &UpdateOptions::default());
+    assert_eq!(other.outcome, Outcome::Done, "{entry}: {other:#?}");
+
+    let next = bench.trouble(OTHER);
+    let opts = UpdateOptions { mode: Some(Mode::Adopt), ..UpdateOptions::default() };
+    let receipt = bench.engine.update("vol0", &next, &opts);
+    assert_eq!(receipt.outcome, Outcome::Busy, "{entry}: {receipt:#?}");
+    assert!(receipt.reason.contains(&format!("has not returned from `{entry}`")), "{}", receipt.reason);
+    let opts = UpdateOptions { abandon: true, ..opts };
+    let receipt = bench.engine.update("vol0", &next, &opts);
+    assert_eq!(receipt.outcome, Outcome::Done, "{entry}: {receipt:#?}");
+    load.pass(20);
+    let vol0 = port("vol0");
+    assert_eq!((vol0.state, vol0.troubles.len()), (PortState::Running, 0), "{entry}: {:?}", vol0.troubles);
+    assert_eq!((vol0.abandoned[0].entry.as_str(), vol0.abandoned[0].inside), (entry, true));
+    assert!(bench.gate("vol0").exists(), "all of that while it was shut");
+    std::fs::remove_file(bench.gate("vol0")).expect("removed");
+    until("gone", || port("vol0").abandoned.is_empty());
+    // One that was too old ended with an error: that is what it was asked for.
+    load.stop();
+    assert_eq!(beside.stop(), Vec::<String>::new(), "{entry}");
     assert!(bench.engine.stop(Duration::from_secs(20)));
 }
 
@@ -151,6 +194,7 @@ fn whatever_entry_point_a_driver_is_held_in_others_get_on_or_know_whom_they_wait
                 drop(bench.engine.save_state("vol0"));
             }),
             Held::Own(defines) => is_named(entry, defines),
+            Held::Apart(defines) => keeps_its_own_port(entry, defines),
         }
     }
 }

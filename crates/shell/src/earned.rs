@@ -3,6 +3,9 @@
 //! A call there costs no hand-over to another thread, and a driver that takes its time in it takes the time of every
 //! port on the queue. So it is for those that were called before and were quick, and a driver is known by its module
 //! *and* its values: with other values it may be another thing altogether.
+//!
+//! A driver that serves is called again and again for its timers and batches: that is a habit ([`Habit`]), which it has to
+//! show on each queue anew.
 
 use std::collections::BTreeMap;
 
@@ -63,9 +66,61 @@ impl Earned {
     }
 }
 
+/// Calls in a row that must have been quick before an entry point is called on the queue's own thread.
+pub const IN_A_ROW: u32 = 16;
+
+/// Timers that run out less often than that are rare, nanoseconds: a hand-over for each costs nobody anything.
+pub const RARE_NS: u64 = 100_000_000;
+
+/// What a driver that serves is like in an entry point that it is called for again and again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Habit {
+    quick: u32,
+    last_ns: u64,
+}
+
+impl Habit {
+    /// That of a driver that is known to be quick in other calls.
+    pub const fn formed() -> Habit {
+        Habit { quick: IN_A_ROW, last_ns: 0 }
+    }
+
+    /// A call that began at `now_ns` took so long. Once too long is enough, whatever it was before.
+    pub fn note(&mut self, now_ns: u64, took_ns: u64) {
+        self.quick = if took_ns > QUICK_NS { 0 } else { self.quick.saturating_add(1) };
+        self.last_ns = now_ns;
+    }
+
+    /// Whether it was quick in as many calls as it takes.
+    #[inline]
+    pub fn is_quick(&self) -> bool {
+        self.quick >= IN_A_ROW
+    }
+
+    /// The same, and called so often that a hand-over for each call would be felt.
+    pub fn is_quick_and_frequent(&self, now_ns: u64) -> bool {
+        self.is_quick() && now_ns.saturating_sub(self.last_ns) <= RARE_NS
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_habit_is_formed_by_many_calls_and_lost_by_one() {
+        let mut habit = Habit::default();
+        for _ in 0..IN_A_ROW {
+            assert!(!habit.is_quick());
+            habit.note(7, QUICK_NS);
+        }
+        assert!(habit.is_quick() && Habit::formed().is_quick());
+        assert!(habit.is_quick_and_frequent(7 + RARE_NS) && !habit.is_quick_and_frequent(8 + RARE_NS));
+        habit.note(7, QUICK_NS + 1);
+        assert!(!habit.is_quick());
+        habit.note(7, 1);
+        assert!(!habit.is_quick(), "it begins anew");
+    }
 
     #[test]
     fn both_calls_must_have_been_quick_and_one_that_was_not_loses_it() {

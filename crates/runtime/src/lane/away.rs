@@ -49,6 +49,7 @@ impl Lane {
         // SAFETY: rules 1 and 2.
         unsafe {
             let step = (*lane).away.take();
+            debug_assert!(!matches!(step, Some(Step::Own(_))), "it comes back another way");
             if step == Some(Step::Run) {
                 (*lane).has_run = true;
                 return 0;

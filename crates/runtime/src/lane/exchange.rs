@@ -8,6 +8,7 @@ use crate::away::Step;
 use crate::core::{kind, user_data};
 use crate::instance::Instance;
 use crate::ops::OpKind;
+use crate::outside::Work;
 use crate::port::PDU_STRIDE;
 use crate::remote::Inside;
 use io_uring::opcode;
@@ -61,19 +62,23 @@ impl FirstSteps {
 }
 
 impl Lane {
-    /// Tells a gathering driver that the batch is over.
+    /// Tells a gathering driver that the batch is over: here, or [elsewhere](Lane::is_out).
     ///
     /// # Safety
     /// As for `submit`.
     pub(crate) unsafe fn commit(lane: *mut Lane) {
         // SAFETY: rules 1 and 2.
         unsafe {
-            if !std::mem::take(&mut (*lane).commit_due) {
+            if !(*lane).commit_due || (*lane).away.is_some() {
                 return;
             }
+            (*lane).commit_due = false;
             let Some(bound) = &(*lane).bound else { return };
             let (commit, queue) = (bound.commit, bound.queue);
             if let Some(commit) = commit {
+                if !(*lane).commits_here() && Lane::send_out(lane, Work::Commit) {
+                    return;
+                }
                 Lane::go_in(lane, Entry::Commit);
                 commit(queue);
                 Lane::come_out(lane, Entry::Commit);
@@ -89,6 +94,17 @@ impl Lane {
         // SAFETY: rules 1 and 2.
         unsafe {
             Lane::commit(lane);
+            Lane::shut(lane, defer);
+        }
+    }
+
+    /// The same, whatever the driver has gathered.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    pub(crate) unsafe fn shut(lane: *mut Lane, defer: bool) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
             if (*lane).gate.is_open() {
                 (*lane).line.waited = (*lane).slots.held();
                 (*lane).line.closed_ns = crate::core::now_ns();
@@ -161,8 +177,11 @@ impl Lane {
                 let Some(d) = deferred.get(next).copied() else { break };
                 next += 1;
                 Lane::deliver(lane, d.entry, d.id, d.result);
+                if (*lane).is_out() {
+                    break;
+                }
             }
-            (*lane).deferred.clear();
+            (*lane).deferred.drain(..next.min((*lane).deferred.len()));
         }
     }
 
@@ -316,6 +335,7 @@ impl Lane {
     pub(crate) fn install(&mut self, instance: Option<Arc<Instance>>) {
         // The driver before is disconnected for good.
         self.forget_given_up();
+        self.begin_habits(instance.as_ref().is_some_and(|driver| driver.is_known()));
         self.bound = instance.as_ref().and_then(|i| {
             let (table, block) = (i.module.driver(), i.module.block());
             Some(Bound {
@@ -382,6 +402,10 @@ impl Lane {
                 next += 1;
                 Lane::deliver(lane, d.entry, d.id, d.result);
                 steps.look(lane);
+                if (*lane).is_out() {
+                    (*lane).deferred.drain(..next);
+                    return (0, held);
+                }
             }
             (*lane).deferred.clear();
             let (mut longest, mut kept) = (0, held);

@@ -25,6 +25,7 @@ use super::Lane;
 use crate::Tag;
 use crate::core::{kind, now_ns, user_data};
 use crate::ops::OpKind;
+use crate::outside::Work;
 use crate::reactor::Reactor;
 use crate::visit;
 use io_uring::opcode;
@@ -89,6 +90,8 @@ impl Lane {
             return 0;
         }
         match (&self.job, &self.bound) {
+            // The time that a driver takes for its own calls is its own.
+            (None, Some(_)) if self.is_out() => 0,
             (Some(job), _) => job.meeting.update().latest_ns(),
             // Somebody visits the driver, and had to be gone by then.
             (None, Some(_)) => self.line.closed_ns.saturating_add(visit::PATIENCE.as_nanos() as u64),
@@ -108,7 +111,7 @@ impl Lane {
                 return;
             }
             let stranded = (*lane).is_stranded();
-            let asks = open || stranded || (*lane).drains();
+            let asks = open || stranded || (*lane).drains() || (*lane).is_out_for_long(now);
             let held_from = (*lane).held_counts_from();
             let issued_from = if stranded { held_from } else { 0 };
             let tags: Vec<Tag> = (*lane).slots.pending_tags().collect();
@@ -136,9 +139,7 @@ impl Lane {
                 aborted |= (*lane).slots.owner(tag) == Owner::Aborting;
             }
             (*lane).report(&late, given_up);
-            for tag in &late {
-                Lane::call_abort(lane, *tag);
-            }
+            Lane::call_abort(lane, late);
             if aborted {
                 Lane::cancel_aborted(lane);
             }
@@ -175,20 +176,28 @@ impl Lane {
         }
     }
 
+    /// Asks the driver to give requests up: on a thread of its own, where there is one for it. One that does not
+    /// return from another call is not asked.
+    ///
     /// # Safety
     /// As for `submit`.
-    unsafe fn call_abort(lane: *mut Lane, tag: Tag) {
+    unsafe fn call_abort(lane: *mut Lane, mut tags: Vec<Tag>) {
         // SAFETY: rules 1 and 2; entry points and structures live as long as the bound instance.
         unsafe {
             let Some(bound) = (*lane).bound.clone() else { return };
             let Some(abort) = bound.abort else { return };
-            if (*lane).slots.owner(tag) != Owner::Aborting {
+            tags.retain(|tag| (*lane).slots.owner(*tag) == Owner::Aborting);
+            if tags.is_empty() || (*lane).is_out() || Lane::send_out(lane, Work::Abort(tags.clone())) {
                 return;
             }
-            let slot = (*lane).slot(tag);
-            Lane::go_in(lane, Entry::Abort);
-            abort(bound.queue, slot);
-            Lane::come_out(lane, Entry::Abort);
+            for tag in tags {
+                if (*lane).slots.owner(tag) == Owner::Aborting {
+                    let slot = (*lane).slot(tag);
+                    Lane::go_in(lane, Entry::Abort);
+                    abort(bound.queue, slot);
+                    Lane::come_out(lane, Entry::Abort);
+                }
+            }
             if bound.commit.is_some() && !(*lane).commit_due {
                 (*lane).commit_due = true;
                 (*(*lane).core.as_ptr()).commits.push(NonNull::new_unchecked(lane));

@@ -21,6 +21,7 @@ mod hung;
 mod line;
 mod named;
 mod operations;
+mod outside;
 mod stacked;
 mod sync;
 
@@ -35,6 +36,7 @@ use crate::services::fault;
 use crate::shadow::Trial;
 use crate::{BlockRequest, FrontendId, LaneId, Tag};
 use line::Line;
+use outside::Outside;
 use std::collections::VecDeque;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -119,6 +121,7 @@ pub(crate) struct Lane {
     given_back: u32,
     /// The driver is in an entry point on another thread.
     away: Option<Step>,
+    outside: Outside,
     /// It was called for `queue_run` before the lane opens.
     has_run: bool,
     /// Requests were handed back with waits in flight.
@@ -182,6 +185,7 @@ impl Lane {
             handing_back: false,
             given_back: 0,
             away: None,
+            outside: Outside::default(),
             has_run: false,
             orphans: false,
             deferring: false,

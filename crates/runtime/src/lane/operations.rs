@@ -5,9 +5,10 @@
 use super::{Deferred, Lane, NO_OP};
 use crate::Tag;
 use crate::away::Step;
-use crate::core::{Core, kind, user_data};
+use crate::core::{Core, kind, now_ns, user_data};
 use crate::helpers::Desks;
 use crate::ops::{NO_SYNC, NOTHING, OpEntry, OpKind, STOPPED_TIMERS, TIMER_ROOM};
+use crate::outside::Work;
 use io_uring::{opcode, types};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -30,7 +31,11 @@ impl Lane {
                 return -libc::EPERM;
             }
             // Asked to end its port operations so that it can let go, a driver must not start others.
-            if op.tag == abi::NO_TAG && !(*lane).gate.is_open() && (*lane).away != Some(Step::Run) {
+            if op.tag == abi::NO_TAG
+                && !(*lane).gate.is_open()
+                && (*lane).away != Some(Step::Run)
+                && !(*lane).reopens()
+            {
                 return -libc::ESHUTDOWN;
             }
             // The table is shared by the ports of this queue: each keeps to its own share.
@@ -344,9 +349,14 @@ impl Lane {
                 OpKind::Dropped | OpKind::Orphan | OpKind::Abandoned => {}
                 OpKind::Timer(timer) => {
                     if let Some(call) = bound.timer {
+                        let begin = now_ns();
+                        if !(*lane).times_here(begin) && Lane::send_out(lane, Work::Timer(timer)) {
+                            return;
+                        }
                         Lane::go_in(lane, Entry::Timer);
                         call(bound.queue, timer);
                         Lane::come_out(lane, Entry::Timer);
+                        (*lane).note_call(Entry::Timer, begin, now_ns().saturating_sub(begin));
                     }
                 }
                 OpKind::Driver => {

@@ -19,6 +19,7 @@ use crate::instance::Instance;
 use crate::job::Job;
 use crate::left::States;
 use crate::limits::{Limits, slots_per_queue};
+use crate::outside::Calls;
 use crate::remote::Remote;
 use crate::rules::PortRules;
 use crate::shadow::Trial;
@@ -118,6 +119,8 @@ pub(crate) struct Port {
     pub(crate) arenas: Arenas,
     /// Of the one transaction that a port can be in.
     pub(crate) turns: Turns,
+    /// Calls of its driver, for queues, on threads of their own.
+    pub(crate) outside: Calls,
     /// What the shell's own parameters are where nobody says it.
     pub(crate) shell: ShellDefaults,
     pub(crate) limits: Limits,

@@ -8,6 +8,7 @@ use crate::handle::lock;
 use crate::instance::Instance;
 use crate::left::{State, States};
 use crate::limits::Limits;
+use crate::outside::Calls;
 use crate::port::{Port, PortInner, RegionMemory, SlotMemory};
 use crate::ready::ops_room;
 use crate::remote::Remote;
@@ -76,6 +77,7 @@ impl Engine {
             next_queue: AtomicU64::new(0),
             inner: Mutex::new(inner),
             turns: Turns::default(),
+            outside: Calls::default(),
             shell: live.shell,
             limits: Limits::new(live.queues.len(), &limits),
             shadow: Some(trial.clone()),
