@@ -88,7 +88,8 @@ pub use state::{DeviceState, SchemaState};
 pub use steadfast_shell::auto::AutoUpdate;
 pub use steadfast_shell::probation::{Limits, Observed, ProbationOutcome, ProbationReport};
 pub use steadfast_shell::receipt::{
-    Cause, Kind, Mode, Outcome, Phase, PhaseTime, Receipt, Reduced, Release, Requester, Unload, ValueChange,
+    CallTimes, Cause, Kind, Mode, Outcome, Phase, PhaseTime, Receipt, Reduced, Release, Requester, Unload,
+    ValueChange,
 };
 pub use steadfast_shell::shadow::{Difference, ShadowReport};
 pub use topology::{

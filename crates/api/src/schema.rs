@@ -163,6 +163,19 @@ pub struct Receipt {
     pub by_itself: bool,
     /// What holds beyond that, a sentence each.
     pub notes: Vec<String>,
+    /// What the calls between the drivers took, by which a later daemon knows which of them are quick.
+    pub calls: Vec<CallTimes>,
+}
+
+/// What the last calls of a driver took.
+#[derive(ToSchema)]
+pub struct CallTimes {
+    /// The driver: its module's hash, and a digest of the values that it had.
+    pub driver: String,
+    /// `connect`, nanoseconds; missing where it is not known, or a call since then was not quick.
+    pub connect_ns: Option<u64>,
+    /// `disconnect`, likewise.
+    pub disconnect_ns: Option<u64>,
 }
 
 /// What a receipt is of.

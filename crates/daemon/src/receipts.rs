@@ -3,12 +3,15 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use steadfast_api::{HistoryHealth, Kind, Outcome, ProbationOutcome, Receipt};
+use steadfast_api::{CallTimes, HistoryHealth, Kind, Outcome, ProbationOutcome, Receipt};
 use steadfast_history::{Filter, History};
 use tokio::sync::broadcast;
 
 /// How many of those that were told are remembered for whoever listens again.
 const REMEMBERED: usize = 256;
+
+/// Receipts that a daemon learns from which drivers are quick.
+const LEARNED: usize = 512;
 
 /// The receipts, on disk and in memory; whoever listens is told of new ones.
 pub(crate) struct Receipts {
@@ -39,6 +42,13 @@ impl Receipts {
     /// The number of the last receipt that was ever written.
     pub(crate) fn last_id(&self) -> u64 {
         self.history.last_id()
+    }
+
+    /// What the newest receipts say of drivers' calls, the oldest first.
+    pub(crate) fn calls(&self) -> Vec<CallTimes> {
+        let newest = Filter { limit: Some(LEARNED), ..Filter::default() };
+        let newest = self.history.try_list(&newest).unwrap_or_default();
+        newest.into_iter().flat_map(|receipt| receipt.calls).collect()
     }
 
     /// Keeps a receipt. Called on control threads, once per attempt; waits for the disk for a moment at

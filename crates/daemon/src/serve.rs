@@ -193,6 +193,7 @@ fn start(config: &Config, socket: &Path, inherited: Vec<OwnedFd>) -> Result<App,
     // Before anything can be updated: numbers of receipts go on where they were.
     let receipts = Receipts::open(&state, config.history.unwrap_or(steadfast_history::KEEP));
     engine_config.last_receipt = receipts.last_id();
+    engine_config.calls = receipts.calls();
     let lost = LostMedia::open(&state);
     engine_config.lost = lost.all();
     engine_config.loss_book = Some(lost.clone());

@@ -15,7 +15,7 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use steadfast_shell::earned::Entry;
+use steadfast_shell::earned::{CallTimes, Entry};
 use steadfast_shell::receipt::Release;
 
 /// Most drivers of one port that are left to themselves, before it takes no other one.
@@ -114,15 +114,17 @@ impl Instance {
         drop(driver);
     }
 
-    /// What it is known by, for what it has earned: its module, and the values that are its own.
+    /// What it is known by, for what it has earned: its module, and the values that are its own. These may be
+    /// secrets, and receipts tell it.
     pub(crate) fn key(&self) -> String {
-        let mut key = self.module.hash().to_owned();
+        let mut digest = blake3::Hasher::new();
         let values = self.values();
         for spec in &self.module.manifest().params {
             let value = values.get(&spec.name).map(ToString::to_string);
-            key.push_str(&format!("\n{}={}", spec.name, value.unwrap_or_default()));
+            digest.update(format!("{}={}\n", spec.name, value.unwrap_or_default()).as_bytes());
         }
-        key
+        let digest = digest.finalize().to_hex();
+        format!("{}/{}", self.module.hash(), &digest[..16])
     }
 }
 
@@ -205,6 +207,11 @@ impl Port {
     /// Whether a driver may be called on a queue's own thread.
     pub(crate) fn has_earned(&self, key: &str) -> bool {
         self.engine.upgrade().is_some_and(|engine| lock(&engine.earned).has(key))
+    }
+
+    /// What is known of a driver's calls.
+    pub(crate) fn call_times(&self, key: &str) -> Option<CallTimes> {
+        self.engine.upgrade().map(|engine| lock(&engine.earned).times(key))
     }
 
     pub(crate) fn note_call(&self, key: &str, entry: Entry, ns: u64) {

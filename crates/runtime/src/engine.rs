@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use steadfast_loader::LoadedModule;
-use steadfast_shell::earned::Earned;
+use steadfast_shell::earned::{CallTimes, Earned};
 use steadfast_shell::params::{ShellDefaults, ShellParams};
 use steadfast_shell::properties::Properties;
 
@@ -56,6 +56,8 @@ pub struct EngineConfig {
     pub lost: Vec<Lost>,
     /// What notes lost writes for a later daemon.
     pub loss_book: Option<Arc<dyn LossBook>>,
+    /// What earlier daemons have found out about drivers' calls, the oldest first.
+    pub calls: Vec<CallTimes>,
     /// How long a slot that nobody uses keeps the memory of its buffer at least; after twice as long it has none.
     pub keep_idle: Duration,
 }
@@ -71,6 +73,7 @@ impl Default for EngineConfig {
             busy_poll: false,
             lost: Vec::new(),
             loss_book: None,
+            calls: Vec::new(),
             keep_idle: Duration::from_secs(5),
         }
     }
@@ -187,6 +190,8 @@ impl Engine {
             (0..config.queues).map(|_| Remote::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let (look_now, looks) = mpsc::sync_channel(1);
         let media = Media::knowing(std::mem::take(&mut config.lost), config.loss_book.take());
+        let mut earned = Earned::default();
+        std::mem::take(&mut config.calls).iter().for_each(|times| earned.learn(times));
         let engine = Engine {
             inner: Arc::new(Inner {
                 ending: AtomicBool::new(false),
@@ -198,7 +203,7 @@ impl Engine {
                 media,
                 stacking: Mutex::new(()),
                 adapters: Adapters::default(),
-                earned: Mutex::default(),
+                earned: Mutex::new(earned),
                 generations: Mutex::default(),
                 next_port: AtomicU32::new(0),
                 next_queue: AtomicUsize::new(0),

@@ -89,5 +89,6 @@ fn add(receipt: &mut Receipt, back: &Receipt) {
     receipt.held += back.held;
     receipt.drained += back.drained;
     receipt.handed_back += back.handed_back;
+    receipt.calls.extend(back.calls.iter().cloned());
     (receipt.adopted, receipt.unload) = (0, back.unload);
 }

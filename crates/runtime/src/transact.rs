@@ -558,6 +558,8 @@ fn close(update: &Update, receipt: &mut Receipt) {
 }
 
 fn count(job: &Job, receipt: &mut Receipt) {
+    let drivers = job.old.iter().chain(job.new.iter());
+    receipt.calls.extend(drivers.filter_map(|driver| driver.port.call_times(&driver.key())));
     for part in job.parts.iter() {
         let part = lock(part);
         receipt.held += part.held;

@@ -7,6 +7,7 @@
 //! A driver that serves is called again and again for its timers and batches: that is a habit ([`Habit`]), which it has to
 //! show on each queue anew.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Longest call that is quick, nanoseconds.
@@ -28,6 +29,17 @@ pub enum Entry {
 struct Calls {
     connect_ns: Option<u64>,
     disconnect_ns: Option<u64>,
+}
+
+/// What the last calls of a driver took, as receipts tell it to the next daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallTimes {
+    /// The driver: its module's hash, and a digest of the values that it had.
+    pub driver: String,
+    /// `connect`, nanoseconds; missing where it is not known, or a call since then was not quick.
+    pub connect_ns: Option<u64>,
+    /// `disconnect`, likewise.
+    pub disconnect_ns: Option<u64>,
 }
 
 /// What is known of drivers.
@@ -57,6 +69,23 @@ impl Earned {
     /// A call of the driver did not return in time.
     pub fn forfeit(&mut self, key: &str) {
         self.known.remove(key);
+    }
+
+    /// What is known of one, to be told to the next daemon.
+    pub fn times(&self, key: &str) -> CallTimes {
+        let Calls { connect_ns, disconnect_ns } = self.known.get(key).copied().unwrap_or_default();
+        CallTimes { driver: key.to_owned(), connect_ns, disconnect_ns }
+    }
+
+    /// An earlier daemon has told this; what is told later counts.
+    pub fn learn(&mut self, times: &CallTimes) {
+        self.forfeit(&times.driver);
+        let told = [(Entry::Connect, times.connect_ns), (Entry::Disconnect, times.disconnect_ns)];
+        for (entry, ns) in told {
+            if let Some(ns) = ns {
+                self.note(&times.driver, entry, ns);
+            }
+        }
     }
 
     /// Whether both of its calls were quick, the last time.
@@ -138,6 +167,25 @@ mod tests {
         assert!(earned.has("a"));
         earned.forfeit("a");
         assert!(!earned.has("a"));
+    }
+
+    #[test]
+    fn what_one_daemon_knows_the_next_one_learns_and_the_last_word_counts() {
+        let (mut earned, mut next) = (Earned::default(), Earned::default());
+        earned.note("a", Entry::Connect, 10);
+        earned.note("a", Entry::Disconnect, 20);
+        next.learn(&earned.times("a"));
+        assert!(next.has("a") && !next.has("b"));
+        // It was slow since then, or did not return.
+        earned.note("a", Entry::Connect, QUICK_NS + 1);
+        next.learn(&earned.times("a"));
+        assert!(!next.has("a"));
+        // Whatever a receipt says, what is not quick is not.
+        let times = |connect_ns| CallTimes { driver: "b".into(), connect_ns, disconnect_ns: Some(1) };
+        next.learn(&times(Some(QUICK_NS + 1)));
+        assert!(!next.has("b"));
+        next.learn(&times(None));
+        assert!(!next.has("b"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::activation::{Stamp, StepTime};
 use crate::check::CheckRow;
+pub use crate::earned::CallTimes;
 use crate::params::ActivationClass;
 pub use crate::probation::ProbationReport;
 use crate::properties::Definitions;
@@ -354,6 +355,9 @@ pub struct Receipt {
     /// something else.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// What the calls between the drivers took, by which a later daemon knows which of them are quick.
+    #[serde(default)]
+    pub calls: Vec<CallTimes>,
 }
 
 impl Receipt {
@@ -391,6 +395,7 @@ impl Receipt {
             nobody_serves: false,
             by_itself: false,
             notes: Vec::new(),
+            calls: Vec::new(),
         }
     }
 
