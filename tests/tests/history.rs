@@ -231,3 +231,22 @@ fn a_receipt_is_listed_and_drawn_in_any_terminal() -> Result {
     assert!(String::from_utf8_lossy(&missing.stderr).contains("no receipt 7"));
     Ok(())
 }
+
+#[test]
+fn a_port_that_is_gone_has_its_history_still() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = Setup::device("a=ram:1M").and_device("b=ram:1M").start(&dir)?;
+    let mut api = daemon.api()?;
+    api.save("b", json!({ "io_throttle": "5" }))?;
+    api.activate("b", &json!({}))?;
+    assert!(daemon.cli(&["device", "remove", "b"])?.status.success());
+    let (status, history) = api.get("/v1/ports/b/history")?;
+    assert_eq!(status, 200, "{history}");
+    let kinds: Vec<_> = history.as_array().expect("a list").iter().map(|r| r["kind"].clone()).collect();
+    assert!(kinds.contains(&json!("activation")), "{history}");
+    assert_eq!(kinds.last(), Some(&json!("detach")), "{history}");
+    // Of what never was there is none.
+    let (status, problem) = api.get("/v1/ports/c/history")?;
+    assert_eq!((status, &problem["kind"]), (404, &json!("not_found")), "{problem}");
+    Ok(())
+}

@@ -201,7 +201,8 @@ fn some() -> u32 {
     20
 }
 
-/// What was done about the parameters of a port, the newest last.
+/// What was done about the parameters of a port, the newest last. Of a port that is not there any more, what was done
+/// while it was, and that it went.
 #[utoipa::path(get, path = "/v1/ports/{name}/history",
     params(("name" = String, description = "Port"), ("limit" = Option<u32>, Query, description = "At most so many; 20")),
     responses((status = 200, body = [schema::Receipt]), (status = 400, body = Problem), (status = 404, body = Problem)))]
@@ -211,6 +212,6 @@ async fn history(
     limit: Result<Query<Limit>, QueryRejection>,
 ) -> Result<Json<Vec<Receipt>>, Failed> {
     let limit = limit?.0.limit as usize;
-    let found = move |app: &Arc<App>| app.port_named(&name).map(|port| app.history_of(&port.name, limit));
+    let found = move |app: &Arc<App>| app.history_of_one(&name, limit);
     Ok(Json(blocking(&control, found).await??))
 }

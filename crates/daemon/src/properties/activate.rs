@@ -342,13 +342,28 @@ impl App {
     }
 
     /// What was done about the parameters of a port, the newest last.
-    pub(crate) fn history_of(&self, port: &str, limit: usize) -> Vec<Receipt> {
-        self.receipts.list(&Filter {
-            port: Some(port.to_owned()),
-            kinds: vec![Kind::Activation, Kind::Live],
-            limit: Some(limit),
-            ..Filter::default()
-        })
+    fn history_of(&self, port: &str, limit: usize) -> Vec<Receipt> {
+        self.receipts_of(port, vec![Kind::Activation, Kind::Live], limit)
+    }
+
+    /// The same, for whoever asks by the name of a port or device. One that has gone has a history too, which ends with
+    /// that.
+    ///
+    /// # Errors
+    /// There is no such port, and no receipt of one.
+    pub(crate) fn history_of_one(&self, name: &str, limit: usize) -> Result<Vec<Receipt>, Problem> {
+        let gone = match self.port_named(name) {
+            Ok(port) => return Ok(self.history_of(&port.name, limit)),
+            Err(gone) => gone,
+        };
+        let known =
+            self.receipts_of(name, vec![Kind::Activation, Kind::Live, Kind::Attach, Kind::Detach], limit);
+        if known.is_empty() { Err(gone) } else { Ok(known) }
+    }
+
+    fn receipts_of(&self, port: &str, kinds: Vec<Kind>, limit: usize) -> Vec<Receipt> {
+        let (port, limit) = (Some(port.to_owned()), Some(limit));
+        self.receipts.list(&Filter { port, kinds, limit, ..Filter::default() })
     }
 
     /// Keeps the receipt of a change of properties.
