@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 use steadfast_loader::StagedModule;
-use steadfast_runtime::{PortInfo, PortState, UpdateOptions};
+use steadfast_runtime::{PortInfo, PortState, TroubleCode, UpdateOptions};
 use steadfast_shell::receipt::{Mode, Outcome, Receipt, Unload};
 use support::Bench;
 
@@ -138,4 +138,40 @@ fn a_port_is_taken_away_by_force_whatever_its_driver_does() {
         std::fs::remove_file(bench.gate("vol0")).expect("removed");
         bench.engine.stop(Duration::from_secs(10));
     }
+}
+
+/// A drain asks the driver to end its own operations. One that goes back asks it to begin them again, and nobody could be
+/// put in its place without being asked for.
+#[test]
+fn a_driver_that_does_not_return_from_queue_run_on_the_way_back_is_stuck_until_it_is_put_away() {
+    let bench = Bench::new(1);
+    bench.attach_trouble("vol0", &bench.trouble(&["HANG_QUEUE_RUN"]), 1);
+    bench.attach("beside", "ram", &[("size", "1M")], Some(1));
+    let (load, beside) = (bench.load("vol0", 1, 8), bench.load("beside", 1, 8));
+    load.pass(20);
+    std::fs::write(bench.gate("vol0"), "").expect("gate");
+    let receipt = update(&bench, &bench.trouble(&["FAIL_CONNECT"]), Mode::Drain, 2000, false);
+    assert_eq!(receipt.outcome, Outcome::Stranded, "{receipt:#?}");
+    assert!(receipt.reason.contains("does not return from `queue_run`"), "{}", receipt.reason);
+    let vol0 = port(&bench);
+    assert_eq!(vol0.state, PortState::Unresponsive);
+    let stuck = vol0.troubles.iter().find(|trouble| trouble.code == TroubleCode::Stuck).expect("it says so");
+    assert!(stuck.target == "queue_run" && stuck.detail.contains("--abandon"), "{stuck:?}");
+    beside.pass(200);
+    let other = bench.engine.update("beside", &bench.stage("ram"), &UpdateOptions::default());
+    assert_eq!(other.outcome, Outcome::Done, "{other:#?}");
+    assert_eq!(bench.engine.port("beside").expect("port").troubles, Vec::new());
+    let good = bench.trouble(&["EXTRA=4096"]);
+    assert_eq!(update(&bench, &good, Mode::Drain, 2000, false).outcome, Outcome::Busy);
+    assert!(bench.gate("vol0").exists(), "all of that while it is in there");
+    let receipt = update(&bench, &good, Mode::Drain, 2000, true);
+    assert_eq!(receipt.outcome, Outcome::Done, "{receipt:#?}");
+    load.pass(50);
+    let vol0 = port(&bench);
+    assert_eq!((vol0.state, vol0.troubles), (PortState::Running, Vec::new()));
+    assert_eq!((vol0.abandoned[0].entry.as_str(), vol0.abandoned[0].inside), ("queue_run", true));
+    std::fs::remove_file(bench.gate("vol0")).expect("removed");
+    until(&bench, "gone", |port| port.abandoned.is_empty());
+    assert_eq!((load.stop(), beside.stop()), (Vec::new(), Vec::new()));
+    assert!(bench.engine.stop(Duration::from_secs(10)));
 }
