@@ -8,6 +8,7 @@ use crate::mutation::Mutation;
 use crate::plan::{Fault, Kind, MS, SECOND, US};
 use crate::wish::Upset;
 use crate::world::{Event, World};
+use std::ops::Range;
 use steadfast_shell::activation::Step;
 use steadfast_shell::receipt::{Mode, Phase};
 use steadfast_shell::rendezvous::{Next, Rendezvous, Runner, Verdict, drains, hands_back};
@@ -32,7 +33,8 @@ pub(crate) struct Job {
     /// Private bytes are laid out in another way, and must be converted.
     pub(crate) convert: bool,
     pub(crate) meeting: Rendezvous,
-    pub(crate) saved: Vec<(usize, Tag, Pdu)>,
+    /// Private bytes of requests in flight, as they were at the seal: copies, which the new driver converts.
+    pub(crate) copies: Vec<(usize, Tag, Pdu)>,
     /// The new driver is connected, and must be disconnected before the old one comes back.
     connected: bool,
     pub(crate) finished: bool,
@@ -54,7 +56,7 @@ impl Job {
         meeting: Rendezvous,
         (begun_ns, apart): (u64, bool),
     ) -> Job {
-        let (saved, connected, finished) = (Vec::new(), false, false);
+        let (copies, connected, finished) = (Vec::new(), false, false);
         Job {
             attempt,
             port,
@@ -63,7 +65,7 @@ impl Job {
             mode,
             convert,
             meeting,
-            saved,
+            copies,
             connected,
             finished,
             apart,
@@ -161,7 +163,7 @@ impl World {
         self.lanes[q].seal();
         if self.jobs[j].mode == Mode::Adopt && self.jobs[j].convert {
             for tag in self.lanes[q].slots.issued_tags() {
-                self.jobs[j].saved.push((q, tag, self.lanes[q].pdus[tag.0 as usize]));
+                self.jobs[j].copies.push((q, tag, self.lanes[q].pdus[tag.0 as usize]));
             }
         }
         self.say(|_| format!("queue {q} has arrived"));
@@ -266,15 +268,42 @@ impl World {
             self.at(due.max(self.now), Event::Lose(q, j));
         }
         // It may have begun with the requests that it is to take over.
-        if let (true, Action::Connect, true, Some(new)) =
-            (long, action, self.jobs[j].convert, self.jobs[j].new)
-        {
-            let saved = std::mem::take(&mut self.jobs[j].saved);
-            for (q, tag, _) in saved.iter().take(saved.len().div_ceil(2)) {
-                let pdu = &mut self.lanes[*q].pdus[tag.0 as usize];
-                *pdu = self.drivers[new].convert(*pdu);
-            }
-            self.jobs[j].saved = saved;
+        if long && action == Action::Connect {
+            let half = self.jobs[j].copies.len().div_ceil(2);
+            self.convert_pdus(j, 0..half);
+        }
+    }
+
+    /// The new driver converts some of the requests that it is to take over.
+    fn convert_pdus(&mut self, j: usize, which: Range<usize>) {
+        let Some(new) = self.jobs[j].new else { return };
+        for i in which {
+            let (q, tag, _) = self.jobs[j].copies[i];
+            let pdu = match self.mutation {
+                Some(Mutation::ConvertInPlace) => &mut self.lanes[q].pdus[tag.0 as usize],
+                _ => &mut self.jobs[j].copies[i].2,
+            };
+            *pdu = self.drivers[new].convert(*pdu);
+        }
+    }
+
+    /// What the new driver has made of requests in flight becomes their own.
+    fn take_copies_over(&mut self, j: usize) {
+        if self.mutation != Some(Mutation::ConvertInPlace) {
+            self.put_copies_back(j);
+        }
+    }
+
+    /// The new driver does not come to serve: nobody looks at its copies any more.
+    fn leave_copies(&mut self, j: usize) {
+        if matches!(self.mutation, Some(Mutation::ConvertInPlace | Mutation::KeepConverted)) {
+            self.put_copies_back(j);
+        }
+    }
+
+    fn put_copies_back(&mut self, j: usize) {
+        for (q, tag, pdu) in &self.jobs[j].copies {
+            self.lanes[*q].pdus[tag.0 as usize] = *pdu;
         }
     }
 
@@ -298,7 +327,7 @@ impl World {
         self.say(|_| format!("{:?} does not return, and is left to itself", lost.action));
         if lost.side == Side::New {
             // Nobody is asked to undo anything.
-            self.restore_pdus(j);
+            self.leave_copies(j);
         }
         if let (Side::New, Some(new)) = (lost.side, self.jobs[j].new)
             && self.drivers[new].is_connected()
@@ -312,6 +341,10 @@ impl World {
     pub(crate) fn returned(&mut self, q: usize, j: usize, action: Action, runner: Runner) {
         let has_say = self.jobs[j].runner == runner || self.mutation == Some(Mutation::LateHasSay);
         if !has_say {
+            if action == Action::Connect {
+                // It goes on with what it was about.
+                self.convert_pdus(j, 0..self.jobs[j].copies.len());
+            }
             return self.say(|_| format!("{action:?} returns late, and harms nobody"));
         }
         let result = match action {
@@ -379,18 +412,12 @@ impl World {
             self.ports[p].served = if self.mutation == Some(Mutation::LoseState) { known } else { 0 };
         }
         self.jobs[j].connected = true;
-        if self.jobs[j].convert {
-            let saved = std::mem::take(&mut self.jobs[j].saved);
-            for (i, (q, tag, _)) in saved.iter().enumerate() {
-                if connects && i == saved.len() / 2 {
-                    self.jobs[j].saved = saved;
-                    return Err("a request cannot be adopted".to_owned());
-                }
-                let pdu = &mut self.lanes[*q].pdus[tag.0 as usize];
-                *pdu = self.drivers[new].convert(*pdu);
-            }
-            self.jobs[j].saved = saved;
+        let all = self.jobs[j].copies.len();
+        if connects && all > 0 {
+            self.convert_pdus(j, 0..all / 2);
+            return Err("a request cannot be adopted".to_owned());
         }
+        self.convert_pdus(j, 0..all);
         self.driver_take_over(new, self.lanes_of(p));
         if connects {
             return Err("its devices do not suit".to_owned());
@@ -400,7 +427,7 @@ impl World {
 
     /// Undoes what `connect` got done.
     fn disconnect_new(&mut self, j: usize) -> Result<(), String> {
-        self.restore_pdus(j);
+        self.leave_copies(j);
         if !std::mem::take(&mut self.jobs[j].connected) {
             return Ok(());
         }
@@ -413,15 +440,6 @@ impl World {
             self.failing(j, Phase::CancelUpdate)
         } else {
             Ok(())
-        }
-    }
-
-    /// What a new driver has made of requests in flight is taken back.
-    fn restore_pdus(&mut self, j: usize) {
-        if self.mutation != Some(Mutation::KeepConverted) {
-            for (q, tag, pdu) in &self.jobs[j].saved {
-                self.lanes[*q].pdus[tag.0 as usize] = *pdu;
-            }
         }
     }
 
@@ -463,6 +481,7 @@ impl World {
     }
 
     fn finish_update(&mut self, j: usize) {
+        self.take_copies_over(j);
         let (job, deadline) = (&self.jobs[j], self.attempts[self.jobs[j].attempt].ask.deadline_ns);
         let late = self.now.saturating_sub(job.held_ns) > deadline.max(SECOND);
         if late && job.old.is_some() && job.new.is_some() {

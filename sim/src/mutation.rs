@@ -15,8 +15,10 @@ pub enum Mutation {
     DeliverWhileHeld,
     /// A completion that waits for the next driver is lost.
     LoseDeferred,
-    /// Private bytes are not restored when a candidate that converted them fails.
+    /// What a candidate has made of private bytes becomes the requests' own although it fails.
     KeepConverted,
+    /// A candidate converts private bytes where they are, and not in copies: one that is late writes into others' requests.
+    ConvertInPlace,
     /// The generation grows when an update goes back, too.
     CountFailures,
     /// The old driver is not connected again after a failure.
@@ -71,7 +73,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 32] = [
+    pub const ALL: [Mutation; 33] = [
         Mutation::ForgetHeld,
         Mutation::CompleteTwice,
         Mutation::SkipFlush,
@@ -79,6 +81,7 @@ impl Mutation {
         Mutation::DeliverWhileHeld,
         Mutation::LoseDeferred,
         Mutation::KeepConverted,
+        Mutation::ConvertInPlace,
         Mutation::CountFailures,
         Mutation::ForgetReconnect,
         Mutation::ForgetDisconnect,
