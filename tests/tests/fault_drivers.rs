@@ -98,6 +98,21 @@ fn a_live_ram_device_is_given_faults_and_taken_back() -> Result {
 }
 
 #[test]
+fn a_request_in_pieces_has_more_time_and_not_for_ever() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = Setup::device("vol0=delay:2G,fixed_us=300000,ops=trim,request_timeout=1").start(&dir)?;
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    // The frontend cuts it in pieces, each of which is done in time, and all of them take longer.
+    let some = client.call(command::TRIM, 0, 0, 256 << 20, &[])?;
+    assert_eq!(some.err(), None, "{}", daemon.log());
+    let all = client.call(command::TRIM, 0, 0, 2047 << 20, &[])?;
+    assert!(all.is_err(), "its client waited for as long as all of them took");
+    let one = client.call(command::TRIM, 0, 0, 4096, &[])?;
+    assert_eq!(one.err(), None, "{}", daemon.log());
+    Ok(())
+}
+
+#[test]
 fn requests_that_wait_are_handed_back_or_adopted() -> Result {
     let dir = TempDir::new()?;
     let daemon = Setup::device("vol0=delay:8M,fixed_us=600000000,ops=flush").start(&dir)?;

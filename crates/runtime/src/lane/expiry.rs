@@ -12,6 +12,9 @@
 //!    but for what is in the kernel on a file and cannot be ended. Then nothing else is begun on the file
 //!    before that has ended, and the slot is not used for another before. See `hung`.
 //!
+//! A request may come in pieces, one after the other (a TRIM of a whole disk): each of them has this time, and all of
+//! them together have ten times as much.
+//!
 //! The time that a port holds a request back for an update or an activation does not count: no driver had it
 //! then. Beyond the deadline by which that had to be over it does, and so it does where no driver serves any more:
 //! whoever waits is answered wherever his request is. The time that a driver has it counts on, and while the port is held to drain the driver goes on being
@@ -38,6 +41,9 @@ use steadfast_shell::slots::Owner;
 
 /// How often a queue looks for requests that are too old.
 const TICK_NS: u64 = 500_000_000;
+/// A request that is carried out in pieces, one after the other, may take so many times as long: what makes progress is
+/// not stuck, but it does not go on for ever.
+const WHOLE: u64 = 10;
 /// What the client gets.
 const TIMED_OUT: i32 = -libc::ETIMEDOUT;
 
@@ -52,16 +58,28 @@ impl Lane {
             let tag = Tag(index as u32);
             if let Some(since_ns) = self.slots.held_since(tag) {
                 let held_ns = now.saturating_sub(since_ns.max(closed_ns));
-                self.users[index].age_from_ns = self.age_from(tag) + held_ns;
+                let user = &mut self.users[index];
+                user.age_from_ns += held_ns;
+                user.whole_from_ns += held_ns;
             }
         }
     }
 
     /// Since when a request's time counts.
     fn age_from(&self, tag: Tag) -> u64 {
-        // SAFETY: a slot of this lane, whose header its frontend has written before it submitted it.
-        let since = unsafe { (*self.slot(tag)).submitted_ns };
-        since.max(self.users.get(tag.0 as usize).map_or(0, |user| user.age_from_ns))
+        self.users.get(tag.0 as usize).map_or(u64::MAX, |user| user.age_from_ns)
+    }
+
+    /// Since when the time counts of the whole that it is a piece of.
+    pub(super) fn whole_from(&self, tag: Tag) -> u64 {
+        self.users.get(tag.0 as usize).map_or(u64::MAX, |user| user.whole_from_ns)
+    }
+
+    /// It is a piece of one that counts since then.
+    pub(super) fn count_whole_from(&mut self, tag: Tag, from_ns: u64) {
+        if let Some(user) = self.users.get_mut(tag.0 as usize) {
+            user.whole_from_ns = from_ns;
+        }
     }
 
     /// The port is held, and its driver is waited for to finish what it has.
@@ -76,7 +94,9 @@ impl Lane {
 
     /// Whether a request is too old, if its time counts from `from_ns` on at the earliest.
     fn is_late(&self, tag: Tag, from_ns: u64, now: u64) -> bool {
-        now.saturating_sub(self.age_from(tag).max(from_ns)) >= self.timeout_ns
+        let age_ns = |since_ns: u64| now.saturating_sub(since_ns.max(from_ns));
+        age_ns(self.age_from(tag)) >= self.timeout_ns
+            || age_ns(self.whole_from(tag)) >= self.timeout_ns.saturating_mul(WHOLE)
     }
 
     /// No driver serves the port, nor is one on its way.

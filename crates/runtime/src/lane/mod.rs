@@ -72,8 +72,10 @@ struct SlotUser {
     late: Option<i32>,
     /// It was submitted, and not answered.
     open: bool,
-    /// Time before that does not count for its `request_timeout`.
+    /// Since when its time counts for `request_timeout`.
     age_from_ns: u64,
+    /// The same of the whole that it is a piece of.
+    whole_from_ns: u64,
 }
 
 /// A completion that arrived while the port was held for adoption.
@@ -335,8 +337,10 @@ impl Lane {
     ) {
         // SAFETY: as for `submit`.
         unsafe {
-            let (late, open, age_from_ns) = (None, true, 0);
-            let user = SlotUser { frontend, ops: 0, waits: 0, cookie, late, open, age_from_ns };
+            let (late, open, age_from_ns) = (None, true, submitted_ns);
+            let whole_from_ns = submitted_ns;
+            let user =
+                SlotUser { frontend, ops: 0, waits: 0, cookie, late, open, age_from_ns, whole_from_ns };
             (*lane).set_user(tag, user);
             (*lane).unanswered += 1;
             let slot = (*lane).slot(tag);
@@ -371,7 +375,10 @@ impl Lane {
             if let Err(e) = (*lane).slots.renew(tag) {
                 return Lane::refuse(lane, tag, frontend, cookie, &e);
             }
+            let whole_from_ns = (*lane).whole_from(tag);
             Lane::submit(lane, tag, frontend, cookie, req, submitted_ns);
+            // For whoever waits it is one request.
+            (*lane).count_whole_from(tag, whole_from_ns);
         }
     }
 

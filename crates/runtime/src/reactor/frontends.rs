@@ -148,8 +148,8 @@ impl Reactor {
     }
 
     /// Hands the next piece of a request over, in the slot whose last request has completed and that was not
-    /// freed since. For the port it is a request of its own: it is held and timed, and completes exactly
-    /// once, as those of [`submit`](Reactor::submit) are and do.
+    /// freed since. For the port it is a request of its own: it is held and measured, and completes exactly
+    /// once, as those of [`submit`](Reactor::submit) are and do. For `request_timeout` it is a piece of the whole too.
     pub fn submit_next(&mut self, lane: LaneId, tag: Tag, me: FrontendId, cookie: u64, req: BlockRequest) {
         self.watcher.request();
         let Some(l) = self.lane_ptr(lane) else { return self.no_lane(lane, tag, me, cookie) };
