@@ -5,6 +5,7 @@ use crate::error::ServeError;
 use crate::modules::ModulePath;
 use crate::serving::{Comes, Last, weigh};
 use crate::settings::Settings;
+use crate::targets;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -236,6 +237,7 @@ pub(crate) fn attach_one(
     module: Arc<LoadedModule>,
     policy: Policy,
 ) -> Result<(), String> {
+    targets::answers(device)?;
     let Prepared { config, params, sources, .. } = device;
     let at_least = device.last.as_ref().map(|last| last.at_least.clone()).unwrap_or_default();
     let with = |params: &BTreeMap<String, String>, sources: &BTreeMap<String, Source>, at_least| {

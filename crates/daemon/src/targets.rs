@@ -1,6 +1,8 @@
-//! What a configuration names, opened to see whether it can be: for `serve --check`, which serves nothing.
+//! What a configuration names, looked at before anything is served from it.
 //!
-//! Nothing is locked, so that the check can be made beside a daemon that serves the same.
+//! `serve --check` opens it to see whether it can be. Nothing is locked, so that the check can be made beside a daemon that
+//! serves the same. And nothing is attached to a file whose file system does not answer: it is waited for two seconds, by
+//! the start for all of them at once.
 
 use crate::config::ConfigError;
 use crate::devices::{Prepared, below};
@@ -9,13 +11,20 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use steadfast_runtime::{ask_file, is_stuck};
 use steadfast_shell::params::ParamKind;
+
+/// So many look at the same time.
+const LOOKERS: usize = 64;
+/// What is wrong with what nothing is heard of.
+const STUCK: &str = "it does not answer: its file system is frozen, or its server does not serve it";
 
 /// Everything that keeps one of these from coming up, as far as can be seen from here.
 pub(crate) fn examine(devices: &[Prepared]) -> Vec<ConfigError> {
     let mut wrong: Vec<(String, ConfigError)> = Vec::new();
-    for device in devices {
-        wrong.extend(target(device).err().map(|why| (device.config.name.clone(), error(device, &why))));
+    for (device, why) in devices.iter().zip(at_once(devices, target)) {
+        wrong.extend(why.err().map(|why| (device.config.name.clone(), error(device, &why))));
     }
     // What lies over one that cannot come up cannot either.
     loop {
@@ -42,14 +51,55 @@ fn error(device: &Prepared, why: &str) -> ConfigError {
     ConfigError::new(place, text)
 }
 
+/// Does it for all devices, several at a time; what came of it, in their order.
+fn at_once<T: Send>(devices: &[Prepared], look: impl Fn(&Prepared) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let one = || {
+        let at = next.fetch_add(1, Ordering::Relaxed);
+        devices.get(at).map(|device| (at, look(device)))
+    };
+    let some = || std::iter::from_fn(one).collect::<Vec<(usize, T)>>();
+    let mut all = std::thread::scope(|scope| {
+        let start = |_| std::thread::Builder::new().name("look".into()).spawn_scoped(scope, some).ok();
+        let others: Vec<_> = (1..LOOKERS.min(devices.len())).filter_map(start).collect();
+        let mut all = some();
+        all.extend(others.into_iter().flat_map(|other| other.join().unwrap_or_default()));
+        all
+    });
+    all.sort_by_key(|(at, _)| *at);
+    all.into_iter().map(|(_, found)| found).collect()
+}
+
+/// The path of the file or block device behind a device, if it has one.
+fn path(device: &Prepared) -> Option<&String> {
+    let spec = target_param(&device.staged.manifest).filter(|spec| spec.kind == ParamKind::Path)?;
+    device.params.get(&spec.name).filter(|path| !path.is_empty())
+}
+
+/// Finds out which of these do not answer, so that nobody waits for one after the other.
+pub(crate) fn look_ahead(devices: &[Prepared]) {
+    at_once(devices, |device| answers(device).is_ok());
+}
+
+/// Whether a device can be attached without waiting for a file that hangs.
+///
+/// # Errors
+/// It hangs.
+pub(crate) fn answers(device: &Prepared) -> Result<(), String> {
+    let down = device.params.get("admin_state").is_some_and(|value| value == "down");
+    match path(device).filter(|path| !down && is_stuck(path)) {
+        Some(path) => Err(format!("{path}: {STUCK}")),
+        None => Ok(()),
+    }
+}
+
 /// Opens the file or block device behind a device.
 fn target(device: &Prepared) -> Result<(), String> {
-    let Some(spec) = target_param(&device.staged.manifest).filter(|spec| spec.kind == ParamKind::Path) else {
-        return Ok(());
-    };
-    let Some(path) = device.params.get(&spec.name).filter(|path| !path.is_empty()) else { return Ok(()) };
+    let Some(path) = path(device) else { return Ok(()) };
     let read_only = device.params.get("read_only").is_some_and(|value| value == "true");
-    open(Path::new(path), !read_only).map_err(|e| format!("{path}: {e}"))
+    let target = path.clone();
+    let opened = ask_file(path, move || open(Path::new(&target), !read_only));
+    opened.unwrap_or_else(|| Err(STUCK.to_owned())).map_err(|e| format!("{path}: {e}"))
 }
 
 fn open(path: &Path, write: bool) -> Result<(), String> {

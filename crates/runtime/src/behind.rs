@@ -8,7 +8,7 @@
 use crate::asking::ask_file;
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
-use crate::handle::{Handle, lock};
+use crate::handle::{Handle, lock, with_file};
 use crate::port::Port;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -73,7 +73,7 @@ fn sizes_behind(port: &Port) -> Result<Vec<(usize, Behind)>, EngineError> {
         });
         known.collect()
     };
-    ask_file(question).ok_or_else(|| {
+    ask_file(&port.name, question).ok_or_else(|| {
         let what = format!("port {}: {} does not answer: it is stuck", port.name, targets.join(", "));
         EngineError::new(ErrorKind::Busy, what)
     })
@@ -84,9 +84,8 @@ fn sizes(handle: &Handle) -> Option<(u64, u64)> {
     if let Some(device) = &handle.device {
         return Some(device.sizes());
     }
-    let file = File::from(handle.file.as_ref()?.try_clone().ok()?);
     let end = handle.sight.as_ref().map_or(u64::MAX, |sight| sight.end().load(Ordering::Relaxed));
-    Some((handle.info.size, size_of_file(&file)?.min(end)))
+    Some((handle.info.size, with_file(handle.file.as_ref()?, size_of_file)?.min(end)))
 }
 
 /// Bytes of a regular file or block device.

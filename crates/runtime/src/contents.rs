@@ -46,9 +46,12 @@ impl Contents {
     }
 }
 
-/// Which file or block device a path leads to now, as text that can be kept; none where it leads to nothing.
+/// Which file or block device a path leads to now, as text that can be kept; none where it leads to nothing, or to what
+/// does not answer.
 pub fn identity_of(path: &str) -> Option<String> {
-    std::fs::metadata(path).ok().map(|meta| Contents::of(&meta).identity())
+    let target = path.to_owned();
+    let asked = ask_file(path, move || std::fs::metadata(target));
+    asked?.ok().map(|meta| Contents::of(&meta).identity())
 }
 
 /// What a driver has opened.
@@ -304,8 +307,8 @@ impl Engine {
     fn contents(&self, like: &Contents, target: &str) -> Option<Contents> {
         match like {
             Contents::File(_) | Contents::Block(_) => {
-                let target = target.to_owned();
-                let asked = ask_file(move || std::fs::metadata(target));
+                let name = target.to_owned();
+                let asked = ask_file(target, move || std::fs::metadata(name));
                 asked?.ok().map(|meta| Contents::of(&meta))
             }
             Contents::Device(_) => self.device(target).map(|device| Contents::Device(device.name)),

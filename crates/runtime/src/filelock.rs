@@ -11,6 +11,7 @@
 
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
+use crate::closing::PortFile;
 use crate::contents::Contents;
 use crate::ground::Ground;
 use crate::guard::Guard;
@@ -65,17 +66,17 @@ struct Held {
     /// What keeps those away who do not look at this lock.
     guard: Guard,
     /// The lock is this one's in the kernel. It stays open for it, even if its own handle has gone.
-    holder: Arc<OwnedFd>,
+    holder: Arc<PortFile>,
     exclusive: bool,
     /// The files of the handles that share it, and whether each may write.
-    shares: Vec<(Arc<OwnedFd>, bool)>,
+    shares: Vec<(Arc<PortFile>, bool)>,
 }
 
 /// A handle's part in a lock.
 #[derive(Debug)]
 pub(crate) struct Share {
     lock: Arc<FileLock>,
-    file: Arc<OwnedFd>,
+    file: Arc<PortFile>,
 }
 
 impl Share {
@@ -97,7 +98,7 @@ impl Share {
 pub(crate) fn take(
     id: FileId,
     contents: &Contents,
-    file: &Arc<OwnedFd>,
+    file: &Arc<PortFile>,
     exclusive: bool,
 ) -> io::Result<Share> {
     with_patience(|| flock(file, kind(exclusive)))?;
@@ -115,7 +116,7 @@ pub(crate) fn take(
 ///
 /// # Errors
 /// As for [`take`], where it must become exclusive; it is as it was.
-pub(crate) fn share(known: Arc<FileLock>, file: &Arc<OwnedFd>, exclusive: bool) -> io::Result<Share> {
+pub(crate) fn share(known: Arc<FileLock>, file: &Arc<PortFile>, exclusive: bool) -> io::Result<Share> {
     {
         let mut held = lock(&known.held);
         if exclusive && !held.exclusive {
@@ -131,7 +132,7 @@ pub(crate) fn share(known: Arc<FileLock>, file: &Arc<OwnedFd>, exclusive: bool) 
 
 impl Held {
     /// With a file that may write, since on some file systems only such a one can have an exclusive lock.
-    fn become_exclusive(&mut self, file: &Arc<OwnedFd>) -> io::Result<()> {
+    fn become_exclusive(&mut self, file: &Arc<PortFile>) -> io::Result<()> {
         // Beside a shared lock there can be another, and so it is handed on.
         flock(file, libc::LOCK_SH)?;
         flock(&self.holder, libc::LOCK_UN)?;
@@ -226,9 +227,9 @@ mod tests {
     use std::fs::File;
     use std::path::Path;
 
-    fn opened(path: &Path, write: bool) -> (FileId, Arc<OwnedFd>) {
+    fn opened(path: &Path, write: bool) -> (FileId, Arc<PortFile>) {
         let file = File::options().read(true).write(write).open(path).expect("opened");
-        (FileId::of(&file.metadata().expect("metadata")), Arc::new(OwnedFd::from(file)))
+        (FileId::of(&file.metadata().expect("metadata")), Arc::new(PortFile::new(file)))
     }
 
     /// A port's first handle on a file.

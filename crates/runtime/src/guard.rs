@@ -11,7 +11,9 @@
 
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
+use crate::closing::PortFile;
 use crate::ground;
+use crate::handle::with_file;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -30,9 +32,9 @@ const FORBIDS: libc::off_t = 200;
 #[derive(Debug)]
 pub(crate) struct Guard {
     /// `None` where it cannot be opened once more, or its file system has no such locks.
-    bytes: Option<File>,
+    bytes: Option<PortFile>,
     /// The claim of a block device that is written to.
-    claim: Option<File>,
+    claim: Option<PortFile>,
     block: bool,
 }
 
@@ -40,7 +42,7 @@ impl Guard {
     /// # Errors
     /// `EBUSY`, with who is in the way; it is not held then.
     pub(crate) fn take(file: &OwnedFd, exclusive: bool) -> io::Result<Guard> {
-        let block = File::from(file.try_clone()?).metadata()?.file_type().is_block_device();
+        let block = with_file(file, File::metadata)?.file_type().is_block_device();
         let mut guard = Guard { bytes: again(file, 0).ok(), claim: None, block };
         guard.hold(READS, DOES)?;
         guard.hold(WRITES, FORBIDS)?;
@@ -119,9 +121,13 @@ fn byte(at: libc::off_t, kind: libc::c_int) -> libc::flock {
 }
 
 /// The same file, open once more.
-fn again(file: &OwnedFd, flags: libc::c_int) -> io::Result<File> {
+fn again(file: &OwnedFd, flags: libc::c_int) -> io::Result<PortFile> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    File::options().read(true).custom_flags(flags | libc::O_CLOEXEC | libc::O_NONBLOCK).open(path)
+    File::options()
+        .read(true)
+        .custom_flags(flags | libc::O_CLOEXEC | libc::O_NONBLOCK)
+        .open(path)
+        .map(PortFile::new)
 }
 
 fn is_taken(e: &io::Error) -> bool {
@@ -137,7 +143,7 @@ fn in_use(file: &OwnedFd, e: io::Error) -> io::Error {
     if e.raw_os_error() != Some(libc::EBUSY) {
         return e;
     }
-    let number = file.try_clone().map(File::from).and_then(|file| file.metadata()).map_or(0, |m| m.rdev());
+    let number = with_file(file, File::metadata).map_or(0, |m| m.rdev());
     let who = users(number);
     let what = match &who[..] {
         [] => {

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
+use crate::closing::PortFile;
 use crate::contents::Contents;
 use crate::filelock::{self, FileId, FileLock, Share};
 use crate::helpers::Desks;
@@ -10,7 +11,8 @@ use crate::sight::Sight;
 use crate::stack::DeviceHandle;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -30,7 +32,7 @@ pub(crate) struct Handle {
     pub(crate) key: String,
     pub(crate) spec: OpenSpec,
     /// `None` for a device.
-    pub(crate) file: Option<Arc<OwnedFd>>,
+    pub(crate) file: Option<Arc<PortFile>>,
     pub(crate) device: Option<Arc<DeviceHandle>>,
     /// What works on it beside the queues; `None` for a device.
     pub(crate) desks: Option<Arc<Desks>>,
@@ -73,10 +75,17 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// Looks at an open file. Not through a copy of its descriptor: to close one can mean to ask the file's server.
+pub(crate) fn with_file<T>(file: &OwnedFd, look: impl FnOnce(&File) -> T) -> T {
+    // SAFETY: the descriptor is open for as long as `file` is borrowed, and never closed through this one.
+    let borrowed = ManuallyDrop::new(unsafe { File::from_raw_fd(file.as_raw_fd()) });
+    look(&borrowed)
+}
+
 /// A file that was opened, and what it can do.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub(crate) file: Arc<OwnedFd>,
+    pub(crate) file: Arc<PortFile>,
     pub(crate) contents: Contents,
     pub(crate) info: HandleInfo,
     /// The ring can be asked to try writes of it.
@@ -120,17 +129,17 @@ pub(crate) fn open_file(
         return Err((libc::EINVAL, what));
     }
     let (id, contents) = (FileId::of(&meta), Contents::of(&meta));
-    let owned = Arc::new(OwnedFd::from(file.try_clone().map_err(fail)?));
+    let owned = Arc::new(PortFile::new(file));
     let share = match spec.flags & open_flag::LOCK {
         0 => None,
         _ => Some(lock_file(id, &contents, &owned, write, locked, path)?),
     };
-    let info = if kind.is_file() {
-        regular(&file, write, direct != 0)
-    } else {
-        block(&file, &meta, write, direct != 0)
-    };
-    let tries = direct != 0 || kind.is_file() && writes_without_sleep(&file);
+    let (info, tries) = with_file(&owned, |file| {
+        let (regular_file, direct) = (kind.is_file(), direct != 0);
+        let info =
+            if regular_file { regular(file, write, direct) } else { block(file, &meta, write, direct) };
+        (info, direct || regular_file && writes_without_sleep(file))
+    });
     Ok(Opened { file: owned, contents, info: info.map_err(fail)?, tries, share })
 }
 
@@ -138,7 +147,7 @@ pub(crate) fn open_file(
 fn lock_file(
     id: FileId,
     contents: &Contents,
-    file: &Arc<OwnedFd>,
+    file: &Arc<PortFile>,
     write: bool,
     locked: impl Fn(&Contents) -> Option<Arc<FileLock>>,
     path: &Path,

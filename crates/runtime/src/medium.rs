@@ -12,10 +12,11 @@
 
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
+use crate::closing::PortFile;
 use crate::contents::Contents;
 use crate::down::used_by;
 use crate::engine::Engine;
-use crate::handle::lock;
+use crate::handle::{lock, with_file};
 use crate::job::unix_ms;
 use crate::lost::{LossBook, Lost, MediumId, boot};
 use crate::port::Port;
@@ -76,7 +77,7 @@ impl Medium {
 pub(crate) struct Watch {
     pub(crate) medium: Arc<Medium>,
     /// `None` where it could not be opened once more.
-    witness: Option<File>,
+    witness: Option<PortFile>,
     /// Who asks the witness is alone until what it said is noted.
     asking: Mutex<()>,
     /// Writes to it have gone through the page cache.
@@ -115,8 +116,8 @@ impl Watch {
 
 impl Watch {
     /// The same file, open to be looked at.
-    pub(crate) fn witness(&self) -> Option<&File> {
-        self.witness.as_ref()
+    pub(crate) fn witness(&self) -> Option<&OwnedFd> {
+        self.witness.as_deref()
     }
 }
 
@@ -212,7 +213,7 @@ impl Media {
         let watch = place.upgrade().unwrap_or_else(|| {
             let again = format!("/proc/self/fd/{}", file.as_raw_fd());
             let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
-            let witness = File::options().read(true).custom_flags(flags).open(again).ok();
+            let witness = File::options().read(true).custom_flags(flags).open(again).ok().map(PortFile::new);
             let (asking, cached) = (Mutex::default(), AtomicBool::new(false));
             let watch = Arc::new(Watch { medium: medium.clone(), witness, asking, cached });
             *place = Arc::downgrade(&watch);
@@ -323,7 +324,7 @@ fn stamp(file: &OwnedFd, contents: &Contents) -> u64 {
         unsafe { libc::ioctl(file.as_raw_fd(), BLKGETDISKSEQ as _, &mut number) };
         return number;
     }
-    let made = file.try_clone().map(File::from).and_then(|file| file.metadata()?.created());
+    let made = with_file(file, File::metadata).and_then(|meta| meta.created());
     let since = made.ok().and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok());
     since.map_or(0, |since| since.as_nanos() as u64)
 }

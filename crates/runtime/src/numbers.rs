@@ -47,7 +47,9 @@ fn read_lane(lane: &Lane) -> LaneNumbers {
 fn troubles(port: &Port, inner: &PortInner) -> Vec<Trouble> {
     let lost = port.losses(&inner.behind()).into_iter().map(Trouble::from);
     let sights = inner.handles.iter().flatten().filter_map(|handle| handle.sight.as_ref()?.seen());
-    lost.chain(sights).chain(inner.handles.iter().flatten().filter_map(Trouble::that_hangs)).collect()
+    let unanswered = |handle: &Handle| handle.sight.as_ref()?.unanswered();
+    let hangs = |handle: &Handle| Trouble::that_hangs(handle).or_else(|| unanswered(handle));
+    lost.chain(sights).chain(inner.handles.iter().flatten().filter_map(hangs)).collect()
 }
 
 /// What can be told of a port: asks its queues, each for a while.

@@ -8,6 +8,7 @@
 mod frontends;
 mod lanes;
 
+use crate::closing;
 use crate::core::{Core, Done, kind, now_ns, user_data};
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -147,6 +148,7 @@ impl Reactor {
     // ---- the loop ----
 
     pub(crate) fn run(mut self) {
+        closing::wait_for_none_here();
         let busy_poll = self.engine.inner.config.busy_poll;
         self.arm_wake();
         let mut batch = [(0_u64, 0_i32, 0_u32); BATCH];

@@ -7,14 +7,17 @@
 
 use crate::behind::size_of_file;
 use crate::contents::Contents;
+use crate::core::now_ns;
 use crate::engine::{Engine, Inner};
-use crate::handle::{Handle, lock, takes_no_writes};
+use crate::handle::{Handle, lock, takes_no_writes, with_file};
+use crate::helpers::HANGS_NS;
 use crate::instance::Instance;
 use crate::job::unix_ms;
 use crate::medium::Watch;
 use crate::port::Port;
 use crate::trouble::{Trouble, TroubleCode};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -44,7 +47,10 @@ pub(crate) struct Sight {
     /// It is open to be written.
     written: bool,
     seen: Mutex<Option<Trouble>>,
-    looking: AtomicBool,
+    /// Since when somebody looks; 0: nobody does.
+    looking: AtomicU64,
+    /// The log says that it does not answer.
+    told: AtomicBool,
 }
 
 impl Sight {
@@ -64,13 +70,38 @@ impl Sight {
             end: Arc::new(AtomicU64::new(u64::MAX)),
             written: info.read_only == 0,
             seen: Mutex::default(),
-            looking: AtomicBool::new(false),
+            looking: AtomicU64::new(0),
+            told: AtomicBool::new(false),
         })
     }
 
     /// What the last look found.
     pub(crate) fn seen(&self) -> Option<Trouble> {
         lock(&self.seen).clone()
+    }
+
+    /// What there is to say of a look that has not ended: whatever asks about the file waits.
+    pub(crate) fn unanswered(&self) -> Option<Trouble> {
+        let since = self.looking.load(Ordering::Acquire);
+        let ns = now_ns().saturating_sub(since);
+        if since == 0 || ns < HANGS_NS {
+            return None;
+        }
+        let (target, seconds) = (self.target.clone(), ns / 1_000_000_000);
+        let detail = format!(
+            "{target}: its file system has not answered for {seconds} s what became of it: it hangs, or is very slow"
+        );
+        let since_unix_ms = unix_ms().saturating_sub(ns / 1_000_000);
+        Some(Trouble { code: TroubleCode::Hangs, target, detail, since_unix_ms })
+    }
+
+    /// Says so in the log, once.
+    fn tell(&self) {
+        if let Some(trouble) = self.unanswered()
+            && !self.told.swap(true, Ordering::AcqRel)
+        {
+            tracing::warn!(port = self.port, "{}", trouble.detail);
+        }
     }
 
     /// Where it ends for operations: `u64::MAX`, unless it has lost what the driver knows of.
@@ -84,12 +115,15 @@ impl Sight {
     }
 
     fn look(&self) {
-        if self.looking.swap(true, Ordering::AcqRel) {
+        if self.looking.compare_exchange(0, now_ns(), Ordering::AcqRel, Ordering::Acquire).is_err() {
             return;
         }
         self.watch.ask(|| "nobody yet".to_owned());
         self.note(self.find());
-        self.looking.store(false, Ordering::Release);
+        self.looking.store(0, Ordering::Release);
+        if self.told.swap(false, Ordering::AcqRel) {
+            tracing::info!(port = self.port, "{}: its file system answers again", self.target);
+        }
     }
 
     fn note(&self, found: Option<(TroubleCode, String)>) {
@@ -121,7 +155,7 @@ impl Sight {
         };
         let witness = self.watch.witness()?;
         if let Some((code, what)) = gone {
-            let removed = witness.metadata().is_ok_and(|meta| meta.nlink() == 0);
+            let removed = with_file(witness, File::metadata).is_ok_and(|meta| meta.nlink() == 0);
             let now = if removed { ", which is removed and goes with the last who has it open" } else { "" };
             let detail = format!(
                 "{target}: {what}; the device serves on from the one that it has open{now}: what is written to \
@@ -129,7 +163,7 @@ impl Sight {
             );
             return Some((code, detail));
         }
-        let (known, now) = (self.size.load(Ordering::Relaxed), size_of_file(witness)?);
+        let (known, now) = (self.size.load(Ordering::Relaxed), with_file(witness, size_of_file)?);
         if now < known {
             self.end.fetch_min(now, Ordering::Relaxed);
         }
@@ -139,7 +173,7 @@ impl Sight {
             let detail = format!("{target}: it was truncated from {known} to {now} bytes; {what}");
             return Some((TroubleCode::FileShrunk, detail));
         }
-        (self.written && takes_no_writes(witness)).then(|| {
+        (self.written && with_file(witness, takes_no_writes)).then(|| {
             let what = "it was set read-only while it is served, or its file system was: writes fail";
             (TroubleCode::ReadOnly, format!("{target}: {what}"))
         })
@@ -271,7 +305,9 @@ impl Engine {
         let inner = Arc::downgrade(&self.inner);
         let body = move || {
             while let Some(engine) = after_a_while(&inner, &soon) {
-                look_at(engine.all_ports().iter().flat_map(|port| port.sights()).collect(), ROUND);
+                let sights: Vec<_> = engine.all_ports().iter().flat_map(|port| port.sights()).collect();
+                look_at(sights.clone(), ROUND);
+                sights.iter().for_each(|sight| sight.tell());
                 drop(engine);
                 std::thread::sleep(PATIENCE);
             }

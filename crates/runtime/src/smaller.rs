@@ -3,12 +3,14 @@
 
 use crate::asking::ask_file;
 use crate::behind::size_of_file;
+use crate::closing::PortFile;
 use crate::engine::Engine;
-use crate::handle::{Handle, direct_alignment, lock};
+use crate::handle::{Handle, direct_alignment, lock, with_file};
 use crate::port::{Device, Port, PortInner};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
 use steadfast_abi::{handle_kind, open_flag};
 
 /// The parameter that file drivers take for *past the page cache*.
@@ -29,7 +31,7 @@ pub struct Shrink {
 pub(crate) struct Base {
     target: String,
     direct: bool,
-    file: File,
+    file: Arc<PortFile>,
     device: u64,
 }
 
@@ -44,7 +46,7 @@ impl PortInner {
         if handle.info.size < device.size || !(block || handle.info.kind == handle_kind::REGULAR) {
             return None;
         }
-        let file = File::from(handle.file.as_ref()?.try_clone().ok()?);
+        let file = handle.file.clone()?;
         let direct = handle.spec.flags & open_flag::DIRECT != 0;
         Some(Base { target: handle.spec.target.clone(), direct, file, device: device.size })
     }
@@ -84,7 +86,6 @@ impl Base {
             Some(target) if *target != self.target => Some(look(target)?),
             _ => None,
         };
-        let file = other.as_ref().unwrap_or(&self.file);
         let direct = match changes.get(DIRECT) {
             Some(to) => {
                 DIRECT.clone_into(&mut param);
@@ -92,9 +93,11 @@ impl Base {
             }
             None => self.direct,
         };
-        let size = size_of_file(file)?;
-        let unit = if direct && file.metadata().ok()?.is_file() { direct_alignment(file) } else { 1 };
-        Some((size - size % u64::from(unit), param))
+        let size = match other {
+            Some(file) => whole_blocks(&file, direct),
+            None => with_file(&self.file, |file| whole_blocks(file, direct)),
+        };
+        Some((size?, param))
     }
 
     /// The same, where it is less than the device has.
@@ -106,6 +109,13 @@ impl Base {
         let (to, param) = self.under(values, changes)?;
         (to < self.device).then_some(Shrink { from: self.device, to, param })
     }
+}
+
+/// Bytes of a file, or of its whole blocks where it is used past the page cache.
+fn whole_blocks(file: &File, direct: bool) -> Option<u64> {
+    let size = size_of_file(file)?;
+    let unit = if direct && file.metadata().ok()?.is_file() { direct_alignment(file) } else { 1 };
+    Some(size - size % u64::from(unit))
 }
 
 /// Opens a file to look at its size.
@@ -137,7 +147,7 @@ impl Port {
         };
         let changes = changes.clone();
         // What does not answer is not known. Whoever opens it next learns that.
-        ask_file(move || base.shrinks(&values, &changes)).flatten()
+        ask_file(&self.name, move || base.shrinks(&values, &changes)).flatten()
     }
 }
 

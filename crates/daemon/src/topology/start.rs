@@ -9,6 +9,7 @@ use crate::properties::{Notes, WentBack, go_back, tell};
 use crate::receipts::Receipts;
 use crate::serving::Serving;
 use crate::settings::Settings;
+use crate::targets;
 use std::path::Path;
 use std::sync::Arc;
 use steadfast_api::{Cause, Requester};
@@ -103,6 +104,7 @@ impl Start {
         let all: Vec<Prepared> = configured.into_iter().chain(saved).collect();
         let came: Vec<_> =
             all.iter().map(|d| (d.config.clone(), d.staged.release(), d.comes.clone())).collect();
+        targets::look_ahead(&all);
         devices::attach(engine, all, topology.policy, |device, error| {
             let Prepared { config, .. } = device;
             if !config.is_required() {

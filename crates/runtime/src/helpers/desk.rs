@@ -6,9 +6,9 @@ use super::call::{Call, Home, Stage};
 use super::crew::Crew;
 use super::foreman::Foreman;
 use super::raw;
+use crate::closing::PortFile;
 use crate::core::now_ns;
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -53,7 +53,7 @@ pub(super) struct Seat {
 /// The helpers of one file for one queue. Calls are left by that queue's thread alone.
 pub(crate) struct Desk {
     /// Kept open by those who give work to the desk.
-    pub(super) file: Weak<OwnedFd>,
+    pub(super) file: Weak<PortFile>,
     pub(super) home: Arc<Home>,
     pub(super) crews: [Crew; 2],
     pub(super) seats: [Seat; SEATS],
@@ -243,7 +243,7 @@ impl InKernel {
 /// The helpers of one open file, on every queue of its port. They come with the first call.
 #[derive(Debug)]
 pub(crate) struct Desks {
-    pub(crate) file: Arc<OwnedFd>,
+    pub(crate) file: Arc<PortFile>,
     /// Where it ends for operations, see [`Sight::end`](crate::sight::Sight::end).
     pub(crate) end: Arc<AtomicU64>,
     pub(crate) regular: bool,
@@ -259,7 +259,7 @@ pub(crate) struct Desks {
 impl Desks {
     /// `label`: the port and the file, for people.
     pub(crate) fn new(
-        file: Arc<OwnedFd>,
+        file: Arc<PortFile>,
         end: Arc<AtomicU64>,
         regular: bool,
         (direct, tries): (bool, bool),

@@ -3,8 +3,8 @@
 #![allow(unsafe_code)] // records of calls; signals to helpers
 
 use super::*;
+use crate::closing::PortFile;
 use crate::remote::Remote;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ impl Bench {
     fn new() -> Bench {
         let remote = Arc::new(Remote::new().expect("eventfd"));
         let foreman = Foreman::start(std::slice::from_ref(&remote)).expect("its thread");
-        let file: OwnedFd = tempfile::tempfile().expect("a file").into();
+        let file = PortFile::new(tempfile::tempfile().expect("a file"));
         let desks = Desks::new(Arc::new(file), Arc::default(), true, (false, false), "port: file".into(), 1);
         let home = Arc::new(Home::new(remote));
         let desk = desks.of(0, &home, &foreman).expect("queue 0").clone();
