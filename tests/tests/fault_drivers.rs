@@ -98,6 +98,24 @@ fn a_live_ram_device_is_given_faults_and_taken_back() -> Result {
 }
 
 #[test]
+fn requests_that_wait_for_a_slot_are_answered_too() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = Setup::device("vol0=hang:8M,ops=read,request_timeout=1,io_slots=128").start(&dir)?;
+    let mut client = Client::connect(daemon.nbd(), "vol0")?;
+    for number in 0..400 {
+        client.send(command::READ, 0, number * 4096, 4096, &[])?;
+    }
+    for _ in 0..400 {
+        assert_ne!(client.receive()?.1, 0, "an error: {}", daemon.log());
+    }
+    // What is of another kind is served beside one that hangs.
+    client.send(command::READ, 0, 0, 4096, &[])?;
+    assert_eq!(Client::connect(daemon.nbd(), "vol0")?.write(0, &[1; 4096], false)?.err(), None);
+    assert_ne!(client.receive()?.1, 0);
+    Ok(())
+}
+
+#[test]
 fn a_request_in_pieces_has_more_time_and_not_for_ever() -> Result {
     let dir = TempDir::new()?;
     let daemon = Setup::device("vol0=delay:2G,fixed_us=300000,ops=trim,request_timeout=1").start(&dir)?;

@@ -172,6 +172,31 @@ fn a_file_that_hangs_is_said_to_although_nobody_reads_it() -> Result {
     Ok(())
 }
 
+#[test]
+fn a_removal_and_a_stop_wait_for_no_file_that_hangs() -> Result {
+    let dir = TempDir::new()?;
+    let Some(served) = Served::new(&dir)? else { return Ok(()) };
+    let good = dir.disk("good.img", 16 << 20)?;
+    let setup = || {
+        Setup::device(format!("stuck=file:{}", served.file().display()))
+            .and_device(format!("good=file:{}", good.display()))
+    };
+    let mut daemon = setup().start(&dir)?;
+    served.answers(false);
+    let removed = daemon.cli(&["device", "remove", "stuck", "--force"])?;
+    assert!(removed.status.success(), "{removed:?}\n{}", daemon.log());
+    daemon.check_serves("good")?;
+    assert_eq!(daemon.stop()?.code(), Some(0), "{}", daemon.log());
+    served.answers(true);
+    // Elsewhere: there it is remembered that one was removed.
+    let other = TempDir::new()?;
+    let mut daemon = setup().start(&other)?;
+    served.answers(false);
+    assert_eq!(daemon.stop()?.code(), Some(0), "{}", daemon.log());
+    served.answers(true);
+    Ok(())
+}
+
 fn wait_for(daemon: &Daemon, wanted: bool, look: impl Fn(&Daemon) -> Result<bool>) -> Result {
     let begin = Instant::now();
     while look(daemon)? != wanted {
