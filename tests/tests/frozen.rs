@@ -201,6 +201,29 @@ fn a_daemon_ends_and_a_device_goes_although_a_file_hangs() -> Result {
 }
 
 #[test]
+fn a_start_waits_for_no_file_that_cannot_be_written() -> Result {
+    let dir = TempDir::new()?;
+    let Some(mut freezer) = Freezer::new(&dir)? else { return Ok(()) };
+    let mut setup = Setup::device(format!("b=file:{}", dir.disk("b.img", 16 << 20)?.display()));
+    // One after the other, each given up at its deadline, they would take longer than a test waits for a start.
+    for name in ["f0", "f1", "f2", "f3"] {
+        let disk = freezer.disk(name)?;
+        setup = setup.and_device(format!("{name}=file:{},required=false,retry=never", disk.display()));
+    }
+    freezer.turn(true)?;
+    let mut daemon = setup.start(&dir)?;
+    daemon.check_serves("b")?;
+    let absent = daemon.device("f3")?["absent"].to_string();
+    assert!(absent.contains("does not answer"), "{absent}");
+    freezer.turn(false)?;
+    let again = daemon.cli(&["rescan", "f3"])?;
+    assert!(again.status.success(), "{again:?}\n{}", daemon.log());
+    assert_eq!(writes(&daemon, "f3", 0, 1)?.recv_timeout(LONG), Ok(0));
+    assert_eq!(daemon.stop()?.code(), Some(0), "{}", daemon.log());
+    Ok(())
+}
+
+#[test]
 fn requests_that_are_called_off_behind_a_hang_leave_nothing_that_grows() -> Result {
     let dir = TempDir::new()?;
     let Some(mut freezer) = Freezer::new(&dir)? else { return Ok(()) };
@@ -213,9 +236,10 @@ fn requests_that_are_called_off_behind_a_hang_leave_nothing_that_grows() -> Resu
     freezer.turn(true)?;
     let mut settled = 0;
     for period in 0..12 {
-        for client in &mut clients {
+        for (place, client) in (0..).zip(&mut clients) {
+            // Apart from each other: what touches would be one operation of its driver.
             for n in 0..80 {
-                client.send(command::WRITE, 0, n * 4096, BLOCK as u32, &[2; BLOCK])?;
+                client.send(command::WRITE, 0, (place * 80 + n) * 3 * 4096, BLOCK as u32, &[2; BLOCK])?;
             }
         }
         assert_eq!(writes(&daemon, "b", 0, 3)?.recv_timeout(LONG), Ok(0), "{}", daemon.log());

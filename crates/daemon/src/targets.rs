@@ -76,6 +76,10 @@ fn path(device: &Prepared) -> Option<&String> {
     device.params.get(&spec.name).filter(|path| !path.is_empty())
 }
 
+fn is_read_only(device: &Prepared) -> bool {
+    device.params.get("read_only").is_some_and(|value| value == "true")
+}
+
 /// Finds out which of these do not answer, so that nobody waits for one after the other.
 pub(crate) fn look_ahead(devices: &[Prepared]) {
     at_once(devices, |device| answers(device).is_ok());
@@ -87,7 +91,7 @@ pub(crate) fn look_ahead(devices: &[Prepared]) {
 /// It hangs.
 pub(crate) fn answers(device: &Prepared) -> Result<(), String> {
     let down = device.params.get("admin_state").is_some_and(|value| value == "down");
-    match path(device).filter(|path| !down && is_stuck(path)) {
+    match path(device).filter(|path| !down && is_stuck(path, !is_read_only(device))) {
         Some(path) => Err(format!("{path}: {STUCK}")),
         None => Ok(()),
     }
@@ -96,7 +100,7 @@ pub(crate) fn answers(device: &Prepared) -> Result<(), String> {
 /// Opens the file or block device behind a device.
 fn target(device: &Prepared) -> Result<(), String> {
     let Some(path) = path(device) else { return Ok(()) };
-    let read_only = device.params.get("read_only").is_some_and(|value| value == "true");
+    let read_only = is_read_only(device);
     let target = path.clone();
     let opened = ask_file(path, move || open(Path::new(&target), !read_only));
     opened.unwrap_or_else(|| Err(STUCK.to_owned())).map_err(|e| format!("{path}: {e}"))

@@ -1,8 +1,11 @@
 //! Questions about files, asked on threads of their own: a file whose server does not answer keeps the thread, and
 //! nobody else.
 
+#![allow(unsafe_code)] // a system call without a safe wrapper
+
 use crate::handle::lock;
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -67,18 +70,30 @@ pub fn ask_file<T: Send + 'static>(file: &str, question: impl FnOnce() -> T + Se
     ask(file, question).ok()
 }
 
-/// Whether what this path leads to does not even say what it is, or cannot be opened within two seconds to be read:
-/// then its file system hangs. What is no regular file or block device is not opened.
-pub fn is_stuck(path: &str) -> bool {
+/// Whether what this path leads to does not say within two seconds what it is, or does not open; or, if it is to be
+/// `written`, whether its file system lets nobody begin to write: it is frozen. Nothing is changed, and what is no regular
+/// file or block device is not opened.
+pub fn is_stuck(path: &str, written: bool) -> bool {
     let target = path.to_owned();
     let look = move || {
         let kind = std::fs::metadata(&target).ok()?.file_type();
         let opens = kind.is_file() || kind.is_block_device();
         let mut options = File::options();
         options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-        opens.then(|| options.open(&target).map(drop))
+        options.write(written && kind.is_file());
+        let file = opens.then(|| options.open(&target).ok()).flatten()?;
+        (written && kind.is_file()).then(|| begin_to_write(&file))
     };
     matches!(ask(path, look), Err(Silence::Stuck))
+}
+
+/// Waits for as long as the file system is frozen. What it asks for cannot be had anywhere: to take away one byte, where
+/// only whole blocks can be, behind the end of the file, where nothing is.
+fn begin_to_write(file: &File) -> Option<()> {
+    let behind = i64::try_from(file.metadata().ok()?.len()).ok()?.checked_add(4096)? | 1;
+    // SAFETY: plain call on an open descriptor.
+    unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_COLLAPSE_RANGE, behind, 1) };
+    Some(())
 }
 
 fn ask<T: Send + 'static>(file: &str, question: impl FnOnce() -> T + Send + 'static) -> Result<T, Silence> {
