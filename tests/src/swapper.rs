@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 pub struct Swapper {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
-    thread: Option<JoinHandle<Result<Vec<Value>>>>,
+    thread: Option<JoinHandle<Result<(Swaps, Vec<Value>)>>>,
 }
 
 impl Swapper {
@@ -21,18 +21,23 @@ impl Swapper {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stop2, done2, device) = (stop.clone(), done.clone(), device.to_owned());
         let thread = std::thread::spawn(move || {
-            let mut receipts = Vec::new();
+            let (mut swaps, mut others) = (Swaps::default(), Vec::new());
             for (module, options) in steps.iter().cycle() {
                 if stop2.load(Ordering::Relaxed) {
                     break;
                 }
                 let receipt = api.update(&device, module, options.clone())?;
-                done2.fetch_add(u64::from(receipt["outcome"] == "done"), Ordering::Relaxed);
-                receipts.push(receipt);
+                match receipt["outcome"] == "done" {
+                    true => {
+                        swaps.0.push(Swap::of(&receipt));
+                        done2.fetch_add(1, Ordering::Relaxed);
+                    }
+                    false => others.push(receipt),
+                }
                 // Let the new driver do something before it goes.
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
-            Ok(receipts)
+            Ok((swaps, others))
         });
         Ok(Swapper { stop, done, thread: Some(thread) })
     }
@@ -61,20 +66,19 @@ impl Swapper {
     pub fn finish_with_refusals(mut self) -> Result<(Swaps, Vec<Value>)> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("the swapper has ended already")?;
-        let receipts = match thread.join() {
-            Ok(receipts) => receipts?,
+        let (swaps, others) = match thread.join() {
+            Ok(all) => all?,
             Err(_) => bail!("the swapper panicked"),
         };
-        let total = receipts.len();
-        let (done, others): (Vec<_>, Vec<_>) = receipts.into_iter().partition(|r| r["outcome"] == "done");
         // Before the pause the check finds it; in it, where the client came in between, the announcement.
         let relied_on = |r: &Value| {
             r["reason"].as_str().is_some_and(|s| s.contains("clients rely on") || s.contains("busy"))
         };
         if let Some(bad) = others.iter().find(|r| !relied_on(r)) {
+            let total = swaps.count() + others.len();
             bail!("of {total} updates, this one was not done: {bad:#}");
         }
-        Ok((Swaps(done), others))
+        Ok((swaps, others))
     }
 }
 
@@ -87,9 +91,30 @@ impl Drop for Swapper {
     }
 }
 
-/// The receipts of updates that were all done.
-#[derive(Debug)]
-pub struct Swaps(pub Vec<Value>);
+/// What is kept of the receipt of an update that was done: there may be hundreds of thousands.
+#[derive(Clone, Copy, Debug)]
+struct Swap {
+    pause_ns: u64,
+    held: u64,
+    drained: u64,
+    adopted: u64,
+}
+
+impl Swap {
+    fn of(receipt: &Value) -> Swap {
+        let number = |field: &str| receipt[field].as_u64().unwrap_or(0);
+        Swap {
+            pause_ns: number("pause_ns"),
+            held: number("held"),
+            drained: number("drained"),
+            adopted: number("adopted"),
+        }
+    }
+}
+
+/// Updates that were all done.
+#[derive(Debug, Default)]
+pub struct Swaps(Vec<Swap>);
 
 impl Swaps {
     /// Adds what another swapper did.
@@ -102,14 +127,14 @@ impl Swaps {
         self.0.len()
     }
 
-    /// A field of the receipts, added up.
-    pub fn sum(&self, field: &str) -> u64 {
-        self.0.iter().filter_map(|r| r[field].as_u64()).sum()
+    /// Requests that new drivers took over from old ones.
+    pub fn adopted(&self) -> u64 {
+        self.0.iter().map(|swap| swap.adopted).sum()
     }
 
     /// The pauses in nanoseconds, shortest first.
     pub fn pauses(&self) -> Vec<u64> {
-        let mut all: Vec<u64> = self.0.iter().filter_map(|r| r["pause_ns"].as_u64()).collect();
+        let mut all: Vec<u64> = self.0.iter().map(|swap| swap.pause_ns).collect();
         all.sort_unstable();
         all
     }
@@ -118,6 +143,7 @@ impl Swaps {
     pub fn summary(&self) -> String {
         let pauses = self.pauses();
         let at = |percent: usize| pauses.get((pauses.len() * percent / 100).min(pauses.len().max(1) - 1));
+        let sum = |field: fn(&Swap) -> u64| self.0.iter().map(field).sum::<u64>();
         let us = |ns: Option<&u64>| ns.map_or(0.0, |n| *n as f64 / 1000.0);
         format!(
             "{} swaps, pause us p50 {:.1} p99 {:.1} max {:.1}; held {}, drained {}, adopted {}",
@@ -125,9 +151,9 @@ impl Swaps {
             us(at(50)),
             us(at(99)),
             us(pauses.last()),
-            self.sum("held"),
-            self.sum("drained"),
-            self.sum("adopted"),
+            sum(|swap| swap.held),
+            sum(|swap| swap.drained),
+            self.adopted(),
         )
     }
 }
