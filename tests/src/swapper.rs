@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
+/// What was done, and the receipts of what was not.
+type Ended = (Swaps, Vec<Value>);
+
 /// Replaces a device's driver again and again, beside whatever the test does meanwhile.
 #[derive(Debug)]
 pub struct Swapper {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
-    thread: Option<JoinHandle<Result<(Swaps, Vec<Value>)>>>,
+    thread: Option<JoinHandle<Result<Ended>>>,
 }
 
 impl Swapper {
