@@ -69,8 +69,8 @@ impl Crowd {
 }
 
 /// A good client's work for so long, on one connection after the other: its 99.9th percentile, nanoseconds, and its
-/// longest request.
-fn good(daemon: &Daemon, time: Duration) -> Result<(u64, u64)> {
+/// longest request. `look` is asked between two of them whether all is well.
+fn good(daemon: &Daemon, time: Duration, mut look: impl FnMut() -> Result) -> Result<(u64, u64)> {
     let (begin, mut all) = (Instant::now(), Histogram::default());
     while let Some(left) = time.checked_sub(begin.elapsed()) {
         let load = Load::start(daemon.nbd(), "vol0", Shape { size: 4096, depth: 8, write: false })?;
@@ -78,6 +78,7 @@ fn good(daemon: &Daemon, time: Duration) -> Result<(u64, u64)> {
         for span in load.finish()? {
             all.record(span.end - span.begin);
         }
+        look()?;
     }
     Ok((all.quantile(999, 1000), all.max_ns()))
 }
@@ -119,7 +120,7 @@ fn hostile_clients_cost_the_good_one_little_and_leave_nothing_behind() -> Result
     let dir = TempDir::new()?;
     let mut daemon = daemon(&dir)?;
     // Once all that is kept for later has been made.
-    good(&daemon, Duration::from_millis(500))?;
+    good(&daemon, Duration::from_millis(500), || Ok(()))?;
     let before = at_rest(daemon.pid())?;
     let mut verified = Verified::start(&daemon, "vol0", 0, 16, 8);
     // A device in memory is never seen with a request in flight: what it has done says that it is at work.
@@ -127,9 +128,9 @@ fn hostile_clients_cost_the_good_one_little_and_leave_nothing_behind() -> Result
     let begun = done()?;
     until("fio is at work", || Ok((done()? > begun).then_some(())))?;
     let swapper = Swapper::start(&daemon, "vol0", vec![(module("ram")?, json!({ "mode": "adopt" }))])?;
-    let (quiet, _) = good(&daemon, Duration::from_secs(3))?;
+    let (quiet, _) = good(&daemon, Duration::from_secs(3), || Ok(()))?;
     let crowd = Crowd::start(&daemon, 0x5eed);
-    let (beside, longest) = good(&daemon, time)?;
+    let (beside, longest) = good(&daemon, time, || verified.check())?;
     let visits = crowd.finish()?;
     verified.check()?;
     let rounds = verified.finish()?;

@@ -108,6 +108,7 @@ fn requests(socket: &Path, rng: &mut Rng) -> Result {
         let mut head = request(kind, flags, cookie, offset, length);
         if rng.once_in(20) {
             rng.damage(&mut head);
+            leave_the_good_ones_alone(&mut head);
         }
         client.stream().write_all(&head)?;
         if kind == command::WRITE {
@@ -125,6 +126,15 @@ fn requests(socket: &Path, rng: &mut Rng) -> Result {
         client.stream().write_all(&request(command::DISCONNECT, 0, 0, 0, 0))?;
     }
     Ok(())
+}
+
+/// A damaged offset may lie anywhere but in the good client's data: what is written there would be its loss, and right.
+fn leave_the_good_ones_alone(head: &mut [u8]) {
+    // Magic number, flags and command, cookie, offset, length.
+    let offset = head.get(16..24).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()).map(u64::from_be_bytes);
+    if let Some(offset) = offset.filter(|offset| *offset < FROM) {
+        head[16..24].copy_from_slice(&(offset + FROM).to_be_bytes());
+    }
 }
 
 /// It goes when the server does not go on with it.
