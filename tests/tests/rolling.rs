@@ -198,13 +198,42 @@ fn an_adapters_ports_are_planned_and_activated_as_they_are_updated() -> Result {
     ends(&daemon, 0, &["plan", "--all-of", "test"])?;
     let said = ends(&daemon, 1, &["activate", "--all-of", "nonesuch"])?;
     assert!(said.contains("no port runs driver `nonesuch`"), "{said}");
-    for both in [
-        &["activate", "p-a", "--adapter", "p"][..],
-        &["plan", "p-a", "--adapter", "p"],
-        &["activate", "--adapter", "p", "--delay", "5s"],
-    ] {
+    for both in [&["activate", "p-a", "--adapter", "p"][..], &["plan", "p-a", "--adapter", "p"]] {
         assert!(ends(&daemon, 1, both)?.contains("cannot be used with"), "{both:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn what_one_port_takes_of_an_activation_an_adapter_takes_too() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = daemon(&dir)?;
+    let speeds = || -> Result<Vec<Value>> {
+        PORTS.iter().map(|port| Ok(param(&daemon, port, "link_speed")?["current"].clone())).collect()
+    };
+    for port in PORTS {
+        ends(&daemon, 0, &["param", "set", port, "link_speed=16"])?;
+    }
+    // To come later, and called off, by name or by adapter.
+    ends(&daemon, 0, &["activate", "--adapter", "p", "--delay", "60m"])?;
+    let wait = || -> Result<Vec<bool>> {
+        Ok(ports(&daemon)?.iter().map(|port| port["delayed"].is_object()).collect())
+    };
+    assert_eq!(wait()?, [true; 4]);
+    ends(&daemon, 0, &["activate", "p-b,p-c", "--call-off"])?;
+    // What is called off already takes nothing from the others.
+    let said = ends(&daemon, 1, &["activate", "--adapter", "p", "--call-off"])?;
+    assert!(said.contains("p-b") && said.contains("called off: p-a, p-d"), "{said}");
+    assert_eq!(wait()?, [false; 4]);
+    assert_eq!(speeds()?, ["auto"; 4]);
+    // To be confirmed.
+    ends(&daemon, 0, &["activate", "--adapter", "p", "--confirm-within", "60m"])?;
+    assert_eq!(speeds()?, ["16"; 4]);
+    ends(&daemon, 0, &["confirm", "--adapter", "p"])?;
+    let said = ends(&daemon, 1, &["confirm", "p-a", "p-b"])?;
+    assert!(said.contains("nothing waits to be confirmed"), "{said}");
+    // Waiting is for what comes later.
+    assert!(ends(&daemon, 1, &["activate", "--adapter", "p", "--wait"])?.contains("--delay"));
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use crate::develop::{DriverNew, DriverWatch};
 use crate::doors::{ClientCommand, Doors};
 use crate::profiles::{ConfigCommand, ProfileCommand};
-use crate::properties::{Activate, ParamCommand, PlanArgs, Rollback};
+use crate::properties::{Activate, Confirm, ParamCommand, PlanArgs, Rollback};
 use crate::shadow::ShadowArgs;
 use crate::topology::{AdapterCommand, DeviceAdd, Force, PortCommand, Several};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -91,10 +91,7 @@ pub(crate) enum Command {
     /// Initialise a port anew with the parameters that are saved; other ports notice nothing
     Activate(Activate),
     /// Keep what was activated with --confirm-within
-    Confirm {
-        /// The port
-        port: String,
-    },
+    Confirm(Confirm),
     /// What was done about the parameters of a port, the newest last
     History {
         /// The port

@@ -121,7 +121,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Config(command) => commands::files::config(&client()?, command, json),
         Command::Plan(plan) => commands::properties::plan(&client()?, &plan, json),
         Command::Activate(activate) => commands::properties::activate(&client()?, &activate, json),
-        Command::Confirm { port } => commands::properties::confirm(&client()?, &port, json),
+        Command::Confirm(confirm) => commands::properties::confirm(&client()?, &confirm, json),
         Command::History { port, limit } => commands::properties::history(&client()?, &port, limit, json),
         Command::Rollback(rollback) => commands::properties::rollback(&client()?, &rollback, json),
         Command::Demo(demo) => demo::run(&demo, json || demo.json),

@@ -30,7 +30,8 @@ pub(crate) enum ProfileCommand {
         /// The profile
         profile: String,
         /// The ports; of any drivers
-        #[arg(required_unless_present_any = ["adapter", "all_of"], conflicts_with_all = ["adapter", "all_of"], value_name = "PORT")]
+        #[arg(required_unless_present_any = ["adapter", "all_of"], conflicts_with_all = ["adapter", "all_of"], value_name = "PORT",
+            value_delimiter = ',')]
         ports: Vec<String>,
         #[command(flatten)]
         which: Which,

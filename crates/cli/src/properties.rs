@@ -91,7 +91,8 @@ pub(crate) struct How {
 #[derive(Args, Debug)]
 pub(crate) struct PlanArgs {
     /// The ports
-    #[arg(required_unless_present_any = ["adapter", "all_of"], conflicts_with_all = ["adapter", "all_of"], value_name = "PORT")]
+    #[arg(required_unless_present_any = ["adapter", "all_of"], conflicts_with_all = ["adapter", "all_of"], value_name = "PORT",
+        value_delimiter = ',')]
     pub(crate) ports: Vec<String>,
     #[command(flatten)]
     pub(crate) which: Which,
@@ -104,7 +105,8 @@ pub(crate) struct PlanArgs {
 #[derive(Args, Debug)]
 pub(crate) struct Activate {
     /// The ports, one after the other; it ends with the first that fails
-    #[arg(required_unless_present_any = ["plan", "adapter", "all_of"], conflicts_with_all = ["adapter", "all_of"], value_name = "PORT")]
+    #[arg(required_unless_present_any = ["plan", "adapter", "all_of"], conflicts_with_all = ["adapter", "all_of"], value_name = "PORT",
+        value_delimiter = ',')]
     pub(crate) ports: Vec<String>,
     #[command(flatten)]
     pub(crate) which: Which,
@@ -116,7 +118,7 @@ pub(crate) struct Activate {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["ports", "adapter", "all_of"])]
     pub(crate) plan: Option<PathBuf>,
     /// Begin after so long; says how long to wait and does not, unless --wait
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with_all = ["adapter", "all_of"])]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) delay: Option<Duration>,
     /// Only when no I/O flows; exits with 3 otherwise, and changes nothing
     #[arg(long, conflicts_with = "hold")]
@@ -128,11 +130,11 @@ pub(crate) struct Activate {
     /// own)
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) drain_timeout: Option<Duration>,
-    /// Go back by itself, unless `confirm PORT` comes within so long
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with_all = ["adapter", "all_of"])]
+    /// Each port goes back by itself, unless `confirm PORT` comes within so long
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) confirm_within: Option<Duration>,
     /// With --delay: wait until it is over
-    #[arg(long)]
+    #[arg(long, requires = "delay")]
     pub(crate) wait: bool,
     /// Even when clients use the port: take it down (admin_state=down), so that their requests end with an error,
     /// or put another file behind it, so that they find other contents
@@ -151,9 +153,20 @@ pub(crate) struct Activate {
     #[arg(long, conflicts_with_all = ["plan", "delay", "confirm_within", "wait", "accept_loss", "adapter", "all_of"])]
     pub(crate) reload: bool,
     /// Call off what was asked for with --delay and has not begun
-    #[arg(long, conflicts_with_all = ["adapter", "all_of", "plan", "delay", "idle_only", "hold", "drain_timeout",
-        "confirm_within", "wait", "force", "abandon", "accept_loss", "reload"])]
+    #[arg(long, conflicts_with_all = ["plan", "delay", "idle_only", "hold", "drain_timeout", "confirm_within",
+        "wait", "force", "abandon", "accept_loss", "reload"])]
     pub(crate) call_off: bool,
+}
+
+/// `steadfast confirm`
+#[derive(Args, Debug)]
+pub(crate) struct Confirm {
+    /// The ports
+    #[arg(required_unless_present_any = ["adapter", "all_of"], conflicts_with_all = ["adapter", "all_of"], value_name = "PORT",
+        value_delimiter = ',')]
+    pub(crate) ports: Vec<String>,
+    #[command(flatten)]
+    pub(crate) which: Which,
 }
 
 /// `steadfast rollback`

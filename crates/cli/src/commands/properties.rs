@@ -3,7 +3,8 @@
 use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::properties::{Activate, How, ParamCommand, ParamSet, PlanArgs, Rollback};
+use crate::properties::{Activate, Confirm, How, ParamCommand, ParamSet, PlanArgs, Rollback};
+use crate::topology::Which;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -175,17 +176,19 @@ pub(crate) fn activate(client: &Client, args: &Activate, json: bool) -> Result<E
     if args.reload {
         return reload(client, args, json);
     }
-    if args.rolling || args.which.is_given() {
+    // What is to come later, or may go back, is each port's own.
+    let each = args.delay.is_some() || args.confirm_within.is_some() || args.call_off;
+    if args.rolling || (args.which.is_given() && !each) {
         return super::rolling::activate(client, args, json);
     }
+    let named = named(client, &args.ports, &args.which)?;
     if args.call_off {
-        for port in &args.ports {
+        return of_each(&named, "called off", |port| {
             let answer: Activating = client.delete(&path(port, "activate"))?;
             show(&answer, json, |a| {
                 format!("{}: the activation was called off, nothing was touched\n", a.port)
-            })?;
-        }
-        return Ok(Exit::Done);
+            })
+        });
     }
     let request = ActivateRequest {
         idle_only: args.idle_only,
@@ -203,7 +206,7 @@ pub(crate) fn activate(client: &Client, args: &Activate, json: bool) -> Result<E
             let planned = |p: PortPlan| (!p.changes.is_empty()).then_some((p.port, Some(p.fingerprint)));
             read_plan(file)?.into_iter().filter_map(planned).collect()
         }
-        None => args.ports.iter().map(|port| (port.clone(), None)).collect(),
+        None => named.into_iter().map(|port| (port, None)).collect(),
     };
     if ports.is_empty() {
         const NOTHING: &str = "the plan has no changes";
@@ -226,6 +229,38 @@ pub(crate) fn activate(client: &Client, args: &Activate, json: bool) -> Result<E
         })?;
     }
     Ok(Exit::Done)
+}
+
+/// The ports that are meant, by name.
+fn named(client: &Client, ports: &[String], which: &Which) -> Result<Vec<String>, Failure> {
+    match which.is_given() {
+        true => super::rolling::meant(client, which),
+        false => Ok(ports.to_vec()),
+    }
+}
+
+/// Does something to every one of several ports. Where one fails the others have their turn all the same.
+fn of_each(
+    ports: &[String],
+    done: &str,
+    mut to_one: impl FnMut(&str) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    let (mut well, mut failed) = (Vec::new(), Vec::new());
+    for port in ports {
+        match to_one(port) {
+            Ok(_) => well.push(port.clone()),
+            Err(failure) => failed.push(failure),
+        }
+    }
+    let mut failed = failed.into_iter();
+    let Some(mut first) = failed.next() else { return Ok(Exit::Done) };
+    for other in failed {
+        first.message.push_str(&format!("; {}", other.message));
+    }
+    if !well.is_empty() {
+        first.message.push_str(&format!("; {done}: {}", well.join(", ")));
+    }
+    Err(first)
 }
 
 /// What became of the other ports when one could not be activated.
@@ -303,9 +338,11 @@ fn hint(receipt: &Receipt) -> String {
 }
 
 /// `steadfast confirm`
-pub(crate) fn confirm(client: &Client, port: &str, json: bool) -> Result<Exit, Failure> {
-    let receipt: Receipt = client.post(&path(port, "confirm"), &serde_json::json!({}))?;
-    show(&receipt, json, |r| format!("{}: confirmed, what receipt {} activated stays\n", r.port, r.id))
+pub(crate) fn confirm(client: &Client, args: &Confirm, json: bool) -> Result<Exit, Failure> {
+    of_each(&named(client, &args.ports, &args.which)?, "confirmed", |port| {
+        let receipt: Receipt = client.post(&path(port, "confirm"), &serde_json::json!({}))?;
+        show(&receipt, json, |r| format!("{}: confirmed, what receipt {} activated stays\n", r.port, r.id))
+    })
 }
 
 /// `steadfast history`

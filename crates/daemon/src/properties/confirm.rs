@@ -97,10 +97,14 @@ impl Confirms {
     pub(super) fn open(&self, app: &Arc<App>, port: &str, open: Open) {
         let receipt = open.receipt;
         lock(&self.open).insert(port.to_owned(), State::Waits(open));
-        let (app, port) = (Arc::clone(app), port.to_owned());
-        let watch = move || app.edits.confirms.watch(&app, &port, receipt);
+        let watched = (Arc::clone(app), port.to_owned());
+        let watch = move || watched.0.edits.confirms.watch(&watched.0, &watched.1, receipt);
         if let Err(e) = std::thread::Builder::new().name("confirm".into()).spawn(watch) {
-            tracing::error!("thread: {e}: an activation does not go back by itself");
+            // Nobody would see to it that it goes back in time.
+            tracing::error!(port, "thread: {e}: what was to be confirmed goes back at once");
+            if let Some(open) = self.take_back(port) {
+                drop(app.unconfirmed(port, open, None));
+            }
         }
     }
 
