@@ -53,3 +53,33 @@ fn what_is_wrong_is_said_once_and_what_goes_back_is_shown() -> Result {
     assert!(health["degraded"].to_string().contains("port gone: absent: "), "{health:#}");
     Ok(())
 }
+
+#[test]
+fn a_configuration_that_cannot_be_read_again_is_said_until_it_can() -> Result {
+    let dir = TempDir::new()?;
+    let good = "[device.vol0]\ndriver = \"ram\"\ntarget = \"1M\"\n";
+    let file = dir.join("steadfast.toml");
+    std::fs::write(&file, good)?;
+    let daemon = Setup::default().arg("--config").arg(file.display().to_string()).start(&dir)?;
+    let (code, text) = status(&daemon)?;
+    assert_eq!(code, Some(0), "{text}");
+    std::fs::write(&file, format!("{good}drivr = \"ram\"\n"))?;
+    let said = daemon.cli(&["rescan"])?;
+    assert!(String::from_utf8_lossy(&said.stdout).contains("drivr"), "{said:?}");
+    let (code, text) = status(&daemon)?;
+    assert_eq!(code, Some(6), "{text}");
+    assert!(
+        text.starts_with("degraded") && text.contains("steadfast.toml:4") && text.contains("drivr"),
+        "{text}"
+    );
+    let health = daemon.api()?.get("/v1/health")?.1;
+    let trouble = &health["troubles"][0];
+    assert_eq!((&trouble["code"], &trouble["port"]), (&"configuration".into(), &"".into()), "{health:#}");
+    assert!(trouble["since_unix_ms"].as_u64() > Some(0) && health["healthy"] == true, "{health:#}");
+    // A port that serves on is not what is wrong; and what is mended is over.
+    std::fs::write(&file, good)?;
+    daemon.cli(&["rescan"])?;
+    let (code, text) = status(&daemon)?;
+    assert_eq!(code, Some(0), "{text}");
+    Ok(())
+}

@@ -50,6 +50,9 @@ pub enum TroubleCode {
     Log,
     /// What the next start needs to know cannot be kept in the state folder.
     State,
+    /// The configuration could not be read when it was last read again: what it says is not in force, and the next start
+    /// would refuse it.
+    Configuration,
 }
 
 impl TroubleCode {
@@ -69,6 +72,7 @@ impl TroubleCode {
             TroubleCode::History => "history",
             TroubleCode::Log => "log",
             TroubleCode::State => "state",
+            TroubleCode::Configuration => "configuration",
         }
     }
 }

@@ -68,6 +68,7 @@ impl App {
         let own = [
             trouble::own(TroubleCode::History, self.receipts.degraded()),
             trouble::own(TroubleCode::Log, degraded(&log)),
+            self.topology.unread_trouble(),
         ];
         let own = own.into_iter().chain(state.map(|said| trouble::own(TroubleCode::State, said))).flatten();
         let troubles: Vec<_> = of_ports.chain(self.absent_troubles()).chain(own).collect();

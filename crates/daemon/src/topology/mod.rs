@@ -45,6 +45,8 @@ pub(crate) struct Topology {
     defined: Mutex<BTreeMap<String, Defined>>,
     /// The configuration as it was last read.
     reread: Mutex<Option<reread::Reread>>,
+    /// What was wrong with it when a rescan read it last, and since when.
+    unread: Mutex<Option<reread::Unread>>,
     /// Drivers' files as they were last read.
     files: Mutex<BTreeMap<String, ReadFile>>,
     /// Of those, what could not come up.

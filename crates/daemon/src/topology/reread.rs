@@ -1,6 +1,7 @@
 //! The daemon's configuration as it is now: what it says of a port's parameters counts from the next activation
 //! on, as what every other file says does.
 
+use super::absent::now_unix_ms;
 use super::{By, Topology};
 use crate::config::{Config, DeviceConfig};
 use crate::probation::lock;
@@ -10,6 +11,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use steadfast_api::{Trouble, TroubleCode};
 use steadfast_settings::DriverFile;
 
 /// What changes when somebody writes to a file or puts another in its place.
@@ -52,7 +54,35 @@ impl Reread {
     }
 }
 
+/// A configuration, or `devices.toml`, that a rescan could not take.
+#[derive(Debug)]
+pub(super) struct Unread {
+    faults: Vec<String>,
+    since_unix_ms: u64,
+}
+
 impl Topology {
+    /// What was wrong when everything that defines ports was read again; nothing is good.
+    pub(super) fn note_read(&self, faults: &[String]) {
+        let mut unread = lock(&self.unread);
+        let since_unix_ms = unread.as_ref().map_or_else(now_unix_ms, |known| known.since_unix_ms);
+        *unread = (!faults.is_empty()).then(|| Unread { faults: faults.to_vec(), since_unix_ms });
+    }
+
+    /// The configuration that could not be read again, until it can.
+    pub(crate) fn unread_trouble(&self) -> Option<Trouble> {
+        let unread = lock(&self.unread);
+        let Unread { faults, since_unix_ms } = unread.as_ref()?;
+        let detail = format!(
+            "configuration: {}; what it says is not in force, and the next start would refuse it: mend it, and \
+             `steadfast rescan` takes it",
+            faults.join("; ")
+        );
+        let target = self.config.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        let (port, code, since_unix_ms) = (String::new(), TroubleCode::Configuration, *since_unix_ms);
+        Some(Trouble { port, code, target, detail, since_unix_ms })
+    }
+
     /// A driver's file as it is now; none where it will not do. It is read anew only where it has changed.
     pub(crate) fn driver_file(&self, driver: &str) -> Option<Arc<DriverFile>> {
         let path = DriverFile::path_in(&self.settings.folder, driver);

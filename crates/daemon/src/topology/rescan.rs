@@ -32,6 +32,7 @@ impl App {
         let only = request.port.as_deref();
         let mut report = RescanReport::default();
         let defined = self.read_again(&mut report.problems);
+        self.topology.note_read(&report.problems);
         if let Some(name) = only
             && self.engine.port(name).is_none()
             && !defined.iter().any(|(device, _)| device.name == name)
