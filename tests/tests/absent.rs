@@ -180,6 +180,36 @@ fn a_device_that_is_required_keeps_the_daemon_from_starting() -> Result {
 }
 
 #[test]
+fn the_check_looks_at_what_was_added_while_a_daemon_ran() -> Result {
+    let dir = TempDir::new()?;
+    dir.disk("b.img", 1 << 20)?;
+    let config = configuration(&dir, "")?;
+    let mut daemon = Setup::default().arg("--config").arg(&config).start(&dir)?;
+    let image = dir.disk("more.img", 1 << 20)?;
+    let added = daemon.cli(&["device", "add", &format!("more=file:{}", image.display())])?;
+    assert!(added.status.success(), "{}", text(&added));
+    assert_eq!(daemon.stop()?.code(), Some(0));
+    let store = dir.join("store").display().to_string();
+    let args = ["serve", "--config", &config, "--store", &store, "--check"];
+    let check = || run(Command::new(steadfast()?).args(args));
+    let output = check()?;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("more"), "{}", text(&output));
+    fs::remove_file(&image)?;
+    let output = check()?;
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("devices.toml:") && said.contains("more.img: No such file"), "{said}");
+    // A file that nobody can read is the next start's end, and said here.
+    let file = dir.join("store/state/parameters/devices.toml");
+    fs::write(&file, "[device.more\n")?;
+    let output = check()?;
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("devices.toml:1"), "{}", text(&output));
+    Ok(())
+}
+
+#[test]
 fn the_check_opens_what_the_configuration_names() -> Result {
     let dir = TempDir::new()?;
     let over =

@@ -160,8 +160,16 @@ pub fn check(config: &Config) -> Result<String, ServeError> {
     let store = ModuleStore::open(folder.path()).map_err(ServeError::Store)?.trusting(trust(config)?);
     let settings = Settings::of(config, &state(config));
     let modules = ModulePath::standard(&config.modules);
-    let (devices, unfit) = devices::prepare_each(&config.devices, &modules, &store, &settings);
     let mut wrong = config.faults.clone();
+    // What was added while a daemon ran comes up with the next one, too.
+    let own = |device: &DeviceConfig| config.devices.iter().any(|own| own.name == device.name);
+    let added = topology::added(&settings.folder).unwrap_or_else(|faults| {
+        wrong.extend(faults.0);
+        Vec::new()
+    });
+    let all: Vec<DeviceConfig> =
+        config.devices.iter().cloned().chain(added.into_iter().filter(|device| !own(device))).collect();
+    let (devices, unfit) = devices::prepare_each(&all, &modules, &store, &settings);
     let folders = named_folders::wrong_or_closed(config);
     // What is no folder has no files to blame.
     let blamed =

@@ -119,6 +119,14 @@ impl Topology {
     }
 }
 
+/// What was added while a daemon ran, and comes up with the next one.
+///
+/// # Errors
+/// Everything that is wrong with the file.
+pub(crate) fn added(folder: &Path) -> Result<Vec<DeviceConfig>, ConfigErrors> {
+    saved::read(folder)
+}
+
 /// What is wrong with the file of what was added; none where there is no file.
 pub(crate) fn examine(folder: &Path) -> Option<(PathBuf, ConfigErrors)> {
     let path = saved::path(folder);
