@@ -39,7 +39,7 @@ fn another_file_is_put_under_clients_by_force_only() -> Result {
         &["update", "--all-of", "file", "file@1.1.0", "--set", &to_two],
     ] {
         let said = ends(&daemon, 3, refused)?;
-        assert!(said.contains("vol0 is in use by 1 client") && said.contains("two.img"), "{said}");
+        assert!(said.contains("vol0 is in use by 1 client (client ") && said.contains("two.img"), "{said}");
         assert!(said.contains("--force"), "what to do about it: {refused:?}: {said}");
         assert_eq!(first(&mut client)?, 1);
     }
@@ -90,7 +90,7 @@ fn a_file_that_a_port_has_open_is_no_other_daemons_whatever_is_activated() -> Re
         |read_only: bool| Setup::device(format!("vol0=file:{one},read_only={read_only}")).start(&elsewhere);
     let refused = |read_only: bool| -> Result {
         let why = other(read_only).err().map_or_else(|| "it serves".to_owned(), |e| e.to_string());
-        ensure!(why.contains("one.img: another process has it locked"), "{why}");
+        ensure!(why.contains("one.img: another process has it locked (steadfast, process "), "{why}");
         Ok(())
     };
     refused(true)?;
@@ -165,7 +165,7 @@ fn another_driver_puts_no_other_contents_under_clients_unless_forced() -> Result
     assert_eq!(output.status.code(), Some(6), "{said}");
     let row = said.lines().find(|line| line.starts_with("contents")).unwrap_or_default();
     assert!(
-        row.contains("FAILED") && row.contains("one.img") && row.contains("in use by 1 client"),
+        row.contains("FAILED") && row.contains("one.img") && row.contains("in use by 1 client (client "),
         "{said}"
     );
     let said = ends(&daemon, 3, &update)?;

@@ -127,7 +127,7 @@ fn clients_keep_a_port_up_unless_forced_and_go_on_when_it_is_up_again() -> Resul
     assert!(client.write(0, &[7; 4096], false)?.is_ok());
     ends(&daemon, 0, &["param", "set", "vol0", "admin_state=down"])?;
     let said = ends(&daemon, 3, &["activate", "vol0"])?;
-    assert!(said.contains("in use by 1 client, ") && said.contains("--force"), "{said}");
+    assert!(said.contains("in use by 1 client (client ") && said.contains("--force"), "{said}");
     assert!(state(&daemon, "vol0")? == "running" && client.read(0, 4096)?.is_ok());
     ends(&daemon, 0, &["activate", "vol0", "--force"])?;
     assert!(client.read(0, 4096)?.is_err(), "it is told, and the connection stays");

@@ -123,7 +123,7 @@ fn only_who_was_told_ends_it_and_not_under_clients() -> Result {
     ends(&thin.daemon, 0, &["activate", "vol0"])?;
     thin.fails(&mut client, "after an activation")?;
     let said = ends(&thin.daemon, 3, &["activate", "vol0", "--accept-loss"])?;
-    assert!(said.contains("in use by 1 client") && said.contains("--force"), "{said}");
+    assert!(said.contains("in use by 1 client (client ") && said.contains("--force"), "{said}");
     drop(client);
     thin.unused()?;
     ends(&thin.daemon, 0, &["param", "set", "vol0", "admin_state=down"])?;
@@ -188,7 +188,7 @@ fn clients_of_every_port_on_the_medium_are_asked_about() -> Result {
     thin.again(&["one=file:DISK,read_only=true", "two=file:DISK,read_only=true"])?;
     let client = Client::connect(thin.daemon.nbd(), "two")?;
     let said = ends(&thin.daemon, 3, &["activate", "one", "--accept-loss"])?;
-    assert!(said.contains("port two is in use by 1 client") && said.contains("--force"), "{said}");
+    assert!(said.contains("port two is in use by 1 client (client ") && said.contains("--force"), "{said}");
     drop(client);
     until("the client has gone", || Ok((thin.daemon.device("two")?["clients"] == 0).then_some(())))?;
     ends(&thin.daemon, 0, &["activate", "one", "--accept-loss"])?;

@@ -144,7 +144,7 @@ fn what_is_in_use_is_kept_unless_forced_and_then_ends_cleanly() -> Result {
     {
         let (code, _, error) = cli(&daemon, args)?;
         assert!(
-            code == 3 && error.contains("in use by 1 client") && error.contains("--force"),
+            code == 3 && error.contains("in use by 1 client (client ") && error.contains("--force"),
             "{code}: {error}"
         );
     }

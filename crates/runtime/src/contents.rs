@@ -73,13 +73,15 @@ pub struct Exchange {
     pub to: String,
     /// Clients that have devices of it open.
     pub clients: u32,
+    /// Who they are, as far as it is known.
+    pub names: Vec<String>,
 }
 
 impl Exchange {
     /// Why it is not done under clients.
     pub fn why(&self) -> String {
-        let Exchange { port, from, to, clients } = self;
-        let used = used_by(port, *clients);
+        let Exchange { port, from, to, clients, names } = self;
+        let used = used_by(port, *clients, names);
         if from == to {
             return format!(
                 "{used}, and {to} is another file by now: it would put other contents under them"
@@ -215,6 +217,7 @@ impl Port {
                 from: now.target.clone(),
                 to: other.target.clone(),
                 clients: inner.clients(),
+                names: Vec::new(),
             })
         })
     }
@@ -247,6 +250,7 @@ impl Port {
             from: inner.describe(now, &opened, &regions),
             to: inner.describe(next.module.manifest(), &next_opened, &next_regions),
             clients: inner.clients(),
+            names: Vec::new(),
         })
     }
 
@@ -258,6 +262,7 @@ impl Port {
     pub(crate) fn begin_exchange(&self, next: &Instance, force: bool) -> Result<(), String> {
         lock(&self.inner).may_shrink = force;
         let Some(mut exchange) = self.exchanged(next).or_else(|| self.replaced(next)) else { return Ok(()) };
+        exchange.names = self.client_names();
         let mut inner = lock(&self.inner);
         exchange.clients = inner.clients();
         match exchange.clients {
@@ -298,6 +303,7 @@ impl Engine {
                 from,
                 to: to.clone(),
                 clients,
+                names: port.client_names(),
             })
         };
         changes.iter().find_map(changed)

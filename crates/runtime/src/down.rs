@@ -5,7 +5,7 @@
 //! its handles is open, and requests of clients that are there end with `ENODEV`.
 
 use crate::core::now_ns;
-use crate::engine::{Engine, PortSpec};
+use crate::engine::{ClientNames, Engine, PortSpec};
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::lock;
 use crate::instance::Instance;
@@ -57,7 +57,7 @@ impl Port {
     /// Clients that have devices of the port open, in words; `None` without any.
     pub(crate) fn in_use(&self) -> Option<String> {
         let clients = lock(&self.inner).clients();
-        (clients > 0).then(|| used_by(&self.name, clients))
+        (clients > 0).then(|| self.used_by(clients))
     }
 
     /// Nobody gets a device of the port from here on, so that it can go down. Clients that have one keep it
@@ -74,13 +74,16 @@ impl Port {
                 "port {name} is in use by ports that lie over it, to be taken down first: {uppers}"
             ));
         }
-        let mut inner = lock(&self.inner);
-        let clients = inner.clients();
-        if clients > 0 && !force {
-            return Err(format!("{}, whose requests would fail", used_by(name, clients)));
-        }
-        inner.shut = true;
-        Ok(())
+        let clients = {
+            let mut inner = lock(&self.inner);
+            let clients = inner.clients();
+            if clients == 0 || force {
+                inner.shut = true;
+                return Ok(());
+            }
+            clients
+        };
+        Err(format!("{}, whose requests would fail", self.used_by(clients)))
     }
 
     /// What is to be said to who wants something of a driver that a port does not have.
@@ -96,9 +99,48 @@ impl Port {
     }
 }
 
-pub(crate) fn used_by(port: &str, clients: u32) -> String {
+/// Clients of a port that are named at most; the others are counted.
+const MOST_NAMED: usize = 3;
+
+/// That a port is in use; `names` says by whom, as far as it is known.
+pub(crate) fn used_by(port: &str, clients: u32, names: &[String]) -> String {
     let plural = if clients == 1 { "client" } else { "clients" };
-    format!("port {port} is in use by {clients} {plural}")
+    let mut used = format!("port {port} is in use by {clients} {plural}");
+    if !names.is_empty() {
+        let more = (names.len() > MOST_NAMED).then(|| format!("{} more", names.len() - MOST_NAMED));
+        let said: Vec<String> = names.iter().take(MOST_NAMED).cloned().chain(more).collect();
+        used.push_str(&format!(" ({})", said.join("; ")));
+    }
+    used
+}
+
+impl Port {
+    /// That it is in use by so many clients, and who they are. No lock is to be held.
+    pub(crate) fn used_by(&self, clients: u32) -> String {
+        used_by(&self.name, clients, &self.client_names())
+    }
+
+    pub(crate) fn client_names(&self) -> Vec<String> {
+        self.engine
+            .upgrade()
+            .and_then(|inner| Some(inner.client_names.get()?.of(&self.name)))
+            .unwrap_or_default()
+    }
+}
+
+impl Engine {
+    /// Says who the clients of a port are, by its name, for refusals: whoever serves them knows. Only the first is taken.
+    pub fn name_clients(&self, names: ClientNames) {
+        let _ = self.inner.client_names.set(names);
+    }
+
+    /// That a port is in use by so many clients, and who they are.
+    pub fn used_by(&self, port: &str, clients: u32) -> String {
+        match self.find(port) {
+            Some(port) => port.used_by(clients),
+            None => used_by(port, clients, &[]),
+        }
+    }
 }
 
 impl Engine {

@@ -20,10 +20,11 @@ use crate::remote::{Remote, Task};
 use crate::rules::PortRules;
 use crate::turn::Turns;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, RwLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use steadfast_loader::LoadedModule;
@@ -160,6 +161,7 @@ pub(crate) struct Inner {
     pub(crate) foreman: Mutex<Option<Arc<Foreman>>>,
     /// Whoever looks at the files behind ports does so at once.
     look_now: SyncSender<()>,
+    pub(crate) client_names: OnceLock<ClientNames>,
 }
 
 impl Inner {
@@ -167,6 +169,28 @@ impl Inner {
     pub(crate) fn look_soon(&self) {
         // Full: it will be done as it is.
         let _ = self.look_now.try_send(());
+    }
+}
+
+type Names = dyn Fn(&str) -> Vec<String> + Send + Sync;
+
+/// The clients of the port of that name, as people know them.
+pub struct ClientNames(Box<Names>);
+
+impl ClientNames {
+    /// Who says it; it is called without a lock, and does not wait for a queue.
+    pub fn new(names: impl Fn(&str) -> Vec<String> + Send + Sync + 'static) -> ClientNames {
+        ClientNames(Box::new(names))
+    }
+
+    pub(crate) fn of(&self, port: &str) -> Vec<String> {
+        (self.0)(port)
+    }
+}
+
+impl fmt::Debug for ClientNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientNames")
     }
 }
 
@@ -210,6 +234,7 @@ impl Engine {
                 threads: Mutex::default(),
                 foreman: Mutex::default(),
                 look_now,
+                client_names: OnceLock::new(),
             }),
         };
         engine.start_looking(looks);

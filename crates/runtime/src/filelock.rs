@@ -42,15 +42,41 @@ impl FileId {
     /// Whether more than one has the file locked, as far as the kernel says it: not across containers, nor on
     /// file systems that number their files in another way there.
     fn is_shared(self) -> bool {
+        self.locks().len() > 1
+    }
+
+    /// The processes that have it locked, likewise.
+    fn locks(self) -> Vec<i32> {
         let (major, minor) = (libc::major(self.device), libc::minor(self.device));
         let place = format!("{major:02x}:{minor:02x}:{}", self.inode);
         let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-        let on_it = |line: &&str| {
-            let mut words = line.split_whitespace();
-            words.nth(1) == Some("FLOCK") && words.any(|word| word == place)
+        // `12: FLOCK  ADVISORY  WRITE 4711 fd:01:1234 0 EOF`
+        let on_it = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let held = words.get(1) == Some(&"FLOCK") && words.get(5) == Some(&place.as_str());
+            held.then(|| words[4].parse().unwrap_or(0))
         };
-        locks.lines().filter(on_it).count() > 1
+        locks.lines().filter_map(on_it).collect()
     }
+
+    /// Who has it locked, for people.
+    pub(crate) fn holders(self) -> String {
+        let said = "another process has it locked";
+        let others = self.locks().into_iter().filter(|pid| *pid > 0 && *pid != std::process::id() as i32);
+        let named: Vec<String> = others.take(MOST_NAMED).map(named).collect();
+        if named.is_empty() { said.to_owned() } else { format!("{said} ({})", named.join("; ")) }
+    }
+}
+
+/// Holders of a lock that are named.
+const MOST_NAMED: usize = 3;
+
+/// A process, by its name where it is known.
+fn named(pid: i32) -> String {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    // A process names itself, with any bytes.
+    let name: String = name.trim_end().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    if name.is_empty() { format!("process {pid}") } else { format!("{name}, process {pid}") }
 }
 
 /// What locks one file for one port.

@@ -94,10 +94,11 @@ pub(crate) struct Opened {
 }
 
 /// Opens a regular file or a block device and finds out what it can do. `locked` knows what locks a file for
-/// the port already.
+/// the port already, `user` which other port has one open.
 pub(crate) fn open_file(
     spec: &OpenSpec,
     locked: impl Fn(&Contents) -> Option<Arc<FileLock>>,
+    user: impl Fn(&Contents) -> Option<String>,
 ) -> Result<Opened, (i32, String)> {
     let path = Path::new(&spec.target);
     let fail = |e: io::Error| (e.raw_os_error().unwrap_or(libc::EIO), format!("{}: {e}", path.display()));
@@ -132,7 +133,14 @@ pub(crate) fn open_file(
     let owned = Arc::new(PortFile::new(file));
     let share = match spec.flags & open_flag::LOCK {
         0 => None,
-        _ => Some(lock_file(id, &contents, &owned, write, locked, path)?),
+        _ => {
+            let share = match locked(&contents) {
+                Some(known) => filelock::share(known, &owned, write),
+                None => filelock::take(id, &contents, &owned, write),
+            };
+            let refused = |e| not_locked(&e, path, || user(&contents).unwrap_or_else(|| id.holders()));
+            Some(share.map(Arc::new).map_err(refused)?)
+        }
     };
     let (info, tries) = with_file(&owned, |file| {
         let (regular_file, direct) = (kind.is_file(), direct != 0);
@@ -143,25 +151,11 @@ pub(crate) fn open_file(
     Ok(Opened { file: owned, contents, info: info.map_err(fail)?, tries, share })
 }
 
-/// Locks a file, or shares what locks it for the port already.
-fn lock_file(
-    id: FileId,
-    contents: &Contents,
-    file: &Arc<PortFile>,
-    write: bool,
-    locked: impl Fn(&Contents) -> Option<Arc<FileLock>>,
-    path: &Path,
-) -> Result<Arc<Share>, (i32, String)> {
-    let share = match locked(contents) {
-        Some(known) => filelock::share(known, file, write),
-        None => filelock::take(id, contents, file, write),
-    };
-    share.map(Arc::new).map_err(|e| {
-        let code = e.raw_os_error().unwrap_or(libc::EIO);
-        let taken = code == libc::EWOULDBLOCK;
-        let why = if taken { "another process has it locked".to_owned() } else { e.to_string() };
-        (if filelock::is_busy(&e) { libc::EBUSY } else { code }, format!("{}: {why}", path.display()))
-    })
+/// Why a file could not be locked; `user` says who has it.
+fn not_locked(e: &io::Error, path: &Path, user: impl Fn() -> String) -> (i32, String) {
+    let code = e.raw_os_error().unwrap_or(libc::EIO);
+    let why = if code == libc::EWOULDBLOCK { user() } else { e.to_string() };
+    (if filelock::is_busy(e) { libc::EBUSY } else { code }, format!("{}: {why}", path.display()))
 }
 
 fn is_protected(e: &io::Error) -> bool {

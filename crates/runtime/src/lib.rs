@@ -84,7 +84,7 @@ pub use arena::MemoryInfo;
 pub use asking::{ask_file, is_stuck};
 pub use behind::Behind;
 pub use contents::{Exchange, identity_of};
-pub use engine::{Engine, EngineConfig, PortSpec};
+pub use engine::{ClientNames, Engine, EngineConfig, PortSpec};
 pub use error::{EngineError, ErrorKind};
 pub use frontend::Frontend;
 pub use info::{

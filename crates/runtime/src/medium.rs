@@ -14,7 +14,6 @@
 
 use crate::closing::PortFile;
 use crate::contents::Contents;
-use crate::down::used_by;
 use crate::engine::Engine;
 use crate::handle::{lock, with_file};
 use crate::job::unix_ms;
@@ -295,10 +294,12 @@ impl Port {
 
     /// Nobody gets a device of it from here on; who has one, in words.
     fn begin_being_accepted(&self) -> Option<String> {
-        let mut inner = lock(&self.inner);
-        inner.accepting += 1;
-        let clients = inner.clients();
-        (clients > 0).then(|| used_by(&self.name, clients))
+        let clients = {
+            let mut inner = lock(&self.inner);
+            inner.accepting += 1;
+            inner.clients()
+        };
+        (clients > 0).then(|| self.used_by(clients))
     }
 
     /// Somebody who was told goes on with what is behind the port as it is.

@@ -3,7 +3,7 @@
 use crate::LaneId;
 use crate::arena::MOST;
 use crate::core::now_ns;
-use crate::down::{is_down, used_by};
+use crate::down::is_down;
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::lock;
@@ -69,7 +69,7 @@ impl Engine {
         let shrinks = port.shrinks(&opts.params);
         let limits = port.arenas.limits(headroom::left());
         let contents = self.foresee(port, &candidate.manifest, &opts.params);
-        let used = contents.as_ref().map_or_else(String::new, |c| used_by(&port.name, c.clients));
+        let used = contents.as_ref().map_or_else(String::new, |c| port.used_by(c.clients));
         let inner = lock(&port.inner);
         let serving = inner.serving.as_ref();
         let running = serving.map(|i| Side { manifest: i.module.manifest(), hash: i.module.hash() });

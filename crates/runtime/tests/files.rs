@@ -182,7 +182,7 @@ fn a_file_that_others_read_is_not_taken_for_writing() {
     let target = path.display().to_string();
     bench.attach("reader", "file_1_1", &[("path", &target), ("read_only", "true")], None);
     for _ in 0..3 {
-        went_back(&activate(&bench, &[("read_only", "false")]), "another process has it locked");
+        went_back(&activate(&bench, &[("read_only", "false")]), "port reader of this daemon has it open");
         free_for(&path, "readers");
     }
     bench.engine.detach("reader", false).expect("detached");
@@ -192,7 +192,7 @@ fn a_file_that_others_read_is_not_taken_for_writing() {
     let params = BTreeMap::from([("path".to_owned(), target)]);
     let spec = PortSpec { name: "vol1".into(), module, params, queues: None, adapter: None };
     let why = bench.engine.attach(spec).expect_err("it is locked").to_string();
-    assert!(why.contains("disk.img: another process has it locked"), "{why}");
+    assert!(why.contains("disk.img: port vol0 of this daemon has it open"), "{why}");
 }
 
 #[test]

@@ -295,7 +295,7 @@ fn a_device_that_would_become_smaller_is_refused_before_anything_is_loaded() {
     };
     forced(0).allowed("size", "it was allowed");
     forced(2).refused("size", "not while clients use it");
-    with(device(2, None)).allowed("size", "vol0 has 1M in blocks of 512, used by 2 client(s)");
+    with(device(2, None)).allowed("size", "vol0 has 1M in blocks of 512, used by 2 clients");
     with(device(2, None)).allowed("size", "file 1.1.0 announces");
 }
 

@@ -115,6 +115,14 @@ impl Clients {
         records.iter().map(|record| record.info()).collect()
     }
 
+    /// Those that use devices of this port, for people.
+    pub(crate) fn names(&self, port: &str) -> Vec<String> {
+        let of_port = |device: &str| device.split_once('.').map_or(device, |(port, _)| port) == port;
+        let all = self.list();
+        let of_it = all.iter().filter(|client| client.device.as_deref().is_some_and(of_port));
+        of_it.map(|client| format!("client {}, {}", client.id, client.origin)).collect()
+    }
+
     /// One client as it is now.
     pub(crate) fn get(&self, number: u64) -> Option<ClientInfo> {
         let record = lock(&self.all).records.get(&number).cloned();

@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use steadfast_runtime::{Engine, Frontend, FrontendId, LaneId, Reactor, Tag};
+use steadfast_runtime::{ClientNames, Engine, Frontend, FrontendId, LaneId, Reactor, Tag};
 use steadfast_sockets::Access;
 
 /// The queue that accepts.
@@ -94,6 +94,8 @@ impl NbdServer {
         }
         let addresses = listeners.iter().map(|l| l.address.clone()).collect();
         let clients = Arc::new(Clients::new(options));
+        let known = clients.clone();
+        engine.name_clients(ClientNames::new(move |port| known.names(port)));
         let ledgers = Arc::new(Ledgers::default());
         let numbers = Arc::new(AtomicU64::new(1));
         for listener in listeners {

@@ -328,7 +328,10 @@ pub(crate) fn facts(receipt: &Receipt) -> String {
     if !report.steps.is_empty() {
         let mut table = Table::new(&["  STEP", ">MICROSECONDS", "FOUND"]);
         for step in &report.steps {
-            table.row([format!("  {}", step.step.name()), units::micros(step.ns), step.detail.clone()]);
+            // Why it failed is the receipt's reason, and said as that.
+            let failed = !step.detail.is_empty() && step.detail == receipt.reason;
+            let found = if failed { "it failed here" } else { &step.detail };
+            table.row([format!("  {}", step.step.name()), units::micros(step.ns), found.to_owned()]);
         }
         text.push_str(&table.to_string());
     }

@@ -166,8 +166,7 @@ impl App {
         if clients == 0 {
             return Ok(());
         }
-        let plural = if clients == 1 { "client" } else { "clients" };
-        let mut why = format!("port {} is in use by {clients} {plural}", port.name);
+        let mut why = self.engine.used_by(&port.name, clients);
         if !others.is_empty() {
             why.push_str(&format!("; devices that lie over it: {}", others.join(", ")));
         }

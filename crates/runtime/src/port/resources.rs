@@ -64,7 +64,7 @@ impl Port {
             return Err((libc::EOPNOTSUPP, format!("kind {} cannot be opened here", spec.kind)));
         }
         let Opened { file, contents, info, tries, share } =
-            open_file(spec, |contents| self.lock_on(contents))?;
+            open_file(spec, |contents| self.lock_on(contents), |contents| self.user_of(contents))?;
         self.check_overlap(share.as_deref(), spec, info.read_only == 0)?;
         let gone = || (libc::ENODEV, "the daemon ends".to_owned());
         let media = &self.engine.upgrade().ok_or_else(gone)?.media;
@@ -111,6 +111,17 @@ impl Port {
             }
         }
         Ok(())
+    }
+
+    /// Another port that has this file or block device open, for people.
+    fn user_of(&self, contents: &Contents) -> Option<String> {
+        let ports = Engine { inner: self.engine.upgrade()? }.all_ports();
+        let has = |port: &&Arc<Port>| {
+            let shares =
+                |handle: &Handle| handle.share.as_ref().is_some_and(|share| share.ground().is_of(contents));
+            port.id != self.id && lock(&port.inner).handles.iter().flatten().any(shares)
+        };
+        ports.iter().find(has).map(|port| format!("port {} of this daemon has it open", port.name))
     }
 
     /// Gives a handle its number.

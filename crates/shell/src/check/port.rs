@@ -43,7 +43,11 @@ pub(super) fn size(candidate: Side<'_>, devices: &[DeviceSide], policy: Policy) 
 
 fn describe(device: &DeviceSide) -> String {
     let (name, size, block) = (&device.name, show_size(device.size), device.block_size);
-    format!("{name} has {size} in blocks of {block}, used by {} client(s)", device.clients)
+    format!("{name} has {size} in blocks of {block}, used by {}", clients(device.clients))
+}
+
+fn clients(count: u32) -> String {
+    format!("{count} {}", if count == 1 { "client" } else { "clients" })
 }
 
 fn shrinks(device: &DeviceSide) -> Option<String> {
