@@ -26,6 +26,7 @@ pub(crate) const TEST: &[Tool] = &[
     tool("gcc", "gcc"),
     tool("g++", "g++"),
     tool("nbdfuse", "libnbd-bin"),
+    tool("nbdkit", "nbdkit"),
     tool("nbdsh", "python3-libnbd"),
     tool("mkfs.ext4", "e2fsprogs"),
     tool("mkfs.xfs", "xfsprogs"),

@@ -20,6 +20,8 @@ const SCRATCH: u64 = 64 << 20;
 const QUEUES: usize = 2;
 /// How long a module may take to leave memory after its port has gone.
 const LET_GO: Duration = Duration::from_secs(5);
+/// How long a call that has answered the last request may take to return.
+const COMES_OUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Rig {
     pub(crate) engine: Engine,
@@ -165,7 +167,14 @@ impl Attached<'_> {
 
     /// No rule of the ABI was broken, nobody is left inside, and no request is left over.
     pub(crate) fn check_clean(&self) -> Result<(), String> {
-        let Some(port) = self.rig.engine.port(&self.name) else { return Err("the port is gone".into()) };
+        let gone = || "the port is gone".to_owned();
+        let mut port = self.rig.engine.port(&self.name).ok_or_else(gone)?;
+        // The last request may be answered before the call that answered it has returned.
+        let begin = Instant::now();
+        while port.inside.values().any(|count| *count > 0) && begin.elapsed() < COMES_OUT {
+            std::thread::sleep(Duration::from_millis(1));
+            port = self.rig.engine.port(&self.name).ok_or_else(gone)?;
+        }
         if port.driver_faults > 0 {
             return Err(format!(
                 "the driver broke rules of the ABI {} times (see the log)",

@@ -42,10 +42,11 @@ impl FileId {
     /// Whether more than one has the file locked, as far as the kernel says it: not across containers, nor on
     /// file systems that number their files in another way there.
     fn is_shared(self) -> bool {
-        self.locks().len() > 1
+        (0..LOOKS).any(|_| self.locks().len() > 1)
     }
 
-    /// The processes that have it locked, likewise.
+    /// The processes that have it locked, likewise. The kernel shows its list in parts: while others come and go, one may
+    /// be missed.
     fn locks(self) -> Vec<i32> {
         let (major, minor) = (libc::major(self.device), libc::minor(self.device));
         let place = format!("{major:02x}:{minor:02x}:{}", self.inode);
@@ -62,12 +63,16 @@ impl FileId {
     /// Who has it locked, for people.
     pub(crate) fn holders(self) -> String {
         let said = "another process has it locked";
-        let others = self.locks().into_iter().filter(|pid| *pid > 0 && *pid != std::process::id() as i32);
-        let named: Vec<String> = others.take(MOST_NAMED).map(named).collect();
+        let other = |pid: &i32| *pid > 0 && *pid != std::process::id() as i32;
+        let others = || self.locks().into_iter().filter(other).take(MOST_NAMED).collect::<Vec<_>>();
+        let others = (0..LOOKS).map(|_| others()).find(|others| !others.is_empty()).unwrap_or_default();
+        let named: Vec<String> = others.into_iter().map(named).collect();
         if named.is_empty() { said.to_owned() } else { format!("{said} ({})", named.join("; ")) }
     }
 }
 
+/// How often the list of locks is looked at before something is not in it.
+const LOOKS: usize = 3;
 /// Holders of a lock that are named.
 const MOST_NAMED: usize = 3;
 
@@ -148,7 +153,9 @@ pub(crate) fn share(known: Arc<FileLock>, file: &Arc<PortFile>, exclusive: bool)
         if exclusive && !held.exclusive {
             with_patience(|| if known.id.is_shared() { Err(taken()) } else { Ok(()) })?;
             let Held { guard, .. } = &mut *held;
-            with_patience(|| guard.become_exclusive(file))?;
+            // Who has locked it as QEMU does too is known by this lock.
+            let theirs = |e: io::Error| if is_busy(&e) && known.id.is_shared() { taken() } else { e };
+            with_patience(|| guard.become_exclusive(file)).map_err(theirs)?;
             held.become_exclusive(file).inspect_err(|_| held.guard.become_shared())?;
         }
         held.shares.push((file.clone(), exclusive));

@@ -298,9 +298,13 @@ impl Instance {
 
     /// What it says went wrong is the end of it: it is not to go on serving.
     pub(crate) fn note_trouble(&self) {
-        let said = std::mem::take(&mut *lock(&self.last_error));
-        let driver = self.module.release();
-        lock(&self.trouble).get_or_insert_with(|| format!("{} {}: {said}", driver.driver, driver.version));
+        // Another queue may find the same at the same time: who comes first has the words.
+        let mut trouble = lock(&self.trouble);
+        if trouble.is_none() {
+            let said = std::mem::take(&mut *lock(&self.last_error));
+            let driver = self.module.release();
+            *trouble = Some(format!("{} {}: {said}", driver.driver, driver.version));
+        }
     }
 
     /// Why it is not to go on serving, if it is not.
