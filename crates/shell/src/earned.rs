@@ -101,9 +101,17 @@ pub const IN_A_ROW: u32 = 16;
 /// Timers that run out less often than that are rare, nanoseconds: a hand-over for each costs nobody anything.
 pub const RARE_NS: u64 = 100_000_000;
 
+/// Longest call of these that is quick, nanoseconds: nobody on a queue waits longer for another's driver.
+const OWN_NS: u64 = 1_000_000;
+/// One that takes so long was not only interrupted for others' sake on a busy machine, nanoseconds.
+const SLEPT_NS: u64 = 20_000_000;
+/// Most quick calls that count: so many in [`IN_A_ROW`] make up for one that was not quick.
+const MOST_QUICK: u32 = 8 * IN_A_ROW;
+
 /// What a driver that serves is like in an entry point that it is called for again and again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Habit {
+    /// Quick calls, less [`IN_A_ROW`] for each that was not.
     quick: u32,
     last_ns: u64,
 }
@@ -111,12 +119,17 @@ pub struct Habit {
 impl Habit {
     /// That of a driver that is known to be quick in other calls.
     pub const fn formed() -> Habit {
-        Habit { quick: IN_A_ROW, last_ns: 0 }
+        Habit { quick: MOST_QUICK, last_ns: 0 }
     }
 
-    /// A call that began at `now_ns` took so long. Once too long is enough, whatever it was before.
+    /// A call that began at `now_ns` took so long. One that slept is enough, whatever it was before; a thread that is
+    /// interrupted in a call now and then is not the driver's fault.
     pub fn note(&mut self, now_ns: u64, took_ns: u64) {
-        self.quick = if took_ns > QUICK_NS { 0 } else { self.quick.saturating_add(1) };
+        self.quick = match took_ns {
+            0..=OWN_NS => (self.quick + 1).min(MOST_QUICK),
+            ..=SLEPT_NS => self.quick.saturating_sub(IN_A_ROW),
+            _ => 0,
+        };
         self.last_ns = now_ns;
     }
 
@@ -141,14 +154,28 @@ mod tests {
         let mut habit = Habit::default();
         for _ in 0..IN_A_ROW {
             assert!(!habit.is_quick());
-            habit.note(7, QUICK_NS);
+            habit.note(7, OWN_NS);
         }
         assert!(habit.is_quick() && Habit::formed().is_quick());
         assert!(habit.is_quick_and_frequent(7 + RARE_NS) && !habit.is_quick_and_frequent(8 + RARE_NS));
-        habit.note(7, QUICK_NS + 1);
+        habit.note(7, OWN_NS + 1);
         assert!(!habit.is_quick());
         habit.note(7, 1);
         assert!(!habit.is_quick(), "it begins anew");
+        // One that was quick for long may be interrupted now and then, and not again and again.
+        let mut habit = Habit::formed();
+        for _ in 0..7 {
+            habit.note(7, SLEPT_NS);
+            assert!(habit.is_quick());
+        }
+        habit.note(7, SLEPT_NS);
+        assert!(!habit.is_quick());
+        for _ in 0..1000 {
+            habit.note(7, 1);
+        }
+        assert_eq!(habit, Habit { last_ns: 7, ..Habit::formed() });
+        habit.note(7, SLEPT_NS + 1);
+        assert!(!habit.is_quick(), "it slept");
     }
 
     #[test]
