@@ -112,3 +112,26 @@ fn what_is_refused_is_said_once() -> Result {
     }
     Ok(())
 }
+
+#[test]
+fn a_hint_leads_to_what_is_missing() -> Result {
+    let dir = TempDir::new()?;
+    let daemon = Setup::device("vol0=ram:1M").start(&dir)?;
+    dir.disk("there.img", 0)?;
+    let at = |name: &str| dir.join(name).display().to_string();
+    for (target, hint) in [
+        (at("gone.img"), format!("hint: `truncate -s 10G {}`", at("gone.img"))),
+        (at("no/such/gone.img"), format!("hint: there is no folder {}", at("no"))),
+        (dir.path().display().to_string(), "hint: name the file or block device".to_owned()),
+    ] {
+        let (code, _, error) = as_users_do(&daemon, &["device", "add", &format!("vol1=file:{target}")])?;
+        assert!(code == 1 && error.contains(&hint), "{target}: {error}");
+    }
+    // Of a daemon that does not start it is said, too, and nothing of modules.
+    let mut serve = std::process::Command::new(steadfast_tests::steadfast()?);
+    serve.args(["serve", "--device", "a=file:gone.img,required=true", "--control", "c.sock", "--store", "s"]);
+    let output = steadfast_tests::run(serve.current_dir(dir.path()))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("hint: `truncate -s 10G ") && !said.contains("driver list"), "{said}");
+    Ok(())
+}

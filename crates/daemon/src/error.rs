@@ -70,6 +70,8 @@ pub enum ServeError {
         place: Place,
         /// Why.
         error: String,
+        /// What to do about it; may be empty.
+        hint: String,
     },
     /// The NBD server does not start.
     #[error("{0}")]
@@ -89,7 +91,7 @@ pub enum ServeError {
 
 impl ServeError {
     /// What to do about it; may be empty.
-    pub fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &str {
         match self {
             ServeError::NoDevice => {
                 "name one: --device vol0=file:disk.img, or a table [device.vol0] in the file of --config"
@@ -109,9 +111,7 @@ impl ServeError {
             }
             ServeError::Store(_) => "--store DIR chooses another folder for the module store",
             ServeError::Nbd(_) => "--nbd unix:PATH or --nbd tcp:HOST:PORT chooses where NBD clients connect",
-            ServeError::Device { .. } => {
-                "`steadfast driver list --modules DIR` and `steadfast driver check MODULE` look at modules"
-            }
+            ServeError::Device { hint, .. } => hint,
             _ => "",
         }
     }

@@ -10,7 +10,7 @@ use crate::modules::target_param;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use steadfast_runtime::{ask_file, is_stuck};
 use steadfast_shell::params::ParamKind;
@@ -94,6 +94,33 @@ pub(crate) fn answers(device: &Prepared) -> Result<(), String> {
     match path(device).filter(|path| !down && is_stuck(path, !is_read_only(device))) {
         Some(path) => Err(format!("{path}: {STUCK}")),
         None => Ok(()),
+    }
+}
+
+/// What to do about a device that does not come up, as far as what is behind it says so; may be empty.
+pub(crate) fn hint(device: &Prepared) -> String {
+    let Some(path) = path(device) else { return String::new() };
+    let target = PathBuf::from(path);
+    ask_file(path, move || hint_about(&target)).unwrap_or_default()
+}
+
+fn hint_about(path: &Path) -> String {
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => "name the file or block device, not its folder".to_owned(),
+        Ok(meta) if meta.is_file() && meta.len() == 0 => {
+            format!("`truncate -s 10G {}` gives it a size", path.display())
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let missing = path.ancestors().skip(1).take_while(|folder| !folder.exists()).last();
+            match missing.filter(|folder| !folder.as_os_str().is_empty()) {
+                Some(folder) => format!("there is no folder {}", folder.display()),
+                None => format!("`truncate -s 10G {}` makes an empty disk of that size", path.display()),
+            }
+        }
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            format!("the daemon runs as user {} and may not get there", crate::effective_uid())
+        }
+        _ => String::new(),
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn serve(serve: Serve, socket: Option<PathBuf>) -> Result<Exit, Failu
 }
 
 fn failure(error: ServeError) -> Failure {
-    let hint = error.hint();
+    let hint = error.hint().to_owned();
     Failure::new(error).hint(hint)
 }
 

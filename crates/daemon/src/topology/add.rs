@@ -6,6 +6,7 @@ use crate::config::{ConfigError, DeviceConfig, check_device_name, parse_device, 
 use crate::devices::{self, Prepared};
 use crate::modules::{is_module_path, target_param};
 use crate::probation::lock;
+use crate::targets;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use steadfast_api::{
@@ -182,7 +183,7 @@ impl App {
                 .module(&device.staged)
                 .and_then(|module| devices::attach_one(&self.engine, &device, module, self.topology.policy));
             if let Err(why) = attached {
-                return Err(Box::new((receipt, refused(why))));
+                return Err(Box::new((receipt, refused(why).hint(targets::hint(&device)))));
             }
             device.comes.came_up(&self.engine, &device.config, &device.staged.release());
             if let Some(sample) = self.sample(&name) {

@@ -106,12 +106,13 @@ impl Start {
             all.iter().map(|d| (d.config.clone(), d.staged.release(), d.comes.clone())).collect();
         targets::look_ahead(&all);
         devices::attach(engine, all, topology.policy, |device, error| {
-            let Prepared { config, .. } = device;
-            if !config.is_required() {
-                failed.push((error, config));
+            if !device.config.is_required() {
+                failed.push((error, device.config));
                 return Ok(());
             }
-            Err(ServeError::Device { name: config.name, place: config.place, error })
+            let hint = targets::hint(&device);
+            let Prepared { config, .. } = device;
+            Err(ServeError::Device { name: config.name, place: config.place, error, hint })
         })?;
         let by = Requester { cause: Cause::Operator, who: String::new() };
         for (why, config) in failed {
