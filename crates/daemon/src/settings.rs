@@ -125,7 +125,7 @@ impl Settings {
                 Some(Origin::Daemon) => &config.base,
                 _ => &self.folder,
             };
-            let absolute = from.join(path.value.as_str()).into_os_string().into_string();
+            let absolute = crate::config::path_from(from, &path.value).into_os_string().into_string();
             path.value = absolute.unwrap_or_else(|_| path.value.clone());
         }
         definitions

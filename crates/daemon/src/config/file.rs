@@ -113,7 +113,9 @@ impl Reader<'_> {
             once_per_start: self.flag(table, "once_per_start", "once_per_start"),
             unproven: self.unproven(table, "unproven").unwrap_or_default(),
             require_min_from: self.flag(table, "require_min_from", "require_min_from"),
-            modules: self.list(table, "modules", "modules", |reader, text, _| Some(reader.base.join(text))),
+            modules: self.list(table, "modules", "modules", |reader, text, _| {
+                Some(super::path_from(&reader.base, text))
+            }),
             queues: self.number(table, "queues", "queues", 1..=MAX_QUEUES as u64).map(|n| n as usize),
             slots: self.number(table, "slots", "slots", SLOTS).map(|n| n as u32),
             max_transfer: self.number(table, "max_transfer", "max_transfer", MAX_TRANSFER).map(|n| n as u32),
@@ -319,7 +321,7 @@ impl Reader<'_> {
             self.fail(span, format!("{name}: it is empty (a path)"));
             return None;
         }
-        Some(self.base.join(text))
+        Some(super::path_from(&self.base, text))
     }
 
     /// A number, or a size as text.

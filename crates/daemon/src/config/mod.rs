@@ -270,3 +270,28 @@ pub(crate) fn check_device_name(name: &str) -> Result<(), String> {
          letter or digit)"
     ))
 }
+
+/// A path as it is meant from a folder on, without what says nothing in it: `.`, and slashes that stand twice. `..` stays,
+/// since behind a symbolic link it does not lead back.
+pub(crate) fn path_from(base: &Path, path: impl AsRef<Path>) -> PathBuf {
+    base.join(path).components().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_says_nothing_twice_and_leads_where_it_led() {
+        for (path, whole) in [
+            ("./a.img", "/base/a.img"),
+            ("x/.//a.img", "/base/x/a.img"),
+            ("../a.img", "/base/../a.img"),
+            ("/elsewhere//./a.img/", "/elsewhere/a.img"),
+        ] {
+            assert_eq!(path_from(Path::new("/base"), path), Path::new(whole));
+            // Not only the same path, but the same text.
+            assert_eq!(path_from(Path::new("/base"), path).as_os_str(), whole);
+        }
+    }
+}

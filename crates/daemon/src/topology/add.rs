@@ -2,7 +2,7 @@
 
 use super::{By, refused, saved};
 use crate::app::App;
-use crate::config::{ConfigError, DeviceConfig, check_device_name, parse_device, parse_port};
+use crate::config::{ConfigError, DeviceConfig, check_device_name, parse_device, parse_port, path_from};
 use crate::devices::{self, Prepared};
 use crate::modules::{is_module_path, target_param};
 use crate::probation::lock;
@@ -272,5 +272,5 @@ fn whole(device: &Prepared) -> DeviceConfig {
 }
 
 fn absolute(base: &Path, path: &str) -> String {
-    base.join(path).to_string_lossy().into_owned()
+    path_from(base, path).to_string_lossy().into_owned()
 }

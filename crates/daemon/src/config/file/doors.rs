@@ -81,7 +81,9 @@ impl Reader<'_> {
     pub(super) fn nbd(&mut self, table: &DeTable<'_>) -> Nbd {
         self.known_keys(table, "nbd.", NBD);
         let listen = self.list(table, "listen", "nbd.listen", |reader, text, span| match text.parse() {
-            Ok(ListenAddr::Unix(path)) => Some(ListenAddr::Unix(reader.base.join(path))),
+            Ok(ListenAddr::Unix(path)) => {
+                Some(ListenAddr::Unix(crate::config::path_from(&reader.base, path)))
+            }
             Ok(tcp) => Some(tcp),
             Err(e) => {
                 reader.fail(span, format!("nbd.listen: {e}"));

@@ -24,7 +24,7 @@ impl Reader<'_> {
                 reader.fail(span, "watch.folders: it is empty (a path)".to_owned());
                 return None;
             }
-            Some(reader.base.join(text))
+            Some(crate::config::path_from(&reader.base, text))
         });
         WatchConfig {
             folders,
