@@ -125,10 +125,12 @@ impl Habit {
     /// A call that began at `now_ns` took so long. One that slept is enough, whatever it was before; a thread that is
     /// interrupted in a call now and then is not the driver's fault.
     pub fn note(&mut self, now_ns: u64, took_ns: u64) {
-        self.quick = match took_ns {
-            0..=OWN_NS => (self.quick + 1).min(MOST_QUICK),
-            ..=SLEPT_NS => self.quick.saturating_sub(IN_A_ROW),
-            _ => 0,
+        self.quick = if took_ns <= OWN_NS {
+            (self.quick + 1).min(MOST_QUICK)
+        } else if took_ns <= SLEPT_NS {
+            self.quick.saturating_sub(IN_A_ROW)
+        } else {
+            0
         };
         self.last_ns = now_ns;
     }
