@@ -9,7 +9,7 @@ use std::time::Duration;
 use steadfast_tests::load::{Load, Shape};
 use steadfast_tests::nbd::{self, Client, command, magic, option, option_reply, request};
 use steadfast_tests::process::{at_rest, footprint};
-use steadfast_tests::{Daemon, Peer, Result, Setup, TempDir};
+use steadfast_tests::{Daemon, Peer, Result, Setup, TempDir, module};
 
 const SIZE: u64 = 8 << 20;
 const EINVAL: u32 = 22;
@@ -184,7 +184,7 @@ fn a_client_that_reads_no_replies_starves_no_other() -> Result {
         for _ in 0..100 {
             assert_eq!(other.read(0, 1 << 20)?.map(|d| d.len()), Ok(1 << 20));
         }
-        let receipt = d.api()?.update("vol0", &steadfast_tests::module("ram")?, json!({}))?;
+        let receipt = d.api()?.update("vol0", &module("ram")?, json!({}))?;
         assert_eq!(receipt["outcome"], "done", "{receipt:#}");
         let more = footprint(d.pid())?.anonymous.saturating_sub(before.anonymous);
         assert!(more < 64 << 20, "{more} bytes more for {sent} unread replies");
@@ -260,5 +260,33 @@ fn requests_of_64_mib_are_taken_and_cost_no_memory_of_their_own() -> Result {
         Ok(true),
         "and the connection goes on"
     );
+    Ok(())
+}
+
+/// It connects while one release serves and begins while another does: what it has selected is answered.
+#[test]
+fn a_client_in_its_handshake_may_meet_another_release() -> Result {
+    let dir = TempDir::new()?;
+    let disk = dir.disk("disk.img", SIZE)?.display().to_string();
+    let daemon = Setup::device(format!("vol0=file@1.1.0:{disk}")).start(&dir)?;
+    let mut stream = nbd::greet(daemon.nbd(), 3)?;
+    let string = |text: &str| [&(text.len() as u32).to_be_bytes()[..], text.as_bytes()].concat();
+    // STRUCTURED_REPLY, SET_META_CONTEXT.
+    stream.write_all(&option(8, &[]))?;
+    assert_eq!(option_reply(&mut stream)?.0, 1);
+    let context = [string("vol0"), 1_u32.to_be_bytes().to_vec(), string("base:allocation")].concat();
+    stream.write_all(&option(10, &context))?;
+    assert_eq!((option_reply(&mut stream)?.0, option_reply(&mut stream)?.0), (4, 1), "it is selected");
+    let receipt = daemon.api()?.update("vol0", &module("file-1.0")?, json!({ "allow_older": true }))?;
+    assert_eq!(receipt["outcome"], "done", "{receipt:#}");
+    // GO, BLOCK_STATUS.
+    stream.write_all(&option(7, &[string("vol0"), vec![0, 0]].concat()))?;
+    while option_reply(&mut stream)?.0 != 1 {}
+    stream.write_all(&request(7, 0, 9, 4096, 8192))?;
+    let mut reply = [0; 32];
+    stream.read_exact(&mut reply)?;
+    // One chunk, the last, of status: base:allocation, and 8192 bytes of data.
+    assert_eq!(reply[..8], [0x66, 0x8e, 0x33, 0xef, 0, 1, 0, 5]);
+    assert_eq!(reply[16..], [0, 0, 0, 12, 0, 0, 0, 1, 0, 0, 0x20, 0, 0, 0, 0, 0]);
     Ok(())
 }

@@ -11,6 +11,8 @@ use steadfast_abi::extent;
 pub const MAX_SMALL: usize = 128;
 /// Most bytes of the header of a reply with data.
 pub const MAX_HEADER: usize = EXTENDED_REPLY_BYTES + 8;
+/// Longest reply of [`all_data`].
+pub const MAX_STATUS: usize = MAX_HEADER + 16;
 /// Longest text in an error chunk.
 const MAX_TEXT: usize = MAX_SMALL - EXTENDED_REPLY_BYTES - 6;
 
@@ -154,6 +156,18 @@ pub fn status(headers: Headers, cookie: u64, request_offset: u64, bytes: usize) 
             let kind = chunk::BLOCK_STATUS;
             header(headers, chunk::FLAG_DONE, kind, cookie, request_offset, bytes + 4).u32(BASE_ALLOCATION_ID)
         }
+    }
+}
+
+/// A status reply with one extent: `length` bytes of data.
+pub fn all_data(headers: Headers, cookie: u64, request_offset: u64, length: u64) -> Small<MAX_STATUS> {
+    let bytes = if headers == Headers::Extended { 16 } else { 8 };
+    let header: Small<MAX_STATUS> =
+        Small::EMPTY.put(status(headers, cookie, request_offset, bytes).as_bytes());
+    match headers {
+        Headers::Extended => header.u64(length).u64(0),
+        // Their lengths have 32 bits.
+        _ => header.u32(u32::try_from(length).unwrap_or(u32::MAX)).u32(0),
     }
 }
 

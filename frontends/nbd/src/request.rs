@@ -92,6 +92,12 @@ pub enum Plan {
         /// One extent only.
         one: bool,
     },
+    /// Say that all of `length` bytes is data: the client selected the context while another driver served, which could
+    /// tell more.
+    AllData {
+        /// Bytes of the range.
+        length: u64,
+    },
     /// A status request whose payload of `bytes` must be looked at first: [`Session::plan_filtered`].
     StatusFiltered {
         /// Bytes of payload.
@@ -329,8 +335,15 @@ impl Session {
             }
             return Ok(Plan::StatusFiltered { bytes: request.length as usize });
         }
-        self.range(request, request.length, NbdErrno::Inval)?;
-        Ok(Plan::Status { length: request.length, one: request.flags & flag::REQ_ONE != 0 })
+        self.status_of(request, request.length)
+    }
+
+    fn status_of(&self, request: &Request, length: u64) -> Checked {
+        self.range(request, length, NbdErrno::Inval)?;
+        if self.features & feature::STATUS == 0 {
+            return Ok(Plan::AllData { length });
+        }
+        Ok(Plan::Status { length, one: request.flags & flag::REQ_ONE != 0 })
     }
 
     /// What to do with a status request that names its contexts, now that its payload is here.
@@ -342,8 +355,7 @@ impl Session {
             if payload[8..] != BASE_ALLOCATION_ID.to_be_bytes() {
                 return Err(malformed);
             }
-            self.range(request, length, NbdErrno::Inval)?;
-            Ok(Plan::Status { length, one: request.flags & flag::REQ_ONE != 0 })
+            self.status_of(request, length)
         })();
         checked.unwrap_or_else(|(errno, why)| Plan::Refuse { errno, why, skip: 0 })
     }

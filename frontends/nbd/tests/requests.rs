@@ -78,6 +78,24 @@ fn what_a_device_offers_is_planned() {
     assert_eq!(status, Plan::Status { length: SIZE - 512, one: true });
 }
 
+/// A context was selected while a driver with block status served, and one without serves by now.
+#[test]
+fn a_device_that_cannot_tell_holes_is_all_data() {
+    for (headers, extent) in [
+        (Headers::Structured, &[0, 0, 4, 0, 0, 0, 0, 0][..]),
+        (Headers::Extended, &[0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+    ] {
+        let session = Session::new(&agreed(headers, 0));
+        let asked = request(command::BLOCK_STATUS, flag::REQ_ONE, 512, 1024);
+        assert_eq!(session.plan(&asked), Plan::AllData { length: 1024 });
+        let beyond = session.plan(&request(command::BLOCK_STATUS, 0, SIZE, 512));
+        assert_eq!(errno(beyond), Some(NbdErrno::Inval));
+        let header = reply::status(headers, 7, 512, extent.len());
+        let whole = [header.as_bytes(), extent].concat();
+        assert_eq!(reply::all_data(headers, 7, 512, 1024).as_bytes(), whole);
+    }
+}
+
 /// QEMU's client sends extended writes without the payload flag, and the payload all the same.
 #[test]
 fn an_extended_write_carries_its_data_with_or_without_the_flag() {

@@ -146,6 +146,13 @@ impl Connection {
                 self.submit(rt, me, tag, index, 0, change(block_op::STATUS), request.offset, length);
                 Progress::Next
             }
+            Plan::AllData { length } => {
+                self.requests += 1;
+                self.input.consume(taken);
+                let reply = reply::all_data(self.session.headers(), request.cookie, request.offset, length);
+                self.output.reply(reply.as_bytes());
+                Progress::Next
+            }
             Plan::StatusFiltered { bytes } => {
                 let Some(payload) = self.input.bytes().get(taken..taken + bytes) else {
                     return Progress::Starved;
