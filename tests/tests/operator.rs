@@ -121,6 +121,8 @@ fn a_hint_leads_to_what_is_missing() -> Result {
     let at = |name: &str| dir.join(name).display().to_string();
     for (target, hint) in [
         (at("gone.img"), format!("hint: `truncate -s 10G {}`", at("gone.img"))),
+        (at("go ne.img"), format!("hint: `truncate -s 10G '{}'`", at("go ne.img"))),
+        (at("there.img"), format!("hint: `truncate -s 10G {}` gives it a size", at("there.img"))),
         (at("no/such/gone.img"), format!("hint: there is no folder {}", at("no"))),
         (dir.path().display().to_string(), "hint: name the file or block device".to_owned()),
     ] {

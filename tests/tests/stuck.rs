@@ -43,6 +43,12 @@ impl Served {
         Ok(Some(served))
     }
 
+    /// A daemon with this file as `stuck` and another one as `good`.
+    fn beside(&self, good: &Path) -> Setup {
+        Setup::device(format!("stuck=file:{}", self.file().display()))
+            .and_device(format!("good=file:{}", good.display()))
+    }
+
     fn file(&self) -> PathBuf {
         self.folder.join("nbd")
     }
@@ -69,9 +75,7 @@ fn what_asks_about_a_file_that_does_not_answer_is_answered_and_nobody_else_waits
     let dir = TempDir::new()?;
     let Some(served) = Served::new(&dir)? else { return Ok(()) };
     let good = dir.disk("good.img", 16 << 20)?;
-    let mut daemon = Setup::device(format!("stuck=file:{}", served.file().display()))
-        .and_device(format!("good=file:{}", good.display()))
-        .start(&dir)?;
+    let mut daemon = served.beside(&good).start(&dir)?;
     served.answers(false);
     let socket = daemon.control().to_owned();
     let asking =
@@ -140,9 +144,7 @@ fn a_file_that_hangs_is_said_to_although_nobody_reads_it() -> Result {
     let dir = TempDir::new()?;
     let Some(served) = Served::new(&dir)? else { return Ok(()) };
     let good = dir.disk("good.img", 16 << 20)?;
-    let mut daemon = Setup::device(format!("stuck=file:{}", served.file().display()))
-        .and_device(format!("good=file:{}", good.display()))
-        .start(&dir)?;
+    let mut daemon = served.beside(&good).start(&dir)?;
     served.answers(false);
     let hangs = |daemon: &Daemon| -> Result<bool> {
         let device = daemon.device("stuck")?;
@@ -177,11 +179,7 @@ fn a_removal_and_a_stop_wait_for_no_file_that_hangs() -> Result {
     let dir = TempDir::new()?;
     let Some(served) = Served::new(&dir)? else { return Ok(()) };
     let good = dir.disk("good.img", 16 << 20)?;
-    let setup = || {
-        Setup::device(format!("stuck=file:{}", served.file().display()))
-            .and_device(format!("good=file:{}", good.display()))
-    };
-    let mut daemon = setup().start(&dir)?;
+    let mut daemon = served.beside(&good).start(&dir)?;
     served.answers(false);
     let removed = daemon.cli(&["device", "remove", "stuck", "--force"])?;
     assert!(removed.status.success(), "{removed:?}\n{}", daemon.log());
@@ -190,7 +188,7 @@ fn a_removal_and_a_stop_wait_for_no_file_that_hangs() -> Result {
     served.answers(true);
     // Elsewhere: there it is remembered that one was removed.
     let other = TempDir::new()?;
-    let mut daemon = setup().start(&other)?;
+    let mut daemon = served.beside(&good).start(&other)?;
     served.answers(false);
     assert_eq!(daemon.stop()?.code(), Some(0), "{}", daemon.log());
     served.answers(true);

@@ -87,6 +87,7 @@ pub use socket::default_socket;
 pub use state::{DeviceState, SchemaState};
 pub use steadfast_shell::auto::AutoUpdate;
 pub use steadfast_shell::probation::{Limits, Observed, ProbationOutcome, ProbationReport};
+pub use steadfast_shell::quote::quoted;
 pub use steadfast_shell::receipt::{
     CallTimes, Cause, Kind, Mode, Outcome, Phase, PhaseTime, Receipt, Reduced, Release, Requester, Unload,
     ValueChange,

@@ -1,6 +1,6 @@
 //! The command line of profiles and of the files that parameters are saved in.
 
-use crate::topology::Which;
+use crate::topology::{Ports, Which};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -29,12 +29,8 @@ pub(crate) enum ProfileCommand {
     Apply {
         /// The profile
         profile: String,
-        /// The ports; of any drivers
-        #[arg(required_unless_present_any = ["adapter", "all_of"], conflicts_with_all = ["adapter", "all_of"], value_name = "PORT",
-            value_delimiter = ',')]
-        ports: Vec<String>,
         #[command(flatten)]
-        which: Which,
+        ports: Ports,
         /// Only say what it would do
         #[arg(long)]
         dry_run: bool,

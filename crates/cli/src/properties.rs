@@ -1,7 +1,7 @@
 //! The command line of parameters: what is saved, what is in force, and how the one becomes the other.
 
 use crate::args::parse_param;
-use crate::topology::Which;
+use crate::topology::{Ports, Which};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -90,12 +90,8 @@ pub(crate) struct How {
 /// `steadfast plan`
 #[derive(Args, Debug)]
 pub(crate) struct PlanArgs {
-    /// The ports
-    #[arg(required_unless_present_any = ["adapter", "all_of"], conflicts_with_all = ["adapter", "all_of"], value_name = "PORT",
-        value_delimiter = ',')]
-    pub(crate) ports: Vec<String>,
     #[command(flatten)]
-    pub(crate) which: Which,
+    pub(crate) ports: Ports,
     /// Keep it in a file, for `activate --plan`
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -161,12 +157,8 @@ pub(crate) struct Activate {
 /// `steadfast confirm`
 #[derive(Args, Debug)]
 pub(crate) struct Confirm {
-    /// The ports
-    #[arg(required_unless_present_any = ["adapter", "all_of"], conflicts_with_all = ["adapter", "all_of"], value_name = "PORT",
-        value_delimiter = ',')]
-    pub(crate) ports: Vec<String>,
     #[command(flatten)]
-    pub(crate) which: Which,
+    pub(crate) ports: Ports,
 }
 
 /// `steadfast rollback`

@@ -136,6 +136,17 @@ impl Which {
     }
 }
 
+/// The ports that are meant: by name, or by what they belong to.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Ports {
+    /// The ports
+    #[arg(required_unless_present_any = ["adapter", "all_of"], conflicts_with_all = ["adapter", "all_of"], value_name = "PORT",
+        value_delimiter = ',')]
+    pub(crate) ports: Vec<String>,
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
 fn parse_adapter(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, driver)) if !name.is_empty() && !driver.is_empty() => Ok((name.into(), driver.into())),

@@ -4,6 +4,7 @@ use crate::app::App;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 use steadfast_api::{Client, Disconnected, Problem, ProblemKind};
 use steadfast_nbd::{ClientInfo, Origin};
+use steadfast_runtime::process_name;
 
 /// How long a client that was told to go is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -67,11 +68,4 @@ fn shown(client: ClientInfo) -> Client {
         bytes_received: client.bytes_received,
         bytes_sent: client.bytes_sent,
     }
-}
-
-/// The name of a process; empty when it has ended.
-fn process_name(pid: i32) -> String {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    // A process names itself, with any bytes.
-    name.trim_end().chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use steadfast_runtime::{ask_file, is_stuck};
 use steadfast_shell::params::ParamKind;
+use steadfast_shell::quote::quoted;
 
 /// So many look at the same time.
 const LOOKERS: usize = 64;
@@ -108,13 +109,16 @@ fn hint_about(path: &Path) -> String {
     match std::fs::metadata(path) {
         Ok(meta) if meta.is_dir() => "name the file or block device, not its folder".to_owned(),
         Ok(meta) if meta.is_file() && meta.len() == 0 => {
-            format!("`truncate -s 10G {}` gives it a size", path.display())
+            format!("`truncate -s 10G {}` gives it a size", quoted(&path.display().to_string()))
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let missing = path.ancestors().skip(1).take_while(|folder| !folder.exists()).last();
             match missing.filter(|folder| !folder.as_os_str().is_empty()) {
                 Some(folder) => format!("there is no folder {}", folder.display()),
-                None => format!("`truncate -s 10G {}` makes an empty disk of that size", path.display()),
+                None => {
+                    let path = quoted(&path.display().to_string());
+                    format!("`truncate -s 10G {path}` makes an empty disk of that size")
+                }
             }
         }
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
@@ -130,7 +134,8 @@ fn target(device: &Prepared) -> Result<(), String> {
     let read_only = is_read_only(device);
     let target = path.clone();
     let opened = ask_file(path, move || open(Path::new(&target), !read_only));
-    opened.unwrap_or_else(|| Err(STUCK.to_owned())).map_err(|e| format!("{path}: {e}"))
+    let unknown = || Err(format!("{STUCK}; or too many others do not answer, and it was not asked"));
+    opened.unwrap_or_else(unknown).map_err(|e| format!("{path}: {e}"))
 }
 
 fn open(path: &Path, write: bool) -> Result<(), String> {

@@ -186,8 +186,8 @@ impl Port {
         drop(gone);
     }
 
-    /// The driver that serves is left to itself in a call that its queue, or every queue, holds for: nobody serves the port, and its
-    /// requests stay held.
+    /// The driver that serves is left to itself in a call that its queue, or every queue, holds for: nobody serves the
+    /// port, and its requests stay held.
     pub(crate) fn strand_serving(&self, entry: &str) {
         let serving = lock(&self.inner).serving.clone();
         let Some(old) = serving else { return };

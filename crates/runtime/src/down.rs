@@ -141,9 +141,7 @@ impl Engine {
             None => used_by(port, clients, &[]),
         }
     }
-}
 
-impl Engine {
     /// The device for clients that name none: the first one, by the names of the ports; none where the port
     /// that would have it is down, since whoever had that device must not get another.
     pub fn first_device(&self) -> Option<DeviceInfo> {

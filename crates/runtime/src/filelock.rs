@@ -76,11 +76,16 @@ const LOOKS: usize = 3;
 /// Holders of a lock that are named.
 const MOST_NAMED: usize = 3;
 
-/// A process, by its name where it is known.
-fn named(pid: i32) -> String {
+/// The name of a process; empty when it has ended.
+pub fn process_name(pid: i32) -> String {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     // A process names itself, with any bytes.
-    let name: String = name.trim_end().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    name.trim_end().chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// A process, by its name where it is known.
+fn named(pid: i32) -> String {
+    let name = process_name(pid);
     if name.is_empty() { format!("process {pid}") } else { format!("{name}, process {pid}") }
 }
 

@@ -86,6 +86,7 @@ pub use behind::Behind;
 pub use contents::{Exchange, identity_of};
 pub use engine::{ClientNames, Engine, EngineConfig, PortSpec};
 pub use error::{EngineError, ErrorKind};
+pub use filelock::process_name;
 pub use frontend::Frontend;
 pub use info::{
     CheckReport, DeviceClaim, DeviceInfo, HandleSummary, ParamInfo, PortInfo, PortState, RegionSummary,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use steadfast_loader::StagedModule;
 use steadfast_shell::check::{CheckRow, Contents};
 use steadfast_shell::params::{self, ParamKind, ParamSpec, ShellDefaults, is_shells};
+use steadfast_shell::quote::quoted;
 
 /// Rows that say what an operator may decide; what any other refuses no option mends.
 const DECIDED: &[&str] = &["driver", "state", "contents", "parameters"];
@@ -98,26 +99,4 @@ impl Other<'_> {
 /// What stands for a value that only the operator knows.
 fn placeholder(spec: &ParamSpec) -> String {
     spec.name.to_uppercase()
-}
-
-/// As a shell takes it.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn a_shell_takes_what_is_quoted_for_one_word() {
-        assert_eq!(quoted("/a/b.so"), "/a/b.so");
-        assert_eq!(quoted("path=/a b"), "'path=/a b'");
-        assert_eq!(quoted("it's"), "'it'\\''s'");
-        assert_eq!(quoted(""), "''");
-    }
 }

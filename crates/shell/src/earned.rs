@@ -95,8 +95,9 @@ impl Earned {
     }
 }
 
-/// Calls in a row that must have been quick before an entry point is called on the queue's own thread.
-pub const IN_A_ROW: u32 = 16;
+/// Quick calls that it takes before an entry point is called on the queue's own thread, and that make up for one that was
+/// not quick.
+pub const MANY: u32 = 16;
 
 /// Timers that run out less often than that are rare, nanoseconds: a hand-over for each costs nobody anything.
 pub const RARE_NS: u64 = 100_000_000;
@@ -105,13 +106,13 @@ pub const RARE_NS: u64 = 100_000_000;
 const OWN_NS: u64 = 1_000_000;
 /// One that takes so long was not only interrupted for others' sake on a busy machine, nanoseconds.
 const SLEPT_NS: u64 = 20_000_000;
-/// Most quick calls that count: so many in [`IN_A_ROW`] make up for one that was not quick.
-const MOST_QUICK: u32 = 8 * IN_A_ROW;
+/// Most quick calls that count.
+const MOST_QUICK: u32 = 8 * MANY;
 
 /// What a driver that serves is like in an entry point that it is called for again and again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Habit {
-    /// Quick calls, less [`IN_A_ROW`] for each that was not.
+    /// Quick calls, less [`MANY`] for each that was not.
     quick: u32,
     last_ns: u64,
 }
@@ -128,7 +129,7 @@ impl Habit {
         self.quick = if took_ns <= OWN_NS {
             (self.quick + 1).min(MOST_QUICK)
         } else if took_ns <= SLEPT_NS {
-            self.quick.saturating_sub(IN_A_ROW)
+            self.quick.saturating_sub(MANY)
         } else {
             0
         };
@@ -138,7 +139,7 @@ impl Habit {
     /// Whether it was quick in as many calls as it takes.
     #[inline]
     pub fn is_quick(&self) -> bool {
-        self.quick >= IN_A_ROW
+        self.quick >= MANY
     }
 
     /// The same, and called so often that a hand-over for each call would be felt.
@@ -152,9 +153,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_habit_is_formed_by_many_calls_and_lost_by_one() {
+    fn a_habit_is_formed_by_many_calls_and_lost_by_few() {
         let mut habit = Habit::default();
-        for _ in 0..IN_A_ROW {
+        for _ in 0..MANY {
             assert!(!habit.is_quick());
             habit.note(7, OWN_NS);
         }

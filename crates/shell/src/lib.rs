@@ -18,6 +18,7 @@ pub mod pace;
 pub mod params;
 pub mod probation;
 pub mod properties;
+pub mod quote;
 pub mod receipt;
 pub mod reload;
 pub mod rendezvous;

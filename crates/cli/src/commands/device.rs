@@ -1,6 +1,5 @@
 //! `steadfast device list`, `show` and `state`.
 
-use super::whole;
 use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -45,7 +44,7 @@ pub(crate) fn no_set(device: &str, set: &[String], unset: &[String]) -> Failure 
     let mut words = vec![device.to_owned()];
     words.extend_from_slice(set);
     words.extend(unset.iter().flat_map(|name| ["--unset".to_owned(), name.clone()]));
-    let words: Vec<String> = words.iter().map(|word| whole::quoted(word)).collect();
+    let words: Vec<String> = words.iter().map(|word| steadfast_api::quoted(word)).collect();
     Failure::new("`device set` is `param set --temporary`: a live value that is not saved")
         .hint(format!("steadfast param set --temporary {}", words.join(" ")))
 }

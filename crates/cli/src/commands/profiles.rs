@@ -6,7 +6,7 @@ use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 use crate::output::profiles as output;
 use crate::profiles::{ProfileCommand, ProfileSave};
-use crate::topology::Which;
+use crate::topology::{Ports, Which};
 use steadfast_api::{
     Profile, ProfileApplied, ProfileApplyRequest, ProfileDiff, ProfileSaveRequest, ProfileSaved, Profiles,
 };
@@ -42,8 +42,8 @@ pub(crate) fn profile(client: &Client, command: ProfileCommand, json: bool) -> R
             let same = diffs.iter().all(|diff| diff.changes.is_empty());
             Ok(if same { Exit::Done } else { Exit::Changes })
         }
-        ProfileCommand::Apply { profile, ports, which, dry_run } => {
-            let Which { adapter, all_of } = which;
+        ProfileCommand::Apply { profile, ports, dry_run } => {
+            let Ports { ports, which: Which { adapter, all_of } } = ports;
             let request = ProfileApplyRequest { ports, adapter, all_of, dry_run };
             let applied: ProfileApplied = client.post(&format!("{}/apply", path(&profile)), &request)?;
             show(&applied, json, output::applied)

@@ -143,11 +143,7 @@ fn save(client: &Client, port: &str, request: &SaveRequest, json: bool) -> Resul
 /// `steadfast plan`
 pub(crate) fn plan(client: &Client, args: &PlanArgs, json: bool) -> Result<Exit, Failure> {
     let mut plan = Plan { version: Plan::VERSION, ports: Vec::new() };
-    let named = match args.which.is_given() {
-        true => super::rolling::meant(client, &args.which)?,
-        false => args.ports.clone(),
-    };
-    for port in &named {
+    for port in &named(client, &args.ports.ports, &args.ports.which)? {
         plan.ports.push(client.get(&path(port, "plan"))?);
     }
     if let Some(file) = &args.out {
@@ -339,7 +335,7 @@ fn hint(receipt: &Receipt) -> String {
 
 /// `steadfast confirm`
 pub(crate) fn confirm(client: &Client, args: &Confirm, json: bool) -> Result<Exit, Failure> {
-    of_each(&named(client, &args.ports, &args.which)?, "confirmed", |port| {
+    of_each(&named(client, &args.ports.ports, &args.ports.which)?, "confirmed", |port| {
         let receipt: Receipt = client.post(&path(port, "confirm"), &serde_json::json!({}))?;
         show(&receipt, json, |r| format!("{}: confirmed, what receipt {} activated stays\n", r.port, r.id))
     })

@@ -3,7 +3,7 @@
 //! The daemon knows one port and what is missing; how it was asked for (several ports, a deadline, a probation) is in the
 //! command line.
 
-use steadfast_api::Receipt;
+use steadfast_api::{Receipt, quoted};
 
 /// What the daemon writes before the command that it knows.
 const MARK: &str = "the whole command: `steadfast update ";
@@ -60,15 +60,6 @@ fn words(command: &str) -> Vec<String> {
     }
     words.push(word);
     words
-}
-
-/// A word as a shell takes it.
-pub(super) fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]

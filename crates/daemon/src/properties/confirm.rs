@@ -97,8 +97,8 @@ impl Confirms {
     pub(super) fn open(&self, app: &Arc<App>, port: &str, open: Open) {
         let receipt = open.receipt;
         lock(&self.open).insert(port.to_owned(), State::Waits(open));
-        let watched = (Arc::clone(app), port.to_owned());
-        let watch = move || watched.0.edits.confirms.watch(&watched.0, &watched.1, receipt);
+        let (of, name) = (Arc::clone(app), port.to_owned());
+        let watch = move || of.edits.confirms.watch(&of, &name, receipt);
         if let Err(e) = std::thread::Builder::new().name("confirm".into()).spawn(watch) {
             // Nobody would see to it that it goes back in time.
             tracing::error!(port, "thread: {e}: what was to be confirmed goes back at once");
