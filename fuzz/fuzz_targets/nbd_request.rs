@@ -12,7 +12,7 @@ const SIZE: u64 = 1 << 30;
 
 fn within(offset: u64, length: u64) {
     assert!(length > 0 && offset.checked_add(length).is_some_and(|end| end <= SIZE));
-    assert!(offset % 512 == 0 && length % 512 == 0);
+    assert!(offset.is_multiple_of(512) && length.is_multiple_of(512));
 }
 
 fuzz_target!(|bytes: &[u8]| {
@@ -56,7 +56,7 @@ fuzz_target!(|bytes: &[u8]| {
                 request.length
             }
             Plan::Plain(_) => 0,
-            Plan::Status { length, .. } => {
+            Plan::Status { length, .. } | Plan::AllData { length } => {
                 within(request.offset, length);
                 0
             }

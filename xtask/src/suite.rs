@@ -48,21 +48,20 @@ fn passed(command: &mut Command) -> Result<Outcome> {
     run(command).map(|()| Outcome::Passed)
 }
 
+/// The fuzz targets are a workspace of their own, which a change of the crates they use must not break unseen.
+const FUZZ_WORKSPACE: [&str; 2] = ["--manifest-path", "fuzz/Cargo.toml"];
+
 fn format() -> Result<Outcome> {
-    passed(&mut cargo(["fmt", "--all", "--check"]))
+    run(&mut cargo(["fmt", "--all", "--check"]))?;
+    passed(&mut cargo(["fmt", "--check"].into_iter().chain(FUZZ_WORKSPACE)))
 }
 
 fn clippy() -> Result<Outcome> {
-    passed(&mut cargo([
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--keep-going",
-        "--quiet",
-        "--",
-        "-D",
-        "warnings",
-    ]))
+    let strict = ["--all-targets", "--keep-going", "--quiet"];
+    let warnings = ["--", "-D", "warnings"];
+    run(&mut cargo(["clippy", "--workspace"].into_iter().chain(strict).chain(warnings)))?;
+    let fuzz = ["clippy", "--locked"].into_iter().chain(FUZZ_WORKSPACE).chain(strict).chain(warnings);
+    passed(cargo(fuzz).env("CARGO_TARGET_DIR", crate::target()))
 }
 
 /// Updates under modelled load, with a fault in every phase: everything that can happen must happen in these
