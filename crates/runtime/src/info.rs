@@ -1,8 +1,9 @@
 //! What the control plane shows of ports and devices.
 
 use crate::handle::lock;
+use crate::ids::PortId;
 use crate::port::Port;
-use crate::{Abandoned, MemoryInfo, PortId, ShadowInfo, Trouble};
+use crate::{Abandoned, MemoryInfo, ShadowInfo, Trouble};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;

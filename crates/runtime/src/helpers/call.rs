@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // records that two processes pass to each other
 
-use crate::remote::Remote;
+use crate::queue::remote::Remote;
 use std::cell::UnsafeCell;
 use std::ptr;
 use std::sync::Arc;

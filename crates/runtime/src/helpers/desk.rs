@@ -6,8 +6,8 @@ use super::call::{Call, Home, Stage};
 use super::crew::Crew;
 use super::foreman::Foreman;
 use super::raw;
-use crate::closing::PortFile;
-use crate::core::now_ns;
+use crate::handle::close::PortFile;
+use crate::ring::now_ns;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -244,7 +244,7 @@ impl InKernel {
 #[derive(Debug)]
 pub(crate) struct Desks {
     pub(crate) file: Arc<PortFile>,
-    /// Where it ends for operations, see [`Sight::end`](crate::sight::Sight::end).
+    /// Where it ends for operations, see [`Sight::end`](crate::handle::name_check::Sight::end).
     pub(crate) end: Arc<AtomicU64>,
     pub(crate) regular: bool,
     /// It goes past the page cache.

@@ -13,7 +13,7 @@ use super::desk::Desk;
 use super::raw;
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::lock;
-use crate::remote::Remote;
+use crate::queue::remote::Remote;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;

@@ -3,8 +3,8 @@
 #![allow(unsafe_code)] // records of calls; signals to helpers
 
 use super::*;
-use crate::closing::PortFile;
-use crate::remote::Remote;
+use crate::handle::close::PortFile;
+use crate::queue::remote::Remote;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

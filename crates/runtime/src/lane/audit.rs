@@ -9,10 +9,10 @@
 #![allow(unsafe_code)] // the rules are in the module above
 
 use super::Lane;
-use crate::Tag;
-use crate::core::Done;
-use crate::reactor::Reactor;
-use crate::{FrontendId, LaneId};
+use crate::ids::Tag;
+use crate::ids::{FrontendId, LaneId};
+use crate::queue::Reactor;
+use crate::ring::Done;
 use std::fmt;
 use steadfast_shell::slots::Owner;
 
@@ -72,7 +72,8 @@ impl Lane {
                     continue;
                 }
                 let request = (*lane).request(tag);
-                let (op, offset, length) = (super::expiry::name(request.op), request.offset, request.length);
+                let (op, offset, length) =
+                    (crate::lane::timeout::name(request.op), request.offset, request.length);
                 let why = format!("slot {} is {owner:?}: {op} at {offset}, {length} bytes", tag.0);
                 (*lane).wrong("a request was forgotten, and ends with an error", &why);
                 Lane::answer(lane, tag, -libc::EIO);
@@ -134,9 +135,10 @@ impl Reactor {
 
 #[cfg(test)]
 mod tests {
-    use crate::frontend::Frontend;
-    use crate::reactor::Reactor;
-    use crate::{BlockRequest, Engine, EngineConfig, FrontendId, LaneId, PortSpec, Tag};
+    use crate::ids::{BlockRequest, FrontendId, LaneId, Tag};
+    use crate::queue::Reactor;
+    use crate::queue::frontend::Frontend;
+    use crate::{Engine, EngineConfig, PortSpec};
     use std::collections::BTreeMap;
     use std::path::Path;
     use std::process::Command;

@@ -4,9 +4,9 @@
 #![allow(unsafe_code)] // the rules are in the module above
 
 use super::Lane;
-use crate::Tag;
-use crate::core::Core;
-use crate::ops::{NO_SYNC, NOTHING, OpEntry, OpKind};
+use crate::ids::Tag;
+use crate::ring::Core;
+use crate::ring::in_flight::{NO_SYNC, NOTHING, OpEntry, OpKind};
 use std::ptr::NonNull;
 use steadfast_abi as abi;
 use steadfast_shell::slots::Owner;

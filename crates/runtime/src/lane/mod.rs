@@ -13,30 +13,30 @@
 #![allow(unsafe_code)] // see above
 
 mod audit;
-mod away;
-mod emptied;
-mod exchange;
-mod expiry;
+mod background_calls;
 mod hung;
-mod line;
+mod issue;
 mod named;
-mod operations;
-mod outside;
+mod pause_calls;
+mod reclaim;
+pub(crate) mod shell_calls;
 mod stacked;
+mod swap;
 mod sync;
+mod throttle;
+mod timeout;
 
-use crate::away::Step;
-use crate::core::Core;
-use crate::instance::Instance;
-use crate::job::Job;
-use crate::metrics::Counters;
-use crate::ops::OpEntry;
+use crate::change::pause_calls::Step;
+use crate::change::swap::Job;
+use crate::driver::instance::Instance;
+use crate::engine::metrics::Counters;
+use crate::ids::{BlockRequest, FrontendId, LaneId, Tag};
+use crate::lane::shell_calls::fault;
 use crate::port::{PDU_STRIDE, Port, SLOT_STRIDE};
-use crate::services::fault;
-use crate::shadow::Trial;
-use crate::{BlockRequest, FrontendId, LaneId, Tag};
-use line::Line;
-use outside::Outside;
+use crate::ring::Core;
+use crate::ring::in_flight::OpEntry;
+use crate::trial::Trial;
+use background_calls::Outside;
 use std::collections::VecDeque;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -44,6 +44,7 @@ use steadfast_abi as abi;
 use steadfast_shell::gate::{Entry, Gate};
 use steadfast_shell::slots::{Owner, Slots};
 use sync::Syncs;
+use throttle::Line;
 
 type SubmitFn = unsafe extern "C" fn(*mut abi::Queue, *mut abi::Request) -> i32;
 
@@ -150,7 +151,7 @@ pub(crate) struct Lane {
     pub(crate) trial: Option<Arc<Trial>>,
     /// The driver is such a candidate: it changes nothing.
     shadow: Option<Arc<Trial>>,
-    looks: emptied::Looks,
+    looks: reclaim::Looks,
 }
 
 const NO_OP: u32 = u32::MAX;
@@ -205,7 +206,7 @@ impl Lane {
             ops_room: ops,
             trial: None,
             shadow: port.shadow.clone(),
-            looks: emptied::Looks::default(),
+            looks: reclaim::Looks::default(),
             port,
         })
     }
@@ -270,7 +271,7 @@ impl Lane {
     pub(crate) fn oldest_ns(&self) -> u64 {
         // SAFETY: slots of this lane; their headers are written by their frontends before that only.
         let first = self.slots.pending_tags().map(|tag| unsafe { (*self.slot(tag)).submitted_ns }).min();
-        first.map_or(0, |since| crate::core::now_ns().saturating_sub(since))
+        first.map_or(0, |since| crate::ring::now_ns().saturating_sub(since))
     }
 
     /// Most bytes that a new request may have.

@@ -11,10 +11,10 @@
 #![allow(unsafe_code)] // the rules are in the module above
 
 use super::Lane;
-use crate::Tag;
-use crate::ops::OpEntry;
+use crate::ids::Tag;
+use crate::lane::shell_calls::fault;
 use crate::port::PDU_STRIDE;
-use crate::services::fault;
+use crate::ring::in_flight::OpEntry;
 use std::ptr;
 use steadfast_abi as abi;
 use steadfast_abi::{block_op, memory, op};

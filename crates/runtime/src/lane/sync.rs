@@ -2,8 +2,8 @@
 //! answer to this one.
 
 use super::Lane;
-use crate::medium::Watch;
-use crate::ops::NO_SYNC;
+use crate::handle::medium::Watch;
+use crate::ring::in_flight::NO_SYNC;
 use std::sync::Arc;
 use steadfast_abi::{self as abi, op, op_flag};
 
@@ -61,8 +61,8 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contents::Contents;
-    use crate::medium::Media;
+    use crate::change::contents::Contents;
+    use crate::handle::medium::Media;
 
     #[test]
     fn places_are_used_again_and_end_once() {

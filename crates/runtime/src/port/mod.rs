@@ -1,31 +1,34 @@
 //! What belongs to a port whichever driver serves it: slots, state, regions, handles, devices.
 
+pub(crate) mod adapters;
+pub(crate) mod busy;
 mod device;
 mod resources;
+pub(crate) mod rules;
 mod slot_memory;
 
 pub(crate) use device::{Device, Offers, PROMISES};
 pub(crate) use resources::RegionMemory;
 pub(crate) use slot_memory::{DATA_LEAD, PDU_STRIDE, SLOT_STRIDE, SlotMemory};
 
-use crate::PortId;
-use crate::abandon::Pinned;
-use crate::adapters::Seat;
-use crate::arena::Arenas;
-use crate::contents;
+use crate::change::contents;
+use crate::change::hold::Visit;
+use crate::change::swap::Job;
+use crate::driver::abandoned::Pinned;
+use crate::driver::background_calls::Calls;
+use crate::driver::instance::Instance;
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::{FileSlots, Handle};
-use crate::instance::Instance;
-use crate::job::Job;
-use crate::left::States;
-use crate::limits::{Limits, slots_per_queue};
-use crate::outside::Calls;
-use crate::remote::Remote;
-use crate::rules::PortRules;
-use crate::shadow::Trial;
+use crate::ids::PortId;
+use crate::port::adapters::Seat;
+use crate::port::busy::Turns;
+use crate::port::rules::PortRules;
+use crate::queue::remote::Remote;
+use crate::resources::arena::Arenas;
+use crate::resources::driver_state::States;
+use crate::resources::limits::{Limits, slots_per_queue};
 use crate::stack::WeakEngine;
-use crate::turn::Turns;
-use crate::visit::Visit;
+use crate::trial::Trial;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

@@ -2,14 +2,14 @@
 
 use super::Port;
 use crate::RegionSummary;
-use crate::contents::Contents;
+use crate::change::contents::Contents;
+use crate::driver::instance::Made;
 use crate::engine::Engine;
-use crate::filelock::{FileLock, Share};
+use crate::handle::file_lock::{FileLock, Share};
+use crate::handle::name_check::Sight;
 use crate::handle::{Handle, OpenSpec, Opened, lock, open_file};
 use crate::helpers::Desks;
-use crate::instance::Made;
-use crate::memory::Mapping;
-use crate::sight::Sight;
+use crate::resources::mapping::Mapping;
 use std::ffi::CString;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;

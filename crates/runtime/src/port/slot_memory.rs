@@ -1,7 +1,7 @@
 //! The memory of a port's slots: headers, private bytes, data buffers.
 
-use crate::limits::slots_per_queue;
-use crate::memory::{Mapping, pages};
+use crate::resources::limits::slots_per_queue;
+use crate::resources::mapping::{Mapping, pages};
 use std::ffi::CString;
 use std::sync::atomic::{AtomicU32, Ordering};
 use steadfast_shell::params::{IO_SLOTS, MAX_TRANSFER, ShellParams};

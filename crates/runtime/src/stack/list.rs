@@ -1,7 +1,7 @@
 //! From drivers to open devices: what was issued since the loop last looked.
 
 use super::queue::StackId;
-use crate::reactor::Reactor;
+use crate::queue::Reactor;
 
 /// An operation on a device, as a driver issued it.
 #[derive(Clone, Copy, Debug)]

@@ -19,10 +19,10 @@ mod copy;
 pub(crate) mod list;
 pub(crate) mod queue;
 
-use crate::PortId;
-use crate::contents::Contents;
+use crate::change::contents::Contents;
 use crate::engine::{Engine, Inner};
 use crate::handle::{Handle, OpenSpec, lock};
+use crate::ids::PortId;
 use crate::info::DeviceClaim;
 use crate::port::Port;
 use queue::StackId;

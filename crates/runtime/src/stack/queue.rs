@@ -5,9 +5,9 @@
 use super::DeviceHandle;
 use super::copy::{Direction, copy, put_extent, take_extents};
 use super::list::Stacked;
-use crate::frontend::Frontend;
-use crate::reactor::Reactor;
-use crate::{BlockRequest, FrontendId, LaneId, Tag};
+use crate::ids::{BlockRequest, FrontendId, LaneId, Tag};
+use crate::queue::Reactor;
+use crate::queue::frontend::Frontend;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

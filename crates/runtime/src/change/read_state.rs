@@ -1,0 +1,57 @@
+//! The state of a port's driver, looked at while the port runs.
+
+use crate::change::hold::visit;
+use crate::engine::Engine;
+use crate::error::{EngineError, ErrorKind};
+use crate::handle::lock;
+use std::sync::{Arc, Mutex};
+
+/// State of one schema, as a driver has written it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedState {
+    /// `NAME/N`.
+    pub schema: String,
+    /// What the driver wrote: of the SDK's drivers a CBOR map, see
+    /// [`steadfast_shell::state`].
+    pub bytes: Vec<u8>,
+}
+
+impl Engine {
+    /// The state that the driver of a port would leave now; its requests are held for as long as it
+    /// takes to write it. Of a port without a driver: what the last one left.
+    ///
+    /// # Errors
+    /// `NotFound`; `Busy`: an update is under way; `Unsupported`: the driver has state, but cannot write
+    /// it while it serves; `Driver`: it failed to; `Unresponsive`.
+    pub fn save_state(&self, name: &str) -> Result<Vec<SavedState>, EngineError> {
+        let port = self.find(name).ok_or_else(|| self.not_found(name))?;
+        let _turn = self.turn(&port, "a look at its state")?;
+        let readable = |(schema, bytes): (String, Vec<u8>)| SavedState { schema, bytes };
+        let (serving, left) = {
+            let inner = lock(&port.inner);
+            (inner.serving.clone(), inner.states.list().to_vec())
+        };
+        let Some(instance) = serving else {
+            return Ok(left.into_iter().map(readable).collect());
+        };
+        let manifest = instance.module.manifest();
+        if manifest.state_write.is_empty() {
+            return Ok(Vec::new());
+        }
+        if instance.module.driver().save_state.is_none() {
+            let what = format!(
+                "port {name}: {} {} cannot write its state while it serves (it has no `save_state`)",
+                manifest.name, manifest.version
+            );
+            return Err(EngineError::new(ErrorKind::Unsupported, what));
+        }
+        let saved = Arc::new(Mutex::new(Vec::new()));
+        let place = saved.clone();
+        visit(&port, "save_state", move || {
+            *lock(&place) = instance.saved_state()?;
+            Ok(())
+        })?;
+        let saved = std::mem::take(&mut *lock(&saved));
+        Ok(saved.into_iter().map(readable).collect())
+    }
+}

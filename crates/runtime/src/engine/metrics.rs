@@ -1,0 +1,224 @@
+//! What a port has done and how long it took: counted by each queue's own thread in plain numbers,
+//! added up when somebody asks.
+
+use crate::engine::{ANSWER, Engine};
+use crate::ids::LaneId;
+use crate::lane::Lane;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use steadfast_abi::block_op;
+use steadfast_shell::histogram::Histogram;
+
+/// Operations by number; those that no number is known for share the first place.
+const NAMES: [&str; 8] = ["other", "read", "write", "flush", "trim", "write-zeroes", "cache", "status"];
+
+/// What was asked of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationCounts {
+    /// Requests completed.
+    pub requests: u64,
+    /// Of those, failed.
+    pub errors: u64,
+    /// Bytes of the ranges of those that did not fail.
+    pub bytes: u64,
+}
+
+impl OperationCounts {
+    fn add(&mut self, other: OperationCounts) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.bytes += other.bytes;
+    }
+
+    fn since(self, before: OperationCounts) -> OperationCounts {
+        OperationCounts {
+            requests: self.requests.saturating_sub(before.requests),
+            errors: self.errors.saturating_sub(before.errors),
+            bytes: self.bytes.saturating_sub(before.bytes),
+        }
+    }
+}
+
+/// The numbers of one lane.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counters {
+    operations: [OperationCounts; NAMES.len()],
+    pub(crate) held: u64,
+    /// Steps that were not to be.
+    pub(crate) shell_faults: u64,
+    latency: Histogram,
+}
+
+impl Counters {
+    /// A request is over, `ns` after its frontend submitted it.
+    #[inline]
+    pub(crate) fn count(&mut self, op: u16, length: u64, result: i32, ns: u64) {
+        self.latency.record(ns);
+        let place = usize::from(op) & (NAMES.len() - 1);
+        let place = if usize::from(op) == place { place } else { 0 };
+        let counts = &mut self.operations[place];
+        counts.requests += 1;
+        if result < 0 {
+            counts.errors += 1;
+        } else {
+            counts.bytes += length;
+        }
+    }
+
+    pub(crate) fn total(&self) -> OperationCounts {
+        let mut total = OperationCounts::default();
+        self.operations.iter().for_each(|o| total.add(*o));
+        total
+    }
+
+    pub(crate) fn latency(&self) -> &Histogram {
+        &self.latency
+    }
+
+    pub(crate) fn bytes(&self, op: u16) -> u64 {
+        self.operations.get(usize::from(op)).map_or(0, |o| o.bytes)
+    }
+}
+
+/// What a port has done since it was attached; or between two moments, see [`PortMetrics::since`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortMetrics {
+    /// Requests completed.
+    pub requests: u64,
+    /// Of those, failed.
+    pub errors: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Bytes written.
+    pub bytes_written: u64,
+    /// By kind of request (`read`, `write`, `flush`, ...); kinds that never came are left out.
+    pub operations: BTreeMap<String, OperationCounts>,
+    /// How long requests took from their frontend and back to it, time held in an update included.
+    pub latency: Histogram,
+    /// Requests that the driver has now.
+    pub in_flight: u32,
+    /// Requests that are held now.
+    pub held: u32,
+    /// Requests that wait for their turn under `io_throttle` or `link_speed`.
+    #[serde(default)]
+    pub waiting: u32,
+    /// Age of the oldest of those in flight and held, nanoseconds; 0 where there is none.
+    pub oldest_ns: u64,
+    /// Queues that did not answer, so that their part is missing: a driver may be stuck in them.
+    pub silent_queues: u32,
+}
+
+impl PortMetrics {
+    fn add(&mut self, lane: &LaneMetrics) {
+        let total = lane.counters.total();
+        self.requests += total.requests;
+        self.errors += total.errors;
+        self.bytes_read += lane.counters.bytes(block_op::READ);
+        self.bytes_written += lane.counters.bytes(block_op::WRITE);
+        for (name, counts) in NAMES.iter().zip(lane.counters.operations) {
+            if counts.requests > 0 {
+                self.operations.entry((*name).to_owned()).or_default().add(counts);
+            }
+        }
+        self.latency.add(&lane.counters.latency);
+        self.in_flight += lane.in_flight;
+        self.held += lane.held;
+        self.waiting += lane.waiting;
+        self.oldest_ns = self.oldest_ns.max(lane.oldest_ns);
+    }
+
+    /// What happened since `before`, earlier numbers of the same port. What is true of now (in flight,
+    /// held, the oldest) stays.
+    pub fn since(&self, before: &PortMetrics) -> PortMetrics {
+        let counts = |(name, now): (&String, &OperationCounts)| {
+            let then = before.operations.get(name).copied().unwrap_or_default();
+            let window = now.since(then);
+            (window.requests > 0).then(|| (name.clone(), window))
+        };
+        PortMetrics {
+            requests: self.requests.saturating_sub(before.requests),
+            errors: self.errors.saturating_sub(before.errors),
+            bytes_read: self.bytes_read.saturating_sub(before.bytes_read),
+            bytes_written: self.bytes_written.saturating_sub(before.bytes_written),
+            operations: self.operations.iter().filter_map(counts).collect(),
+            latency: self.latency.since(&before.latency),
+            ..self.clone()
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LaneMetrics {
+    counters: Counters,
+    in_flight: u32,
+    held: u32,
+    waiting: u32,
+    oldest_ns: u64,
+}
+
+fn read_lane(lane: &Lane) -> LaneMetrics {
+    LaneMetrics {
+        counters: lane.counters.clone(),
+        in_flight: lane.slots.issued(),
+        held: lane.held(),
+        waiting: lane.waiting_in_line(),
+        oldest_ns: lane.oldest_ns(),
+    }
+}
+
+impl Engine {
+    /// What a port has done and how long it took; `None` where there is no such port.
+    pub fn metrics(&self, port: &str) -> Option<PortMetrics> {
+        let port = self.find(port)?;
+        let id = LaneId(port.id.0);
+        let mut metrics = PortMetrics::default();
+        for remote in &port.remotes {
+            match remote.look(ANSWER, move |rt| rt.inspect_lane(id, read_lane)).flatten() {
+                Some(lane) => metrics.add(&lane),
+                None => metrics.silent_queues += 1,
+            }
+        }
+        Some(metrics)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metrics(counters: &Counters) -> PortMetrics {
+        let lane =
+            LaneMetrics { counters: counters.clone(), in_flight: 1, held: 0, waiting: 0, oldest_ns: 9 };
+        let mut metrics = PortMetrics::default();
+        metrics.add(&lane);
+        metrics
+    }
+
+    #[test]
+    fn requests_are_counted_by_what_they_ask() {
+        let mut counters = Counters::default();
+        counters.count(block_op::READ, 4096, 0, 5);
+        counters.count(block_op::READ, 4096, -libc::EIO, 5);
+        counters.count(block_op::STATUS, 1 << 20, 3, 5);
+        counters.count(77, 1, -libc::EINVAL, 5);
+        counters.count(8, 1, 0, 5);
+        let m = metrics(&counters);
+        assert_eq!((m.requests, m.errors, m.bytes_read, m.bytes_written), (5, 2, 4096, 0));
+        assert_eq!(m.operations["read"], OperationCounts { requests: 2, errors: 1, bytes: 4096 });
+        assert_eq!(m.operations["other"].requests, 2, "numbers that are not known");
+        assert!(!m.operations.contains_key("write"));
+    }
+
+    #[test]
+    fn a_window_holds_what_happened_in_it() {
+        let mut counters = Counters::default();
+        counters.count(block_op::READ, 4096, 0, 1_000);
+        let before = metrics(&counters);
+        counters.count(block_op::WRITE, 512, -libc::EIO, 80_000);
+        let window = metrics(&counters).since(&before);
+        assert_eq!((window.requests, window.errors, window.bytes_read), (1, 1, 0));
+        assert_eq!(window.operations.keys().collect::<Vec<_>>(), ["write"]);
+        assert_eq!((window.latency.count(), window.latency.max_ns()), (1, 80_000));
+        assert_eq!((window.in_flight, window.oldest_ns), (1, 9), "what is true of now stays");
+    }
+}
