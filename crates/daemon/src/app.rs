@@ -1,15 +1,18 @@
 //! What the control API acts on.
 
-use crate::folder::Folder;
-use crate::lost::LostMedia;
-use crate::modules::{self, ModulePath};
-use crate::params;
-use crate::probation::{Baselines, Probations};
-use crate::properties::Edits;
+use crate::config::module_path::{self, ModulePath};
+use crate::http::nbd_uri;
+use crate::log;
+use crate::params::Edits;
+use crate::params::live;
+use crate::ports::Topology;
+use crate::ports::lost_writes::LostMedia;
+use crate::ports::trouble;
 use crate::receipts::Receipts;
 use crate::serving::{Needs, Serving};
-use crate::topology::Topology;
-use crate::{log, trial, trouble, uri};
+use crate::updates::probation::{Baselines, Probations};
+use crate::updates::trial;
+use crate::updates::watched_folder::Folder;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -143,7 +146,7 @@ impl App {
     fn describe(&self, device: DeviceInfo, port: &PortInfo) -> Device {
         let addresses = self.nbd.addresses();
         Device {
-            uris: addresses.iter().map(|address| uri::of(address, &device.name)).collect(),
+            uris: addresses.iter().map(|address| nbd_uri::of(address, &device.name)).collect(),
             name: device.name,
             port: device.port,
             number: device.number,
@@ -182,7 +185,7 @@ impl App {
             shell_faults: port.shell_faults,
             swaps: port.swaps,
             entered: port.entered.clone(),
-            params: params::describe(port),
+            params: live::describe(port),
             probation: self.probations.of(&port.name).map(|watch| watch.shown()),
             next_start: self.next_start(&port.name),
             available: port.driver.as_ref().and_then(|d| self.folder.available(self, &port.name, d)),
@@ -210,11 +213,11 @@ impl App {
 
     /// The file of a module; the client's own folder is unknown here.
     pub(crate) fn locate(&self, module: &str) -> Result<PathBuf, Problem> {
-        if modules::is_module_path(module) && !module.starts_with('/') {
+        if module_path::is_module_path(module) && !module.starts_with('/') {
             let message = format!("module `{module}`: the path is not absolute");
             return Err(Problem::new(ProblemKind::BadRequest, message));
         }
-        self.modules.locate(module).map_err(|e| modules::load_problem(&e))
+        self.modules.locate(module).map_err(|e| module_path::load_problem(&e))
     }
 
     /// Does something that the daemon waits for when it stops, as for an update.
@@ -234,7 +237,7 @@ impl App {
         let device = self.device_info(&request.device)?;
         let path = self.locate(&request.module)?;
         // Nothing of it runs in this process, and nothing of it stays in the store.
-        let staged = self.store.examine(&path).map_err(|e| modules::load_problem(&e))?;
+        let staged = self.store.examine(&path).map_err(|e| module_path::load_problem(&e))?;
         let options = UpdateOptions {
             allow_older: request.allow_older,
             allow_other: request.allow_other,
@@ -259,8 +262,9 @@ impl App {
             .engine
             .check(port, staged, options)
             .map_err(|e| Problem::new(ProblemKind::NotFound, e.to_string()))?;
-        let mut report = modules::report(staged, found.running, found.rows);
-        let tried = modules::load_row(staged, self.store.try_out(staged), "mapped in a process of its own");
+        let mut report = module_path::report(staged, found.running, found.rows);
+        let tried =
+            module_path::load_row(staged, self.store.try_out(staged), "mapped in a process of its own");
         report.ok = found.ok && tried.ok;
         report.rows.push(tried);
         report.mode = found.mode.filter(|_| report.ok);

@@ -6,49 +6,28 @@
 //! through here.
 
 mod app;
-mod clients;
 mod config;
-mod control;
-mod control_socket;
-mod devices;
-mod error;
-mod folder;
-mod kept;
-mod lock_file;
+mod files;
+mod http;
 pub mod log;
-mod lost;
-mod modules;
-mod named_folders;
-mod notify;
-mod panics;
 mod params;
-mod probation;
-mod properties;
+mod ports;
 mod receipts;
-mod serve;
 mod serving;
-mod settings;
-mod signals;
-mod state;
-mod state_lock;
-mod targets;
-mod topology;
-mod trial;
-mod trouble;
+mod start;
 mod updates;
-mod uri;
 
+pub use config::module_path::{ModulePath, check_module, examine_module, is_module_path};
 pub use config::{
     AutoConfig, Config, ConfigError, ConfigErrors, Control, DeviceConfig, MAX_QUEUES, Nbd, NbdLimits,
     Permissions, Place, WatchConfig, parse_client_time, parse_clients, parse_device, parse_duration,
     parse_latency_bound, parse_share, parse_socket_group, parse_socket_mode,
 };
-pub use control_socket::{SocketError, daemon_holds};
-pub use error::ServeError;
-pub use modules::{ModulePath, check_module, examine_module, is_module_path};
-pub use panics::PANIC_EXIT;
-pub use serve::{check, serve};
-pub use signals::leave;
+pub use start::control_socket::{SocketError, daemon_holds};
+pub use start::error::ServeError;
+pub use start::panics::PANIC_EXIT;
+pub use start::serve::{check, serve};
+pub use start::signals::leave;
 pub use steadfast_loader::{Trust, answer_rehearsals};
 pub use steadfast_nbd::ListenAddr;
 pub use steadfast_settings::{MAX_FILE_BYTES, read_text};

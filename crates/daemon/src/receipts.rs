@@ -1,4 +1,4 @@
-use crate::probation::lock;
+use crate::updates::probation::lock;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Mutex;

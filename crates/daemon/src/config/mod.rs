@@ -1,8 +1,10 @@
 //! What the daemon is told: a TOML file, the command line, or both, where the command line wins.
 
+pub(crate) mod devices_file;
 mod doors;
 mod error;
 mod file;
+pub(crate) mod module_path;
 mod quick;
 mod units;
 mod watch;

@@ -4,7 +4,7 @@ use super::Serving;
 use super::in_force::Sets;
 use crate::app::App;
 use crate::config::DeviceConfig;
-use crate::modules::is_module_path;
+use crate::config::module_path::is_module_path;
 use crate::receipts::Receipts;
 use std::sync::Arc;
 use steadfast_api::{Cause, Kind, Outcome, Release, Requester};

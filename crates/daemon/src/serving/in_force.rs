@@ -4,7 +4,7 @@
 use super::{Comes, Serving};
 use crate::app::App;
 use crate::config::DeviceConfig;
-use crate::modules::target_param;
+use crate::config::module_path::target_param;
 use crate::receipts::Receipts;
 use std::collections::{BTreeMap, BTreeSet};
 use steadfast_api::{Cause, Kind, Outcome, PortState, Requester, ValueChange};

@@ -13,7 +13,7 @@ pub(crate) use needs::Needs;
 pub(crate) use pin::Keep;
 
 use crate::config::DeviceConfig;
-use crate::kept::Kept;
+use crate::files::kept::Kept;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //! go.
 
 use crate::app::App;
-use crate::probation::lock;
+use crate::updates::probation::lock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,9 +1,9 @@
 //! `update --save`: the configuration names the new driver, in its own file.
 
 use crate::app::App;
+use crate::config::module_path::is_module_path;
 use crate::config::{DeviceConfig, Place};
-use crate::modules::is_module_path;
-use crate::probation::lock;
+use crate::updates::probation::lock;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use steadfast_api::{Release, SaveRequest};

@@ -1,0 +1,4 @@
+//! Files that the daemon keeps for itself.
+
+pub(crate) mod kept;
+pub(crate) mod lock_file;
