@@ -5,13 +5,8 @@ mod client;
 mod commands;
 mod demo;
 mod develop;
-mod doors;
 mod failure;
 mod output;
-mod profiles;
-mod properties;
-mod shadow;
-mod topology;
 
 use args::{Cli, Command, DeviceCommand, DriverCommand, Output, ReceiptCommand};
 use clap::{CommandFactory, Parser};
@@ -90,19 +85,17 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Device(DeviceCommand::Watch { device, interval }) => {
             commands::watch(&client()?, device.as_deref(), interval, json)
         }
-        Command::Device(DeviceCommand::Add(add)) => commands::topology::add_device(&client()?, add, json),
+        Command::Device(DeviceCommand::Add(add)) => commands::ports::add_device(&client()?, add, json),
         Command::Device(DeviceCommand::Remove { device, force }) => {
-            commands::topology::remove_device(&client()?, &device, force, json)
+            commands::ports::remove_device(&client()?, &device, force, json)
         }
-        Command::Adapter(command) => commands::topology::adapter(&client()?, command, json),
-        Command::Port(command) => commands::topology::port(&client()?, command, json),
+        Command::Adapter(command) => commands::ports::adapter(&client()?, command, json),
+        Command::Port(command) => commands::ports::port(&client()?, command, json),
         Command::Client(command) => commands::clients::client(&client()?, &command, json),
-        Command::Rescan { port } => commands::topology::rescan(&client()?, port, json),
-        Command::Driver(DriverCommand::Load { module }) => {
-            commands::topology::load(&client()?, &module, json)
-        }
+        Command::Rescan { port } => commands::ports::rescan(&client()?, port, json),
+        Command::Driver(DriverCommand::Load { module }) => commands::ports::load(&client()?, &module, json),
         Command::Driver(DriverCommand::Unload { driver }) => {
-            commands::topology::unload(&client()?, driver, json)
+            commands::ports::unload(&client()?, driver, json)
         }
         Command::Driver(DriverCommand::List { modules }) => commands::driver::list(client, modules, json),
         Command::Driver(DriverCommand::Check(check)) => commands::driver::check(client, check, json),
@@ -116,14 +109,14 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
             commands::receipt::show(&client()?, id, device.as_deref(), json)
         }
         Command::Update(update) => commands::update(&client()?, &update, json),
-        Command::Param(command) => commands::properties::param(&client()?, command, json),
+        Command::Param(command) => commands::params::param(&client()?, command, json),
         Command::Profile(command) => commands::profiles::profile(&client()?, command, json),
         Command::Config(command) => commands::files::config(&client()?, command, json),
-        Command::Plan(plan) => commands::properties::plan(&client()?, &plan, json),
-        Command::Activate(activate) => commands::properties::activate(&client()?, &activate, json),
-        Command::Confirm(confirm) => commands::properties::confirm(&client()?, &confirm, json),
-        Command::History { port, limit } => commands::properties::history(&client()?, &port, limit, json),
-        Command::Rollback(rollback) => commands::properties::rollback(&client()?, &rollback, json),
+        Command::Plan(plan) => commands::params::plan(&client()?, &plan, json),
+        Command::Activate(activate) => commands::params::activate(&client()?, &activate, json),
+        Command::Confirm(confirm) => commands::params::confirm(&client()?, &confirm, json),
+        Command::History { port, limit } => commands::params::history(&client()?, &port, limit, json),
+        Command::Rollback(rollback) => commands::params::rollback(&client()?, &rollback, json),
         Command::Demo(demo) => demo::run(&demo, json || demo.json),
         Command::Completions { shell } => {
             let mut text = Vec::new();

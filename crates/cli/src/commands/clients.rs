@@ -1,7 +1,7 @@
 //! `steadfast client`.
 
+use crate::args::doors::ClientCommand;
 use crate::client::{Client, segment};
-use crate::doors::ClientCommand;
 use crate::failure::{Exit, Failure};
 use crate::output;
 use steadfast_api::{Client as Shown, DisconnectRequest, Disconnected};

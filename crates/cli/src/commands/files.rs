@@ -1,10 +1,10 @@
 //! `steadfast config`.
 
-use super::properties::show;
+use crate::args::profiles::ConfigCommand;
 use crate::client::{Client, segment};
+use crate::commands::params::show;
 use crate::failure::{Exit, Failure};
 use crate::output::files as output;
-use crate::profiles::ConfigCommand;
 use std::io::Read;
 use std::path::Path;
 use steadfast_api::{Exported, ImportReport, ImportRequest, LintFile, LintReport, LintRequest, Severity};

@@ -1,12 +1,12 @@
 //! `steadfast profile`.
 
-use super::properties::show;
 use super::rolling::meant;
+use crate::args::ports::{Ports, Which};
+use crate::args::profiles::{ProfileCommand, ProfileSave};
 use crate::client::{Client, segment};
+use crate::commands::params::show;
 use crate::failure::{Exit, Failure};
 use crate::output::profiles as output;
-use crate::profiles::{ProfileCommand, ProfileSave};
-use crate::topology::{Ports, Which};
 use steadfast_api::{
     Profile, ProfileApplied, ProfileApplyRequest, ProfileDiff, ProfileSaveRequest, ProfileSaved, Profiles,
 };

@@ -1,11 +1,11 @@
 //! `steadfast update` and `activate` of several ports.
 
 use crate::args::Update;
+use crate::args::params::Activate;
+use crate::args::ports::Which;
 use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::properties::Activate;
-use crate::topology::Which;
 use steadfast_api::{
     ActivateSeveralRequest, Adapter, Port, RollingOutcome, RollingReport, RollingRequest, UpdateRequest,
 };

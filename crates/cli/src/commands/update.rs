@@ -1,8 +1,9 @@
 use super::{module_argument, probation, rolling, whole};
+use crate::args::trial;
 use crate::args::{IfBusyArg, ModeArg, Update};
 use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
-use crate::{output, shadow};
+use crate::output;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use steadfast_api::{CheckReport, IfBusy, Mode, Outcome, Receipt, RevertRequest, Shadow, UpdateRequest};
@@ -119,7 +120,7 @@ fn ask(
         return Ok(Exit::Done);
     }
     let sentence = output::receipt::sentence(device, &receipt);
-    let exit = if shadow::failed(&receipt) { Exit::Mismatch } else { receipt.outcome.into() };
+    let exit = if trial::failed(&receipt) { Exit::Mismatch } else { receipt.outcome.into() };
     Err(Failure::ending(exit, format!("{sentence}: {}", receipt.reason)).hint(hint(device, &receipt)))
 }
 

@@ -1,6 +1,5 @@
 //! For those who write drivers: `steadfast driver new` and `steadfast driver watch`.
 
-mod args;
 mod build;
 mod find;
 mod new;
@@ -8,6 +7,6 @@ mod sdk;
 mod settle;
 mod watch;
 
-pub(crate) use args::{DriverNew, DriverWatch};
+pub(crate) use crate::args::develop::{DriverNew, DriverWatch};
 pub(crate) use new::new;
 pub(crate) use watch::watch;

@@ -1,7 +1,7 @@
 //! `steadfast driver new`: a small, complete driver project.
 
-use super::args::{DriverNew, Language};
 use super::sdk;
+use crate::args::develop::{DriverNew, Language};
 use crate::failure::{Exit, Failure};
 use crate::output;
 use std::collections::BTreeMap;

@@ -1,10 +1,10 @@
 //! `steadfast driver watch`: swaps on every successful rebuild.
 
-use super::args::DriverWatch;
 use super::build::Build;
 use super::find::Place;
 use super::settle::{Look, Print, Settle};
 use crate::args::ModeArg;
+use crate::args::develop::DriverWatch;
 use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 use crate::output::{self, units};

@@ -1,4 +1,4 @@
-use super::{Table, receipt, shadow, units};
+use crate::output::{Table, receipt, trial, units};
 use steadfast_api::{Absent, Device, Param, ParamSource, Port, PortState};
 
 /// Devices, one line each, and then the ports that have none because they are down.
@@ -39,7 +39,7 @@ pub(crate) fn list(devices: &[Device], ports: &[Port]) -> String {
     let next: String = next.map(|(name, next)| format!("{name}: {next}\n")).collect();
     let open = devices.iter().filter_map(|device| Some((&device.name, device.unconfirmed.as_ref()?)));
     let open: String =
-        open.map(|(name, open)| format!("{name}: {}\n", super::topology::unconfirmed(open))).collect();
+        open.map(|(name, open)| format!("{name}: {}\n", crate::output::ports::unconfirmed(open))).collect();
     format!("{table}{down}{absent}{next}{open}")
 }
 
@@ -135,7 +135,7 @@ pub(crate) fn show(device: &Device) -> String {
         fact("oldest", format!("in flight for {}", units::time(device.oldest_ns)));
     }
     if let Some(trial) = &device.shadow {
-        fact("shadow", shadow::progress(trial));
+        fact("shadow", trial::progress(trial));
     }
     fact("clients", device.clients.to_string());
     if device.driver_faults > 0 {

@@ -1,4 +1,4 @@
-use super::{Table, topology};
+use crate::output::{Table, ports};
 use steadfast_api::{CheckReport, Drivers};
 
 /// Drivers, one line each, then what is wrong with files that are none.
@@ -23,7 +23,7 @@ pub(crate) fn list(drivers: &Drivers) -> String {
         text.push_str(&table.to_string());
     }
     if !drivers.loaded.is_empty() {
-        text.push_str(&format!("\n{}", topology::loaded(&drivers.loaded)));
+        text.push_str(&format!("\n{}", ports::loaded(&drivers.loaded)));
     }
     for problem in &drivers.problems {
         text.push_str(&format!("not usable: {}\n", problem.reason));

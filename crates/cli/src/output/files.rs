@@ -1,6 +1,6 @@
 //! Files of parameters for people.
 
-use super::properties;
+use crate::output::params;
 use steadfast_api::{ImportReport, LintReport, Severity};
 
 /// Everything that was found, a line each.
@@ -25,7 +25,7 @@ pub(crate) fn imported(report: &ImportReport) -> String {
     for warning in &report.warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
-    text.push_str(&properties::saved_lines(&report.changed, report.dry_run));
+    text.push_str(&params::saved_lines(&report.changed, report.dry_run));
     let verb = if report.dry_run { "would change" } else { "changed" };
     text + &format!("{}: {} entries {verb}\n", report.file, report.entries)
 }

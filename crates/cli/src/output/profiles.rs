@@ -1,6 +1,6 @@
 //! Profiles for people.
 
-use super::{Table, properties};
+use crate::output::{Table, params};
 use steadfast_api::{Profile, ProfileApplied, ProfileDiff, ProfileParam, ProfileSaved, Profiles};
 
 fn or_dash(text: &str) -> String {
@@ -103,7 +103,7 @@ fn missing(port: &str, names: &[impl AsRef<str>]) -> String {
 
 /// What applying a profile has done.
 pub(crate) fn applied(applied: &ProfileApplied) -> String {
-    let mut text = properties::saved_lines(&applied.changed, applied.dry_run);
+    let mut text = params::saved_lines(&applied.changed, applied.dry_run);
     for one in &applied.missing {
         text.push_str(&missing(&one.port, &one.params));
     }

@@ -1,5 +1,5 @@
 use super::timeline::failed;
-use super::{Table, shadow, units};
+use crate::output::{Table, trial, units};
 use steadfast_api::{Kind, Outcome, Phase, Receipt, Release, Unload};
 
 /// A receipt in full: what was done, in a sentence, then everything that was measured.
@@ -41,7 +41,7 @@ fn measured(mut text: String, receipt: &Receipt) -> String {
         fact("abandoned", format!("{old} did not let go and was put away without its state: {why}"));
     }
     if receipt.properties.is_some() {
-        text.push_str(&super::properties::facts(receipt));
+        text.push_str(&crate::output::params::facts(receipt));
         return text;
     }
     let (before, after) = (receipt.generation_before, receipt.generation_after);
@@ -53,7 +53,7 @@ fn measured(mut text: String, receipt: &Receipt) -> String {
         fact("mode", mode.name().to_owned());
     }
     if let Some(report) = &receipt.shadow {
-        shadow::facts(report, &receipt.from).into_iter().for_each(|(name, value)| fact(name, value));
+        trial::facts(report, &receipt.from).into_iter().for_each(|(name, value)| fact(name, value));
     }
     fact("requests", requests(receipt));
     let pause = match receipt.pause_ns {
@@ -78,9 +78,9 @@ fn measured(mut text: String, receipt: &Receipt) -> String {
 /// What was actually done, in one line.
 pub(crate) fn sentence(device: &str, receipt: &Receipt) -> String {
     if matches!(receipt.kind, Kind::Activation | Kind::Live) {
-        return super::properties::sentence(receipt);
+        return crate::output::params::sentence(receipt);
     }
-    if let Some(sentence) = super::topology::sentence(receipt) {
+    if let Some(sentence) = crate::output::ports::sentence(receipt) {
         return sentence;
     }
     let old = release(&receipt.from);

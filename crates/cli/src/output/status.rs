@@ -21,7 +21,7 @@ pub(crate) fn show(
         text.push_str(&format!("{device}: {next}\n"));
     }
     for (port, open) in ports.iter().filter_map(|port| Some((&port.name, port.unconfirmed.as_ref()?))) {
-        text.push_str(&format!("port {port}: {}\n", super::topology::unconfirmed(open)));
+        text.push_str(&format!("port {port}: {}\n", crate::output::ports::unconfirmed(open)));
     }
     if !receipts.is_empty() {
         text.push_str(&format!("\nlast receipts:\n{}", history::list(receipts)));

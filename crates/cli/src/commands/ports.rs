@@ -1,10 +1,10 @@
 //! `steadfast adapter`, `port`, `device add` and `remove`, `rescan`, `driver load` and `unload`.
 
 use super::module_argument;
+use crate::args::ports::{AdapterCommand, DeviceAdd, Force, PortCommand};
 use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::topology::{AdapterCommand, DeviceAdd, Force, PortCommand};
 use serde::Serialize;
 use steadfast_api::{
     Adapter, AdapterAddRequest, DeviceAddRequest, Found, LoadRequest, Port, PortAddRequest, Receipt,
@@ -16,11 +16,11 @@ pub(crate) fn adapter(client: &Client, command: AdapterCommand, json: bool) -> R
     match command {
         AdapterCommand::List => {
             let adapters: Vec<Adapter> = client.get("/adapters")?;
-            show(&adapters, json, output::topology::adapters)
+            show(&adapters, json, output::ports::adapters)
         }
         AdapterCommand::Show { adapter } => {
             let adapter: Adapter = client.get(&format!("/adapters/{}", segment(&adapter)))?;
-            show(&adapter, json, output::topology::adapter)
+            show(&adapter, json, output::ports::adapter)
         }
         AdapterCommand::Add(add) => {
             let (name, driver) = add.spec;
@@ -43,11 +43,11 @@ pub(crate) fn port(client: &Client, command: PortCommand, json: bool) -> Result<
     match command {
         PortCommand::List => {
             let ports: Vec<Port> = client.get("/ports")?;
-            show(&ports, json, |ports| output::topology::ports(ports))
+            show(&ports, json, |ports| output::ports::ports(ports))
         }
         PortCommand::Show { port } => {
             let port: Port = client.get(&format!("/ports/{}", segment(&port)))?;
-            show(&port, json, output::topology::port)
+            show(&port, json, output::ports::port)
         }
         PortCommand::Add(add) => {
             let request = PortAddRequest {
@@ -82,7 +82,7 @@ pub(crate) fn remove_device(client: &Client, name: &str, force: Force, json: boo
 /// `steadfast rescan`: fails when something could not be read or attached.
 pub(crate) fn rescan(client: &Client, port: Option<String>, json: bool) -> Result<Exit, Failure> {
     let report: RescanReport = client.post("/rescan", &RescanRequest { port })?;
-    show(&report, json, output::topology::rescan)?;
+    show(&report, json, output::ports::rescan)?;
     let bad = |found| matches!(found, Found::Failed | Found::Replaced | Found::Missing | Found::ReadOnly);
     let failed = report.ports.iter().any(|port| bad(port.found)) || !report.problems.is_empty();
     Ok(if failed { Exit::Error } else { Exit::Done })
@@ -92,13 +92,13 @@ pub(crate) fn rescan(client: &Client, port: Option<String>, json: bool) -> Resul
 pub(crate) fn load(client: &Client, module: &str, json: bool) -> Result<Exit, Failure> {
     let request = LoadRequest { module: module_argument(module)? };
     let receipt: Receipt = client.post("/drivers/load", &request)?;
-    show(&receipt, json, |receipt| output::topology::sentence(receipt).unwrap_or_default())
+    show(&receipt, json, |receipt| output::ports::sentence(receipt).unwrap_or_default())
 }
 
 /// `steadfast driver unload`
 pub(crate) fn unload(client: &Client, driver: String, json: bool) -> Result<Exit, Failure> {
     let receipt: Receipt = client.post("/drivers/unload", &UnloadRequest { driver })?;
-    show(&receipt, json, |receipt| output::topology::sentence(receipt).unwrap_or_default())
+    show(&receipt, json, |receipt| output::ports::sentence(receipt).unwrap_or_default())
 }
 
 fn remove(client: &Client, kind: &str, name: &str, force: Force, json: bool) -> Result<Exit, Failure> {
@@ -108,7 +108,7 @@ fn remove(client: &Client, kind: &str, name: &str, force: Force, json: bool) -> 
 
 fn change(client: &Client, path: &str, request: &impl Serialize, json: bool) -> Result<Exit, Failure> {
     let report: TopologyReport = client.post(path, request)?;
-    show(&report, json, output::topology::report)
+    show(&report, json, output::ports::report)
 }
 
 fn show<T: Serialize>(document: &T, json: bool, text: impl Fn(&T) -> String) -> Result<Exit, Failure> {

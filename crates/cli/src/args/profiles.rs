@@ -1,6 +1,6 @@
 //! The command line of profiles and of the files that parameters are saved in.
 
-use crate::topology::{Ports, Which};
+use crate::args::ports::{Ports, Which};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 

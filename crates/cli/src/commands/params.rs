@@ -1,10 +1,10 @@
 //! `steadfast param`, `plan`, `activate`, `confirm`, `history` and `rollback`.
 
+use crate::args::params::{Activate, Confirm, How, ParamCommand, ParamSet, PlanArgs, Rollback};
+use crate::args::ports::Which;
 use crate::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::properties::{Activate, Confirm, How, ParamCommand, ParamSet, PlanArgs, Rollback};
-use crate::topology::Which;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub(crate) fn param(client: &Client, command: ParamCommand, json: bool) -> Resul
                 all.properties.retain(|p| p.pending);
             }
             note(&all, json);
-            show(&all, json, output::properties::list)
+            show(&all, json, output::params::list)
         }
         ParamCommand::Get { port, name, saved } => {
             let all = fetch(client, &port)?;
@@ -46,7 +46,7 @@ pub(crate) fn param(client: &Client, command: ParamCommand, json: bool) -> Resul
         ParamCommand::Explain { port, name } => {
             let all = fetch(client, &port)?;
             note(&all, json);
-            show(find(&all, &name)?, json, |p| output::properties::explain(p, all.saved_known))
+            show(find(&all, &name)?, json, |p| output::params::explain(p, all.saved_known))
         }
         ParamCommand::Set(ParamSet { port, set, unset, undefine, temporary, how }) => {
             let set = each_once(set)?;
@@ -76,7 +76,7 @@ fn each_once(set: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Fai
 /// Changes live values that nobody saves.
 fn set_for_now(client: &Client, port: &str, request: &ParamsRequest, json: bool) -> Result<Exit, Failure> {
     let report: ParamsReport = client.post(&format!("/devices/{}/params", segment(port)), request)?;
-    show(&report, json, |report| output::properties::changed(port, report))
+    show(&report, json, |report| output::params::changed(port, report))
 }
 
 fn request(how: How) -> SaveRequest {
@@ -137,7 +137,7 @@ pub(super) fn show<T: Serialize>(
 
 fn save(client: &Client, port: &str, request: &SaveRequest, json: bool) -> Result<Exit, Failure> {
     let report: SaveReport = client.post(&path(port, "params"), request)?;
-    show(&report, json, output::properties::saved)
+    show(&report, json, output::params::saved)
 }
 
 /// `steadfast plan`
@@ -151,7 +151,7 @@ pub(crate) fn plan(client: &Client, args: &PlanArgs, json: bool) -> Result<Exit,
         std::fs::write(file, format!("{text}\n"))
             .map_err(|e| Failure::new(format!("{}: cannot be written: {e}", file.display())))?;
     }
-    show(&plan, json, output::properties::plan)?;
+    show(&plan, json, output::params::plan)?;
     let changes = plan.ports.iter().any(|port| !port.changes.is_empty());
     Ok(if changes { Exit::Changes } else { Exit::Done })
 }
@@ -295,13 +295,13 @@ fn ended(answer: &Activating, json: bool) -> Result<Exit, Failure> {
     if json {
         output::json(answer)?;
     } else {
-        output::print(&output::properties::activating(answer))?;
+        output::print(&output::params::activating(answer))?;
     }
     let Some(receipt) = &answer.receipt else { return Ok(Exit::Done) };
     if receipt.outcome == Outcome::Done {
         return Ok(Exit::Done);
     }
-    let sentence = output::properties::sentence(receipt);
+    let sentence = output::params::sentence(receipt);
     let failure = Failure::ending(receipt.outcome.into(), format!("{sentence}: {}", receipt.reason));
     Err(failure.hint(hint(receipt)))
 }
@@ -318,7 +318,7 @@ fn hint(receipt: &Receipt) -> String {
         Outcome::Busy if reason.contains("is under way") => {
             format!("wait until it is over, and try again; `steadfast history {port}` says how it went")
         }
-        Outcome::Busy if output::properties::new_state(receipt) == Some("down") => {
+        Outcome::Busy if output::params::new_state(receipt) == Some("down") => {
             "disconnect who uses it; from under clients, --force takes it down all the same".to_owned()
         }
         Outcome::Busy if reason.contains("writes of theirs may be lost") => {
@@ -344,7 +344,7 @@ pub(crate) fn confirm(client: &Client, args: &Confirm, json: bool) -> Result<Exi
 /// `steadfast history`
 pub(crate) fn history(client: &Client, port: &str, limit: u32, json: bool) -> Result<Exit, Failure> {
     let receipts: Vec<Receipt> = client.get(&format!("{}?limit={limit}", path(port, "history")))?;
-    show(&receipts, json, |receipts| output::properties::history(receipts))
+    show(&receipts, json, |receipts| output::params::history(receipts))
 }
 
 /// `steadfast rollback`
@@ -358,7 +358,7 @@ pub(crate) fn rollback(client: &Client, args: &Rollback, json: bool) -> Result<E
     };
     let answer: Activating = client.post(&path(&args.port, "rollback"), &request)?;
     if let Some(would) = &answer.would {
-        return show(&answer, json, |_| output::properties::would_roll_back(would));
+        return show(&answer, json, |_| output::params::would_roll_back(would));
     }
     ended(&answer, json)
 }

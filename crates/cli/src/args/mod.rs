@@ -1,11 +1,18 @@
 //! The command line.
 
+pub(crate) mod develop;
+pub(crate) mod doors;
+pub(crate) mod params;
+pub(crate) mod ports;
+pub(crate) mod profiles;
+pub(crate) mod trial;
+
+use crate::args::doors::{ClientCommand, Doors};
+use crate::args::params::{Activate, Confirm, ParamCommand, PlanArgs, Rollback};
+use crate::args::ports::{AdapterCommand, DeviceAdd, Force, PortCommand, Several};
+use crate::args::profiles::{ConfigCommand, ProfileCommand};
+use crate::args::trial::ShadowArgs;
 use crate::develop::{DriverNew, DriverWatch};
-use crate::doors::{ClientCommand, Doors};
-use crate::profiles::{ConfigCommand, ProfileCommand};
-use crate::properties::{Activate, Confirm, ParamCommand, PlanArgs, Rollback};
-use crate::shadow::ShadowArgs;
-use crate::topology::{AdapterCommand, DeviceAdd, Force, PortCommand, Several};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;

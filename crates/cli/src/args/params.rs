@@ -1,7 +1,7 @@
 //! The command line of parameters: what is saved, what is in force, and how the one becomes the other.
 
 use crate::args::parse_param;
-use crate::topology::{Ports, Which};
+use crate::args::ports::{Ports, Which};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
