@@ -1,4 +1,4 @@
-//! Activations, as `crates/runtime/src/activate.rs` carries them out: the real machine says which step is
+//! Activations, as `crates/runtime/src/change/activate.rs` carries them out: the real machine says which step is
 //! next, and the re-initialisation is an update transaction with another instance of the same driver.
 
 use crate::control::Goal;

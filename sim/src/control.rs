@@ -1,4 +1,4 @@
-//! The control thread, as `crates/runtime/src/transact.rs` has it: attach, update and detach around
+//! The control thread, as `crates/runtime/src/change/update.rs` has it: attach, update and detach around
 //! the real state machine.
 
 use crate::driver::{Driver, Stage};

@@ -1,4 +1,4 @@
-//! A transaction on the queues' threads, as `crates/runtime/src/job.rs` carries it out: the real
+//! A transaction on the queues' threads, as `crates/runtime/src/change/swap.rs` carries it out: the real
 //! rendezvous and state machine, modelled calls.
 
 use crate::control::Goal;

@@ -137,7 +137,7 @@ impl Port {
         });
     }
 
-    /// One queue's part, as `crates/runtime/src/job.rs` has it. `busy`: what it reports before it settles.
+    /// One queue's part, as `crates/runtime/src/change/swap.rs` has it. `busy`: what it reports before it settles.
     fn take_part(&self, queue: usize, busy: Option<u64>, connects: bool) -> Verdict {
         self.meeting.begin(0);
         self.enter(queue);
