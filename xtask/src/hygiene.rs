@@ -1,5 +1,5 @@
 //! What is committed speaks of the project alone: no paths of the machine it was written on, and no
-//! hosts of package registries.
+//! hosts of package registries. And imports point one way.
 
 use crate::steps::Outcome;
 use anyhow::{Context, Result, bail};
@@ -46,6 +46,7 @@ pub(crate) fn check() -> Result<Outcome> {
         }
     }
     println!("{files} files read");
+    println!("{}", crate::floors::check()?);
     if !found.is_empty() {
         bail!("text that must not be committed:\n  {}", found.join("\n  "));
     }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod debian;
+mod floors;
 mod fresh;
 mod fuzz;
 mod hygiene;

@@ -1,12 +1,7 @@
 //! What the control plane shows of ports and devices.
 
-use crate::handle::lock;
-use crate::ids::PortId;
-use crate::port::Port;
-use crate::{Abandoned, MemoryInfo, ShadowInfo, Trouble};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use steadfast_shell::check::CheckRow;
 use steadfast_shell::histogram::Quantiles;
 use steadfast_shell::params::ActivationClass;
@@ -40,32 +35,6 @@ pub struct DeviceInfo {
     pub generation: u64,
 }
 
-/// A frontend's right to use a device, for one client.
-///
-/// While it lives, the device can neither shrink nor lose a feature that it had when the claim was
-/// made, and the port is not detached without force.
-#[derive(Debug)]
-pub struct DeviceClaim {
-    /// The device at the time of the claim.
-    pub info: DeviceInfo,
-    /// Its port.
-    pub port: PortId,
-    /// The engine's number of the queue that was chosen for this client.
-    pub queue: usize,
-    /// Slots that the port had on each queue at the time of the claim.
-    pub slots: u32,
-    pub(crate) owner: Arc<Port>,
-}
-
-impl Drop for DeviceClaim {
-    fn drop(&mut self) {
-        let mut inner = lock(&self.owner.inner);
-        if let Some(offers) = inner.offers.get_mut(&self.info.number) {
-            offers.remove(self.info.features);
-        }
-    }
-}
-
 /// Whether a port is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -80,6 +49,91 @@ pub enum PortState {
     Stranded,
     /// A queue's thread does not answer: a driver may be stuck in it.
     Unresponsive,
+}
+
+/// What a port's driver has of the memory that it wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryInfo {
+    /// Bytes that it wants for the port.
+    pub port_wanted: u64,
+    /// Bytes that it has for the port.
+    pub port_granted: u64,
+    /// Bytes that it wants for each queue.
+    pub queue_wanted: u64,
+    /// Bytes that it has for each queue.
+    pub queue_granted: u64,
+    /// Most that a later driver could have per port, and per queue.
+    pub port_room: u64,
+    /// The same per queue.
+    pub queue_room: u64,
+}
+
+impl MemoryInfo {
+    /// It has less than it wants.
+    pub fn is_short(&self) -> bool {
+        self.port_granted < self.port_wanted || self.queue_granted < self.queue_wanted
+    }
+}
+
+/// A driver that was left to itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abandoned {
+    /// The release; its module is pinned in memory.
+    pub release: Release,
+    /// The entry point that it did not return from, or that it failed to let go in.
+    pub entry: String,
+    /// Since when, milliseconds since 1970.
+    pub since_unix_ms: u64,
+    /// It is still in the call.
+    pub inside: bool,
+}
+
+/// A trial that is under way, as `device show` tells of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShadowInfo {
+    /// The candidate.
+    pub candidate: Release,
+    /// Reads compared so far.
+    pub compared: u64,
+    /// Of those, how many differ.
+    pub differ: u64,
+    /// Reads that the candidate failed.
+    pub failed: u64,
+    /// Milliseconds until it ends.
+    pub left_ms: u64,
+}
+
+/// The kinds of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TroubleCode {
+    /// Writes that were acknowledged may be lost: flushes fail until somebody has taken note.
+    WritesLost,
+    /// The path leads to another file than the one that is open.
+    FileReplaced,
+    /// The path leads to nothing.
+    FileMissing,
+    /// What is open is shorter than its driver knows it.
+    FileShrunk,
+    /// What is open to be written takes no writes any more.
+    ReadOnly,
+    /// A call on the file has not returned from the kernel for a long time.
+    Hangs,
+    /// A driver does not return from an entry point.
+    Stuck,
+}
+
+/// Something that is wrong behind a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// What kind of thing.
+    pub code: TroubleCode,
+    /// The file or block device.
+    pub target: String,
+    /// A sentence about it.
+    pub detail: String,
+    /// Wall clock when it was found, milliseconds since 1970.
+    pub since_unix_ms: u64,
 }
 
 /// A parameter of the port: of the driver that runs, or the shell's own.

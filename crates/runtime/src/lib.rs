@@ -16,6 +16,7 @@
 //! detach) is a [`job`] that each of its queues carries out on its own thread.
 
 mod change;
+mod clock;
 mod driver;
 mod engine;
 mod error;
@@ -32,30 +33,31 @@ mod stack;
 mod trial;
 
 pub use change::activate::{ActivateOptions, CallOff};
-pub use change::contents::{Exchange, identity_of};
+pub use change::contents::Exchange;
 pub use change::params::{ParamChange, ParamReport};
 pub use change::read_state::SavedState;
 pub use change::shrink::Shrink;
 pub use change::update::{Begins, UpdateOptions};
-pub use driver::abandoned::Abandoned;
 pub use engine::growth::Behind;
-pub use engine::metrics::{OperationCounts, PortMetrics};
+pub use engine::metrics::PortMetrics;
 pub use engine::modules::RunningModule;
-pub use engine::trouble::{Trouble, TroubleCode};
 pub use engine::{ClientNames, Engine, EngineConfig, PortSpec};
 pub use error::{EngineError, ErrorKind};
 pub use handle::ask::{ask_file, is_stuck};
+pub use handle::contents::identity_of;
 pub use handle::file_lock::process_name;
 pub use handle::lost_writes::{LossBook, Lost, MediumId};
 pub use ids::{BlockRequest, FrontendId, LaneId, PortId, Tag};
 pub use info::{
-    CheckReport, DeviceClaim, DeviceInfo, HandleSummary, ParamInfo, PortInfo, PortState, RegionSummary,
+    Abandoned, CheckReport, DeviceInfo, HandleSummary, MemoryInfo, ParamInfo, PortInfo, PortState,
+    RegionSummary, ShadowInfo, Trouble, TroubleCode,
 };
+pub use lane::counters::OperationCounts;
 pub use lane::shell_calls::DRIVER_LINES;
 pub use port::adapters::AdapterRef;
+pub use port::claim::DeviceClaim;
 pub use port::rules::{HardwareId, PortRules};
 pub use queue::Reactor;
 pub use queue::frontend::Frontend;
 pub use queue::remote::Task;
-pub use resources::arena::MemoryInfo;
-pub use trial::{Shadow, ShadowInfo};
+pub use trial::Shadow;

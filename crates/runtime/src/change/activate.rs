@@ -4,20 +4,19 @@
 //! the update transaction, with another instance of the same module under the new parameters: whatever
 //! goes wrong in it, the previous instance serves again, under the previous set.
 
-use crate::PortInfo;
 use crate::change::down::is_down;
 use crate::change::first_steps::go_back;
 use crate::change::prepare::{discard, prepare, resolve};
 use crate::change::shrink::Shrink;
 use crate::change::swap::Handling;
 use crate::change::update::{conclude, run_with};
+use crate::clock::now_ns;
 use crate::driver::instance::Instance;
 use crate::engine::Engine;
-use crate::handle::lock;
 use crate::ids::LaneId;
+use crate::info::PortInfo;
 use crate::port::Port;
 use crate::port::busy::Turn;
-use crate::ring::now_ns;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -30,6 +29,7 @@ use steadfast_shell::receipt::{
     Kind, Mode, Outcome, PropertiesReport, Receipt, Requester, Unload, ValueChange,
 };
 use steadfast_shell::reload::{self, Reach};
+use steadfast_shell::sync::lock;
 use steadfast_shell::update::{IfBusy, Plan, Update};
 
 /// For how long no request may come, for a port to be called idle.

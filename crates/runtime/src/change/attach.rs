@@ -5,14 +5,13 @@ use crate::change::prepare::{new_instance, ops_room, resolve};
 use crate::change::swap::Verdict;
 use crate::change::time_limit::probe_within;
 use crate::change::update::{STUCK, run};
+use crate::clock::now_ns;
 use crate::driver::instance::Instance;
 use crate::engine::{Engine, PortSpec};
 use crate::error::{EngineError, ErrorKind};
-use crate::handle::lock;
 use crate::ids::LaneId;
 use crate::port::Port;
 use crate::port::rules::{HardwareId, PortRules};
-use crate::ring::now_ns;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, mpsc};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use steadfast_loader::LoadedModule;
 use steadfast_shell::check::{self, CheckInput, Side};
 use steadfast_shell::params::{ShellParams, Value};
 use steadfast_shell::receipt::Mode;
+use steadfast_shell::sync::lock;
 use steadfast_shell::update::{IfBusy, Plan, Update};
 
 /// How long a first driver may take to connect.

@@ -5,62 +5,15 @@
 use crate::change::down::used_by;
 use crate::driver::instance::Instance;
 use crate::engine::Engine;
+use crate::handle::Handle;
 use crate::handle::ask::ask_file;
-use crate::handle::file_lock::FileId;
-use crate::handle::{Handle, lock};
+use crate::handle::contents::{Contents, Opened};
 use crate::port::{Port, PortInner};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::Metadata;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use steadfast_shell::check;
-use steadfast_shell::comeback::DEVICE;
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::ParamKind;
-
-/// What is behind a handle, whatever it is called.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Contents {
-    File(FileId),
-    /// A block device, by its number.
-    Block(u64),
-    /// A device of the daemon, by its name: one that has gone and comes again is meant to be the same.
-    Device(String),
-}
-
-impl Contents {
-    pub(crate) fn of(meta: &Metadata) -> Contents {
-        if meta.file_type().is_block_device() {
-            Contents::Block(meta.rdev())
-        } else {
-            Contents::File(FileId::of(meta))
-        }
-    }
-
-    /// The same as text that can be kept.
-    fn identity(&self) -> String {
-        match self {
-            Contents::File(FileId { device, inode }) => format!("file:{device}:{inode}"),
-            Contents::Block(number) => format!("block:{number}"),
-            Contents::Device(name) => format!("{DEVICE}{name}"),
-        }
-    }
-}
-
-/// Which file or block device a path leads to now, as text that can be kept; none where it leads to nothing, or to what
-/// does not answer.
-pub fn identity_of(path: &str) -> Option<String> {
-    let target = path.to_owned();
-    let asked = ask_file(path, move || std::fs::metadata(target));
-    asked?.ok().map(|meta| Contents::of(&meta).identity())
-}
-
-/// What a driver has opened.
-#[derive(Clone, Debug)]
-pub(crate) struct Opened {
-    key: String,
-    pub(crate) target: String,
-    contents: Contents,
-}
+use steadfast_shell::sync::lock;
 
 /// Other contents that a port would come to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,12 +145,6 @@ impl Engine {
             (_, true) => foreseen(check::Contents::Same, format!("{has}, which {release} has too")),
             (_, false) => foreseen(check::Contents::Later, format!("{has}; {release} may ask for that too")),
         }
-    }
-}
-
-impl Handle {
-    fn opened(&self) -> Opened {
-        Opened { key: self.key.clone(), target: self.spec.target.clone(), contents: self.contents.clone() }
     }
 }
 

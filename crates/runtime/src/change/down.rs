@@ -4,19 +4,17 @@
 //! driver left, and the module that is attached when it comes up again. Nothing of that module runs, none of
 //! its handles is open, and requests of clients that are there end with `ENODEV`.
 
-use crate::DeviceInfo;
 use crate::change::prepare::{discard, ops_room, prepare, resolve};
-use crate::change::swap::unix_ms;
 use crate::change::time_limit::probe_within;
 use crate::change::update::{conclude, run_with};
+use crate::clock::{now_ns, unix_ms};
 use crate::driver::instance::Instance;
 use crate::engine::{ClientNames, Engine, PortSpec};
 use crate::error::{EngineError, ErrorKind};
-use crate::handle::lock;
 use crate::ids::LaneId;
+use crate::info::DeviceInfo;
 use crate::port::Port;
 use crate::port::rules::{HardwareId, PortRules};
-use crate::ring::now_ns;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -27,6 +25,7 @@ use steadfast_shell::check;
 use steadfast_shell::params::{AdminState, ParamKind, ShellDefaults, ShellParams, Value};
 use steadfast_shell::properties::Properties;
 use steadfast_shell::receipt::{Mode, Outcome, Receipt};
+use steadfast_shell::sync::lock;
 use steadfast_shell::update::{IfBusy, Plan, Update};
 
 /// How long queues may take to take a driver in that comes up.

@@ -6,14 +6,14 @@
 
 use crate::change::prepare::{discard, handling, prepare};
 use crate::change::update::{Finished, conclude, run_with, settle, unload};
+use crate::clock::now_ns;
 use crate::driver::instance::Instance;
-use crate::handle::lock;
 use crate::port::Port;
-use crate::ring::now_ns;
 use std::sync::Arc;
 use std::time::Duration;
 use steadfast_shell::properties::Properties;
 use steadfast_shell::receipt::{Outcome, Phase, PhaseTime, Receipt, Unload};
+use steadfast_shell::sync::lock;
 use steadfast_shell::update::{IfBusy, Plan, Update};
 
 /// Puts a driver like `before`, the last one, in the place of the one that `done` has put there, with these

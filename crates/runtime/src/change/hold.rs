@@ -7,18 +7,18 @@
 #![allow(unsafe_code)] // lanes, see `Lane`
 
 use crate::change::phases::wait_for;
+use crate::clock::now_ns;
 use crate::driver::instance::Instance;
 use crate::error::{EngineError, ErrorKind};
-use crate::handle::lock;
 use crate::ids::LaneId;
 use crate::lane::Lane;
 use crate::port::Port;
 use crate::queue::Reactor;
-use crate::ring::now_ns;
 use std::fmt;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use steadfast_shell::sync::lock;
 
 /// How long the port's queues may take to arrive, and the driver to answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);

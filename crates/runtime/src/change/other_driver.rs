@@ -1,7 +1,8 @@
 //! Going from one driver to another takes one command: the one that the refusal names.
 
-use crate::change::contents::{Foreseen, Opened};
+use crate::change::contents::Foreseen;
 use crate::change::update::UpdateOptions;
+use crate::handle::contents::Opened;
 use std::collections::BTreeMap;
 use steadfast_loader::StagedModule;
 use steadfast_shell::check::{CheckRow, Contents};

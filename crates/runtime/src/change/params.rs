@@ -4,13 +4,12 @@
 //! taken back together with those before it, so that a set of changes is made whole or not at all. What
 //! is the shell's own comes last; without anything for the driver, the port is not held for it.
 
-use crate::ParamInfo;
 use crate::change::hold::visit;
 use crate::driver::instance::Instance;
 use crate::engine::{ANSWER, Engine};
 use crate::error::{EngineError, ErrorKind};
-use crate::handle::lock;
 use crate::ids::LaneId;
+use crate::info::ParamInfo;
 use crate::port::Port;
 use crate::queue::Reactor;
 use serde::{Deserialize, Serialize};
@@ -19,6 +18,7 @@ use std::sync::Arc;
 use steadfast_loader::LoadedModule;
 use steadfast_shell::params::{Change, ParamSpec, Value, is_shells, live_change, table};
 use steadfast_shell::properties::Definitions;
+use steadfast_shell::sync::lock;
 
 /// One value that has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,12 +8,12 @@
 
 use crate::change::phases::drive;
 use crate::change::swap::{Job, Verdict};
+use crate::clock::now_ns;
 use crate::driver::instance::Instance;
 use crate::ids::{LaneId, Tag};
 use crate::lane::Lane;
 use crate::queue::Reactor;
 use crate::queue::remote::Remote;
-use crate::ring::now_ns;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

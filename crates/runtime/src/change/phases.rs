@@ -10,9 +10,8 @@
 
 use crate::change::pause_calls;
 use crate::change::swap::{Job, Part};
+use crate::clock::now_ns;
 use crate::driver::instance::Instance;
-use crate::handle::lock;
-use crate::ring::now_ns;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -20,6 +19,7 @@ use std::time::Duration;
 use steadfast_shell::earned::Entry;
 use steadfast_shell::receipt::Mode;
 use steadfast_shell::rendezvous::{Lost, Next, Runner};
+use steadfast_shell::sync::lock;
 use steadfast_shell::update::{Action, Side};
 
 /// How long the thread of a transaction stays awake for the queues to arrive.

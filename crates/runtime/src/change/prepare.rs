@@ -5,19 +5,19 @@ use crate::change::other_driver::Other;
 use crate::change::swap::Handling;
 use crate::change::time_limit::probe_within;
 use crate::change::update::{Begins, STUCK, UpdateOptions, unload};
+use crate::clock::now_ns;
 use crate::driver::instance::Instance;
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
-use crate::handle::lock;
 use crate::ids::LaneId;
 use crate::info::CheckReport;
 use crate::port::rules::{HardwareId, PortRules};
-use crate::port::{PDU_STRIDE, PROMISES, Port};
+use crate::port::{PROMISES, Port};
 use crate::queue::remote::Remote;
 use crate::resources::arena::MOST;
 use crate::resources::headroom;
+use crate::resources::slot_memory::PDU_STRIDE;
 use crate::ring::in_flight::TIMER_ROOM;
-use crate::ring::now_ns;
 use crate::trial::Shadow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ use steadfast_shell::check::{
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::{self, ShellDefaults, ShellParams, Value};
 use steadfast_shell::receipt::{Mode, Receipt, Unload};
+use steadfast_shell::sync::lock;
 use steadfast_shell::update::{Input, Update};
 
 impl Engine {

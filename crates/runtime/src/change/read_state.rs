@@ -3,8 +3,8 @@
 use crate::change::hold::visit;
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
-use crate::handle::lock;
 use std::sync::{Arc, Mutex};
+use steadfast_shell::sync::lock;
 
 /// State of one schema, as a driver has written it.
 #[derive(Clone, Debug, PartialEq, Eq)]

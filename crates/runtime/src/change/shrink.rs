@@ -2,16 +2,17 @@
 //! the end of it, whether anybody uses it just now or not.
 
 use crate::engine::Engine;
-use crate::engine::growth::size_of_file;
 use crate::handle::ask::ask_file;
 use crate::handle::close::PortFile;
-use crate::handle::{Handle, direct_alignment, lock, with_file};
+use crate::handle::size::size_of_file;
+use crate::handle::{Handle, direct_alignment, with_file};
 use crate::port::{Device, Port, PortInner};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use steadfast_abi::{handle_kind, open_flag};
+use steadfast_shell::sync::lock;
 
 /// The parameter that file drivers take for *past the page cache*.
 const DIRECT: &str = "direct";

@@ -15,23 +15,23 @@
 #![allow(unsafe_code)] // hands lanes between threads, see `Lane`
 
 use crate::change::pause_calls::{Errand, Step, Waiting};
+use crate::clock::{now_ns, unix_ms};
 use crate::driver::instance::{Instance, Made};
-use crate::handle::lock;
 use crate::lane::Lane;
-use crate::port::{Left, PDU_STRIDE, Port, PortInner};
+use crate::port::{Left, Port, PortInner};
 use crate::queue::remote::Remote;
 use crate::resources::driver_state::State;
-use crate::ring::now_ns;
+use crate::resources::slot_memory::PDU_STRIDE;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::SystemTime;
 use steadfast_shell::manifest::{Manifest, Schema};
 use steadfast_shell::properties::Properties;
 use steadfast_shell::receipt::Mode;
 pub(crate) use steadfast_shell::rendezvous::Verdict;
 use steadfast_shell::rendezvous::{Rendezvous, Runner, drains, hands_back};
 use steadfast_shell::state;
+use steadfast_shell::sync::lock;
 use steadfast_shell::update::Update;
 
 /// Longest time that a queue spins for the others' verdict before it goes back to its loop.
@@ -559,10 +559,4 @@ fn compare(new: &Instance, before: &[State], after: &[State]) -> Result<(), Stri
         let release = new.module.release();
         format!("state {schema} as {} {} took it over: {why}", release.driver, release.version)
     })
-}
-
-/// Wall clock, milliseconds since 1970.
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }

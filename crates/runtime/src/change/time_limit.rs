@@ -6,13 +6,13 @@
 use crate::change::prepare::{NotReady, discard};
 use crate::driver::abandoned::Pinned;
 use crate::driver::instance::{Instance, probe};
-use crate::handle::lock;
 use crate::port::Port;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, sync_channel};
 use std::time::{Duration, Instant};
 use steadfast_loader::LoadedModule;
+use steadfast_shell::sync::lock;
 
 /// Time that every call has: a short deadline is meant for the pause, which these are not in.
 const LEAST: Duration = Duration::from_secs(2);

@@ -2,14 +2,13 @@
 
 use crate::change::first_steps::go_back;
 use crate::change::phases::{remember, see_to_thread};
-use crate::change::swap::{Handling, Job, Verdict, unix_ms};
+use crate::change::swap::{Handling, Job, Verdict};
+use crate::clock::{now_ns, unix_ms};
 use crate::driver::instance::Instance;
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
-use crate::handle::lock;
 use crate::port::Port;
 use crate::port::busy::Turn;
-use crate::ring::now_ns;
 use crate::trial::Shadow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +21,7 @@ use steadfast_loader::{LoadedModule, ModuleStore, StagedModule};
 use steadfast_shell::check::{self, CheckRow};
 use steadfast_shell::properties::{Definition, Properties, Source};
 use steadfast_shell::receipt::{Mode, Outcome, Receipt, Requester, Unload};
+use steadfast_shell::sync::lock;
 use steadfast_shell::update::{Action, IfBusy, Input, Plan, Update};
 
 /// How long past its deadline a transaction may take before its port's queues are called stuck.

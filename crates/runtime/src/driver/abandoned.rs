@@ -4,38 +4,26 @@
 //! may be looking at stays where it is: the state that it was given, and regions that were its own. When a call
 //! returns after all, what was kept for it goes.
 
-use crate::change::swap::{left, unix_ms};
+use crate::change::swap::left;
+use crate::clock::unix_ms;
 use crate::driver::instance::{Instance, Kept};
 use crate::engine::Engine;
-use crate::handle::lock;
 use crate::ids::LaneId;
+use crate::info::Abandoned;
 use crate::port::Port;
-use serde::{Deserialize, Serialize};
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use steadfast_shell::earned::{CallTimes, Entry};
 use steadfast_shell::receipt::Release;
+use steadfast_shell::sync::lock;
 
 /// Most drivers of one port that are left to themselves, before it takes no other one.
 pub(crate) const MOST: usize = 16;
 
 /// How long the queues of a port may take to see that a call was given up.
 const SETTLES: Duration = Duration::from_secs(2);
-
-/// A driver that was left to itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Abandoned {
-    /// The release; its module is pinned in memory.
-    pub release: Release,
-    /// The entry point that it did not return from, or that it failed to let go in.
-    pub entry: String,
-    /// Since when, milliseconds since 1970.
-    pub since_unix_ms: u64,
-    /// It is still in the call.
-    pub inside: bool,
-}
 
 /// The same, as its port remembers it.
 #[derive(Debug)]

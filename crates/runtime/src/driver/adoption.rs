@@ -7,11 +7,10 @@
 #![allow(unsafe_code)] // copies between the port's memory and what a driver writes to
 
 use crate::driver::instance::Instance;
-use crate::handle::lock;
-use crate::port::PDU_STRIDE;
+use crate::resources::slot_memory::PDU_STRIDE;
 use std::cell::UnsafeCell;
-use std::fmt;
-use std::ptr;
+use std::{fmt, ptr};
+use steadfast_shell::sync::lock;
 
 /// One PDU, aligned as drivers expect it.
 #[repr(C, align(64))]

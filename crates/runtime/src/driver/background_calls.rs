@@ -7,16 +7,15 @@
 #![allow(unsafe_code)] // calls through the driver's table of entry points
 
 use crate::change::pause_calls::{Step, is_aborting, on_behalf};
-use crate::change::swap::unix_ms;
+use crate::clock::{now_ns, unix_ms};
 use crate::driver::instance::Instance;
-use crate::handle::lock;
 use crate::ids::{LaneId, Tag};
 use crate::lane::Lane;
-use crate::port::SLOT_STRIDE;
 use crate::queue::Reactor;
-use crate::ring::now_ns;
+use crate::resources::slot_memory::SLOT_STRIDE;
 use std::sync::{Arc, Mutex};
 use steadfast_shell::gate::Entry;
+use steadfast_shell::sync::lock;
 
 /// A call that takes so long may never return, nanoseconds: the port is stuck, and can be given another driver.
 pub(crate) const LATE_NS: u64 = 1_000_000_000;

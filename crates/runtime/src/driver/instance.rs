@@ -4,27 +4,28 @@
 
 use crate::change::pause_calls::Step;
 use crate::driver::adoption::Copies;
-use crate::handle::lock;
 use crate::handle::medium::Watch;
 use crate::helpers::Desks;
+use crate::info::MemoryInfo;
 use crate::lane::shell_calls;
-use crate::port::{PDU_STRIDE, Port, RegionMemory, SLOT_STRIDE};
-use crate::resources::arena::MemoryInfo;
+use crate::port::Port;
 use crate::resources::driver_state::State;
 use crate::resources::limits::slots_per_queue;
 use crate::resources::mapping::Mapping;
+use crate::resources::regions::RegionMemory;
+use crate::resources::slot_memory::{PDU_STRIDE, SLOT_STRIDE};
 use crate::stack::DeviceHandle;
 use std::cell::UnsafeCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
-use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::{fmt, io};
+use std::{fmt, io, ptr};
 use steadfast_abi as abi;
 use steadfast_loader::LoadedModule;
 use steadfast_shell::params::{ShellParams, Value};
 use steadfast_shell::receipt::Reduced;
+use steadfast_shell::sync::lock;
 
 /// Where a driver is in its life on a port; decides which shell calls it may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,17 +3,14 @@
 //! A driver learns a size when it prepares. So what has grown is first noted with the handle, and shown
 //! to clients once the port has been initialised anew; a driver is not told behind its back.
 
-#![allow(unsafe_code)] // the size of a block device
-
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::ask::ask_file;
-use crate::handle::{Handle, lock, with_file};
+use crate::handle::size::size_of_file;
+use crate::handle::{Handle, with_file};
 use crate::port::Port;
-use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileTypeExt;
 use std::sync::atomic::Ordering;
+use steadfast_shell::sync::lock;
 
 /// What is behind one handle of a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,19 +83,4 @@ fn sizes(handle: &Handle) -> Option<(u64, u64)> {
     }
     let end = handle.sight.as_ref().map_or(u64::MAX, |sight| sight.end().load(Ordering::Relaxed));
     Some((handle.info.size, with_file(handle.file.as_ref()?, size_of_file)?.min(end)))
-}
-
-/// Bytes of a regular file or block device.
-pub(crate) fn size_of_file(file: &File) -> Option<u64> {
-    let meta = file.metadata().ok()?;
-    if meta.file_type().is_block_device() { block_size(file) } else { Some(meta.len()) }
-}
-
-fn block_size(file: &File) -> Option<u64> {
-    // From linux/fs.h.
-    const BLKGETSIZE64: libc::c_ulong = 0x8008_1272;
-    let mut size = 0_u64;
-    // SAFETY: the ioctl writes one number of the type that its argument points to.
-    let done = unsafe { libc::ioctl(file.as_raw_fd(), BLKGETSIZE64 as _, &mut size) } == 0;
-    done.then_some(size)
 }

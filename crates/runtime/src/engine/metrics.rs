@@ -4,81 +4,11 @@
 use crate::engine::{ANSWER, Engine};
 use crate::ids::LaneId;
 use crate::lane::Lane;
+use crate::lane::counters::{Counters, OperationCounts};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use steadfast_abi::block_op;
 use steadfast_shell::histogram::Histogram;
-
-/// Operations by number; those that no number is known for share the first place.
-const NAMES: [&str; 8] = ["other", "read", "write", "flush", "trim", "write-zeroes", "cache", "status"];
-
-/// What was asked of one kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OperationCounts {
-    /// Requests completed.
-    pub requests: u64,
-    /// Of those, failed.
-    pub errors: u64,
-    /// Bytes of the ranges of those that did not fail.
-    pub bytes: u64,
-}
-
-impl OperationCounts {
-    fn add(&mut self, other: OperationCounts) {
-        self.requests += other.requests;
-        self.errors += other.errors;
-        self.bytes += other.bytes;
-    }
-
-    fn since(self, before: OperationCounts) -> OperationCounts {
-        OperationCounts {
-            requests: self.requests.saturating_sub(before.requests),
-            errors: self.errors.saturating_sub(before.errors),
-            bytes: self.bytes.saturating_sub(before.bytes),
-        }
-    }
-}
-
-/// The numbers of one lane.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Counters {
-    operations: [OperationCounts; NAMES.len()],
-    pub(crate) held: u64,
-    /// Steps that were not to be.
-    pub(crate) shell_faults: u64,
-    latency: Histogram,
-}
-
-impl Counters {
-    /// A request is over, `ns` after its frontend submitted it.
-    #[inline]
-    pub(crate) fn count(&mut self, op: u16, length: u64, result: i32, ns: u64) {
-        self.latency.record(ns);
-        let place = usize::from(op) & (NAMES.len() - 1);
-        let place = if usize::from(op) == place { place } else { 0 };
-        let counts = &mut self.operations[place];
-        counts.requests += 1;
-        if result < 0 {
-            counts.errors += 1;
-        } else {
-            counts.bytes += length;
-        }
-    }
-
-    pub(crate) fn total(&self) -> OperationCounts {
-        let mut total = OperationCounts::default();
-        self.operations.iter().for_each(|o| total.add(*o));
-        total
-    }
-
-    pub(crate) fn latency(&self) -> &Histogram {
-        &self.latency
-    }
-
-    pub(crate) fn bytes(&self, op: u16) -> u64 {
-        self.operations.get(usize::from(op)).map_or(0, |o| o.bytes)
-    }
-}
 
 /// What a port has done since it was attached; or between two moments, see [`PortMetrics::since`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,12 +45,12 @@ impl PortMetrics {
         self.errors += total.errors;
         self.bytes_read += lane.counters.bytes(block_op::READ);
         self.bytes_written += lane.counters.bytes(block_op::WRITE);
-        for (name, counts) in NAMES.iter().zip(lane.counters.operations) {
+        for (name, counts) in lane.counters.by_kind() {
             if counts.requests > 0 {
-                self.operations.entry((*name).to_owned()).or_default().add(counts);
+                self.operations.entry(name.to_owned()).or_default().add(counts);
             }
         }
-        self.latency.add(&lane.counters.latency);
+        self.latency.add(lane.counters.latency());
         self.in_flight += lane.in_flight;
         self.held += lane.held;
         self.waiting += lane.waiting;

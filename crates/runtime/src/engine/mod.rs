@@ -8,25 +8,26 @@ pub(crate) mod modules;
 pub(crate) mod port_info;
 pub(crate) mod stop;
 pub(crate) mod stuck;
-pub(crate) mod trouble;
 
 use crate::driver::background_calls::Calls;
 use crate::engine::port_info::port_info;
 use crate::error::{EngineError, ErrorKind};
+use crate::handle::FileSlots;
 use crate::handle::lost_writes::{LossBook, Lost};
 use crate::handle::medium::Media;
-use crate::handle::{FileSlots, lock};
 use crate::helpers::Foreman;
 use crate::ids::PortId;
-use crate::info::{DeviceClaim, DeviceInfo, PortInfo};
+use crate::info::{DeviceInfo, PortInfo};
 use crate::port::adapters::{AdapterRef, Adapters};
 use crate::port::busy::Turns;
+use crate::port::claim::DeviceClaim;
 use crate::port::rules::PortRules;
-use crate::port::{Port, PortInner, SlotMemory};
+use crate::port::{Port, PortInner};
 use crate::queue::Reactor;
 use crate::queue::remote::{Remote, Task};
 use crate::resources::arena::Arenas;
 use crate::resources::limits::{Limits, slots_per_queue};
+use crate::resources::slot_memory::SlotMemory;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
@@ -39,6 +40,7 @@ use steadfast_loader::LoadedModule;
 use steadfast_shell::earned::{CallTimes, Earned};
 use steadfast_shell::params::{ShellDefaults, ShellParams};
 use steadfast_shell::properties::Properties;
+use steadfast_shell::sync::lock;
 
 /// Longest time that the control plane waits for a queue to answer a question.
 pub(crate) const ANSWER: Duration = Duration::from_millis(500);

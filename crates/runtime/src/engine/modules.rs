@@ -1,13 +1,13 @@
 //! Which modules the ports run, and receipts of what is done to ports beside updates.
 
-use crate::change::swap::unix_ms;
+use crate::clock::unix_ms;
 use crate::engine::Engine;
-use crate::handle::lock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use steadfast_loader::LoadedModule;
 use steadfast_shell::receipt::{Kind, Receipt, Release, Requester};
+use steadfast_shell::sync::lock;
 
 /// A module that ports run, or are to run once they come up.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,20 +1,20 @@
 //! What the control plane is told of a port: what is known of it, and the numbers of its queues.
 
-use crate::engine::ANSWER;
-use crate::engine::metrics::Counters;
-use crate::engine::stuck;
-use crate::engine::trouble::Trouble;
-use crate::handle::{Handle, lock};
+use crate::engine::{ANSWER, stuck};
+use crate::handle::Handle;
 use crate::ids::LaneId;
-use crate::info::{HandleSummary, PortInfo, PortState};
+use crate::info::{HandleSummary, PortInfo, PortState, Trouble};
 use crate::lane::Lane;
-use crate::port::{Port, PortInner, RegionMemory};
+use crate::lane::counters::Counters;
+use crate::port::{Port, PortInner};
 use crate::queue::remote::Remote;
+use crate::resources::regions::RegionMemory;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use steadfast_abi::block_op;
 use steadfast_shell::gate::Entry;
 use steadfast_shell::histogram::Histogram;
+use steadfast_shell::sync::lock;
 
 /// Numbers that a lane's own thread reads for the control plane.
 #[derive(Debug, Default)]

@@ -2,7 +2,6 @@
 
 use crate::engine::{ANSWER, Engine};
 use crate::error::{EngineError, ErrorKind};
-use crate::handle::lock;
 use crate::ids::LaneId;
 use crate::port::Port;
 use crate::queue::Reactor;
@@ -10,6 +9,7 @@ use crate::queue::remote::Remote;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use steadfast_shell::sync::lock;
 
 /// Why whatever has time ends when the daemon does.
 const STOPS: &str = "the daemon stops";

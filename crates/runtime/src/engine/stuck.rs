@@ -1,8 +1,8 @@
 //! Drivers that do not return, as they are told of: which one, in which entry point, and who waits for it.
 
-use crate::change::swap::unix_ms;
+use crate::clock::unix_ms;
 use crate::engine::Engine;
-use crate::engine::trouble::{Trouble, TroubleCode};
+use crate::info::{Trouble, TroubleCode};
 use crate::port::{Port, PortInner};
 use crate::queue::remote::Remote;
 

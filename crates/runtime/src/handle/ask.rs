@@ -3,12 +3,12 @@
 
 #![allow(unsafe_code)] // a system call without a safe wrapper
 
-use crate::handle::lock;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
+use steadfast_shell::sync::lock;
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);

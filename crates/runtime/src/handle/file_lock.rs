@@ -11,16 +11,16 @@
 
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
-use crate::change::contents::Contents;
 use crate::handle::close::PortFile;
+use crate::handle::contents::Contents;
 use crate::handle::foreign_locks::Guard;
-use crate::handle::lock;
 use crate::handle::overlap::Ground;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use steadfast_shell::sync::lock;
 
 /// How long a lock is waited for: the kernel takes a ring down in the background, and with it lets go
 /// of the files of a process that was killed a moment ago.

@@ -12,8 +12,7 @@
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
 use crate::handle::close::PortFile;
-use crate::handle::overlap;
-use crate::handle::with_file;
+use crate::handle::{overlap, with_file};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};

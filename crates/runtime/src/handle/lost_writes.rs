@@ -1,6 +1,6 @@
 //! Lost writes that outlive the process: which medium it was, so that a later daemon knows it again.
 
-use crate::change::contents::Contents;
+use crate::handle::contents::Contents;
 use crate::handle::file_lock::FileId;
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;

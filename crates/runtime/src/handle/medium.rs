@@ -12,18 +12,19 @@
 
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
-use crate::change::contents::Contents;
-use crate::change::swap::unix_ms;
+use crate::clock::unix_ms;
 use crate::engine::Engine;
 use crate::handle::close::PortFile;
+use crate::handle::contents::Contents;
 use crate::handle::lost_writes::{LossBook, Lost, MediumId, boot};
-use crate::handle::{lock, with_file};
+use crate::handle::with_file;
 use crate::port::Port;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use steadfast_shell::sync::lock;
 
 /// What a flush gets once an error was seen.
 const LOST: i64 = -(libc::EIO as i64);

@@ -5,15 +5,18 @@
 pub(crate) mod ask;
 pub(crate) mod buffered;
 pub(crate) mod close;
+pub(crate) mod contents;
 pub(crate) mod file_lock;
 pub(crate) mod foreign_locks;
 pub(crate) mod lost_writes;
 pub(crate) mod medium;
 pub(crate) mod name_check;
 pub(crate) mod overlap;
+pub(crate) mod size;
+pub(crate) mod trouble;
 
-use crate::change::contents::Contents;
 use crate::handle::close::PortFile;
+use crate::handle::contents::Contents;
 use crate::handle::file_lock::{FileId, FileLock, Share};
 use crate::handle::medium::Watch;
 use crate::handle::name_check::Sight;

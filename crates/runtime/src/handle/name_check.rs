@@ -5,17 +5,16 @@
 //! times a minute and whenever somebody asks, always on threads of their own: a look can hang as long as its
 //! file system does, and then only its file has no news.
 
-use crate::change::contents::Contents;
-use crate::change::swap::unix_ms;
+use crate::clock::{now_ns, unix_ms};
 use crate::driver::instance::Instance;
-use crate::engine::growth::size_of_file;
-use crate::engine::trouble::{Trouble, TroubleCode};
 use crate::engine::{Engine, Inner};
+use crate::handle::contents::Contents;
 use crate::handle::medium::Watch;
-use crate::handle::{Handle, lock, takes_no_writes, with_file};
+use crate::handle::size::size_of_file;
+use crate::handle::{Handle, takes_no_writes, with_file};
 use crate::helpers::HANGS_NS;
+use crate::info::{Trouble, TroubleCode};
 use crate::port::Port;
-use crate::ring::now_ns;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -24,6 +23,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::time::Duration;
 use steadfast_abi::HandleInfo;
+use steadfast_shell::sync::lock;
 
 /// How often all names are looked at.
 const ROUND: Duration = Duration::from_secs(5);
@@ -283,7 +283,7 @@ fn look_at(sights: Vec<Arc<Sight>>, patience: Duration) {
 
 impl Engine {
     /// Looks whether the files behind a port are still where they were, or those behind all of them, so that
-    /// what [`PortInfo`](crate::PortInfo) says of them is new. A file system that does not answer is waited for
+    /// what [`PortInfo`](crate::info::PortInfo) says of them is new. A file system that does not answer is waited for
     /// a moment only.
     pub fn look_at_files(&self, port: Option<&str>) {
         let ports = match port {

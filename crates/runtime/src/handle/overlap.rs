@@ -5,7 +5,7 @@
 //! mapped device and its parts), and two loop devices over one file. The kernel says so in `/sys`; where that is not to
 //! be had, only what is the same by its number is known to be.
 
-use crate::change::contents::Contents;
+use crate::handle::contents::Contents;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};

@@ -12,14 +12,13 @@ use super::body::{self, Order, Start};
 use super::desk::Desk;
 use super::raw;
 use crate::error::{EngineError, ErrorKind};
-use crate::handle::lock;
 use crate::queue::remote::Remote;
-use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
+use std::{io, ptr};
+use steadfast_shell::sync::lock;
 
 /// How often it looks at its helpers.
 const LOOK: Duration = Duration::from_secs(1);

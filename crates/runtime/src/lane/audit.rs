@@ -9,8 +9,7 @@
 #![allow(unsafe_code)] // the rules are in the module above
 
 use super::Lane;
-use crate::ids::Tag;
-use crate::ids::{FrontendId, LaneId};
+use crate::ids::{FrontendId, LaneId, Tag};
 use crate::queue::Reactor;
 use crate::ring::Done;
 use std::fmt;

@@ -6,9 +6,9 @@
 
 use super::Lane;
 use crate::change::pause_calls::Step;
+use crate::clock::now_ns;
 use crate::driver::background_calls::{self, LATE_NS, Work};
 use crate::queue::remote::Task;
-use crate::ring::now_ns;
 use std::ptr::NonNull;
 use steadfast_shell::earned::Habit;
 use steadfast_shell::gate::Entry;

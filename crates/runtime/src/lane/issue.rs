@@ -4,11 +4,12 @@
 
 use super::{Deferred, Lane, NO_OP};
 use crate::change::pause_calls::Step;
+use crate::clock::now_ns;
 use crate::driver::background_calls::Work;
 use crate::helpers::Desks;
 use crate::ids::Tag;
 use crate::ring::in_flight::{NO_SYNC, NOTHING, OpEntry, OpKind, STOPPED_TIMERS, TIMER_ROOM};
-use crate::ring::{Core, kind, now_ns, user_data};
+use crate::ring::{Core, kind, user_data};
 use io_uring::{opcode, types};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;

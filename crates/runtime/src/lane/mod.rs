@@ -14,6 +14,7 @@
 
 mod audit;
 mod background_calls;
+pub(crate) mod counters;
 mod hung;
 mod issue;
 mod named;
@@ -29,10 +30,11 @@ mod timeout;
 use crate::change::pause_calls::Step;
 use crate::change::swap::Job;
 use crate::driver::instance::Instance;
-use crate::engine::metrics::Counters;
 use crate::ids::{BlockRequest, FrontendId, LaneId, Tag};
+use crate::lane::counters::Counters;
 use crate::lane::shell_calls::fault;
-use crate::port::{PDU_STRIDE, Port, SLOT_STRIDE};
+use crate::port::Port;
+use crate::resources::slot_memory::{PDU_STRIDE, SLOT_STRIDE};
 use crate::ring::Core;
 use crate::ring::in_flight::OpEntry;
 use crate::trial::Trial;
@@ -271,7 +273,7 @@ impl Lane {
     pub(crate) fn oldest_ns(&self) -> u64 {
         // SAFETY: slots of this lane; their headers are written by their frontends before that only.
         let first = self.slots.pending_tags().map(|tag| unsafe { (*self.slot(tag)).submitted_ns }).min();
-        first.map_or(0, |since| crate::ring::now_ns().saturating_sub(since))
+        first.map_or(0, |since| crate::clock::now_ns().saturating_sub(since))
     }
 
     /// Most bytes that a new request may have.

@@ -13,7 +13,7 @@
 use super::Lane;
 use crate::ids::Tag;
 use crate::lane::shell_calls::fault;
-use crate::port::PDU_STRIDE;
+use crate::resources::slot_memory::PDU_STRIDE;
 use crate::ring::in_flight::OpEntry;
 use std::ptr;
 use steadfast_abi as abi;

@@ -12,8 +12,8 @@
 
 use super::Lane;
 use crate::ids::{LaneId, Tag};
-use crate::port::DATA_LEAD;
 use crate::queue::Reactor;
+use crate::resources::slot_memory::DATA_LEAD;
 use crate::ring::{kind, user_data};
 use io_uring::opcode;
 

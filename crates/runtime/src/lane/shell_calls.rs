@@ -7,17 +7,18 @@
 #![allow(unsafe_code)] // the C side of the ABI
 
 use crate::change::pause_calls;
+use crate::clock::now_ns;
 use crate::driver::instance::{Instance, Stage};
-use crate::handle::{OpenSpec, lock};
+use crate::handle::OpenSpec;
 use crate::lane::Lane;
 use crate::port::Device;
-use crate::ring::now_ns;
 use std::ptr;
 use std::sync::atomic::Ordering;
 use steadfast_abi as abi;
 use steadfast_abi::{level, value_kind};
 use steadfast_shell::params::{Value, log_mask};
 use steadfast_shell::receipt::Reduced;
+use steadfast_shell::sync::lock;
 
 /// Most schemas that a driver leaves its state in, and longest name of one.
 const MAX_SCHEMA: usize = 256;

@@ -7,8 +7,8 @@ use crate::change::pause_calls::Step;
 use crate::driver::background_calls::Work;
 use crate::driver::instance::Instance;
 use crate::ids::Tag;
-use crate::port::PDU_STRIDE;
 use crate::queue::remote::Inside;
+use crate::resources::slot_memory::PDU_STRIDE;
 use crate::ring::in_flight::OpKind;
 use crate::ring::{kind, user_data};
 use io_uring::opcode;
@@ -107,7 +107,7 @@ impl Lane {
         unsafe {
             if (*lane).gate.is_open() {
                 (*lane).line.waited = (*lane).slots.held();
-                (*lane).line.closed_ns = crate::ring::now_ns();
+                (*lane).line.closed_ns = crate::clock::now_ns();
             }
             (*lane).gate.close();
             (*lane).count_in();
@@ -128,12 +128,12 @@ impl Lane {
         unsafe {
             let Some(instance) = (*lane).instance.clone() else { return Ok(0) };
             Lane::begin_handing_back(lane);
-            let begin = crate::ring::now_ns();
+            let begin = crate::clock::now_ns();
             let remote = (*(*lane).core.as_ptr()).remote.clone();
             remote.goes_in((*lane).id.0, Inside::HandBack);
             let result = instance.hand_back((*lane).index);
             remote.comes_out();
-            instance.took(Step::HandBack, crate::ring::now_ns().saturating_sub(begin));
+            instance.took(Step::HandBack, crate::clock::now_ns().saturating_sub(begin));
             let handed_back = Lane::end_handing_back(lane);
             result.map(|()| handed_back)
         }
@@ -213,7 +213,7 @@ impl Lane {
             if user.ops > 0 || !deferred.is_empty() {
                 (*lane).orphans = true;
             }
-            let now = crate::ring::now_ns();
+            let now = crate::clock::now_ns();
             if let Err(e) = (*lane).slots.give_back(Tag(tag), now) {
                 (*lane).wrong("take a request back", &e);
                 return -libc::EINVAL;
@@ -385,12 +385,12 @@ impl Lane {
                 if let (Some(bound), Some(i)) = ((*lane).bound.clone(), instance)
                     && let Some(queue_run) = i.module.driver().queue_run
                 {
-                    let begin = crate::ring::now_ns();
+                    let begin = crate::clock::now_ns();
                     let remote = (*(*lane).core.as_ptr()).remote.clone();
                     remote.goes_in((*lane).id.0, Inside::QueueRun);
                     queue_run(bound.queue);
                     remote.comes_out();
-                    i.took(Step::Run, crate::ring::now_ns().saturating_sub(begin));
+                    i.took(Step::Run, crate::clock::now_ns().saturating_sub(begin));
                 }
             }
             steps.look(lane);
@@ -411,7 +411,7 @@ impl Lane {
             let (mut longest, mut kept) = (0, held);
             while let Some((tag, since)) = (*lane).slots.first_held() {
                 // Those that stood in line before are kept for as long as those that came first in the pause.
-                let ns = crate::ring::now_ns().saturating_sub(since.max(closed_ns));
+                let ns = crate::clock::now_ns().saturating_sub(since.max(closed_ns));
                 if !Lane::admit(lane, tag) {
                     // From here on it is the line that keeps them.
                     longest = longest.max(if kept > 0 { ns } else { 0 });

@@ -61,7 +61,7 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::contents::Contents;
+    use crate::handle::contents::Contents;
     use crate::handle::medium::Media;
 
     #[test]

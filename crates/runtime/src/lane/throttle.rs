@@ -7,11 +7,12 @@
 #![allow(unsafe_code)] // the rules are in the module above
 
 use super::Lane;
+use crate::clock::now_ns;
 use crate::ids::{BlockRequest, FrontendId, LaneId, Tag};
 use crate::port::Port;
 use crate::queue::Reactor;
 use crate::resources::limits::Limits;
-use crate::ring::{Done, kind, now_ns, user_data};
+use crate::ring::{Done, kind, user_data};
 use io_uring::opcode;
 use std::ptr::NonNull;
 use std::sync::Arc;

@@ -26,11 +26,12 @@
 
 use super::Lane;
 use crate::change::hold;
+use crate::clock::now_ns;
 use crate::driver::background_calls::Work;
 use crate::ids::Tag;
 use crate::queue::Reactor;
 use crate::ring::in_flight::OpKind;
-use crate::ring::{kind, now_ns, user_data};
+use crate::ring::{kind, user_data};
 use io_uring::opcode;
 use std::ptr::NonNull;
 use steadfast_abi as abi;

@@ -4,10 +4,10 @@
 //! a driver that remembers one cannot mean another adapter by it.
 
 use crate::error::{EngineError, ErrorKind};
-use crate::handle::lock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use steadfast_shell::sync::lock;
 
 /// Which adapter a port is of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

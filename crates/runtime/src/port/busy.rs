@@ -1,8 +1,8 @@
 //! Whose turn a port is: one transaction at a time, and who comes second is told what is under way.
 
-use crate::handle::lock;
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
+use steadfast_shell::sync::lock;
 
 /// The turns of one port.
 #[derive(Debug, Default)]

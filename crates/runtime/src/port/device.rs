@@ -1,9 +1,9 @@
 //! The devices that a port serves: what its driver may announce, and what their clients rely on.
 
 use super::Port;
-use crate::DeviceInfo;
-use crate::handle::lock;
+use crate::info::DeviceInfo;
 use steadfast_abi::block_feature;
+use steadfast_shell::sync::lock;
 
 /// A device that a port serves.
 #[derive(Clone, Debug)]

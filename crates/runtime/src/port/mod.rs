@@ -2,22 +2,22 @@
 
 pub(crate) mod adapters;
 pub(crate) mod busy;
+pub(crate) mod claim;
 mod device;
 mod resources;
 pub(crate) mod rules;
-mod slot_memory;
 
+use crate::resources::regions::RegionMemory;
+use crate::resources::slot_memory::SlotMemory;
 pub(crate) use device::{Device, Offers, PROMISES};
-pub(crate) use resources::RegionMemory;
-pub(crate) use slot_memory::{DATA_LEAD, PDU_STRIDE, SLOT_STRIDE, SlotMemory};
 
-use crate::change::contents;
 use crate::change::hold::Visit;
 use crate::change::swap::Job;
 use crate::driver::abandoned::Pinned;
 use crate::driver::background_calls::Calls;
 use crate::driver::instance::Instance;
 use crate::error::{EngineError, ErrorKind};
+use crate::handle::contents::Opened;
 use crate::handle::{FileSlots, Handle};
 use crate::ids::PortId;
 use crate::port::adapters::Seat;
@@ -43,7 +43,7 @@ use steadfast_shell::receipt::{Receipt, Release};
 pub(crate) struct Left {
     pub(crate) manifest: Manifest,
     pub(crate) release: Release,
-    pub(crate) opened: Vec<contents::Opened>,
+    pub(crate) opened: Vec<Opened>,
     /// Numbers of the port's regions that it had.
     pub(crate) regions: BTreeSet<u32>,
 }

@@ -1,38 +1,20 @@
 //! What a port has open, and its regions of memory: found, made, closed.
 
 use super::Port;
-use crate::RegionSummary;
-use crate::change::contents::Contents;
 use crate::driver::instance::Made;
 use crate::engine::Engine;
+use crate::handle::contents::Contents;
 use crate::handle::file_lock::{FileLock, Share};
 use crate::handle::name_check::Sight;
-use crate::handle::{Handle, OpenSpec, Opened, lock, open_file};
+use crate::handle::{Handle, OpenSpec, Opened, open_file};
 use crate::helpers::Desks;
 use crate::resources::mapping::Mapping;
+use crate::resources::regions::RegionMemory;
 use std::ffi::CString;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use steadfast_abi as abi;
-
-/// A region of memory by name.
-#[derive(Debug)]
-pub(crate) struct RegionMemory {
-    pub(crate) name: String,
-    pub(crate) size: u64,
-    pub(crate) map: Mapping,
-}
-
-impl RegionMemory {
-    /// The same contents at another address, which changes leave as they are here.
-    pub(crate) fn private_copy(&self) -> std::io::Result<RegionMemory> {
-        Ok(RegionMemory { name: self.name.clone(), size: self.size, map: self.map.private_copy()? })
-    }
-
-    pub(crate) fn summary(&self) -> RegionSummary {
-        RegionSummary { name: self.name.clone(), size: self.size }
-    }
-}
+use steadfast_shell::sync::lock;
 
 impl Port {
     /// Finds an open handle, or opens one: its number and whether it was opened, or an errno and why.

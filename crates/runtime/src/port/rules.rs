@@ -2,12 +2,12 @@
 //! to know of the port.
 
 use crate::change::shrink::Shrink;
-use crate::handle::lock;
 use crate::port::{Device, Port, PortInner};
 use std::collections::BTreeMap;
 use steadfast_abi::handle_kind;
 use steadfast_shell::check::{DeviceSide, Hardware};
 use steadfast_shell::properties::{Definition, Definitions, Source};
+use steadfast_shell::sync::lock;
 
 /// Hardware, as manifests name it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ mod lanes;
 pub(crate) mod remote;
 
 use crate::change::swap::{Job, Verdict};
+use crate::clock::now_ns;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::handle::close;
@@ -21,7 +22,7 @@ use crate::queue::frontend::Frontend;
 use crate::queue::remote::Remote;
 use crate::ring::idle::{Idle, Watcher};
 use crate::ring::in_flight::OpKind;
-use crate::ring::{Core, Done, kind, now_ns, user_data};
+use crate::ring::{Core, Done, kind, user_data};
 use crate::stack::queue::Stack;
 use crate::trial::Mirror;
 use io_uring::{opcode, types};

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // eventfd
 
-use crate::change::swap::unix_ms;
+use crate::clock::unix_ms;
 use crate::error::{EngineError, ErrorKind};
 use crate::queue::Reactor;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

@@ -11,44 +11,20 @@
 //! operator has set is taken from the machine when the port starts, so that memory which has become
 //! short since does not keep an update from happening.
 
-use crate::handle::lock;
-use crate::port::PDU_STRIDE;
+use crate::info::MemoryInfo;
 use crate::resources::headroom;
 use crate::resources::mapping::Mapping;
-use serde::{Deserialize, Serialize};
+use crate::resources::slot_memory::PDU_STRIDE;
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use steadfast_shell::check::{Left, Limits};
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::show_size;
+use steadfast_shell::sync::lock;
 
 /// Most that any driver is given per port, and per queue of it.
 pub(crate) const MOST: u64 = 1 << 30;
-
-/// What a port's driver has of the memory that it wants.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MemoryInfo {
-    /// Bytes that it wants for the port.
-    pub port_wanted: u64,
-    /// Bytes that it has for the port.
-    pub port_granted: u64,
-    /// Bytes that it wants for each queue.
-    pub queue_wanted: u64,
-    /// Bytes that it has for each queue.
-    pub queue_granted: u64,
-    /// Most that a later driver could have per port, and per queue.
-    pub port_room: u64,
-    /// The same per queue.
-    pub queue_room: u64,
-}
-
-impl MemoryInfo {
-    /// It has less than it wants.
-    pub fn is_short(&self) -> bool {
-        self.port_granted < self.port_wanted || self.queue_granted < self.queue_wanted
-    }
-}
 
 /// How much a driver may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

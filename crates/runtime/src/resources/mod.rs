@@ -5,3 +5,5 @@ pub(crate) mod driver_state;
 pub(crate) mod headroom;
 pub(crate) mod limits;
 pub(crate) mod mapping;
+pub(crate) mod regions;
+pub(crate) mod slot_memory;

@@ -212,14 +212,6 @@ fn ring_error(e: &io::Error) -> EngineError {
     EngineError::new(ErrorKind::Unsupported, format!("cannot set up io_uring: {e}{hint}"))
 }
 
-/// Monotonic clock, nanoseconds.
-pub(crate) fn now_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid place for the result; CLOCK_MONOTONIC always exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,16 +19,17 @@ mod copy;
 pub(crate) mod list;
 pub(crate) mod queue;
 
-use crate::change::contents::Contents;
 use crate::engine::{Engine, Inner};
-use crate::handle::{Handle, OpenSpec, lock};
+use crate::handle::contents::Contents;
+use crate::handle::{Handle, OpenSpec};
 use crate::ids::PortId;
-use crate::info::DeviceClaim;
 use crate::port::Port;
+use crate::port::claim::DeviceClaim;
 use queue::StackId;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use steadfast_abi::{HandleInfo, block_feature, handle_kind, open_flag};
+use steadfast_shell::sync::lock;
 
 /// A device that a port has open.
 #[derive(Debug)]

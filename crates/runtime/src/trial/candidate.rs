@@ -2,18 +2,19 @@
 
 use crate::change::prepare::ops_room;
 use crate::change::update::unload;
+use crate::clock::now_ns;
 use crate::driver::background_calls::Calls;
 use crate::driver::instance::Instance;
 use crate::engine::Engine;
-use crate::handle::lock;
 use crate::ids::{LaneId, PortId};
 use crate::port::busy::Turns;
-use crate::port::{Port, PortInner, RegionMemory, SlotMemory};
+use crate::port::{Port, PortInner};
 use crate::queue::remote::Remote;
 use crate::resources::arena::Arenas;
 use crate::resources::driver_state::{State, States};
 use crate::resources::limits::Limits;
-use crate::ring::now_ns;
+use crate::resources::regions::RegionMemory;
+use crate::resources::slot_memory::SlotMemory;
 use crate::trial::{End, Mirror, Trial};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,7 @@ use steadfast_loader::LoadedModule;
 use steadfast_shell::params::{ShellParams, Value};
 use steadfast_shell::receipt::Unload;
 use steadfast_shell::shadow::{ShadowReport, Tally};
+use steadfast_shell::sync::lock;
 
 /// Comparisons under way at most, per queue.
 const SLOTS: u32 = 64;

@@ -6,13 +6,14 @@
 
 #![allow(unsafe_code)] // reads slots that are nobody else's at the moment
 
-use crate::Frontend;
+use crate::clock::now_ns;
 use crate::driver::instance::Instance;
 use crate::ids::{BlockRequest, FrontendId, LaneId, Tag};
 use crate::lane::Lane;
 use crate::queue::Reactor;
+use crate::queue::frontend::Frontend;
 use crate::resources::mapping::{Mapping, pages};
-use crate::ring::{Done, now_ns};
+use crate::ring::Done;
 use crate::trial::shared::{ALL, Trial, range};
 use std::io;
 use std::sync::Arc;

@@ -18,12 +18,11 @@ use crate::change::hold::visit;
 use crate::change::prepare;
 use crate::driver::instance::Instance;
 use crate::engine::Engine;
-use crate::handle::lock;
+use crate::info::ShadowInfo;
 use crate::port::Port;
 use crate::resources::driver_state::State;
 use candidate::Stand;
 pub(crate) use mirror::Mirror;
-pub use shared::ShadowInfo;
 pub(crate) use shared::Trial;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +31,7 @@ use std::time::{Duration, Instant};
 use steadfast_loader::StagedModule;
 use steadfast_shell::params::Value;
 use steadfast_shell::shadow::{Bounds, ShadowReport, Tally};
+use steadfast_shell::sync::lock;
 
 /// How often the control thread looks at what was counted.
 const LOOK: Duration = Duration::from_millis(100);

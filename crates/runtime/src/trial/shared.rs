@@ -1,7 +1,6 @@
 //! What the control thread and the queues share of one trial.
 
-use crate::handle::lock;
-use serde::{Deserialize, Serialize};
+use crate::info::ShadowInfo;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,21 +8,7 @@ use steadfast_abi as abi;
 use steadfast_abi::{block_op, op};
 use steadfast_shell::receipt::Release;
 use steadfast_shell::shadow::{Range, Tally, Writes};
-
-/// A trial that is under way, as `device show` tells of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ShadowInfo {
-    /// The candidate.
-    pub candidate: Release,
-    /// Reads compared so far.
-    pub compared: u64,
-    /// Of those, how many differ.
-    pub differ: u64,
-    /// Reads that the candidate failed.
-    pub failed: u64,
-    /// Milliseconds until it ends.
-    pub left_ms: u64,
-}
+use steadfast_shell::sync::lock;
 
 /// One trial.
 #[derive(Debug)]
@@ -156,7 +141,7 @@ impl Trial {
     #[cold]
     pub(crate) fn request_ended(&self, request: &abi::Request) {
         if changes(request.op) {
-            self.writes.end(range(request), crate::ring::now_ns());
+            self.writes.end(range(request), crate::clock::now_ns());
         }
     }
 }

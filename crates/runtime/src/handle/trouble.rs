@@ -1,43 +1,10 @@
 //! What is wrong behind a port although it is served.
 
-use crate::change::swap::unix_ms;
+use crate::clock::unix_ms;
 use crate::handle::Handle;
 use crate::handle::lost_writes::Lost;
 use crate::helpers::HANGS_NS;
-use serde::{Deserialize, Serialize};
-
-/// The kinds of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TroubleCode {
-    /// Writes that were acknowledged may be lost: flushes fail until somebody has taken note.
-    WritesLost,
-    /// The path leads to another file than the one that is open.
-    FileReplaced,
-    /// The path leads to nothing.
-    FileMissing,
-    /// What is open is shorter than its driver knows it.
-    FileShrunk,
-    /// What is open to be written takes no writes any more.
-    ReadOnly,
-    /// A call on the file has not returned from the kernel for a long time.
-    Hangs,
-    /// A driver does not return from an entry point.
-    Stuck,
-}
-
-/// Something that is wrong behind a port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
-    /// What kind of thing.
-    pub code: TroubleCode,
-    /// The file or block device.
-    pub target: String,
-    /// A sentence about it.
-    pub detail: String,
-    /// Wall clock when it was found, milliseconds since 1970.
-    pub since_unix_ms: u64,
-}
+use crate::info::{Trouble, TroubleCode};
 
 impl Trouble {
     /// What hangs in the kernel on a handle's file.
