@@ -248,7 +248,8 @@ impl Engine {
             }),
         };
         engine.start_looking(looks);
-        let foreman = Foreman::start(&engine.inner.remotes)?;
+        let bells: Vec<_> = engine.inner.remotes.iter().map(|remote| remote.bell.clone()).collect();
+        let foreman = Foreman::start(&bells)?;
         lock(&engine.inner.foreman).replace(foreman.clone());
         for (index, remote) in engine.inner.remotes.iter().enumerate() {
             engine.start_queue(index, remote.clone(), foreman.clone(), files)?;

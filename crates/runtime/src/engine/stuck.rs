@@ -39,7 +39,7 @@ pub(crate) fn that_is_waited_for(port: &Port, inner: &PortInner) -> Option<Troub
 /// What keeps a queue of the port, which does not answer.
 pub(crate) fn on_queue(port: &Port, queue: usize, remote: &Remote) -> Trouble {
     let since_unix_ms = remote.silent_since_unix_ms();
-    let Some((id, entry)) = remote.inside() else {
+    let Some((id, entry)) = remote.bell.inside() else {
         let detail = format!("queue {queue} does not answer, and is in no driver");
         return trouble("", detail, since_unix_ms);
     };

@@ -18,7 +18,7 @@
 #![allow(unsafe_code)] // records that helpers have; preadv2 into memory that the shell owns
 
 use crate::helpers::{Backlog, Call, Desk, Desks, Foreman, HANGS_NS, Home, Kind, Stage};
-use crate::queue::remote::Remote;
+use crate::ring::bell::Bell;
 use crate::ring::{Core, kind, user_data};
 use io_uring::{opcode, types};
 use std::os::fd::AsRawFd;
@@ -56,9 +56,9 @@ pub(crate) struct FileIo {
 }
 
 impl FileIo {
-    pub(crate) fn new(remote: Arc<Remote>, foreman: Arc<Foreman>) -> FileIo {
+    pub(crate) fn new(bell: Arc<Bell>, foreman: Arc<Foreman>) -> FileIo {
         FileIo {
-            home: Arc::new(Home::new(remote)),
+            home: Arc::new(Home::new(bell)),
             foreman,
             out: Vec::new(),
             free: Vec::new(),

@@ -61,7 +61,7 @@ pub(super) extern "C" fn main(start: *mut libc::c_void) -> libc::c_int {
     // SAFETY: set by `begin`; the helper has a count of it.
     let desk = unsafe { &*start.desk.load(Ordering::Acquire) };
     // The bells are open under the same numbers in all helpers.
-    serve(desk, (seat, pid), [file, desk.home.remote.eventfd().as_raw_fd()]);
+    serve(desk, (seat, pid), [file, desk.home.bell.eventfd().as_raw_fd()]);
     0
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // records that two processes pass to each other
 
-use crate::queue::remote::Remote;
+use crate::ring::bell::Bell;
 use std::cell::UnsafeCell;
 use std::ptr;
 use std::sync::Arc;
@@ -125,12 +125,12 @@ pub(crate) struct Home {
     back: AtomicPtr<Call>,
     /// The queue's thread sleeps, or is about to; else it looks here before it does.
     asleep: AtomicBool,
-    pub(super) remote: Arc<Remote>,
+    pub(super) bell: Arc<Bell>,
 }
 
 impl Home {
-    pub(crate) fn new(remote: Arc<Remote>) -> Home {
-        Home { back: AtomicPtr::new(ptr::null_mut()), asleep: AtomicBool::new(false), remote }
+    pub(crate) fn new(bell: Arc<Bell>) -> Home {
+        Home { back: AtomicPtr::new(ptr::null_mut()), asleep: AtomicBool::new(false), bell }
     }
 
     /// The queue's thread is about to sleep; false: there is something for it, and it is not to.
@@ -152,7 +152,7 @@ impl Home {
     fn needs_bell(&self) -> bool {
         self.asleep.load(Ordering::SeqCst)
             && self.asleep.swap(false, Ordering::SeqCst)
-            && self.remote.needs_bell()
+            && self.bell.needs_bell()
     }
 
     /// Brings a call back. True: the queue's bell is to be rung.
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn calls_come_back_in_the_order_in_which_they_ended() {
-        let home = Home::new(Arc::new(Remote::new().expect("eventfd")));
+        let home = Home::new(Arc::new(Bell::new(Arc::default()).expect("eventfd")));
         let calls: Vec<*mut Call> = (0..4).map(|_| Box::into_raw(Call::new())).collect();
         assert!(home.fall_asleep());
         // SAFETY: this test's own records.

@@ -210,7 +210,7 @@ impl Desk {
                 self.turn.one_less();
             }
             if self.home.bring(call) {
-                self.home.remote.ring();
+                self.home.bell.ring();
             }
         }
     }

@@ -12,7 +12,7 @@ use super::body::{self, Order, Start};
 use super::desk::Desk;
 use super::raw;
 use crate::error::{EngineError, ErrorKind};
-use crate::queue::remote::Remote;
+use crate::ring::bell::Bell;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -41,15 +41,15 @@ pub(crate) struct Foreman {
 }
 
 impl Foreman {
-    /// Starts the thread. `remotes`: the bells that helpers ring.
+    /// Starts the thread. `bells`: the bells that helpers ring.
     ///
     /// # Errors
     /// `Unsupported`, with what the system said.
-    pub(crate) fn start(remotes: &[Arc<Remote>]) -> Result<Arc<Foreman>, EngineError> {
+    pub(crate) fn start(bells: &[Arc<Bell>]) -> Result<Arc<Foreman>, EngineError> {
         let failed = |e: io::Error| EngineError::new(ErrorKind::Unsupported, format!("helpers: {e}"));
         let (socket, theirs) = pair().map_err(failed)?;
         let kick = bell().map_err(failed)?;
-        let mut keep: Vec<i32> = remotes.iter().map(|remote| remote.eventfd().as_raw_fd()).collect();
+        let mut keep: Vec<i32> = bells.iter().map(|bell| bell.eventfd().as_raw_fd()).collect();
         keep.extend([theirs.as_raw_fd(), kick.as_raw_fd()]);
         keep.sort_unstable();
         let foreman =
@@ -354,7 +354,7 @@ impl Helper {
                 desk.lose(call);
             }
             // It may have ended on its way to the bell.
-            desk.home.remote.ring();
+            desk.home.bell.ring();
             if self.counted {
                 desk.alive.fetch_sub(1, Ordering::SeqCst);
             }

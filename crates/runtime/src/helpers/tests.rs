@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::handle::close::PortFile;
-use crate::queue::remote::Remote;
+use crate::ring::bell::Bell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -21,11 +21,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let remote = Arc::new(Remote::new().expect("eventfd"));
-        let foreman = Foreman::start(std::slice::from_ref(&remote)).expect("its thread");
+        let bell = Arc::new(Bell::new(Arc::default()).expect("eventfd"));
+        let foreman = Foreman::start(std::slice::from_ref(&bell)).expect("its thread");
         let file = PortFile::new(tempfile::tempfile().expect("a file"));
         let desks = Desks::new(Arc::new(file), Arc::default(), true, (false, false), "port: file".into(), 1);
-        let home = Arc::new(Home::new(remote));
+        let home = Arc::new(Home::new(bell));
         let desk = desks.of(0, &home, &foreman).expect("queue 0").clone();
         Bench { foreman, desk, desks }
     }

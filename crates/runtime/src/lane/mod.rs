@@ -394,7 +394,7 @@ impl Lane {
         // SAFETY: rules 1 and 2.
         unsafe {
             (*lane).gate.enter(entry);
-            (*(*lane).core.as_ptr()).remote.goes_in((*lane).id.0, entry.into());
+            (*(*lane).core.as_ptr()).bell.goes_in((*lane).id.0, entry.into());
         }
     }
 
@@ -405,7 +405,7 @@ impl Lane {
         // SAFETY: rules 1 and 2.
         unsafe {
             (*lane).gate.leave(entry);
-            (*(*lane).core.as_ptr()).remote.comes_out();
+            (*(*lane).core.as_ptr()).bell.comes_out();
         }
     }
 

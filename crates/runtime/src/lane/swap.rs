@@ -7,8 +7,8 @@ use crate::change::pause_calls::Step;
 use crate::driver::background_calls::Work;
 use crate::driver::instance::Instance;
 use crate::ids::Tag;
-use crate::queue::remote::Inside;
 use crate::resources::slot_memory::PDU_STRIDE;
+use crate::ring::bell::Inside;
 use crate::ring::in_flight::OpKind;
 use crate::ring::{kind, user_data};
 use io_uring::opcode;
@@ -129,10 +129,10 @@ impl Lane {
             let Some(instance) = (*lane).instance.clone() else { return Ok(0) };
             Lane::begin_handing_back(lane);
             let begin = crate::clock::now_ns();
-            let remote = (*(*lane).core.as_ptr()).remote.clone();
-            remote.goes_in((*lane).id.0, Inside::HandBack);
+            let bell = (*(*lane).core.as_ptr()).bell.clone();
+            bell.goes_in((*lane).id.0, Inside::HandBack);
             let result = instance.hand_back((*lane).index);
-            remote.comes_out();
+            bell.comes_out();
             instance.took(Step::HandBack, crate::clock::now_ns().saturating_sub(begin));
             let handed_back = Lane::end_handing_back(lane);
             result.map(|()| handed_back)
@@ -386,10 +386,10 @@ impl Lane {
                     && let Some(queue_run) = i.module.driver().queue_run
                 {
                     let begin = crate::clock::now_ns();
-                    let remote = (*(*lane).core.as_ptr()).remote.clone();
-                    remote.goes_in((*lane).id.0, Inside::QueueRun);
+                    let bell = (*(*lane).core.as_ptr()).bell.clone();
+                    bell.goes_in((*lane).id.0, Inside::QueueRun);
                     queue_run(bound.queue);
-                    remote.comes_out();
+                    bell.comes_out();
                     i.took(Step::Run, crate::clock::now_ns().saturating_sub(begin));
                 }
             }

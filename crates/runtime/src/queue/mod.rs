@@ -91,7 +91,7 @@ impl Reactor {
         foreman: Arc<Foreman>,
         files: u32,
     ) -> Result<Reactor, EngineError> {
-        let core = Box::new(Core::new(foreman, remote.clone(), files)?);
+        let core = Box::new(Core::new(foreman, remote.bell.clone(), files)?);
         Ok(Reactor {
             core: NonNull::from(Box::leak(core)),
             lanes: Vec::new(),
@@ -237,7 +237,7 @@ impl Reactor {
     }
 
     fn arm_wake(&mut self) {
-        let fd = types::Fd(self.remote.eventfd().as_raw_fd());
+        let fd = types::Fd(self.remote.bell.eventfd().as_raw_fd());
         let entry = opcode::Read::new(fd, self.wake.as_mut_ptr(), WAKE_BYTES as u32).build();
         // SAFETY: the buffer is boxed and lives as long as the reactor.
         unsafe { self.core().push(&entry.user_data(user_data(kind::WAKE, 0))) };

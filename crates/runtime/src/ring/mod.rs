@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)] // submission entries point at memory that this queue owns
 
+pub(crate) mod bell;
 pub(crate) mod idle;
 pub(crate) mod in_flight;
 
@@ -12,7 +13,7 @@ use crate::helpers::Foreman;
 use crate::ids::{FrontendId, LaneId, Tag};
 use crate::lane::Lane;
 use crate::port::Port;
-use crate::queue::remote::Remote;
+use crate::ring::bell::Bell;
 use crate::ring::in_flight::OpTable;
 use crate::stack::list::StackedList;
 use io_uring::{IoUring, squeue, types};
@@ -65,7 +66,7 @@ pub(crate) struct Core {
     pub(crate) tick_wanted: bool,
     pub(crate) fileio: FileIo,
     /// Says to others in which driver this thread is.
-    pub(crate) remote: Arc<Remote>,
+    pub(crate) bell: Arc<Bell>,
     /// What drivers have issued on other devices.
     pub(crate) stacked: StackedList,
     /// Operations that hang in the kernel, and the ports whose memory they use, which have gone.
@@ -78,7 +79,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(foreman: Arc<Foreman>, remote: Arc<Remote>, files: u32) -> Result<Core, EngineError> {
+    pub(crate) fn new(foreman: Arc<Foreman>, bell: Arc<Bell>, files: u32) -> Result<Core, EngineError> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_coop_taskrun()
@@ -99,8 +100,8 @@ impl Core {
             commits: Vec::with_capacity(64),
             due: Vec::with_capacity(64),
             tick_wanted: false,
-            fileio: FileIo::new(remote.clone(), foreman),
-            remote,
+            fileio: FileIo::new(bell.clone(), foreman),
+            bell,
             stacked: StackedList::default(),
             kept: Vec::new(),
             ports: 0,
@@ -215,13 +216,13 @@ fn ring_error(e: &io::Error) -> EngineError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::remote::Remote;
+    use crate::ring::bell::Bell;
     use io_uring::opcode;
 
     fn core() -> Core {
-        let remote = Arc::new(Remote::new().expect("eventfd"));
-        let foreman = Foreman::start(std::slice::from_ref(&remote)).expect("its thread");
-        Core::new(foreman, remote, 8).expect("io_uring")
+        let bell = Arc::new(Bell::new(Arc::default()).expect("eventfd"));
+        let foreman = Foreman::start(std::slice::from_ref(&bell)).expect("its thread");
+        Core::new(foreman, bell, 8).expect("io_uring")
     }
 
     fn push_nop(core: &mut Core) {
