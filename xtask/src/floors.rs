@@ -32,6 +32,7 @@ const HOUSES: &[House] = &[
             "handle",
             "helpers",
             "ring",
+            "clock",
             "info",
             "error",
             "ids",
