@@ -23,6 +23,7 @@ const HOUSES: &[House] = &[
             "engine",
             "trial",
             "change",
+            "control",
             "stack",
             "queue",
             "lane",

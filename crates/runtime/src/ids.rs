@@ -25,6 +25,6 @@ pub struct BlockRequest {
     pub device: u32,
     /// First byte; aligned to the device's block size.
     pub offset: u64,
-    /// Bytes; aligned likewise, at most [`Reactor::data_size`](crate::Reactor::data_size) where data is moved.
+    /// Bytes; aligned likewise, at most [`Reactor::data_size`](crate::queue::Reactor::data_size) where data is moved.
     pub length: u64,
 }

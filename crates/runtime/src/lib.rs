@@ -17,6 +17,7 @@
 
 mod change;
 mod clock;
+mod control;
 mod driver;
 mod engine;
 mod error;
@@ -38,10 +39,10 @@ pub use change::params::{ParamChange, ParamReport};
 pub use change::read_state::SavedState;
 pub use change::shrink::Shrink;
 pub use change::update::{Begins, UpdateOptions};
+pub use engine::Engine;
 pub use engine::growth::Behind;
 pub use engine::metrics::PortMetrics;
 pub use engine::modules::RunningModule;
-pub use engine::{ClientNames, Engine, EngineConfig, PortSpec};
 pub use error::{EngineError, ErrorKind};
 pub use handle::ask::{ask_file, is_stuck};
 pub use handle::contents::identity_of;
@@ -56,6 +57,7 @@ pub use lane::counters::OperationCounts;
 pub use lane::shell_calls::DRIVER_LINES;
 pub use port::adapters::AdapterRef;
 pub use port::claim::DeviceClaim;
+pub use port::config::{ClientNames, EngineConfig, PortSpec};
 pub use port::rules::{HardwareId, PortRules};
 pub use queue::Reactor;
 pub use queue::frontend::Frontend;

@@ -30,11 +30,17 @@ mod token {
 }
 
 /// The engine's devices as the handshake sees them.
-struct Door {
+pub(crate) struct Door {
     engine: Engine,
     ledgers: Arc<Ledgers>,
     opened: Option<(DeviceClaim, Share)>,
     stopping: bool,
+}
+
+impl Door {
+    pub(crate) fn new(engine: Engine, ledgers: Arc<Ledgers>) -> Door {
+        Door { engine, ledgers, opened: None, stopping: false }
+    }
 }
 
 impl Exports for Door {
@@ -118,7 +124,7 @@ struct Greeter {
 }
 
 /// Greets a client that has just been accepted; runs on the queue's thread.
-pub(crate) fn greet(rt: &mut Reactor, socket: OwnedFd, peer: Peer, counted: Counted, ledgers: Arc<Ledgers>) {
+pub(crate) fn greet(rt: &mut Reactor, socket: OwnedFd, peer: Peer, counted: Counted, door: Door) {
     let timeout = counted.options().handshake_timeout;
     let record = counted.record().clone();
     let greeter = Greeter {
@@ -126,7 +132,7 @@ pub(crate) fn greet(rt: &mut Reactor, socket: OwnedFd, peer: Peer, counted: Coun
         peer,
         counted: Some(counted),
         timeout,
-        door: Door { engine: rt.engine().clone(), ledgers, opened: None, stopping: false },
+        door,
         handshake: Handshake::default(),
         options: 0,
         goes_on: false,

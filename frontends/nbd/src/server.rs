@@ -1,7 +1,7 @@
 //! The server: listens, counts, greets.
 
 use crate::clients::{ClientInfo, Clients};
-use crate::greet::greet;
+use crate::greet::{Door, greet};
 use crate::listen::{BoundAddr, ListenAddr, Listener, NbdError};
 use crate::peer::Peer;
 use crate::share::Ledgers;
@@ -100,6 +100,7 @@ impl NbdServer {
         let numbers = Arc::new(AtomicU64::new(1));
         for listener in listeners {
             let acceptor = Acceptor {
+                engine: engine.clone(),
                 listener: Some(listener),
                 clients: clients.clone(),
                 ledgers: ledgers.clone(),
@@ -142,6 +143,7 @@ impl NbdServer {
 }
 
 struct Acceptor {
+    engine: Engine,
     /// Gone once there is nothing to accept any more.
     listener: Option<Listener>,
     clients: Arc<Clients>,
@@ -199,7 +201,8 @@ impl Acceptor {
         let patience = self.clients.options().send_timeout;
         socket::tune(&client, matches!(listener.address, BoundAddr::Tcp(_)), patience);
         tracing::debug!(client = %peer, address = %listener.address, "accepted");
-        greet(rt, client, peer, counted, self.ledgers.clone());
+        let door = Door::new(self.engine.clone(), self.ledgers.clone());
+        greet(rt, client, peer, counted, door);
     }
 
     fn failed(&mut self, rt: &mut Reactor, me: FrontendId, errno: i32) {

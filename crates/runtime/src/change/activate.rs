@@ -11,8 +11,8 @@ use crate::change::shrink::Shrink;
 use crate::change::swap::Handling;
 use crate::change::update::{conclude, run_with};
 use crate::clock::now_ns;
+use crate::control::Control;
 use crate::driver::instance::Instance;
-use crate::engine::Engine;
 use crate::ids::LaneId;
 use crate::info::PortInfo;
 use crate::port::Port;
@@ -117,7 +117,7 @@ impl Default for ActivateOptions {
 
 /// One activation under way.
 struct Work<'a, P> {
-    engine: &'a Engine,
+    engine: &'a Control,
     port: &'a Arc<Port>,
     opts: &'a ActivateOptions,
     parse: Option<P>,
@@ -134,13 +134,9 @@ struct Work<'a, P> {
     report: PropertiesReport,
 }
 
-impl Engine {
-    /// Initialises a port anew with the set of properties that `parse` finds in the configuration: what
-    /// was defined before, and is not in the set, goes back to its default. Other ports notice nothing.
-    ///
-    /// The receipt says how it went, step by step; unless the outcome is *done* the previous set is in
-    /// force, and, unless it is *stranded*, the driver serves under it.
-    pub fn activate(
+impl Control {
+    /// As [`Engine::activate`](crate::Engine::activate).
+    pub(crate) fn activate(
         &self,
         name: &str,
         parse: impl FnOnce() -> Result<Definitions, String>,

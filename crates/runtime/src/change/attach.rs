@@ -6,11 +6,12 @@ use crate::change::swap::Verdict;
 use crate::change::time_limit::probe_within;
 use crate::change::update::{STUCK, run};
 use crate::clock::now_ns;
+use crate::control::Control;
 use crate::driver::instance::Instance;
-use crate::engine::{Engine, PortSpec};
 use crate::error::{EngineError, ErrorKind};
 use crate::ids::LaneId;
 use crate::port::Port;
+use crate::port::config::PortSpec;
 use crate::port::rules::{HardwareId, PortRules};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, mpsc};
@@ -25,26 +26,20 @@ use steadfast_shell::update::{IfBusy, Plan, Update};
 /// How long a first driver may take to connect.
 const FIRST: Duration = Duration::from_secs(10);
 
-impl Engine {
-    /// Makes a port and connects its first driver.
-    ///
-    /// # Errors
-    /// `Exists`, `Invalid` (name, parameters), `Driver` (it refused, with its reason).
-    pub fn attach(&self, spec: PortSpec) -> Result<(), EngineError> {
+impl Control {
+    /// As [`Engine::attach`](crate::Engine::attach).
+    pub(crate) fn attach(&self, spec: PortSpec) -> Result<(), EngineError> {
         self.attach_under(spec, PortRules::default())
     }
 
-    /// The same for a port that rules are given for.
-    ///
-    /// # Errors
-    /// As [`attach`](Engine::attach).
-    pub fn attach_under(&self, spec: PortSpec, rules: PortRules) -> Result<(), EngineError> {
+    /// As [`Engine::attach_under`](crate::Engine::attach_under).
+    pub(crate) fn attach_under(&self, spec: PortSpec, rules: PortRules) -> Result<(), EngineError> {
         let name = spec.name.clone();
         if self.find(&name).is_some() {
             return Err(EngineError::new(ErrorKind::Exists, format!("port {name} exists already")));
         }
         let given = &spec.params;
-        let params = resolve(spec.module.manifest(), self.inner.config.shell_defaults(), given)
+        let params = resolve(spec.module.manifest(), self.directory.config.shell_defaults(), given)
             .map_err(|e| EngineError::new(ErrorKind::Invalid, format!("port {name}: {e}")))?;
         let candidate = Side { manifest: spec.module.manifest(), hash: spec.module.hash() };
         let input = CheckInput {
@@ -56,8 +51,8 @@ impl Engine {
             let what = format!("port {name}: {}", check::refusals(&rows));
             return Err(EngineError::new(ErrorKind::Invalid, what));
         }
-        let down = is_down(&params, self.inner.config.shell_defaults());
-        let made = if down { Engine::make_down } else { Engine::make_first };
+        let down = is_down(&params, self.directory.config.shell_defaults());
+        let made = if down { Control::make_down } else { Control::make_first };
         let port = made(self, &spec, &params, &rules)?;
         let too_small = port.too_small(&rules.at_least);
         if !too_small.is_empty() {
@@ -65,7 +60,7 @@ impl Engine {
             port.seat.leave();
             return Err(EngineError::new(ErrorKind::Smaller, too_small.join("; ")));
         }
-        let mut ports = self.inner.ports.write().unwrap_or_else(PoisonError::into_inner);
+        let mut ports = self.directory.ports.write().unwrap_or_else(PoisonError::into_inner);
         if ports.contains_key(&name) {
             drop(ports);
             if let Err(e) = self.disconnect_last(&port, Duration::from_secs(1), true) {
@@ -86,8 +81,8 @@ impl Engine {
         params: &BTreeMap<String, Value>,
         rules: &PortRules,
     ) -> Result<Arc<Port>, EngineError> {
-        let shell = ShellParams::from_values(params, self.inner.config.shell_defaults());
-        let mut within: Vec<usize> = (0..self.queues()).collect();
+        let shell = ShellParams::from_values(params, self.directory.config.shell_defaults());
+        let mut within: Vec<usize> = (0..self.queues.remotes.len()).collect();
         loop {
             let port = self.make_port(spec, rules, &shell, &within)?;
             let Err(e) = self.connect_first(&port, spec.module.clone(), params.clone()) else {
@@ -158,15 +153,11 @@ impl Engine {
         Err(failed(done.reason()))
     }
 
-    /// Takes a port away. With clients it is refused, unless forced: then their requests in flight
-    /// finish, and the next ones fail.
-    ///
-    /// # Errors
-    /// `NotFound`, `Busy` (says how many clients, or that a transaction is under way), `Driver`.
-    pub fn detach(&self, name: &str, force: bool) -> Result<(), EngineError> {
+    /// As [`Engine::detach`](crate::Engine::detach).
+    pub(crate) fn detach(&self, name: &str, force: bool) -> Result<(), EngineError> {
         let port = self.find(name).ok_or_else(|| self.not_found(name))?;
         if let Some(used) = port.in_use().filter(|_| !force) {
-            let uppers = self.uppers(&port).join(", ");
+            let uppers = self.directory.uppers(&port).join(", ");
             let over =
                 if uppers.is_empty() { uppers } else { format!("; devices that lie over it: {uppers}") };
             return Err(EngineError::new(ErrorKind::Busy, format!("{used}{over}")));
@@ -190,8 +181,8 @@ impl Engine {
         }
         let _turn = self.turn(port, "its removal")?;
         self.disconnect_last(port, patience, force)?;
-        lock(&self.inner.generations).insert(port.name.clone(), port.generation());
-        let mut ports = self.inner.ports.write().unwrap_or_else(PoisonError::into_inner);
+        lock(&self.directory.generations).insert(port.name.clone(), port.generation());
+        let mut ports = self.directory.ports.write().unwrap_or_else(PoisonError::into_inner);
         ports.remove(&port.name);
         port.seat.leave();
         Ok(())

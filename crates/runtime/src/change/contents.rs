@@ -3,8 +3,8 @@
 //! wants it so.
 
 use crate::change::down::used_by;
+use crate::control::Control;
 use crate::driver::instance::Instance;
-use crate::engine::Engine;
 use crate::handle::Handle;
 use crate::handle::ask::ask_file;
 use crate::handle::contents::{Contents, Opened};
@@ -95,9 +95,9 @@ pub(crate) struct Foreseen {
     pub(crate) clients: u32,
 }
 
-impl Engine {
-    /// What a port has open, by the name that it was opened under, and which file or device each is.
-    pub fn behind(&self, port: &str) -> BTreeMap<String, String> {
+impl Control {
+    /// As [`Engine::behind`](crate::Engine::behind).
+    pub(crate) fn behind(&self, port: &str) -> BTreeMap<String, String> {
         let opened = self.find(port).map(|port| lock(&port.inner).opened()).unwrap_or_default();
         opened.into_iter().map(|opened| (opened.target, opened.contents.identity())).collect()
     }
@@ -226,15 +226,18 @@ impl Port {
     }
 }
 
-impl Engine {
-    /// Clients that use a port, in words; `None` without any, or without such a port.
-    pub fn used(&self, name: &str) -> Option<String> {
+impl Control {
+    /// As [`Engine::used`](crate::Engine::used).
+    pub(crate) fn used(&self, name: &str) -> Option<String> {
         self.find(name)?.in_use()
     }
 
-    /// What a port would have behind it in place of something else, if these parameters changed; `None`
-    /// where it stays what it is, whatever it is called, or cannot be found.
-    pub fn exchange(&self, name: &str, changes: &BTreeMap<String, Option<String>>) -> Option<Exchange> {
+    /// As [`Engine::exchange`](crate::Engine::exchange).
+    pub(crate) fn exchange(
+        &self,
+        name: &str,
+        changes: &BTreeMap<String, Option<String>>,
+    ) -> Option<Exchange> {
         let port = self.find(name)?;
         let (_, values) = self.parameters(name)?;
         let (opened, clients) = {
@@ -264,7 +267,7 @@ impl Engine {
                 let asked = ask_file(target, move || std::fs::metadata(name));
                 asked?.ok().map(|meta| Contents::of(&meta))
             }
-            Contents::Device(_) => self.device(target).map(|device| Contents::Device(device.name)),
+            Contents::Device(_) => self.directory.device(target).map(|device| Contents::Device(device.name)),
         }
     }
 }

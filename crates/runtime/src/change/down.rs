@@ -8,12 +8,13 @@ use crate::change::prepare::{discard, ops_room, prepare, resolve};
 use crate::change::time_limit::probe_within;
 use crate::change::update::{conclude, run_with};
 use crate::clock::{now_ns, unix_ms};
+use crate::control::Control;
 use crate::driver::instance::Instance;
-use crate::engine::{ClientNames, Engine, PortSpec};
 use crate::error::{EngineError, ErrorKind};
 use crate::ids::LaneId;
 use crate::info::DeviceInfo;
 use crate::port::Port;
+use crate::port::config::{ClientNames, PortSpec};
 use crate::port::rules::{HardwareId, PortRules};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -65,9 +66,9 @@ impl Port {
     ///
     /// # Errors
     /// Who uses it; nothing has changed.
-    pub(crate) fn begin_going_down(&self, engine: &Engine, force: bool) -> Result<(), String> {
-        let _one_by_one = lock(&engine.inner.stacking);
-        let (name, uppers) = (&self.name, engine.uppers(self));
+    pub(crate) fn begin_going_down(&self, engine: &Control, force: bool) -> Result<(), String> {
+        let _one_by_one = lock(&engine.directory.stacking);
+        let (name, uppers) = (&self.name, engine.directory.uppers(self));
         if !uppers.is_empty() {
             let uppers = uppers.join(", ");
             return Err(format!(
@@ -121,31 +122,30 @@ impl Port {
     }
 
     pub(crate) fn client_names(&self) -> Vec<String> {
-        self.engine
+        self.directory
             .upgrade()
-            .and_then(|inner| Some(inner.client_names.get()?.of(&self.name)))
+            .and_then(|directory| Some(directory.client_names.get()?.of(&self.name)))
             .unwrap_or_default()
     }
 }
 
-impl Engine {
-    /// Says who the clients of a port are, by its name, for refusals: whoever serves them knows. Only the first is taken.
-    pub fn name_clients(&self, names: ClientNames) {
-        let _ = self.inner.client_names.set(names);
+impl Control {
+    /// As [`Engine::name_clients`](crate::Engine::name_clients).
+    pub(crate) fn name_clients(&self, names: ClientNames) {
+        let _ = self.directory.client_names.set(names);
     }
 
-    /// That a port is in use by so many clients, and who they are.
-    pub fn used_by(&self, port: &str, clients: u32) -> String {
+    /// As [`Engine::used_by`](crate::Engine::used_by).
+    pub(crate) fn used_by(&self, port: &str, clients: u32) -> String {
         match self.find(port) {
             Some(port) => port.used_by(clients),
             None => used_by(port, clients, &[]),
         }
     }
 
-    /// The device for clients that name none: the first one, by the names of the ports; none where the port
-    /// that would have it is down, since whoever had that device must not get another.
-    pub fn first_device(&self) -> Option<DeviceInfo> {
-        let ports = self.inner.ports.read().unwrap_or_else(PoisonError::into_inner);
+    /// As [`Engine::first_device`](crate::Engine::first_device).
+    pub(crate) fn first_device(&self) -> Option<DeviceInfo> {
+        let ports = self.directory.ports.read().unwrap_or_else(PoisonError::into_inner);
         for port in ports.values() {
             let inner = lock(&port.inner);
             if inner.down.is_some() {
@@ -166,7 +166,7 @@ impl Engine {
         params: &BTreeMap<String, Value>,
         rules: &PortRules,
     ) -> Result<Arc<Port>, EngineError> {
-        let shell = ShellParams::from_values(params, self.inner.config.shell_defaults());
+        let shell = ShellParams::from_values(params, self.directory.config.shell_defaults());
         let port = self.make_port(spec, rules, &shell, &self.queues_below(spec))?;
         let ops = ops_room(spec.module.manifest(), port.limits.slots());
         for (index, remote) in port.remotes.iter().enumerate() {
@@ -187,13 +187,13 @@ impl Engine {
 
     /// The queues for a port that nobody asks yet what it opens: where it names a device, that device's.
     fn queues_below(&self, spec: &PortSpec) -> Vec<usize> {
-        let mut within: Vec<usize> = (0..self.queues()).collect();
+        let mut within: Vec<usize> = (0..self.queues.remotes.len()).collect();
         let text = |name: &String| {
             let params = &spec.module.manifest().params;
             params.iter().any(|p| p.name == *name && p.kind == ParamKind::Str)
         };
         for (_, value) in spec.params.iter().filter(|(name, _)| text(name)) {
-            let Some((lower, _)) = self.resolve(value) else { continue };
+            let Some((lower, _)) = self.directory.resolve(value) else { continue };
             let on = |queue: &&usize| lower.queues.contains(queue);
             let fewer: Vec<usize> = within.iter().filter(on).copied().collect();
             if fewer.len() >= spec.queues.unwrap_or(1).max(1) {

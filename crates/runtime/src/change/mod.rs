@@ -1,5 +1,6 @@
 //! Changes of one port: attach, update, activate, put down; and what they have in common.
 
+pub(crate) mod abandoned;
 pub(crate) mod activate;
 pub(crate) mod attach;
 pub(crate) mod contents;

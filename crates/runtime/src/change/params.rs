@@ -5,12 +5,13 @@
 //! is the shell's own comes last; without anything for the driver, the port is not held for it.
 
 use crate::change::hold::visit;
+use crate::control::Control;
 use crate::driver::instance::Instance;
-use crate::engine::{ANSWER, Engine};
 use crate::error::{EngineError, ErrorKind};
 use crate::ids::LaneId;
 use crate::info::ParamInfo;
 use crate::port::Port;
+use crate::port::config::ANSWER;
 use crate::queue::Reactor;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -134,10 +135,9 @@ fn on_all(port: &Port, what: fn(&mut Reactor, LaneId)) {
     }
 }
 
-impl Engine {
-    /// Every parameter of a port under the driver that serves it, and the values in force; of one that is
-    /// down, those that it was last given; none where nobody serves or is to.
-    pub fn parameters(&self, name: &str) -> Option<(Vec<ParamSpec>, BTreeMap<String, Value>)> {
+impl Control {
+    /// As [`Engine::parameters`](crate::Engine::parameters).
+    pub(crate) fn parameters(&self, name: &str) -> Option<(Vec<ParamSpec>, BTreeMap<String, Value>)> {
         let port = self.find(name)?;
         let serving = lock(&port.inner).serving.clone();
         if let Some(serving) = serving {
@@ -147,15 +147,8 @@ impl Engine {
         Some((table(&module.manifest().params, port.shell), port.values_down(&module)))
     }
 
-    /// Changes live parameters of a port while it runs; `None` goes back to the default. All of the
-    /// changes are made or none, between two requests of the driver; they stay through updates. `who` is
-    /// the source that they have from then on.
-    ///
-    /// # Errors
-    /// `NotFound`; `Invalid`: unknown, out of range or not live, each named with what is allowed;
-    /// `Busy`: an update is under way, or nobody serves the port; `Driver`: the driver refused a value,
-    /// and has the old ones again; `Unresponsive`: a queue does not answer.
-    pub fn set_param(
+    /// As [`Engine::set_param`](crate::Engine::set_param).
+    pub(crate) fn set_param(
         &self,
         name: &str,
         changes: &BTreeMap<String, Option<String>>,

@@ -6,8 +6,8 @@ use crate::change::swap::Handling;
 use crate::change::time_limit::probe_within;
 use crate::change::update::{Begins, STUCK, UpdateOptions, unload};
 use crate::clock::now_ns;
+use crate::control::Control;
 use crate::driver::instance::Instance;
-use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
 use crate::ids::LaneId;
 use crate::info::CheckReport;
@@ -33,7 +33,7 @@ use steadfast_shell::receipt::{Mode, Receipt, Unload};
 use steadfast_shell::sync::lock;
 use steadfast_shell::update::{Input, Update};
 
-impl Engine {
+impl Control {
     pub(crate) fn check_sides<'a>(
         &self,
         running: Option<Side<'a>>,
@@ -51,7 +51,7 @@ impl Engine {
                 ..Limits::NONE
             },
             properties,
-            shell: self.inner.config.shell_defaults(),
+            shell: self.directory.config.shell_defaults(),
             hardware: None,
             port: PortSide::default(),
             signature: None,
@@ -66,7 +66,7 @@ impl Engine {
         candidate: &StagedModule,
         opts: &UpdateOptions,
     ) -> Vec<CheckRow> {
-        self.look_at_files(Some(&port.name));
+        self.directory.look_at_files(Some(&port.name));
         let shrinks = port.shrinks(&opts.params);
         let limits = port.arenas.limits(headroom::left());
         let contents = self.foresee(port, &candidate.manifest, &opts.params);
@@ -116,16 +116,13 @@ impl Engine {
         if now.is_some_and(|now| now != candidate.manifest.name) {
             let other =
                 Other { port: &port.name, candidate, opts, opened: &opened, contents: contents.as_ref() };
-            other.tell(&mut rows, &properties, self.inner.config.shell_defaults());
+            other.tell(&mut rows, &properties, self.directory.config.shell_defaults());
         }
         rows
     }
 
-    /// Every check that an update would make, without touching anything.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn check(
+    /// As [`Engine::check`](crate::Engine::check).
+    pub(crate) fn check(
         &self,
         name: &str,
         staged: &StagedModule,
@@ -150,9 +147,13 @@ impl Engine {
         })
     }
 
-    /// The parameters whose values a driver would not take, of those that are given.
-    pub fn refused_params(&self, manifest: &Manifest, given: &BTreeMap<String, String>) -> Vec<String> {
-        let table = params::table(&manifest.params, self.inner.config.shell_defaults());
+    /// As [`Engine::refused_params`](crate::Engine::refused_params).
+    pub(crate) fn refused_params(
+        &self,
+        manifest: &Manifest,
+        given: &BTreeMap<String, String>,
+    ) -> Vec<String> {
+        let table = params::table(&manifest.params, self.directory.config.shell_defaults());
         let errors = params::resolve(&table, given).err().unwrap_or_default();
         let names = errors.iter().flat_map(|error| error.names());
         names.filter(|name| given.contains_key(*name)).map(str::to_owned).collect()

@@ -1,7 +1,7 @@
 //! The state of a port's driver, looked at while the port runs.
 
 use crate::change::hold::visit;
-use crate::engine::Engine;
+use crate::control::Control;
 use crate::error::{EngineError, ErrorKind};
 use std::sync::{Arc, Mutex};
 use steadfast_shell::sync::lock;
@@ -16,14 +16,9 @@ pub struct SavedState {
     pub bytes: Vec<u8>,
 }
 
-impl Engine {
-    /// The state that the driver of a port would leave now; its requests are held for as long as it
-    /// takes to write it. Of a port without a driver: what the last one left.
-    ///
-    /// # Errors
-    /// `NotFound`; `Busy`: an update is under way; `Unsupported`: the driver has state, but cannot write
-    /// it while it serves; `Driver`: it failed to; `Unresponsive`.
-    pub fn save_state(&self, name: &str) -> Result<Vec<SavedState>, EngineError> {
+impl Control {
+    /// As [`Engine::save_state`](crate::Engine::save_state).
+    pub(crate) fn save_state(&self, name: &str) -> Result<Vec<SavedState>, EngineError> {
         let port = self.find(name).ok_or_else(|| self.not_found(name))?;
         let _turn = self.turn(&port, "a look at its state")?;
         let readable = |(schema, bytes): (String, Vec<u8>)| SavedState { schema, bytes };

@@ -1,7 +1,7 @@
 //! Devices that would become smaller than they were: who has a file system or a partition table on one loses
 //! the end of it, whether anybody uses it just now or not.
 
-use crate::engine::Engine;
+use crate::control::Control;
 use crate::handle::ask::ask_file;
 use crate::handle::close::PortFile;
 use crate::handle::size::size_of_file;
@@ -152,10 +152,9 @@ impl Port {
     }
 }
 
-impl Engine {
-    /// What makes a port's device smaller than it is, if these parameters changed; `None` where it does not, or
-    /// that cannot be known before.
-    pub fn shrinks(&self, port: &str, changes: &BTreeMap<String, Option<String>>) -> Option<Shrink> {
+impl Control {
+    /// As [`Engine::shrinks`](crate::Engine::shrinks).
+    pub(crate) fn shrinks(&self, port: &str, changes: &BTreeMap<String, Option<String>>) -> Option<Shrink> {
         self.find(port)?.shrinks(changes)
     }
 }

@@ -4,8 +4,8 @@
 //! drivers are: whoever asked is told, nothing else waits, and what comes of it is nobody's.
 
 use crate::change::prepare::{NotReady, discard};
-use crate::driver::abandoned::Pinned;
 use crate::driver::instance::{Instance, probe};
+use crate::driver::pinned::Pinned;
 use crate::port::Port;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,7 +32,7 @@ fn wait<T>(port: &Port, answer: &Receiver<T>, limit: Duration) -> Option<T> {
             Err(RecvTimeoutError::Timeout) if Instant::now() >= until => return None,
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if port.engine.upgrade().is_none_or(|engine| engine.ending.load(Ordering::Relaxed)) {
+        if port.directory.upgrade().is_none_or(|engine| engine.ending.load(Ordering::Relaxed)) {
             until = until.min(Instant::now() + LEAST);
         }
     }

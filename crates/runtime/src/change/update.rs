@@ -4,8 +4,8 @@ use crate::change::first_steps::go_back;
 use crate::change::phases::{remember, see_to_thread};
 use crate::change::swap::{Handling, Job, Verdict};
 use crate::clock::{now_ns, unix_ms};
+use crate::control::Control;
 use crate::driver::instance::Instance;
-use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
 use crate::port::Port;
 use crate::port::busy::Turn;
@@ -105,7 +105,7 @@ impl fmt::Debug for Begins {
     }
 }
 
-impl Engine {
+impl Control {
     /// The right to change a port, for one transaction.
     pub(crate) fn turn<'a>(&self, port: &'a Arc<Port>, what: &str) -> Result<Turn<'a>, EngineError> {
         self.turn_within(port, what, Duration::ZERO)
@@ -149,24 +149,24 @@ impl Engine {
         Ok(turn)
     }
 
-    pub(crate) fn not_found(&self, name: &str) -> EngineError {
-        let known: Vec<String> = self.all_ports().iter().map(|p| p.name.clone()).collect();
-        let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
-        EngineError::new(ErrorKind::NotFound, format!("no device {name} (devices: {known})"))
-    }
-
-    /// Replaces the driver of a port by a staged module.
-    pub fn update(&self, name: &str, staged: &StagedModule, opts: &UpdateOptions) -> Receipt {
+    /// As [`Engine::update`](crate::Engine::update).
+    pub(crate) fn update(&self, name: &str, staged: &StagedModule, opts: &UpdateOptions) -> Receipt {
         self.update_from(name, || Ok(staged.clone()), opts)
     }
 
-    /// Replaces the driver of a port by the module in a file, which is copied into the store first.
-    pub fn update_file(&self, name: &str, store: &ModuleStore, path: &Path, opts: &UpdateOptions) -> Receipt {
+    /// As [`Engine::update_file`](crate::Engine::update_file).
+    pub(crate) fn update_file(
+        &self,
+        name: &str,
+        store: &ModuleStore,
+        path: &Path,
+        opts: &UpdateOptions,
+    ) -> Receipt {
         self.update_from(name, || store.stage(path).map_err(|e| e.to_string()), opts)
     }
 
-    /// The same by a module that is only staged when the port's turn has come.
-    pub fn update_staged(
+    /// As [`Engine::update_staged`](crate::Engine::update_staged).
+    pub(crate) fn update_staged(
         &self,
         name: &str,
         stage: impl FnOnce() -> Result<StagedModule, String>,
@@ -175,8 +175,8 @@ impl Engine {
         self.update_from(name, stage, opts)
     }
 
-    /// Replaces the driver of a port by a module that the store has, by its hash.
-    pub fn update_stored(
+    /// As [`Engine::update_stored`](crate::Engine::update_stored).
+    pub(crate) fn update_stored(
         &self,
         name: &str,
         store: &ModuleStore,
@@ -186,8 +186,14 @@ impl Engine {
         self.update_from(name, || store.get(hash).map_err(|e| e.to_string()), opts)
     }
 
-    /// The receipt of an update that was turned away before it began.
-    pub fn turn_away(&self, name: &str, outcome: Outcome, reason: String, opts: &UpdateOptions) -> Receipt {
+    /// As [`Engine::turn_away`](crate::Engine::turn_away).
+    pub(crate) fn turn_away(
+        &self,
+        name: &str,
+        outcome: Outcome,
+        reason: String,
+        opts: &UpdateOptions,
+    ) -> Receipt {
         let mut receipt = self.blank_receipt(name, opts);
         (receipt.outcome, receipt.reason) = (outcome, reason);
         if let Some(port) = self.find(name) {
@@ -284,7 +290,7 @@ impl Engine {
     }
 
     pub(crate) fn blank(&self, name: &str, by: &Requester, source: &str) -> Receipt {
-        let id = self.inner.receipts.fetch_add(1, Ordering::Relaxed) + 1;
+        let id = self.directory.receipts.fetch_add(1, Ordering::Relaxed) + 1;
         let mut receipt = Receipt::blank(id, name, unix_ms());
         let generation = self.find(name).map_or(0, |port| port.generation());
         (receipt.generation_before, receipt.generation_after) = (generation, generation);
@@ -592,8 +598,8 @@ pub(crate) fn unload(port: &Port, module: Arc<LoadedModule>) -> Unload {
 impl Port {
     /// Whether a port runs this loaded module, or is to run it once it comes up.
     fn shares(&self, module: &Arc<LoadedModule>) -> bool {
-        let Some(inner) = self.engine.upgrade() else { return false };
+        let Some(inner) = self.directory.upgrade() else { return false };
         let runs = |port: &Arc<Port>| port.module().is_some_and(|known| Arc::ptr_eq(&known, module));
-        Engine { inner }.all_ports().iter().any(runs)
+        inner.all_ports().iter().any(runs)
     }
 }

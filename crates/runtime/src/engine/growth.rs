@@ -29,7 +29,7 @@ impl Engine {
     /// # Errors
     /// `NotFound`; `Busy`: a file does not answer.
     pub fn look_behind(&self, name: &str) -> Result<Vec<Behind>, EngineError> {
-        let port = self.find(name).ok_or_else(|| self.not_found(name))?;
+        let port = self.control.find(name).ok_or_else(|| self.control.not_found(name))?;
         let found = sizes_behind(&port)?.into_iter().filter(|(_, behind)| behind.known != behind.now);
         Ok(found.map(|(_, behind)| behind).collect())
     }
@@ -40,8 +40,8 @@ impl Engine {
     /// # Errors
     /// `NotFound`; `Busy`: a transaction is under way, or a file does not answer.
     pub fn note_growth(&self, name: &str) -> Result<(), EngineError> {
-        let port = self.find(name).ok_or_else(|| self.not_found(name))?;
-        let _turn = self.turn(&port, "a look at what is behind it")?;
+        let port = self.control.find(name).ok_or_else(|| self.control.not_found(name))?;
+        let _turn = self.control.turn(&port, "a look at what is behind it")?;
         // Before the lock: a file may not answer. The turn keeps the handles what they are.
         let found = sizes_behind(&port)?;
         let mut inner = lock(&port.inner);

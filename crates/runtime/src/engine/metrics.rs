@@ -1,10 +1,11 @@
 //! What a port has done and how long it took: counted by each queue's own thread in plain numbers,
 //! added up when somebody asks.
 
-use crate::engine::{ANSWER, Engine};
+use crate::engine::Engine;
 use crate::ids::LaneId;
 use crate::lane::Lane;
 use crate::lane::counters::{Counters, OperationCounts};
+use crate::port::config::ANSWER;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use steadfast_abi::block_op;
@@ -99,7 +100,7 @@ fn read_lane(lane: &Lane) -> LaneMetrics {
 impl Engine {
     /// What a port has done and how long it took; `None` where there is no such port.
     pub fn metrics(&self, port: &str) -> Option<PortMetrics> {
-        let port = self.find(port)?;
+        let port = self.control.find(port)?;
         let id = LaneId(port.id.0);
         let mut metrics = PortMetrics::default();
         for remote in &port.remotes {

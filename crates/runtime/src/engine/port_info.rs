@@ -1,11 +1,12 @@
 //! What the control plane is told of a port: what is known of it, and the numbers of its queues.
 
-use crate::engine::{ANSWER, stuck};
+use crate::engine::stuck;
 use crate::handle::Handle;
 use crate::ids::LaneId;
 use crate::info::{HandleSummary, PortInfo, PortState, Trouble};
 use crate::lane::Lane;
 use crate::lane::counters::Counters;
+use crate::port::config::ANSWER;
 use crate::port::{Port, PortInner};
 use crate::queue::remote::Remote;
 use crate::resources::regions::RegionMemory;

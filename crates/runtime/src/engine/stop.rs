@@ -1,9 +1,10 @@
 //! The end of an engine: what is in flight has so long to end, and what nobody could end is not waited for.
 
-use crate::engine::{ANSWER, Engine};
+use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
 use crate::ids::LaneId;
 use crate::port::Port;
+use crate::port::config::ANSWER;
 use crate::queue::Reactor;
 use crate::queue::remote::Remote;
 use std::sync::Arc;
@@ -26,18 +27,18 @@ impl Engine {
     /// at once, with an error: nobody would finish them. What is waited for is in the log every few seconds.
     pub fn stop(&self, grace: Duration) -> bool {
         let until = Instant::now() + grace;
-        self.inner.ending.store(true, Ordering::Relaxed);
+        self.control.directory.ending.store(true, Ordering::Relaxed);
         self.end_trials(STOPS);
-        for remote in &self.inner.remotes {
+        for remote in &self.control.queues.remotes {
             remote.post(Box::new(Reactor::stop_frontends));
         }
         self.wait_for_frontends(until);
         self.take_all_away(until);
-        for remote in &self.inner.remotes {
+        for remote in &self.control.queues.remotes {
             remote.post(Box::new(Reactor::shut_down));
         }
         let all = self.join_queues(until, grace);
-        if let Some(foreman) = lock(&self.inner.foreman).take() {
+        if let Some(foreman) = lock(&self.control.queues.foreman).take() {
             foreman.stop();
         }
         all
@@ -51,7 +52,7 @@ impl Engine {
                 look = Instant::now() + LOOK;
             }
             let left = |r: &Arc<Remote>| r.ask(ANSWER, |rt| rt.frontends()).unwrap_or(1);
-            if self.inner.remotes.iter().map(left).sum::<usize>() == 0 {
+            if self.control.queues.remotes.iter().map(left).sum::<usize>() == 0 {
                 return;
             }
             if Instant::now() >= say {
@@ -64,10 +65,10 @@ impl Engine {
 
     /// Ends the requests of ports without a driver.
     fn end_what_nobody_serves(&self) {
-        for port in self.all_ports() {
-            self.give_up_calls(&port);
+        for port in self.control.all_ports() {
+            self.control.give_up_calls(&port);
             // Who has it will have seen to a driver, or not, when it is looked at again.
-            let Ok(_turn) = self.turn(&port, "the stop") else { continue };
+            let Ok(_turn) = self.control.turn(&port, "the stop") else { continue };
             let helpless = {
                 let inner = lock(&port.inner);
                 inner.serving.is_none() && inner.down.is_none()
@@ -99,9 +100,9 @@ impl Engine {
     /// Detaches every port, those that lie over others first.
     fn take_all_away(&self, until: Instant) {
         let left = || until.saturating_duration_since(Instant::now()).max(Duration::from_millis(500));
-        let mut ports = self.ports_from_above();
+        let mut ports = self.control.directory.ports_from_above();
         ports.retain(|port| {
-            self.end_trial(port, STOPS, left());
+            self.control.end_trial(port, STOPS, left());
             self.take_away_in_turn(port, until, left()).is_err()
         });
         // What waited for a port below can go once that has gone.
@@ -120,8 +121,8 @@ impl Engine {
         patience: Duration,
     ) -> Result<(), EngineError> {
         loop {
-            self.give_up_calls(port);
-            match self.take_away(port, patience, false) {
+            self.control.give_up_calls(port);
+            match self.control.take_away(port, patience, false) {
                 Err(e) if e.kind() == ErrorKind::Busy && Instant::now() < until => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
@@ -133,7 +134,7 @@ impl Engine {
     /// Waits for the queues' threads; false where one does not end.
     fn join_queues(&self, until: Instant, grace: Duration) -> bool {
         let mut all = true;
-        for thread in std::mem::take(&mut *lock(&self.inner.threads)) {
+        for thread in std::mem::take(&mut *lock(&self.control.queues.threads)) {
             let late = until + Duration::from_secs(1);
             while !thread.is_finished() && Instant::now() < late {
                 std::thread::sleep(Duration::from_millis(1));

@@ -1,7 +1,6 @@
 //! Drivers that do not return, as they are told of: which one, in which entry point, and who waits for it.
 
 use crate::clock::unix_ms;
-use crate::engine::Engine;
 use crate::info::{Trouble, TroubleCode};
 use crate::port::{Port, PortInner};
 use crate::queue::remote::Remote;
@@ -43,7 +42,7 @@ pub(crate) fn on_queue(port: &Port, queue: usize, remote: &Remote) -> Trouble {
         let detail = format!("queue {queue} does not answer, and is in no driver");
         return trouble("", detail, since_unix_ms);
     };
-    let ports = port.engine.upgrade().map(|inner| Engine { inner }.all_ports()).unwrap_or_default();
+    let ports = port.directory.upgrade().map(|directory| directory.all_ports()).unwrap_or_default();
     let Some(of) = ports.into_iter().find(|known| known.id.0 == id) else {
         let detail = format!("queue {queue} does not answer: a driver on it does not return from `{entry}`");
         return trouble(entry, detail, since_unix_ms);

@@ -13,7 +13,6 @@
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
 use crate::clock::unix_ms;
-use crate::engine::Engine;
 use crate::handle::close::PortFile;
 use crate::handle::contents::Contents;
 use crate::handle::lost_writes::{LossBook, Lost, MediumId, boot};
@@ -266,7 +265,7 @@ impl Drop for Accepting {
 impl Port {
     /// What is known to be lost of these.
     pub(crate) fn losses(&self, contents: &[Contents]) -> Vec<Lost> {
-        self.engine.upgrade().map_or_else(Vec::new, |engine| engine.media.losses(contents))
+        self.directory.upgrade().map_or_else(Vec::new, |engine| engine.media.losses(contents))
     }
 
     /// Whether clients can be told from here on that what they write is safe again: those that are connected may
@@ -276,11 +275,11 @@ impl Port {
     /// Who uses which port. Otherwise nobody gets a device of any of them until what is returned goes.
     pub(crate) fn begin_accepting(self: &Arc<Self>, force: bool) -> Result<Accepting, String> {
         let behind = lock(&self.inner).behind();
-        let Some(engine) = self.engine.upgrade().filter(|engine| !engine.media.losses(&behind).is_empty())
+        let Some(engine) = self.directory.upgrade().filter(|engine| !engine.media.losses(&behind).is_empty())
         else {
             return Ok(Accepting(Vec::new()));
         };
-        let all = Engine { inner: engine }.all_ports();
+        let all = engine.all_ports();
         let shares = |port: &Arc<Port>| {
             Arc::ptr_eq(port, self) || lock(&port.inner).behind().iter().any(|theirs| behind.contains(theirs))
         };
@@ -305,7 +304,7 @@ impl Port {
 
     /// Somebody who was told goes on with what is behind the port as it is.
     pub(crate) fn accept_loss(&self, who: &str) -> String {
-        let Some(engine) = self.engine.upgrade() else { return String::new() };
+        let Some(engine) = self.directory.upgrade() else { return String::new() };
         let behind = lock(&self.inner).behind();
         let accepted = engine.media.forgive(&behind);
         for loss in &accepted {

@@ -7,7 +7,6 @@
 
 use crate::clock::{now_ns, unix_ms};
 use crate::driver::instance::Instance;
-use crate::engine::{Engine, Inner};
 use crate::handle::contents::Contents;
 use crate::handle::medium::Watch;
 use crate::handle::size::size_of_file;
@@ -15,6 +14,7 @@ use crate::handle::{Handle, takes_no_writes, with_file};
 use crate::helpers::HANGS_NS;
 use crate::info::{Trouble, TroubleCode};
 use crate::port::Port;
+use crate::port::directory::Directory;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -281,11 +281,11 @@ fn look_at(sights: Vec<Arc<Sight>>, patience: Duration) {
     }
 }
 
-impl Engine {
+impl Directory {
     /// Looks whether the files behind a port are still where they were, or those behind all of them, so that
     /// what [`PortInfo`](crate::info::PortInfo) says of them is new. A file system that does not answer is waited for
     /// a moment only.
-    pub fn look_at_files(&self, port: Option<&str>) {
+    pub(crate) fn look_at_files(&self, port: Option<&str>) {
         let ports = match port {
             Some(name) => self.find(name).into_iter().collect(),
             None => self.all_ports(),
@@ -295,20 +295,20 @@ impl Engine {
 
     /// Why an activation of a port with these changes of parameters is refused unless it is forced: the names of
     /// its files lead elsewhere by now.
-    pub fn gone_behind(&self, port: &str, changes: &BTreeMap<String, Option<String>>) -> Vec<String> {
+    pub(crate) fn gone_behind(&self, port: &str, changes: &BTreeMap<String, Option<String>>) -> Vec<String> {
         self.look_at_files(Some(port));
         self.find(port).map_or_else(Vec::new, |port| port.gone(true, &BTreeMap::new(), changes))
     }
 
     /// Looks at all of them every few seconds, as long as the engine is there.
-    pub(crate) fn start_looking(&self, soon: Receiver<()>) {
-        let inner = Arc::downgrade(&self.inner);
+    pub(crate) fn start_looking(self: &Arc<Self>, soon: Receiver<()>) {
+        let known = Arc::downgrade(self);
         let body = move || {
-            while let Some(engine) = after_a_while(&inner, &soon) {
-                let sights: Vec<_> = engine.all_ports().iter().flat_map(|port| port.sights()).collect();
+            while let Some(directory) = after_a_while(&known, &soon) {
+                let sights: Vec<_> = directory.all_ports().iter().flat_map(|port| port.sights()).collect();
                 look_at(sights.clone(), ROUND);
                 sights.iter().for_each(|sight| sight.tell());
-                drop(engine);
+                drop(directory);
                 std::thread::sleep(PATIENCE);
             }
         };
@@ -319,9 +319,9 @@ impl Engine {
 }
 
 /// Waits for the next round, or until something speaks for a look at once.
-fn after_a_while(inner: &Weak<Inner>, soon: &Receiver<()>) -> Option<Engine> {
+fn after_a_while(known: &Weak<Directory>, soon: &Receiver<()>) -> Option<Arc<Directory>> {
     if let Err(RecvTimeoutError::Disconnected) = soon.recv_timeout(ROUND) {
         return None;
     }
-    inner.upgrade().map(|inner| Engine { inner })
+    known.upgrade()
 }

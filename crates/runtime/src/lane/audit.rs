@@ -134,10 +134,11 @@ impl Reactor {
 
 #[cfg(test)]
 mod tests {
+    use crate::Engine;
     use crate::ids::{BlockRequest, FrontendId, LaneId, Tag};
+    use crate::port::config::{EngineConfig, PortSpec};
     use crate::queue::Reactor;
     use crate::queue::frontend::Frontend;
-    use crate::{Engine, EngineConfig, PortSpec};
     use std::collections::BTreeMap;
     use std::path::Path;
     use std::process::Command;

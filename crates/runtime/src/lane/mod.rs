@@ -263,7 +263,7 @@ impl Lane {
     #[cold]
     fn failed(&self, result: i32) {
         if matches!(-result, libc::EPERM | libc::EROFS)
-            && let Some(engine) = self.port.engine.upgrade()
+            && let Some(engine) = self.port.directory.upgrade()
         {
             engine.look_soon();
         }

@@ -321,7 +321,7 @@ impl Reactor {
     }
 
     fn keep_idle_ns(&self) -> u64 {
-        u64::try_from(self.engine().inner.config.keep_idle.as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(self.directory().config.keep_idle.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Looks for requests that are too old and slots that lie idle, and whether to look again.

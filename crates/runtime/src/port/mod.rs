@@ -3,19 +3,22 @@
 pub(crate) mod adapters;
 pub(crate) mod busy;
 pub(crate) mod claim;
+pub(crate) mod config;
 mod device;
+pub(crate) mod directory;
 mod resources;
 pub(crate) mod rules;
 
+use crate::port::directory::Directory;
 use crate::resources::regions::RegionMemory;
 use crate::resources::slot_memory::SlotMemory;
 pub(crate) use device::{Device, Offers, PROMISES};
 
 use crate::change::hold::Visit;
 use crate::change::swap::Job;
-use crate::driver::abandoned::Pinned;
 use crate::driver::background_calls::Calls;
 use crate::driver::instance::Instance;
+use crate::driver::pinned::Pinned;
 use crate::error::{EngineError, ErrorKind};
 use crate::handle::contents::Opened;
 use crate::handle::{FileSlots, Handle};
@@ -27,11 +30,10 @@ use crate::queue::remote::Remote;
 use crate::resources::arena::Arenas;
 use crate::resources::driver_state::States;
 use crate::resources::limits::{Limits, slots_per_queue};
-use crate::stack::WeakEngine;
 use crate::trial::Trial;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use steadfast_loader::LoadedModule;
 use steadfast_shell::manifest::Manifest;
 use steadfast_shell::params::{ShellDefaults, ShellParams};
@@ -114,7 +116,7 @@ pub(crate) struct Port {
     pub(crate) remotes: Vec<Arc<Remote>>,
     pub(crate) memory: Vec<SlotMemory>,
     pub(crate) files: Arc<FileSlots>,
-    pub(crate) engine: WeakEngine,
+    pub(crate) directory: Weak<Directory>,
     pub(crate) generation: AtomicU64,
     pub(crate) epoch_unix_ms: AtomicU64,
     pub(crate) next_queue: AtomicU64,

@@ -2,7 +2,6 @@
 
 use super::Port;
 use crate::driver::instance::Made;
-use crate::engine::Engine;
 use crate::handle::contents::Contents;
 use crate::handle::file_lock::{FileLock, Share};
 use crate::handle::name_check::Sight;
@@ -49,7 +48,7 @@ impl Port {
             open_file(spec, |contents| self.lock_on(contents), |contents| self.user_of(contents))?;
         self.check_overlap(share.as_deref(), spec, info.read_only == 0)?;
         let gone = || (libc::ENODEV, "the daemon ends".to_owned());
-        let media = &self.engine.upgrade().ok_or_else(gone)?.media;
+        let media = &self.directory.upgrade().ok_or_else(gone)?.media;
         let cached = spec.flags & abi::open_flag::WRITE != 0 && spec.flags & abi::open_flag::DIRECT == 0;
         let watch = media.watch(&file, &contents, &spec.target, cached);
         let sight = Sight::new(&self.name, &spec.target, &contents, &info, watch.clone());
@@ -79,8 +78,8 @@ impl Port {
     /// partition of it or the disk that it is a partition of, or as what one of them lies on, such as the file of a
     /// loop device. Of two who write to one block device, the kernel's claim keeps one away.
     fn check_overlap(&self, mine: Option<&Share>, spec: &OpenSpec, write: bool) -> Result<(), (i32, String)> {
-        let (Some(mine), Some(engine)) = (mine, self.engine.upgrade()) else { return Ok(()) };
-        for port in (Engine { inner: engine }).all_ports().into_iter().filter(|port| port.id != self.id) {
+        let (Some(mine), Some(engine)) = (mine, self.directory.upgrade()) else { return Ok(()) };
+        for port in engine.all_ports().into_iter().filter(|port| port.id != self.id) {
             for handle in lock(&port.inner).handles.iter().flatten() {
                 let Some(theirs) = &handle.share else { continue };
                 if (write || handle.info.read_only == 0) && mine.ground().shares_bytes(theirs.ground()) {
@@ -97,7 +96,7 @@ impl Port {
 
     /// Another port that has this file or block device open, for people.
     fn user_of(&self, contents: &Contents) -> Option<String> {
-        let ports = Engine { inner: self.engine.upgrade()? }.all_ports();
+        let ports = self.directory.upgrade()?.all_ports();
         let has = |port: &&Arc<Port>| {
             let shares =
                 |handle: &Handle| handle.share.as_ref().is_some_and(|share| share.ground().is_of(contents));

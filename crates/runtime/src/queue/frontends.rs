@@ -1,8 +1,8 @@
 //! What frontends ask of their queue: ring operations, slots, and requests to submit.
 
-use crate::engine::Engine;
 use crate::ids::{BlockRequest, FrontendId, LaneId, PortId, Tag};
 use crate::lane::Lane;
+use crate::port::directory::Directory;
 use crate::queue::frontend::Frontend;
 use crate::queue::{Place, Reactor};
 use crate::ring::{Done, kind, user_data};
@@ -181,13 +181,12 @@ impl Reactor {
         unsafe { (*self.core.as_ptr()).now_ns }
     }
 
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
     /// Number of this queue in the engine.
     pub fn queue_index(&self) -> usize {
         self.index
-    }
-
-    /// The engine, to look devices up and to move work to other queues.
-    pub fn engine(&self) -> &Engine {
-        &self.engine
     }
 }

@@ -8,16 +8,17 @@
 pub(crate) mod frontend;
 mod frontends;
 mod lanes;
+pub(crate) mod queues;
 pub(crate) mod remote;
 
 use crate::change::swap::{Job, Verdict};
 use crate::clock::now_ns;
-use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::handle::close;
 use crate::helpers::Foreman;
 use crate::ids::{FrontendId, LaneId};
 use crate::lane::Lane;
+use crate::port::directory::Directory;
 use crate::queue::frontend::Frontend;
 use crate::queue::remote::Remote;
 use crate::ring::idle::{Idle, Watcher};
@@ -67,7 +68,7 @@ pub struct Reactor {
     leaving: Vec<(LaneId, Box<dyn FnOnce() + Send>)>,
     index: usize,
     remote: Arc<Remote>,
-    engine: Engine,
+    directory: Arc<Directory>,
     wake: Box<[u8; WAKE_BYTES]>,
     /// Boxed: the kernel reads them at the addresses that were pushed.
     #[allow(clippy::vec_box)]
@@ -86,7 +87,7 @@ pub struct Reactor {
 impl Reactor {
     pub(crate) fn new(
         index: usize,
-        engine: Engine,
+        directory: Arc<Directory>,
         remote: Arc<Remote>,
         foreman: Arc<Foreman>,
         files: u32,
@@ -107,7 +108,7 @@ impl Reactor {
             leaving: Vec::new(),
             index,
             remote,
-            engine,
+            directory,
             wake: Box::new([0; WAKE_BYTES]),
             times: Vec::new(),
             written: Vec::new(),
@@ -152,7 +153,7 @@ impl Reactor {
 
     pub(crate) fn run(mut self) {
         close::wait_for_none_here();
-        let busy_poll = self.engine.inner.config.busy_poll;
+        let busy_poll = self.directory.config.busy_poll;
         self.arm_wake();
         let mut batch = [(0_u64, 0_i32, 0_u32); BATCH];
         while !self.stopping || self.busy() {

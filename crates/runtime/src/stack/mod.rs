@@ -19,12 +19,12 @@ mod copy;
 pub(crate) mod list;
 pub(crate) mod queue;
 
-use crate::engine::{Engine, Inner};
 use crate::handle::contents::Contents;
 use crate::handle::{Handle, OpenSpec};
 use crate::ids::PortId;
 use crate::port::Port;
 use crate::port::claim::DeviceClaim;
+use crate::port::directory::Directory;
 use queue::StackId;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -61,8 +61,8 @@ impl DeviceHandle {
     }
 
     /// The device below is there no more.
-    fn is_dead(&self, engine: &Engine) -> bool {
-        engine.find(&self.lower().name).is_none_or(|port| port.id != self.lower().id)
+    fn is_dead(&self, directory: &Directory) -> bool {
+        directory.find(&self.lower().name).is_none_or(|port| port.id != self.lower().id)
     }
 
     /// Bytes that the driver above was told last, and bytes that the device has now.
@@ -112,9 +112,9 @@ impl Port {
     /// Opens another device of the daemon; returns the handle's number.
     pub(crate) fn open_device(&self, key: &str, spec: &OpenSpec) -> Result<u32, Refused> {
         let gone = || (libc::ENODEV, "the daemon ends".to_owned());
-        let engine = Engine { inner: self.engine.upgrade().ok_or_else(gone)? };
-        let _one_by_one = lock(&engine.inner.stacking);
-        let device = Arc::new(self.claim_device(&engine, spec)?);
+        let directory = self.directory.upgrade().ok_or_else(gone)?;
+        let _one_by_one = lock(&directory.stacking);
+        let device = Arc::new(self.claim_device(&directory, spec)?);
         let stacks = self.add_stacks(&device)?;
         let _ = device.stacks.set(stacks);
         let (info, contents) = (device.info(), Contents::Device(device.name()));
@@ -126,13 +126,13 @@ impl Port {
         Ok(self.add_handle(handle))
     }
 
-    fn claim_device(&self, engine: &Engine, spec: &OpenSpec) -> Result<DeviceHandle, Refused> {
+    fn claim_device(&self, directory: &Directory, spec: &OpenSpec) -> Result<DeviceHandle, Refused> {
         let name = &spec.target;
         if spec.flags & !open_flag::WRITE != 0 {
             let what = format!("device {name}: open flags {:#x} are not for devices", spec.flags);
             return Err((libc::EINVAL, what));
         }
-        let claim = engine.open_device(name).ok_or_else(|| not_found(engine, &self.name, name))?;
+        let claim = directory.open_device(name).ok_or_else(|| not_found(directory, &self.name, name))?;
         let lower = claim.owner.clone();
         if self.is_under(&lower) {
             let what = format!("device {name}: {} would lie over itself", self.name);
@@ -140,7 +140,7 @@ impl Port {
         }
         if !self.queues.iter().all(|queue| lower.queues.contains(queue)) {
             let (mine, theirs) = (list(&self.queues), list(&lower.queues));
-            let all = || (0..engine.queues()).collect();
+            let all = || (0..directory.config.queues).collect();
             lock(&self.inner).suits.get_or_insert_with(all).retain(|queue| lower.queues.contains(queue));
             let what = format!(
                 "device {name} is on the queues {theirs}, and {} on {mine}: a device that lies over another \
@@ -198,7 +198,7 @@ impl Port {
     /// Whether an open handle is still good for anything.
     pub(crate) fn is_alive(&self, handle: &Handle) -> bool {
         let Some(device) = &handle.device else { return true };
-        self.engine.upgrade().is_some_and(|inner| !device.is_dead(&Engine { inner }))
+        self.directory.upgrade().is_some_and(|directory| !device.is_dead(&directory))
     }
 
     /// Lets go of a device. Operations in flight end first.
@@ -213,11 +213,11 @@ fn list(queues: &[usize]) -> String {
     queues.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn not_found(engine: &Engine, me: &str, name: &str) -> Refused {
-    if let Some((port, _)) = engine.resolve(name).filter(|(port, _)| port.waiting_module().is_some()) {
+fn not_found(directory: &Directory, me: &str, name: &str) -> Refused {
+    if let Some((port, _)) = directory.resolve(name).filter(|(port, _)| port.waiting_module().is_some()) {
         return (libc::ENODEV, format!("device {name}: port {} is down (admin_state)", port.name));
     }
-    let known: Vec<String> = engine.devices().into_iter().map(|d| d.name).filter(|n| n != me).collect();
+    let known: Vec<String> = directory.devices().into_iter().map(|d| d.name).filter(|n| n != me).collect();
     let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
     if me == name {
         return (libc::ELOOP, format!("device {name}: it would lie over itself (others: {known})"));
@@ -225,7 +225,7 @@ fn not_found(engine: &Engine, me: &str, name: &str) -> Refused {
     (libc::ENOENT, format!("no device {name} (devices: {known})"))
 }
 
-impl Engine {
+impl Directory {
     /// Names of the ports that have a device of `port` open.
     pub(crate) fn uppers(&self, port: &Port) -> Vec<String> {
         let over = |p: &Arc<Port>| p.lowers().iter().any(|lower| lower.id == port.id);
@@ -249,6 +249,3 @@ impl Engine {
         order
     }
 }
-
-/// The engine of a port, which does not keep it.
-pub(crate) type WeakEngine = std::sync::Weak<Inner>;

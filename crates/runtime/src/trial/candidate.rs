@@ -3,9 +3,9 @@
 use crate::change::prepare::ops_room;
 use crate::change::update::unload;
 use crate::clock::now_ns;
+use crate::control::Control;
 use crate::driver::background_calls::Calls;
 use crate::driver::instance::Instance;
-use crate::engine::Engine;
 use crate::ids::{LaneId, PortId};
 use crate::port::busy::Turns;
 use crate::port::{Port, PortInner};
@@ -36,7 +36,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 pub(super) const STUCK_QUEUE: &str = "a queue does not answer: the candidate may be stuck in it";
 
-impl Engine {
+impl Control {
     /// A port for the candidate alone, beside the live one: on the same queues, with the same handles,
     /// with private copies of the regions.
     pub(super) fn shadow_port(
@@ -66,14 +66,14 @@ impl Engine {
         let arenas = Arenas::new(None, room.port.max(room.queue), live.queues.len());
         Ok(Arc::new(Port {
             arenas: arenas.map_err(|e| format!("memory for the trial: {e}"))?,
-            id: self.next_port_id(),
+            id: self.directory.next_port_id(),
             name: format!("{} (trial)", live.name),
             seat: live.seat.beside(),
             queues: live.queues.clone(),
             remotes: live.remotes.clone(),
             memory,
             files: live.files.clone(),
-            engine: live.engine.clone(),
+            directory: live.directory.clone(),
             generation: AtomicU64::new(live.generation()),
             epoch_unix_ms: AtomicU64::new(0),
             next_queue: AtomicU64::new(0),

@@ -16,8 +16,8 @@ mod shared;
 
 use crate::change::hold::visit;
 use crate::change::prepare;
+use crate::control::Control;
 use crate::driver::instance::Instance;
-use crate::engine::Engine;
 use crate::info::ShadowInfo;
 use crate::port::Port;
 use crate::resources::driver_state::State;
@@ -87,7 +87,7 @@ impl Shadow {
     }
 }
 
-impl Engine {
+impl Control {
     /// Tries a candidate on a port that `old` serves. The port's turn is the caller's.
     pub(crate) fn try_out(
         &self,
@@ -214,17 +214,16 @@ impl Engine {
         }
     }
 
-    /// Ends the trial on a port because somebody asks for that; nothing is replaced. Says what it was, or
-    /// `None` where there is none.
-    pub fn stop_trial(&self, name: &str, why: &str) -> Option<ShadowInfo> {
+    /// As [`Engine::stop_trial`](crate::Engine::stop_trial).
+    pub(crate) fn stop_trial(&self, name: &str, why: &str) -> Option<ShadowInfo> {
         let port = self.find(name)?;
         let trial = lock(&port.inner).trial.clone()?;
         trial.end(why);
         Some(trial.info())
     }
 
-    /// Ends every trial, because the daemon stops.
-    pub fn end_trials(&self, why: &str) {
+    /// As [`Engine::end_trials`](crate::Engine::end_trials).
+    pub(crate) fn end_trials(&self, why: &str) {
         for port in self.all_ports() {
             if let Some(trial) = lock(&port.inner).trial.clone() {
                 trial.end(why);

@@ -5,9 +5,9 @@
 //! returns after all, what was kept for it goes.
 
 use crate::change::swap::left;
-use crate::clock::unix_ms;
+use crate::control::Control;
 use crate::driver::instance::{Instance, Kept};
-use crate::engine::Engine;
+use crate::driver::pinned::Pinned;
 use crate::ids::LaneId;
 use crate::info::Abandoned;
 use crate::port::Port;
@@ -24,30 +24,6 @@ pub(crate) const MOST: usize = 16;
 
 /// How long the queues of a port may take to see that a call was given up.
 const SETTLES: Duration = Duration::from_secs(2);
-
-/// The same, as its port remembers it.
-#[derive(Debug)]
-pub(crate) struct Pinned {
-    pub(crate) shown: Abandoned,
-    /// Which one: an address, for comparison only.
-    which: usize,
-    /// Of one that is in no call, nobody else keeps what it has.
-    _keeps: Option<Arc<Instance>>,
-}
-
-impl Pinned {
-    /// One that does not return from this entry point.
-    pub(crate) fn inside(port: &str, release: Release, entry: &str, which: usize) -> Pinned {
-        tracing::error!(
-            port,
-            driver = release.driver,
-            version = release.version,
-            "it is abandoned in `{entry}`; its module stays in memory"
-        );
-        let shown = Abandoned { release, entry: entry.to_owned(), since_unix_ms: unix_ms(), inside: true };
-        Pinned { shown, which, _keeps: None }
-    }
-}
 
 impl Instance {
     /// Nobody enters it any more, and it changes nothing.
@@ -116,7 +92,7 @@ impl Instance {
     }
 }
 
-impl Engine {
+impl Control {
     /// Whatever call a driver of the port is in and does not return from is given up: nobody serves the port then.
     /// A queue's own thread that is in a driver is beyond help. Calls for a queue must have taken long.
     pub(crate) fn give_up_calls(&self, port: &Arc<Port>) {
@@ -149,7 +125,7 @@ impl Engine {
 }
 
 impl Port {
-    /// A driver of the port is in a call that [`Engine::give_up_calls`] would give up.
+    /// A driver of the port is in a call that [`Control::give_up_calls`] would give up.
     pub(crate) fn is_in_a_call(&self) -> bool {
         let inner = lock(&self.inner);
         inner.unfinished.as_ref().is_some_and(|job| !job.is_over())
@@ -194,22 +170,22 @@ impl Port {
 
     /// Whether a driver may be called on a queue's own thread.
     pub(crate) fn has_earned(&self, key: &str) -> bool {
-        self.engine.upgrade().is_some_and(|engine| lock(&engine.earned).has(key))
+        self.directory.upgrade().is_some_and(|engine| lock(&engine.earned).has(key))
     }
 
     /// What is known of a driver's calls.
     pub(crate) fn call_times(&self, key: &str) -> Option<CallTimes> {
-        self.engine.upgrade().map(|engine| lock(&engine.earned).times(key))
+        self.directory.upgrade().map(|engine| lock(&engine.earned).times(key))
     }
 
     pub(crate) fn note_call(&self, key: &str, entry: Entry, ns: u64) {
-        if let Some(engine) = self.engine.upgrade() {
+        if let Some(engine) = self.directory.upgrade() {
             lock(&engine.earned).note(key, entry, ns);
         }
     }
 
     pub(crate) fn forfeit(&self, key: &str) {
-        if let Some(engine) = self.engine.upgrade() {
+        if let Some(engine) = self.directory.upgrade() {
             lock(&engine.earned).forfeit(key);
         }
     }
