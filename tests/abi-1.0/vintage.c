@@ -179,6 +179,23 @@ static void event(sf_queue *queue, const sf_event *event) {
         queue->shell->complete(queue, request->tag, result);
 }
 
+#if SF_ABI_MINOR >= 2
+/* The same, answered by what it returns. */
+static int32_t event_answer(sf_queue *queue, const sf_event *event) {
+    const sf_request *request = event->request;
+    struct progress *progress;
+
+    if (request == NULL)
+        return SF_PENDING;
+    progress = sf_pdu(queue, request->tag);
+    if (progress->mark != mark_of(request) || progress->operations > 1)
+        return -EPROTO;
+    if (event->result < 0)
+        return (int32_t)event->result;
+    return progress->operations++ == 0 ? issue(queue, request) : work(queue, request);
+}
+#endif
+
 #if SF_ABI_MINOR >= 1
 /* Every request is begun as soon as it comes: there is nothing to hand back. */
 static int32_t hand_back(sf_queue *queue) {
@@ -204,5 +221,8 @@ STEADFAST_EXPORT const sf_driver steadfast_driver = {
     .class_ops = &block_ops,
 #if SF_ABI_MINOR >= 1
     .hand_back = hand_back,
+#endif
+#if SF_ABI_MINOR >= 2
+    .event_answer = event_answer,
 #endif
 };

@@ -1,20 +1,22 @@
-//! A binary that was built against ABI 1.0, and is kept as it was, serves in the daemon of today, and is
-//! replaced by a driver of today and the other way round.
+//! Binaries that were built against ABI 1.0 and 1.1, and are kept as they were, serve in the daemon of today, and are
+//! replaced by a driver of today and the other way round. What ABI 1.2 added does what it says.
 
 use anyhow::ensure;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use steadfast_tests::{Daemon, Result, Setup, TempDir, Verified, c_module, test_module};
 
-/// The kept binary, for this type of machine.
-fn vintage() -> PathBuf {
-    let name = format!("abi-1.0/vintage-{}.so", std::env::consts::ARCH);
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+/// The binary that is kept of a version, for this type of machine.
+fn vintage(abi: &str) -> Result<PathBuf> {
+    let name = format!("abi-{abi}/vintage-{}.so", std::env::consts::ARCH);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    ensure!(contains(&path, &format!("abi={abi}\0"))?, "{} is not the binary of ABI {abi}", path.display());
+    Ok(path)
 }
 
 /// The same driver, built against the header of today, as a newer release.
 fn newer(dir: &TempDir) -> Result<PathBuf> {
-    c_module(dir, "tests/abi-1.0/vintage.c", "vintage-new", &["RELEASE=\"1.1.0\""])
+    c_module(dir, "tests/abi-1.0/vintage.c", "vintage-new", &["RELEASE=\"1.2.0\""])
 }
 
 fn contains(file: &Path, text: &str) -> Result<bool> {
@@ -37,8 +39,7 @@ fn swap(daemon: &Daemon, module: &Path, mode: &str) -> Result<u64> {
 )]
 fn a_binary_of_abi_1_0_serves_and_is_replaced_in_every_mode() -> Result {
     let dir = TempDir::new()?;
-    let (old, new) = (vintage(), newer(&dir)?);
-    ensure!(contains(&old, "abi=1.0\0")?, "{} is not the binary of ABI 1.0 any more", old.display());
+    let (old, new) = (vintage("1.0")?, newer(&dir)?);
     let mut daemon = Setup::device(format!("vol0={}:16M", old.display())).start(&dir)?;
     assert_eq!(daemon.device("vol0")?["driver"]["version"], "1.0.0");
     let mut load = [Verified::start(&daemon, "vol0", 0, 8, 16), Verified::start(&daemon, "vol0", 8, 8, 16)];
@@ -80,12 +81,12 @@ fn a_binary_of_abi_1_0_serves_and_is_replaced_in_every_mode() -> Result {
 )]
 fn a_binary_of_abi_1_0_takes_back_what_another_driver_refused() -> Result {
     let dir = TempDir::new()?;
-    let mut daemon = Setup::device(format!("vol0={}:16M", vintage().display())).start(&dir)?;
+    let mut daemon = Setup::device(format!("vol0={}:16M", vintage("1.0")?.display())).start(&dir)?;
     let mut load = Verified::start(&daemon, "vol0", 0, 8, 16);
     load.pass(1)?;
     let receipt: Value = daemon.api()?.update("vol0", &test_module("sound")?, json!({}))?;
     assert_eq!(receipt["outcome"], "refused", "another driver without its state: {receipt:#}");
-    let broken = c_module(&dir, "tests/abi-1.0/vintage.c", "broken", &["RELEASE=\"1.2.0\"", "FAIL_CONNECT"])?;
+    let broken = c_module(&dir, "tests/abi-1.0/vintage.c", "broken", &["RELEASE=\"1.3.0\"", "FAIL_CONNECT"])?;
     for mode in ["adopt", "drain"] {
         let receipt: Value = daemon.api()?.update("vol0", &broken, json!({ "mode": mode }))?;
         assert_eq!(receipt["outcome"], "rolled_back", "{receipt:#}");
@@ -93,5 +94,67 @@ fn a_binary_of_abi_1_0_takes_back_what_another_driver_refused() -> Result {
     load.pass(1)?;
     load.finish()?;
     assert_eq!(daemon.device("vol0")?["errors"], 0);
+    daemon.check_serves("vol0")
+}
+
+#[test]
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    ignore = "no binary of ABI 1.1 is kept for this type of machine"
+)]
+fn binaries_of_three_versions_of_the_abi_replace_each_other_in_every_mode() -> Result {
+    let dir = TempDir::new()?;
+    let all = [vintage("1.0")?, vintage("1.1")?, newer(&dir)?];
+    let mut daemon = Setup::device(format!("vol0={}:16M", all[1].display())).start(&dir)?;
+    assert_eq!(daemon.device("vol0")?["driver"]["version"], "1.1.0");
+    let mut load = [Verified::start(&daemon, "vol0", 0, 8, 16), Verified::start(&daemon, "vol0", 8, 8, 16)];
+    load.iter_mut().try_for_each(|l| l.pass(1))?;
+    let mut adopted = 0;
+    // Each to each other; the first one hands nothing back.
+    for (next, mode) in [
+        (2, "split"),
+        (1, "split"),
+        (0, "adopt"),
+        (1, "drain"),
+        (2, "adopt"),
+        (0, "split"),
+        (2, "drain"),
+        (1, "adopt"),
+    ] {
+        for _ in 0..3 {
+            load[0].busy(&daemon, "vol0")?;
+            let again = if next == 0 && mode == "split" { "drain" } else { mode };
+            let served = daemon.device("vol0")?["driver"]["version"] == ["1.0.0", "1.1.0", "1.2.0"][next];
+            adopted += swap(&daemon, &all[next], if served { again } else { mode })?;
+            load.iter_mut().try_for_each(Verified::check)?;
+        }
+    }
+    load.iter_mut().try_for_each(|l| l.pass(1))?;
+    load.into_iter().try_for_each(|load| load.finish().map(drop))?;
+    assert!(adopted > 0, "no request was in flight at any update");
+    let device = daemon.device("vol0")?;
+    assert_eq!((&device["errors"], &device["driver_faults"]), (&json!(0), &json!(0)), "{device:#}");
+    daemon.check_serves("vol0")
+}
+
+#[test]
+fn what_abi_1_2_added_does_what_it_says_and_a_stale_completion_harms_nobody() -> Result {
+    let dir = TempDir::new()?;
+    let module = c_module(&dir, "tests/drivers/batches.c", "batches", &[])?;
+    let mut daemon = Setup::device(format!("vol0={}:16M", module.display())).start(&dir)?;
+    let mut load = [Verified::start(&daemon, "vol0", 0, 8, 16), Verified::start(&daemon, "vol0", 8, 8, 16)];
+    load.iter_mut().try_for_each(|l| l.pass(1))?;
+    for mode in ["drain", "split", "drain", "split"] {
+        load[0].busy(&daemon, "vol0")?;
+        swap(&daemon, &module, mode)?;
+        load.iter_mut().try_for_each(Verified::check)?;
+    }
+    load.iter_mut().try_for_each(|l| l.pass(1))?;
+    load.into_iter().try_for_each(|load| load.finish().map(drop))?;
+    let device = daemon.device("vol0")?;
+    assert_eq!(device["errors"], 0, "{device:#}");
+    // Every stale completion is on record.
+    let (faults, requests) = (device["driver_faults"].as_u64(), device["requests"].as_u64());
+    assert!(faults > Some(0) && faults < requests, "{device:#}");
     daemon.check_serves("vol0")
 }

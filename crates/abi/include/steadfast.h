@@ -25,8 +25,9 @@
  *   param_changed, save_state
  *   hand_back                          the thread of the queue passed; the port is held, nobody is in
  *                                      another entry point on this queue
- *   submit, commit, abort, event,      the thread of the queue passed; the port is running
- *   timer, queue_run
+ *   submit, submit_many, commit,       the thread of the queue passed; the port is running
+ *   abort, event, event_answer,
+ *   events, timer, queue_run
  *
  * Nothing is entered twice at the same time on one queue; two queues of one port may be inside at
  * once. Shell calls that take a queue may be made only from that queue's thread.
@@ -45,10 +46,13 @@ extern "C" {
 
 /* Version of this interface. Drivers of another major version are refused. */
 #define SF_ABI_MAJOR 1
-#define SF_ABI_MINOR 1
+#define SF_ABI_MINOR 2
 
 /* What submit returns when it will call complete later. */
 #define SF_PENDING INT32_MAX
+/* The errno of what failed because its path is lost: the target was not reached, or its answer was not. What the
+ * target itself said is any other errno. Since 1.2. */
+#define SF_ENOLINK 67
 /* "No request": the tag of an operation that belongs to the port and not to a request. */
 #define SF_NO_TAG UINT32_MAX
 
@@ -87,6 +91,8 @@ extern "C" {
  *   param.NAME.class         live, reinit (default), reload
  *   param.NAME.scope         port (default), adapter
  *   param.NAME.help          one line for people
+ *   data                     mapped (default): looks at data in the data buffers; segments: names
+ *                            data in operations, and asks with map_data; since 1.2            at most once
  *   x-state                  cbor: the state is a CBOR map with text keys, and is checked when handed on
  */
 #define STEADFAST_ENTRY(key, value) key "=" value "\0"
@@ -169,7 +175,8 @@ typedef struct sf_request {
     uint64_t offset; /* first byte on the device */
     uint64_t length; /* bytes */
     uint64_t submitted_ns; /* monotonic; 0 where it was not measured */
-    uint64_t reserved[2];
+    int32_t result; /* since 1.2: the driver's answer in submit_many and events; SF_PENDING before */
+    uint32_t reserved[3];
 } sf_request;
 
 /* What a request asks of a block device. */
@@ -245,7 +252,8 @@ typedef struct sf_seg {
 enum sf_memory {
     SF_MEMORY_DATA = 1,  /* the data buffer of a request */
     SF_MEMORY_PDU = 2,   /* the private bytes of a request */
-    SF_MEMORY_REGION = 3 /* a region of the port */
+    SF_MEMORY_REGION = 3, /* a region of the port */
+    SF_MEMORY_EXTERNAL = 4 /* data of a request wherever it lies; reserved by 1.2 */
 };
 
 /* Most segments in one operation. */
@@ -280,7 +288,23 @@ enum sf_op_code {
     SF_OP_POLL = 8,
     SF_OP_TIMEOUT = 9,
     SF_OP_NVME = 10,   /* reserved */
-    SF_OP_EXTENTS = 11 /* fill the segment with sf_extents; result: their number */
+    SF_OP_EXTENTS = 11, /* fill the segment with sf_extents; result: their number */
+    /* Reserved by 1.2: -EOPNOTSUPP. */
+    SF_OP_CONNECT = 12,    /* connect an endpoint to its peer */
+    SF_OP_SHUTDOWN = 13,   /* end its connection; arg as for shutdown(2) */
+    SF_OP_OPEN_AT = 14,    /* open what the segment names; result: a dynamic handle */
+    SF_OP_CLOSE = 15,      /* close a dynamic handle */
+    SF_OP_READ_NAMES = 16, /* read names below a handle; result: bytes */
+    SF_OP_PATH = 17        /* complete once the path is in another state than arg; result: the state */
+};
+
+/* States of the path behind a handle on a device. Reserved by 1.2. */
+enum sf_path {
+    SF_PATH_UNKNOWN = 0,
+    SF_PATH_OPTIMIZED = 1,
+    SF_PATH_NON_OPTIMIZED = 2, /* it works, at a price */
+    SF_PATH_INACCESSIBLE = 3,  /* the target is there and does not serve over it */
+    SF_PATH_LOST = 4           /* the target is not reached: SF_ENOLINK */
 };
 
 enum sf_op_flag {
@@ -330,6 +354,8 @@ typedef struct sf_open {
     uint64_t flags; /* enum sf_open_flag */
     sf_str key;     /* name of the handle within the port; the same key finds it again */
     sf_str target;  /* FILE: path. TCP: host:port. DEVICE: its name */
+    sf_str local;   /* TCP: local address; else empty; since 1.2 */
+    sf_str options; /* TCP: key=value,...; else empty; since 1.2 */
 } sf_open;
 
 enum sf_open_kind {
@@ -357,6 +383,8 @@ typedef struct sf_handle_info {
     uint32_t can_punch; /* FALLOCATE with PUNCH_HOLE works on it */
     uint32_t can_zero;  /* FALLOCATE with ZERO_RANGE works on it */
     uint64_t features;  /* of a device: what it offers, SF_FEATURE_*; else 0; since 1.1 */
+    uint32_t path;      /* enum sf_path; SF_PATH_UNKNOWN so far; since 1.2 */
+    uint32_t reserved;
 } sf_handle_info;
 
 enum sf_handle_kind {
@@ -397,6 +425,28 @@ enum sf_level {
     SF_LEVEL_WARN = 2,
     SF_LEVEL_INFO = 3,
     SF_LEVEL_DEBUG = 4
+};
+
+/* A request that is done, for complete_many. Since 1.2. */
+typedef struct sf_completion {
+    uint32_t tag;
+    uint32_t serial; /* the request's */
+    int32_t result;  /* as for complete */
+    uint32_t reserved;
+} sf_completion;
+
+/* Memory as a device sees it. Reserved by 1.2. */
+typedef struct sf_dma {
+    uint32_t struct_size;
+    uint32_t flags;   /* enum sf_dma_flag */
+    uint64_t address; /* on the device's bus */
+    uint64_t length;  /* bytes from there that follow one another */
+} sf_dma;
+
+enum sf_dma_flag {
+    SF_DMA_TO_DEVICE = 1 << 0,
+    SF_DMA_FROM_DEVICE = 1 << 1,
+    SF_DMA_COHERENT = 1 << 2
 };
 
 /* Timers per port and queue. */
@@ -461,6 +511,22 @@ struct sf_shell_ops {
     /* Since 1.1. Says that a feature is left out because memory is short, and why. Only within prepare,
      * connect and queue_start. */
     int32_t (*reduce)(sf_port *port, sf_str feature, sf_str why);
+
+    /* Since 1.2. As complete, if the request's serial is this one; else -ESTALE, a fault, and nothing is
+     * completed. */
+    int32_t (*complete_serial)(sf_queue *queue, uint32_t tag, uint32_t serial, int32_t result);
+    /* Since 1.2. Several, each as complete_serial; returns how many were completed. */
+    int32_t (*complete_many)(sf_queue *queue, const sf_completion *completions, uint32_t count);
+    /* Since 1.2. Several, in order, each as issue; the first that is refused ends it. Returns how many were
+     * issued; ids gets what issue would have returned, the refusal included, and has room for `count`. All ops
+     * have the size that the first one says. */
+    int32_t (*issue_many)(sf_queue *queue, const sf_op *ops, uint32_t count, int32_t *ids);
+    /* Since 1.2. Where a request's data is, for a driver of data=segments, for as long as it owns it. */
+    int32_t (*map_data)(sf_queue *queue, uint32_t tag, uint8_t **data);
+    /* Reserved by 1.2: -EOPNOTSUPP. A region that holds a table of schema NAME/N. */
+    int32_t (*table)(sf_port *port, sf_str name, sf_str schema, uint64_t size, sf_region *region);
+    /* Reserved by 1.2: -EOPNOTSUPP. Memory for a device that reads and writes it itself; never an arena. */
+    int32_t (*dma)(sf_queue *queue, const sf_seg *seg, sf_dma *dma);
 };
 
 /* ---- The driver -------------------------------------------------------------------------------- */
@@ -483,6 +549,9 @@ typedef struct sf_block_ops {
     void (*commit)(sf_queue *queue);
     /* Give this request up early if that can be done; it still completes exactly once. */
     int32_t (*abort)(sf_queue *queue, sf_request *request);
+    /* Since 1.2. Several requests, by tag, in order; answered in sf_request.result, which is SF_PENDING before.
+     * A driver that has it has submit too; this shell calls submit. */
+    void (*submit_many)(sf_queue *queue, const uint32_t *tags, uint32_t count);
 } sf_block_ops;
 
 /* The table of entry points, exported as `steadfast_driver`. Constant, as is all it points to. */
@@ -535,6 +604,13 @@ typedef struct sf_driver {
     int32_t (*hand_back)(sf_queue *queue);
     /* Since 1.1. Leaves the state as disconnect does, and goes on serving. Optional. */
     int32_t (*save_state)(sf_port *port);
+    /* Since 1.2. As event, and answers the event's request by what it returns, as submit does; SF_PENDING: not
+     * finished yet, or completed within the call, or there is no request. Called instead of event by a shell that
+     * knows it. Optional. */
+    int32_t (*event_answer)(sf_queue *queue, const sf_event *event);
+    /* Since 1.2. Several events, in order; requests are answered in sf_request.result. A driver that has it has
+     * event or event_answer too; this shell calls these. All have the size that the first one says. */
+    void (*events)(sf_queue *queue, const sf_event *events, uint32_t count);
 } sf_driver;
 
 #ifdef __cplusplus

@@ -24,8 +24,12 @@ pub struct Request {
     pub length: u64,
     /// Monotonic clock when the frontend submitted it, nanoseconds; 0 where it was not measured.
     pub submitted_ns: u64,
+    /// What the driver answers where it takes requests or events in batches ([`BlockOps::submit_many`],
+    /// [`Driver::events`](crate::Driver::events)): [`PENDING`](crate::PENDING) when it gets the request, else as the
+    /// result of `submit`. The one field that a driver writes, and no other way of answering reads it. Since ABI 1.2.
+    pub result: i32,
     /// Zero; for later fields.
-    pub reserved: [u64; 2],
+    pub reserved: [u32; 3],
 }
 
 /// Request codes of block devices.
@@ -112,6 +116,12 @@ entry_points! {
         /// Give this request up early if that can be done; it still completes exactly once, with
         /// `-ECANCELED` or its own result. Optional.
         optional abort: unsafe extern "C" fn(queue: *mut Queue, request: *mut Request) -> i32,
+
+        // Since ABI 1.2.
+        /// Several requests at once, by tag, in the order in which they came; `count` is at least 1. Each is answered in
+        /// [`Request::result`], which is [`PENDING`](crate::PENDING) before the call. A driver that has it must have
+        /// `submit` too, for one request, and because a shell may call either; this shell calls `submit`. Optional.
+        optional submit_many: unsafe extern "C" fn(queue: *mut Queue, tags: *const u32, count: u32),
     }
 }
 

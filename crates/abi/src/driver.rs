@@ -87,6 +87,18 @@ entry_points! {
         /// Optional: without it the state can be neither shown nor tried out. Returns 0 or a negative
         /// errno.
         optional save_state: unsafe extern "C" fn(port: *mut Port) -> i32,
+
+        // Since ABI 1.2.
+        /// As `event`, and answers the event's request by what it returns, as `submit` does: 0 or a count (done), a
+        /// negative errno (failed), or [`PENDING`](crate::PENDING): not finished yet, or completed within the call. For
+        /// an event without a request (`request` is null) it returns [`PENDING`](crate::PENDING). Called instead of
+        /// `event` by a shell that knows it; a driver for older shells too has both. Optional.
+        optional event_answer: unsafe extern "C" fn(queue: *mut Queue, event: *const Event) -> i32,
+        /// Several events at once, in the order in which they came; `count` is at least 1. Requests are answered in
+        /// [`Request::result`](crate::Request::result), which is [`PENDING`](crate::PENDING) before the call. A
+        /// driver that has it must have `event` or `event_answer` too; this shell calls these. All of `events` have the
+        /// size that the first one says. Optional.
+        optional events: unsafe extern "C" fn(queue: *mut Queue, events: *const Event, count: u32),
     }
 }
 

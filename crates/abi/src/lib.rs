@@ -26,7 +26,7 @@
 //! |---|---|---|
 //! | `probe`, `prepare`, `release` | a control thread | served by another driver, or not at all |
 //! | `connect`, `disconnect`, `reconnect`, `queue_start`, `queue_stop`, `adopt`, `save_state` | a queue's thread, or one of the shell's for this call | held: nobody is in `submit`, `event` or `timer` on any queue |
-//! | `submit`, `commit`, `abort`, `event`, `timer`, `queue_run` | the thread of the [`Queue`] passed | running |
+//! | `submit`, `submit_many`, `commit`, `abort`, `event`, `event_answer`, `events`, `timer`, `queue_run` | the thread of the [`Queue`] passed | running |
 //! | `hand_back` | the thread of the [`Queue`] passed | held: nobody is in another entry point on this queue |
 //! | `param_changed` | a thread of the shell's for this call | held |
 //!
@@ -59,8 +59,12 @@ pub use table::{Field, FieldKind};
 pub const ABI_MAJOR: u16 = 1;
 /// Minor version of this interface: grows with every appended field or function. 1 added
 /// [`Driver::hand_back`], [`Driver::save_state`], [`ShellOps::give_back`], [`ShellOps::reduce`] and
-/// [`open_kind::DEVICE`].
-pub const ABI_MINOR: u16 = 1;
+/// [`open_kind::DEVICE`]. 2 added answers by return value ([`Driver::event_answer`]), batches
+/// ([`BlockOps::submit_many`], [`Driver::events`], [`ShellOps::issue_many`], [`ShellOps::complete_many`]), completions
+/// that name the request's serial ([`ShellOps::complete_serial`]), data by segment ([`ShellOps::map_data`]),
+/// [`ENOLINK`], and room for what later classes need: [`ShellOps::table`], [`ShellOps::dma`],
+/// [`op::CONNECT`] to [`op::PATH`], [`memory::EXTERNAL`].
+pub const ABI_MINOR: u16 = 2;
 
 /// Name of the ELF section that holds the manifest text.
 pub const MANIFEST_SECTION: &str = ".steadfast.manifest";
@@ -70,6 +74,10 @@ pub const DRIVER_SYMBOL: &str = "steadfast_driver";
 /// What `submit` returns when the request is not finished yet: the driver will call
 /// [`ShellOps::complete`] for it later. Zero means done; a negative errno means failed.
 pub const PENDING: i32 = i32::MAX;
+
+/// The errno of an operation or a request whose path is lost: the target was not reached, or its answer was not, and
+/// another path may do better. What the target itself said is any other errno. Its number is Linux's. Since ABI 1.2.
+pub const ENOLINK: i32 = 67;
 
 /// "No request": the tag of an operation that belongs to the port and not to a request.
 pub const NO_TAG: u32 = u32::MAX;

@@ -32,6 +32,7 @@
 //! | `param.NAME.class` | `live`, `reinit` (default) or `reload` | at most once each |
 //! | `param.NAME.scope` | `port` (default) or `adapter` | at most once each |
 //! | `param.NAME.help` | one line for people | at most once each |
+//! | `data` | `mapped` (default): the driver looks at requests' data in the data buffer; `segments`: it names data in operations only, and asks with [`map_data`](crate::ShellOps::map_data) for what it looks at. Since ABI 1.2 | at most once |
 //! | `x-state` | `cbor`: the state is a CBOR map with text keys, in every schema; the shell then checks it when it is handed on | at most once |
 
 /// Key of the manifest's own format version, and its only value so far.

@@ -65,6 +65,22 @@ pub mod op {
     /// Fill the segment with [`Extent`](crate::Extent)s of `length` bytes at `offset`. Result: their
     /// number. Carried out off the queue's thread.
     pub const EXTENTS: u16 = 11;
+
+    // Reserved by ABI 1.2; each is `-EOPNOTSUPP` until a class needs it.
+    /// Connect an endpoint to its peer. Opening it in `prepare` connects nothing, and it outlives its connections.
+    pub const CONNECT: u16 = 12;
+    /// End an endpoint's connection; `arg` as `how` of `shutdown(2)`.
+    pub const SHUTDOWN: u16 = 13;
+    /// Open what the segment names below a handle. Result: a dynamic handle, the shell's and the port's, whose number
+    /// carries a generation, so that one that was closed is `-EBADF` and never another's.
+    pub const OPEN_AT: u16 = 14;
+    /// Close a dynamic handle.
+    pub const CLOSE: u16 = 15;
+    /// Read names below a handle into the segment. Result: bytes.
+    pub const READ_NAMES: u16 = 16;
+    /// Complete once the path behind a handle is in another state than `arg` (one of [`path`](crate::path)).
+    /// Result: the state.
+    pub const PATH: u16 = 17;
 }
 
 /// Operation flags.
@@ -115,6 +131,24 @@ pub mod memory {
     pub const PDU: u32 = 2;
     /// A region of the port.
     pub const REGION: u32 = 3;
+    /// The data of a request wherever it lies: a guest's memory, a buffer that the kernel knows by number, another
+    /// process. Only the shell reaches it, so only operations name it. Reserved by ABI 1.2: `-EOPNOTSUPP`; the data of
+    /// every request is [`DATA`].
+    pub const EXTERNAL: u32 = 4;
+}
+
+/// States of the path behind a handle on a device. Reserved by ABI 1.2.
+pub mod path {
+    /// Nothing is known of it.
+    pub const UNKNOWN: u32 = 0;
+    /// It is the best one.
+    pub const OPTIMIZED: u32 = 1;
+    /// It works, at a price.
+    pub const NON_OPTIMIZED: u32 = 2;
+    /// The target is there and does not serve over it.
+    pub const INACCESSIBLE: u32 = 3;
+    /// The target is not reached: operations end with [`ENOLINK`](crate::ENOLINK).
+    pub const LOST: u32 = 4;
 }
 
 /// The completion of an [`Op`].

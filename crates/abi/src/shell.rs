@@ -1,4 +1,4 @@
-use crate::{BlockDevice, Op, Port, Queue, Str};
+use crate::{BlockDevice, Op, Port, Queue, Seg, Str};
 
 /// The shell's functions. One constant table, valid as long as any module is loaded.
 ///
@@ -72,10 +72,76 @@ pub struct ShellOps {
     /// Says that a feature is left out because memory is short (less than the manifest's *wanted*),
     /// and why, in words for operators. Only within `prepare`, `connect` and `queue_start`.
     pub reduce: Option<unsafe extern "C" fn(port: *mut Port, feature: Str, why: Str) -> i32>,
+
+    // Since ABI 1.2.
+    /// Completes the request in slot `tag` if its [`serial`](crate::Request::serial) is this one. A request of another
+    /// serial is another request: `-ESTALE`, recorded as a fault of the driver, and nothing is completed. Otherwise as
+    /// `complete`.
+    pub complete_serial:
+        Option<unsafe extern "C" fn(queue: *mut Queue, tag: u32, serial: u32, result: i32) -> i32>,
+    /// Completes several requests, each as `complete_serial` does. Returns how many were completed; what was refused
+    /// is recorded and harms no other.
+    pub complete_many:
+        Option<unsafe extern "C" fn(queue: *mut Queue, completions: *const Completion, count: u32) -> i32>,
+    /// Issues several operations, in order, each as `issue` does. Returns how many were issued: the first that is
+    /// refused ends it. `ids[i]` becomes what `issue` would have returned for `ops[i]`, the refusal included; those
+    /// behind it are not written. `ids` has room for `count`. All of `ops` have the size that the first one says.
+    pub issue_many:
+        Option<unsafe extern "C" fn(queue: *mut Queue, ops: *const Op, count: u32, ids: *mut i32) -> i32>,
+    /// Where the bytes of a request's data are, contiguous, for as long as the driver owns the request: for a driver
+    /// whose manifest says `data=segments`, which names data in operations and looks at the bytes of few requests.
+    /// `-EINVAL`: the request is not the driver's.
+    pub map_data: Option<unsafe extern "C" fn(queue: *mut Queue, tag: u32, data: *mut *mut u8) -> i32>,
+    /// A region that holds a table of a schema, `NAME/N`, which a later driver of the port finds, and which one that
+    /// does not know the schema is refused over before the pause. Otherwise as `region`. Reserved: `-EOPNOTSUPP`.
+    pub table: Option<
+        unsafe extern "C" fn(port: *mut Port, name: Str, schema: Str, size: u64, region: *mut Region) -> i32,
+    >,
+    /// Makes a stretch of `DATA`, `PDU` or a region reachable for a device that reads and writes memory itself; never
+    /// an arena, which goes with its driver. Reserved: `-EOPNOTSUPP`.
+    pub dma: Option<unsafe extern "C" fn(queue: *mut Queue, seg: *const Seg, dma: *mut Dma) -> i32>,
 }
 
 // SAFETY: the one `ShellOps` is a constant; nobody writes to it.
 unsafe impl Sync for ShellOps {}
+
+/// A request that is done, for [`ShellOps::complete_many`]. Since ABI 1.2.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Completion {
+    /// Its slot.
+    pub tag: u32,
+    /// Its [`serial`](crate::Request::serial).
+    pub serial: u32,
+    /// As for [`ShellOps::complete`].
+    pub result: i32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Memory as a device sees it. Reserved by ABI 1.2.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Dma {
+    /// `sizeof` of this structure where the caller was built.
+    pub struct_size: u32,
+    /// Bits of [`dma_flag`].
+    pub flags: u32,
+    /// Address on the device's bus.
+    pub address: u64,
+    /// Bytes from there that follow one another.
+    pub length: u64,
+}
+
+/// Flags of [`Dma`].
+pub mod dma_flag {
+    /// The device reads it.
+    pub const TO_DEVICE: u32 = 1 << 0;
+    /// The device writes it.
+    pub const FROM_DEVICE: u32 = 1 << 1;
+    /// What the device writes is seen by the processor without more ado, and the other way round.
+    pub const COHERENT: u32 = 1 << 2;
+}
 
 /// Timers per port and queue.
 pub const TIMERS: u32 = 8;
@@ -108,13 +174,20 @@ pub struct Open {
     pub key: Str,
     /// FILE: path. TCP: `host:port`. DEVICE: name of the device.
     pub target: Str,
+
+    // Since ABI 1.2.
+    /// TCP: the local address, `host:port` or `host`; empty for whichever the system takes. Others: empty.
+    pub local: Str,
+    /// TCP: options `key=value`, separated by commas. Others: empty.
+    pub options: Str,
 }
 
 /// Kinds of handles.
 pub mod open_kind {
     /// A regular file or block device.
     pub const FILE: u32 = 1;
-    /// A TCP connection. Reserved: `-EOPNOTSUPP` so far.
+    /// A TCP endpoint: a peer, a local address, options. It outlives its connections, which are made and ended by
+    /// operations ([`op::CONNECT`](crate::op::CONNECT)). Reserved: `-EOPNOTSUPP` so far.
     pub const TCP: u32 = 2;
     /// A PCI function. Reserved: `-EOPNOTSUPP` so far.
     pub const PCI: u32 = 3;
@@ -164,6 +237,10 @@ pub struct HandleInfo {
     /// DEVICE: what the device offers, bits of [`block_feature`](crate::block_feature); 0 for others.
     /// Since ABI 1.1.
     pub features: u64,
+    /// The state of the path behind it, one of [`path`](crate::path); `UNKNOWN` so far. Since ABI 1.2.
+    pub path: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Values of [`HandleInfo::kind`].

@@ -33,7 +33,7 @@ fn layouts(out: &mut String) {
         slot_count, arena, arena_size, driver_data, cx
     });
     layout!(out, Request, "sf_request", {
-        tag, device, op, flags, serial, offset, length, submitted_ns, reserved
+        tag, device, op, flags, serial, offset, length, submitted_ns, result, reserved
     });
     layout!(out, Extent, "sf_extent", { length, flags });
     layout!(out, Seg, "sf_seg", { memory, index, offset, length });
@@ -44,23 +44,25 @@ fn layouts(out: &mut String) {
     layout!(out, BlockDevice, "sf_block_device", {
         struct_size, number, size, block_size, preferred_block_size, max_transfer, reserved, features, wwid
     });
-    layout!(out, Open, "sf_open", { size, kind, flags, key, target });
+    layout!(out, Open, "sf_open", { size, kind, flags, key, target, local, options });
     layout!(out, HandleInfo, "sf_handle_info", {
         struct_size, kind, size, block_size, preferred_block_size, read_only, rotational, can_punch, can_zero,
-        features
+        features, path, reserved
     });
     layout!(out, Region, "sf_region", { struct_size, number, data, size, created, reserved });
+    layout!(out, Completion, "sf_completion", { tag, serial, result, reserved });
+    layout!(out, Dma, "sf_dma", { struct_size, flags, address, length });
     layout!(out, Value, "sf_value", { struct_size, kind, number, text });
     layout!(out, ShellOps, "sf_shell_ops", {
         size, abi_major, abi_minor, issue, cancel, complete, timer, set_state, get_state, announce, withdraw,
-        open, close, handle_info, region, property, log, now, give_back, reduce
+        open, close, handle_info, region, property, log, now, give_back, reduce, complete_serial, complete_many, issue_many, map_data, table, dma
     });
     layout!(out, Probe, "sf_probe", { size, revision, hwid });
-    layout!(out, BlockOps, "sf_block_ops", { size, reserved, submit, commit, abort });
+    layout!(out, BlockOps, "sf_block_ops", { size, reserved, submit, commit, abort, submit_many });
     layout!(out, Driver, "sf_driver", {
         size, abi_major, abi_minor, class as "class_id", pdu_size, manifest, probe, prepare, connect,
         disconnect, reconnect, release, queue_start, queue_stop, event, timer, adopt, param_changed,
-        class_ops, queue_run, hand_back, save_state
+        class_ops, queue_run, hand_back, save_state, event_answer, events
     });
 }
 
@@ -81,8 +83,8 @@ fn c_type(rust: &str) -> String {
         "u32" => "uint32_t".to_owned(),
         "u64" => "uint64_t".to_owned(),
         other => match (other.strip_prefix("*mut "), other.strip_prefix("*const ")) {
-            (Some(to), _) => format!("{} *", name(to)),
-            (_, Some(to)) => format!("const {} *", name(to)),
+            (Some(to), _) => format!("{} *", c_type(to)),
+            (_, Some(to)) => format!("const {} *", c_type(to)),
             _ => name(other),
         },
     }
@@ -127,6 +129,8 @@ const PREFIXES: &[(&str, &str)] = &[
     ("open_flag", "SF_OPEN_"),
     ("handle_kind", "SF_HANDLE_"),
     ("value_kind", "SF_VALUE_"),
+    ("path", "SF_PATH_"),
+    ("dma_flag", "SF_DMA_"),
 ];
 
 /// Every integer constant in the Rust source, by its own text, so that none is forgotten. Returns how
@@ -183,7 +187,7 @@ fn the_c_header_agrees_with_rust() {
     layouts(&mut out);
     let entries = entry_points(&mut out, "sf_driver", abi::Driver::FIELDS)
         + entry_points(&mut out, "sf_block_ops", abi::BlockOps::FIELDS);
-    assert!(entries >= 18, "only {entries} entry points");
+    assert!(entries >= 21, "only {entries} entry points");
     let sources = [
         include_str!("../src/lib.rs"),
         include_str!("../src/block.rs"),
@@ -211,6 +215,6 @@ fn the_driver_in_c_builds_and_has_its_manifest() {
     let output = scratch("memory.so");
     compile(&["-std=c11", "-O2", "-shared", "-fPIC", "-fvisibility=hidden"], &input, &output);
     let image = std::fs::read(&output).unwrap();
-    let wanted = b"manifest=1\0abi=1.1\0name=c-memory\0version=1.0.0\0class=block\0";
+    let wanted = b"manifest=1\0abi=1.2\0name=c-memory\0version=1.0.0\0class=block\0";
     assert!(image.windows(wanted.len()).any(|w| w == wanted), "no manifest in {}", output.display());
 }

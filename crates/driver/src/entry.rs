@@ -42,6 +42,7 @@ impl<D: Block> Table<D> {
         submit: Some(submit::<D>),
         commit: Some(commit::<D>),
         abort: Some(abort::<D>),
+        submit_many: None,
     };
 }
 
@@ -71,6 +72,8 @@ pub const fn table<D: Block>(manifest: &'static [u8]) -> abi::Driver {
         class_ops: (Table::<D>::BLOCK as *const abi::BlockOps).cast::<c_void>(),
         queue_run: Some(queue_run::<D>),
         hand_back: if D::HANDS_BACK { Some(hand_back::<D>) } else { None },
+        event_answer: None,
+        events: None,
         save_state: if D::SAVES_STATE { Some(save_state::<D>) } else { None },
     }
 }

@@ -179,6 +179,8 @@ impl Prepare<'_> {
             flags: what.flags,
             key: abi::Str::new(key),
             target: abi::Str::new(what.target),
+            local: abi::Str::EMPTY,
+            options: abi::Str::EMPTY,
         };
         let call = self.shell().open.ok_or(Errno::NOSYS)?;
         // SAFETY: the port is live; `open` and what it points to outlive the call.

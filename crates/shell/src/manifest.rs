@@ -92,6 +92,9 @@ pub struct Manifest {
     pub features: u64,
     /// Oldest release of the same driver that it can update from.
     pub min_from: Option<Version>,
+    /// It names its requests' data in operations only (`data=segments`), and asks for the bytes of those that it
+    /// looks at.
+    pub segments: bool,
     /// Parameters, in the order of the manifest.
     pub params: Vec<ParamSpec>,
     /// Keys that begin with `x-`, with their values, as they are.

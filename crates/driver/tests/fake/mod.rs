@@ -270,4 +270,10 @@ static SHELL: abi::ShellOps = abi::ShellOps {
     now: None,
     give_back: None,
     reduce: None,
+    complete_serial: None,
+    complete_many: None,
+    issue_many: None,
+    map_data: None,
+    table: None,
+    dma: None,
 };

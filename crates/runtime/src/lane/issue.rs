@@ -61,12 +61,13 @@ impl Lane {
             };
             let parts = &parts[..resolved.count];
             if !(*lane).may_use(op) {
-                return -libc::EBADF;
+                return if is_reserved(op.code) { -libc::EOPNOTSUPP } else { -libc::EBADF };
             }
             let (fixed, stack) = match (*lane).fixed_file(op) {
                 Ok(fixed) => (fixed, None),
                 Err(errno) => match (*lane).stack_of(op.handle) {
                     Some(stack) => (0, Some(stack)),
+                    None if is_reserved(op.code) => return -libc::EOPNOTSUPP,
                     None => return -errno,
                 },
             };
@@ -154,7 +155,7 @@ impl Lane {
                     opcode::PollAdd::new(file, mask).build()
                 }
                 op::TIMEOUT => opcode::Timeout::new((*core).timespec(op.offset)).build(),
-                op::NVME => return Err(libc::EOPNOTSUPP),
+                code if is_reserved(code) => return Err(libc::EOPNOTSUPP),
                 _ => return Err(libc::EINVAL),
             }
         };
@@ -372,7 +373,14 @@ impl Lane {
                         result,
                         request: if tagged { (*lane).slot(Tag(entry.tag)) } else { ptr::null_mut() },
                     };
-                    if let Some(call) = bound.event {
+                    if let Some(call) = bound.event_answer {
+                        Lane::go_in(lane, Entry::Event);
+                        let answer = call(bound.queue, &event);
+                        Lane::come_out(lane, Entry::Event);
+                        if answer != abi::PENDING && !(tagged && Lane::finish(lane, Tag(entry.tag), answer)) {
+                            Lane::blame(lane, entry.tag);
+                        }
+                    } else if let Some(call) = bound.event {
                         Lane::go_in(lane, Entry::Event);
                         call(bound.queue, &event);
                         Lane::come_out(lane, Entry::Event);
@@ -392,4 +400,9 @@ impl Lane {
 #[inline(always)]
 const fn only_waits(code: u16) -> bool {
     matches!(code, op::TIMEOUT | op::NOP)
+}
+
+/// Whether an operation is one that the interface has and nobody carries out yet.
+const fn is_reserved(code: u16) -> bool {
+    matches!(code, op::NVME | op::CONNECT..=op::PATH)
 }

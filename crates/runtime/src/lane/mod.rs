@@ -21,6 +21,7 @@ mod named;
 mod pause_calls;
 mod reclaim;
 pub(crate) mod shell_calls;
+mod shell_calls_many;
 mod stacked;
 mod swap;
 mod sync;
@@ -56,6 +57,7 @@ struct Bound {
     submit: SubmitFn,
     commit: Option<unsafe extern "C" fn(*mut abi::Queue)>,
     event: Option<unsafe extern "C" fn(*mut abi::Queue, *const abi::Event)>,
+    event_answer: Option<unsafe extern "C" fn(*mut abi::Queue, *const abi::Event) -> i32>,
     timer: Option<unsafe extern "C" fn(*mut abi::Queue, u32)>,
     abort: Option<unsafe extern "C" fn(*mut abi::Queue, *mut abi::Request) -> i32>,
     queue: *mut abi::Queue,
@@ -484,6 +486,23 @@ impl Lane {
         unsafe {
             if let Some(instance) = &(*lane).instance {
                 fault(instance, &format!("completed request {tag}, which is not the driver's"));
+            }
+        }
+    }
+
+    /// The driver completed a request that it had earlier in the same slot.
+    ///
+    /// # Safety
+    /// As for `finish`.
+    #[cold]
+    pub(crate) unsafe fn blame_for_serial(lane: *mut Lane, tag: u32, said: u32, now: u32) {
+        // SAFETY: rules 1 and 2.
+        unsafe {
+            if let Some(instance) = &(*lane).instance {
+                let what = format!(
+                    "completed request {tag} of serial {said}, where serial {now} is by now: refused"
+                );
+                fault(instance, &what);
             }
         }
     }

@@ -87,6 +87,7 @@ impl Lane {
                 let (base, size) = *tables.regions.get(seg.index as usize).ok_or(libc::EFAULT)?;
                 Ok((ptr::with_exposed_provenance_mut(base), size))
             }
+            memory::EXTERNAL => Err(libc::EOPNOTSUPP),
             _ => Err(libc::EINVAL),
         }
     }

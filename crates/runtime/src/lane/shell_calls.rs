@@ -10,7 +10,7 @@ use crate::change::pause_calls;
 use crate::clock::now_ns;
 use crate::driver::instance::{Instance, Stage};
 use crate::handle::OpenSpec;
-use crate::lane::Lane;
+use crate::lane::{Lane, shell_calls_many};
 use crate::port::Device;
 use std::ptr;
 use std::sync::atomic::Ordering;
@@ -48,6 +48,12 @@ pub(crate) static SHELL: abi::ShellOps = abi::ShellOps {
     now: Some(now),
     give_back: Some(give_back),
     reduce: Some(reduce),
+    complete_serial: Some(shell_calls_many::complete_serial),
+    complete_many: Some(shell_calls_many::complete_many),
+    issue_many: Some(shell_calls_many::issue_many),
+    map_data: Some(shell_calls_many::map_data),
+    table: Some(shell_calls_many::table),
+    dma: Some(shell_calls_many::dma),
 };
 
 /// Copies a structure that begins with its size: what the caller knows, zero for the rest.
@@ -123,7 +129,7 @@ unsafe fn text<'a>(s: abi::Str) -> Result<&'a str, i32> {
 
 /// # Safety
 /// `queue` came from the shell and is bound to a lane of this thread.
-unsafe fn lane(queue: *mut abi::Queue) -> *mut Lane {
+pub(super) unsafe fn lane(queue: *mut abi::Queue) -> *mut Lane {
     if queue.is_null() {
         return ptr::null_mut();
     }
@@ -131,7 +137,7 @@ unsafe fn lane(queue: *mut abi::Queue) -> *mut Lane {
     unsafe { (*queue).cx.cast() }
 }
 
-unsafe extern "C" fn issue(queue: *mut abi::Queue, op: *const abi::Op) -> i32 {
+pub(super) unsafe extern "C" fn issue(queue: *mut abi::Queue, op: *const abi::Op) -> i32 {
     // SAFETY: both come from a driver that the shell has entered on this thread; see `sized`.
     unsafe {
         let lane = lane(queue);
@@ -148,7 +154,7 @@ unsafe extern "C" fn cancel(queue: *mut abi::Queue, id: u32) -> i32 {
     }
 }
 
-unsafe extern "C" fn complete(queue: *mut abi::Queue, tag: u32, result: i32) -> i32 {
+pub(super) unsafe extern "C" fn complete(queue: *mut abi::Queue, tag: u32, result: i32) -> i32 {
     // SAFETY: as for `issue`.
     unsafe {
         let lane = lane(queue);

@@ -342,6 +342,7 @@ impl Lane {
                 submit: block.submit?,
                 commit: block.commit,
                 event: table.event,
+                event_answer: table.event_answer,
                 timer: table.timer,
                 abort: block.abort,
                 queue: i.queue(self.index),

@@ -28,7 +28,7 @@ use crate::port::directory::Directory;
 use queue::StackId;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use steadfast_abi::{HandleInfo, block_feature, handle_kind, open_flag};
+use steadfast_abi::{HandleInfo, block_feature, handle_kind, open_flag, path};
 use steadfast_shell::sync::lock;
 
 /// A device that a port has open.
@@ -97,6 +97,8 @@ impl DeviceHandle {
             can_punch: offers(block_feature::TRIM),
             can_zero: offers(block_feature::WRITE_ZEROES),
             features: claimed.features,
+            path: path::UNKNOWN,
+            reserved: 0,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{Class, HwId, MAX_LIST, Manifest, ManifestError, Memory, PduSpec, Sch
 use crate::params::nearest;
 
 /// Keys that stand alone, for suggestions.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     VERSION,
     "name",
     "version",
@@ -29,6 +29,7 @@ const KEYS: [&str; 17] = [
     "port-ops",
     "feature",
     "min_from",
+    "data",
 ];
 
 /// A manifest while it is being read.
@@ -51,6 +52,7 @@ pub(super) struct Fields<'a> {
     port_ops: Option<u32>,
     features: u64,
     min_from: Option<Version>,
+    segments: Option<bool>,
     params: ParamEntries<'a>,
     extra: Vec<(String, String)>,
 }
@@ -76,6 +78,7 @@ impl<'a> Fields<'a> {
             "port-ops" => once(&mut self.port_ops, key, value, |text| number_to(text, 1024)),
             "feature" => self.feature(key, value),
             "min_from" => once(&mut self.min_from, key, value, version),
+            "data" => once(&mut self.segments, key, value, data),
             _ if key.starts_with("param.") => self.params.take(key, value),
             _ if key.starts_with("x-") => self.extra(key, value),
             _ => Err(unknown(key)),
@@ -127,6 +130,7 @@ impl<'a> Fields<'a> {
             port_ops: self.port_ops.unwrap_or(0),
             features: self.features,
             min_from: self.min_from,
+            segments: self.segments.unwrap_or(false),
             params: self.params.finish()?,
             extra: self.extra,
         })
@@ -232,6 +236,14 @@ fn memory(text: &str) -> Result<Memory, String> {
         .and_then(|(needed, wanted)| Some(Memory { needed: decimal(needed)?, wanted: decimal(wanted)? }))
         .filter(|memory| memory.needed <= memory.wanted)
         .ok_or_else(|| "NEEDED:WANTED, bytes, NEEDED not above WANTED".to_owned())
+}
+
+fn data(text: &str) -> Result<bool, String> {
+    match text {
+        "mapped" => Ok(false),
+        "segments" => Ok(true),
+        _ => Err("mapped, segments".to_owned()),
+    }
 }
 
 fn number_to(text: &str, most: u32) -> Result<u32, String> {
