@@ -285,3 +285,14 @@ pub struct CheckReport {
     /// Whether the update would be started.
     pub ok: bool,
 }
+
+/// A device that would become smaller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shrink {
+    /// Bytes that it has.
+    pub from: u64,
+    /// Bytes that it would have.
+    pub to: u64,
+    /// The parameter that makes it so.
+    pub param: String,
+}

@@ -35,9 +35,9 @@ mod trial;
 
 pub use change::activate::{ActivateOptions, CallOff};
 pub use change::contents::Exchange;
+pub use change::options::TrialOptions;
 pub use change::params::{ParamChange, ParamReport};
 pub use change::read_state::SavedState;
-pub use change::shrink::Shrink;
 pub use change::update::{Begins, UpdateOptions};
 pub use engine::Engine;
 pub use engine::growth::Behind;
@@ -51,7 +51,7 @@ pub use handle::lost_writes::{LossBook, Lost, MediumId};
 pub use ids::{BlockRequest, FrontendId, LaneId, PortId, Tag};
 pub use info::{
     Abandoned, CheckReport, DeviceInfo, HandleSummary, MemoryInfo, ParamInfo, PortInfo, PortState,
-    RegionSummary, ShadowInfo, Trouble, TroubleCode,
+    RegionSummary, ShadowInfo, Shrink, Trouble, TroubleCode,
 };
 pub use lane::counters::OperationCounts;
 pub use lane::shell_calls::DRIVER_LINES;
@@ -62,4 +62,3 @@ pub use port::rules::{HardwareId, PortRules};
 pub use queue::Reactor;
 pub use queue::frontend::Frontend;
 pub use queue::remote::Task;
-pub use trial::Shadow;

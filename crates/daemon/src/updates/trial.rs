@@ -3,12 +3,12 @@
 use crate::app::App;
 use std::time::Duration;
 use steadfast_api::{Problem, ProblemKind, Shadow, ShadowRequest, UpdateRequest};
-use steadfast_runtime::ShadowInfo;
+use steadfast_runtime::TrialOptionsInfo;
 use steadfast_shell::shadow::Bounds;
 
 /// What the engine is asked for.
-pub(crate) fn asked(request: &ShadowRequest) -> steadfast_runtime::Shadow {
-    steadfast_runtime::Shadow {
+pub(crate) fn asked(request: &ShadowRequest) -> steadfast_runtime::TrialOptions {
+    steadfast_runtime::TrialOptions {
         duration: Duration::from_millis(request.duration_ms),
         sample: request.sample,
         bounds: Bounds { least_compared: request.least_compared, max_latency: request.max_latency },

@@ -7,14 +7,13 @@
 use crate::change::down::is_down;
 use crate::change::first_steps::go_back;
 use crate::change::prepare::{discard, prepare, resolve};
-use crate::change::shrink::Shrink;
 use crate::change::swap::Handling;
 use crate::change::update::{conclude, run_with};
 use crate::clock::now_ns;
 use crate::control::Control;
 use crate::driver::instance::Instance;
 use crate::ids::LaneId;
-use crate::info::PortInfo;
+use crate::info::{PortInfo, Shrink};
 use crate::port::Port;
 use crate::port::busy::Turn;
 use std::collections::BTreeMap;

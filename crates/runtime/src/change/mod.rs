@@ -7,6 +7,7 @@ pub(crate) mod contents;
 pub(crate) mod down;
 pub(crate) mod first_steps;
 pub(crate) mod hold;
+pub(crate) mod options;
 pub(crate) mod other_driver;
 pub(crate) mod params;
 pub(crate) mod pause_calls;

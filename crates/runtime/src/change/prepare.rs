@@ -1,6 +1,7 @@
 //! Before the pause: what is checked, and how a candidate gets ready while the old driver serves.
 
 use crate::change::down::is_down;
+use crate::change::options::TrialOptions;
 use crate::change::other_driver::Other;
 use crate::change::swap::Handling;
 use crate::change::time_limit::probe_within;
@@ -18,7 +19,6 @@ use crate::resources::arena::MOST;
 use crate::resources::headroom;
 use crate::resources::slot_memory::PDU_STRIDE;
 use crate::ring::in_flight::TIMER_ROOM;
-use crate::trial::Shadow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -237,7 +237,7 @@ impl Control {
         port: &Arc<Port>,
         staged: &StagedModule,
         params: &BTreeMap<String, Value>,
-        how: &Shadow,
+        how: &TrialOptions,
         unwanted: &AtomicBool,
         receipt: &mut Receipt,
     ) -> Result<(), String> {

@@ -3,9 +3,10 @@
 
 use crate::control::Control;
 use crate::handle::ask::ask_file;
-use crate::handle::close::PortFile;
 use crate::handle::size::size_of_file;
 use crate::handle::{Handle, direct_alignment, with_file};
+use crate::helpers::close::PortFile;
+use crate::info::Shrink;
 use crate::port::{Device, Port, PortInner};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,17 +17,6 @@ use steadfast_shell::sync::lock;
 
 /// The parameter that file drivers take for *past the page cache*.
 const DIRECT: &str = "direct";
-
-/// A device that would become smaller.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shrink {
-    /// Bytes that it has.
-    pub from: u64,
-    /// Bytes that it would have.
-    pub to: u64,
-    /// The parameter that makes it so.
-    pub param: String,
-}
 
 /// What a port lies on, where that is one file.
 pub(crate) struct Base {

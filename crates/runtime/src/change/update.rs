@@ -1,6 +1,7 @@
 //! Update: what the control thread does of it around the pause.
 
 use crate::change::first_steps::go_back;
+use crate::change::options::TrialOptions;
 use crate::change::phases::{remember, see_to_thread};
 use crate::change::swap::{Handling, Job, Verdict};
 use crate::clock::{now_ns, unix_ms};
@@ -9,7 +10,6 @@ use crate::driver::instance::Instance;
 use crate::error::{EngineError, ErrorKind};
 use crate::port::Port;
 use crate::port::busy::Turn;
-use crate::trial::Shadow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -67,7 +67,7 @@ pub struct UpdateOptions {
     /// Becomes true when nobody wants it any more: a trial ends then, and nothing is replaced.
     pub unwanted: Arc<AtomicBool>,
     /// Try the candidate beside the driver that serves first; go on only when nothing speaks against it.
-    pub shadow: Option<Shadow>,
+    pub shadow: Option<TrialOptions>,
     /// The candidate, where it is mapped already: then nothing is read or mapped for it.
     pub mapped: Option<Arc<LoadedModule>>,
 }

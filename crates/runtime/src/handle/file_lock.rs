@@ -11,10 +11,10 @@
 
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
-use crate::handle::close::PortFile;
 use crate::handle::contents::Contents;
 use crate::handle::foreign_locks::Guard;
 use crate::handle::overlap::Ground;
+use crate::helpers::close::PortFile;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;

@@ -11,8 +11,8 @@
 
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
-use crate::handle::close::PortFile;
 use crate::handle::{overlap, with_file};
+use crate::helpers::close::PortFile;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -4,7 +4,6 @@
 
 pub(crate) mod ask;
 pub(crate) mod buffered;
-pub(crate) mod close;
 pub(crate) mod contents;
 pub(crate) mod file_lock;
 pub(crate) mod foreign_locks;
@@ -15,12 +14,12 @@ pub(crate) mod overlap;
 pub(crate) mod size;
 pub(crate) mod trouble;
 
-use crate::handle::close::PortFile;
 use crate::handle::contents::Contents;
 use crate::handle::file_lock::{FileId, FileLock, Share};
 use crate::handle::medium::Watch;
 use crate::handle::name_check::Sight;
 use crate::helpers::Desks;
+use crate::helpers::close::PortFile;
 use crate::stack::DeviceHandle;
 use std::fs::File;
 use std::io;

@@ -7,7 +7,7 @@ use super::crew::Crew;
 use super::foreman::Foreman;
 use super::raw;
 use crate::clock::now_ns;
-use crate::handle::close::PortFile;
+use crate::helpers::close::PortFile;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};

@@ -26,6 +26,7 @@ mod attempts;
 mod backlog;
 mod body;
 mod call;
+pub(crate) mod close;
 mod crew;
 mod desk;
 mod foreman;

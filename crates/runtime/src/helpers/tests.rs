@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // records of calls; signals to helpers
 
 use super::*;
-use crate::handle::close::PortFile;
+use crate::helpers::close::PortFile;
 use crate::ring::bell::Bell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -6,6 +6,8 @@ pub(crate) mod claim;
 pub(crate) mod config;
 mod device;
 pub(crate) mod directory;
+pub(crate) mod losses;
+mod name_check;
 mod resources;
 pub(crate) mod rules;
 

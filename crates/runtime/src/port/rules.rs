@@ -1,7 +1,7 @@
 //! What an operator says of one port beside its parameters, and what the checks before an update want
 //! to know of the port.
 
-use crate::change::shrink::Shrink;
+use crate::info::Shrink;
 use crate::port::{Device, Port, PortInner};
 use std::collections::BTreeMap;
 use steadfast_abi::handle_kind;

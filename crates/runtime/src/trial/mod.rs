@@ -15,6 +15,7 @@ mod mirror;
 mod shared;
 
 use crate::change::hold::visit;
+use crate::change::options::TrialOptions;
 use crate::change::prepare;
 use crate::control::Control;
 use crate::driver::instance::Instance;
@@ -30,7 +31,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use steadfast_loader::StagedModule;
 use steadfast_shell::params::Value;
-use steadfast_shell::shadow::{Bounds, ShadowReport, Tally};
+use steadfast_shell::shadow::{ShadowReport, Tally};
 use steadfast_shell::sync::lock;
 
 /// How often the control thread looks at what was counted.
@@ -43,50 +44,6 @@ const ENOUGH: u64 = 100;
 /// Why a trial ends when whoever asked for it has gone.
 const UNWANTED: &str = "whoever asked for it has gone away";
 
-/// How a candidate is tried before it may serve.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Shadow {
-    /// For how long.
-    pub duration: Duration,
-    /// Part of the reads that is copied, above 0 and at most 1.
-    pub sample: f64,
-    /// What the candidate must keep to.
-    pub bounds: Bounds,
-    /// Only report; never go on with the update.
-    pub only: bool,
-}
-
-impl Default for Shadow {
-    fn default() -> Shadow {
-        Shadow { duration: Duration::from_secs(30), sample: 1.0, bounds: Bounds::default(), only: false }
-    }
-}
-
-impl Shadow {
-    /// Longest trial.
-    pub const LONGEST: Duration = Duration::from_secs(24 * 3600);
-
-    /// What is out of range, in words.
-    pub fn check(&self) -> Result<(), String> {
-        if self.duration.is_zero() || self.duration > Shadow::LONGEST {
-            let seconds = self.duration.as_secs_f64();
-            return Err(format!("trial of {seconds} s is out of range (allowed: above 0, at most 24 h)"));
-        }
-        if !(self.sample > 0.0 && self.sample <= 1.0) {
-            let sample = self.sample;
-            return Err(format!(
-                "sampling rate {sample} of a trial is out of range (allowed: above 0, at most 1)"
-            ));
-        }
-        match self.bounds.max_latency {
-            Some(factor) if !(factor > 0.0 && factor.is_finite()) => {
-                Err(format!("latency factor {factor} of a trial is out of range (allowed: above 0)"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
 impl Control {
     /// Tries a candidate on a port that `old` serves. The port's turn is the caller's.
     pub(crate) fn try_out(
@@ -95,7 +52,7 @@ impl Control {
         staged: &StagedModule,
         params: BTreeMap<String, Value>,
         old: &Arc<Instance>,
-        how: &Shadow,
+        how: &TrialOptions,
         unwanted: &AtomicBool,
     ) -> ShadowReport {
         let mut report = self.try_candidate(live, staged, params, old, how, unwanted).unwrap_or_else(|why| {
@@ -115,7 +72,7 @@ impl Control {
         staged: &StagedModule,
         params: BTreeMap<String, Value>,
         old: &Arc<Instance>,
-        how: &Shadow,
+        how: &TrialOptions,
         unwanted: &AtomicBool,
     ) -> Result<ShadowReport, String> {
         how.check()?;
@@ -134,7 +91,13 @@ impl Control {
     }
 
     /// The trial itself, from the first copied read to the report.
-    fn watch(&self, mut stand: Stand, trial: &Trial, how: &Shadow, unwanted: &AtomicBool) -> ShadowReport {
+    fn watch(
+        &self,
+        mut stand: Stand,
+        trial: &Trial,
+        how: &TrialOptions,
+        unwanted: &AtomicBool,
+    ) -> ShadowReport {
         let mut against = Vec::new();
         let begun = Instant::now();
         if let Err(why) = stand.begin(how.duration) {

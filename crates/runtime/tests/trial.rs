@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 use steadfast_loader::StagedModule;
-use steadfast_runtime::{Engine, ErrorKind, PortSpec, PortState, Shadow, UpdateOptions};
+use steadfast_runtime::{Engine, ErrorKind, PortSpec, PortState, TrialOptions, UpdateOptions};
 use steadfast_shell::receipt::{Mode, Outcome, Receipt, ShadowReport, Unload};
 use steadfast_shell::shadow::Bounds;
 use support::Bench;
@@ -47,16 +47,16 @@ fn attach(bench: &Bench, module: &StagedModule, queues: usize) -> PathBuf {
     path
 }
 
-fn trial(milliseconds: u64) -> Shadow {
-    Shadow { duration: Duration::from_millis(milliseconds), ..Shadow::default() }
+fn trial(milliseconds: u64) -> TrialOptions {
+    TrialOptions { duration: Duration::from_millis(milliseconds), ..TrialOptions::default() }
 }
 
-fn tried(shadow: Shadow) -> UpdateOptions {
+fn tried(shadow: TrialOptions) -> UpdateOptions {
     UpdateOptions { shadow: Some(shadow), ..UpdateOptions::default() }
 }
 
 /// Under a load that verifies what it reads: an update with a trial. Nobody notices anything.
-fn under_load(bench: &Bench, module: &StagedModule, shadow: Shadow) -> (Receipt, ShadowReport) {
+fn under_load(bench: &Bench, module: &StagedModule, shadow: TrialOptions) -> (Receipt, ShadowReport) {
     let load = bench.load("vol0", 4, 16);
     load.pass(2_000);
     let receipt = bench.engine.update("vol0", module, &tried(shadow));
@@ -70,7 +70,7 @@ fn under_load(bench: &Bench, module: &StagedModule, shadow: Shadow) -> (Receipt,
 }
 
 /// A candidate that is found out: what the report says against it.
-fn found_out(queues: usize, defines: &[&str], shadow: Shadow) -> ShadowReport {
+fn found_out(queues: usize, defines: &[&str], shadow: TrialOptions) -> ShadowReport {
     let bench = Bench::new(queues);
     attach(&bench, &build(&bench, &[]), queues);
     let (receipt, report) = under_load(&bench, &build(&bench, defines), shadow);
@@ -197,7 +197,7 @@ fn a_candidate_that_does_not_connect_is_refused_and_one_that_takes_long_delays_n
     let slow = build(&bench, &["HANG"]);
     let load = bench.load("vol0", 1, 8);
     std::fs::write(gate(&bench), "").expect("a gate");
-    let only = Shadow { only: true, ..trial(200) };
+    let only = TrialOptions { only: true, ..trial(200) };
     let receipt = std::thread::scope(|scope| {
         let update = scope.spawn(|| bench.engine.update("vol0", &slow, &tried(only)));
         wait_for(|| bench.engine.port("vol0").expect("port").shadow.is_some());
@@ -214,12 +214,12 @@ fn a_candidate_that_does_not_connect_is_refused_and_one_that_takes_long_delays_n
 fn slowness_counts_when_it_is_asked_about() {
     // Bounds that hold, or do not, on any machine, however busy.
     let within = |factor| Bounds { max_latency: Some(factor), ..Bounds::default() };
-    let report = found_out(1, &["LATE=2000000"], Shadow { bounds: within(1e-9), ..trial(500) });
+    let report = found_out(1, &["LATE=2000000"], TrialOptions { bounds: within(1e-9), ..trial(500) });
     assert!(report.against[0].starts_with("slower"), "{report:?}");
     assert!(report.candidate_p50_ns > 2_000_000 && report.differ == 0, "{report:?}");
     let bench = Bench::new(1);
     attach(&bench, &build(&bench, &[]), 1);
-    let shadow = Shadow { bounds: within(1e9), ..trial(200) };
+    let shadow = TrialOptions { bounds: within(1e9), ..trial(200) };
     let (receipt, _) = under_load(&bench, &build(&bench, &["LATE=2000000"]), shadow);
     assert_eq!(receipt.outcome, Outcome::Done, "{receipt:?}");
     bench.engine.stop(Duration::from_secs(10));
@@ -230,7 +230,8 @@ fn a_trial_alone_reports_and_changes_nothing() {
     let bench = Bench::new(1);
     attach(&bench, &build(&bench, &[]), 1);
     let same = build(&bench, &[]);
-    let (receipt, report) = under_load(&bench, &same, Shadow { only: true, sample: 0.25, ..trial(400) });
+    let (receipt, report) =
+        under_load(&bench, &same, TrialOptions { only: true, sample: 0.25, ..trial(400) });
     assert!(report.equal && report.compared > 0, "{report:?}");
     assert!(report.passed > report.compared, "a quarter is copied: {report:?}");
     assert_eq!((receipt.outcome, receipt.generation_after), (Outcome::Tried, 1), "{receipt:?}");
@@ -240,7 +241,7 @@ fn a_trial_alone_reports_and_changes_nothing() {
 
 #[test]
 fn a_trial_that_could_compare_nothing_or_cannot_be_made_is_refused_with_its_reason() {
-    let refused = |defines: &[&str], shadow: Shadow| {
+    let refused = |defines: &[&str], shadow: TrialOptions| {
         let bench = Bench::new(1);
         attach(&bench, &build(&bench, defines), 1);
         let receipt = bench.engine.update("vol0", &build(&bench, defines), &tried(shadow));
@@ -252,7 +253,7 @@ fn a_trial_that_could_compare_nothing_or_cannot_be_made_is_refused_with_its_reas
     assert!(why.contains("0 reads could be compared"), "{why}");
     let why = refused(&["STATE"], trial(50));
     assert!(why.contains("save_state"), "{why}");
-    let why = refused(&[], Shadow { sample: 1.5, ..trial(50) });
+    let why = refused(&[], TrialOptions { sample: 1.5, ..trial(50) });
     assert!(why.contains("sampling rate 1.5"), "{why}");
     let why = refused(&[], trial(0));
     assert!(why.contains("allowed: above 0"), "{why}");
@@ -329,7 +330,7 @@ fn trials_leave_nothing_behind() {
     let maps = || std::fs::read_to_string("/proc/self/maps").expect("proc").lines().count();
     let mut before = None;
     for round in 0..6 {
-        let only = Shadow { only: true, ..trial(30) };
+        let only = TrialOptions { only: true, ..trial(30) };
         for module in [&same, &wrong] {
             let receipt = bench.engine.update("vol0", module, &tried(only));
             assert_eq!(receipt.unload, Unload::Unloaded, "{receipt:?}");
