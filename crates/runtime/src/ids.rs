@@ -28,3 +28,7 @@ pub struct BlockRequest {
     /// Bytes; aligned likewise, at most [`Reactor::data_size`](crate::queue::Reactor::data_size) where data is moved.
     pub length: u64,
 }
+
+/// A [`Stack`] on its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StackId(pub(crate) u32);

@@ -3,7 +3,7 @@
 use crate::app::App;
 use std::time::Duration;
 use steadfast_api::{Problem, ProblemKind, Shadow, ShadowRequest, UpdateRequest};
-use steadfast_runtime::TrialOptionsInfo;
+use steadfast_runtime::ShadowInfo;
 use steadfast_shell::shadow::Bounds;
 
 /// What the engine is asked for.

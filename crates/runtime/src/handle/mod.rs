@@ -3,7 +3,6 @@
 #![allow(unsafe_code)] // system calls without a safe wrapper
 
 pub(crate) mod ask;
-pub(crate) mod buffered;
 pub(crate) mod contents;
 pub(crate) mod file_lock;
 pub(crate) mod foreign_locks;

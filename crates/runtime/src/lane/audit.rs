@@ -10,8 +10,8 @@
 
 use super::Lane;
 use crate::ids::{FrontendId, LaneId, Tag};
+use crate::lane::core::Done;
 use crate::queue::Reactor;
-use crate::ring::Done;
 use std::fmt;
 use steadfast_shell::slots::Owner;
 

@@ -5,8 +5,8 @@
 
 use super::Lane;
 use crate::ids::Tag;
-use crate::ring::Core;
-use crate::ring::in_flight::{NO_SYNC, NOTHING, OpEntry, OpKind};
+use crate::lane::core::Core;
+use crate::lane::in_flight::{NO_SYNC, NOTHING, OpEntry, OpKind};
 use std::ptr::NonNull;
 use steadfast_abi as abi;
 use steadfast_shell::slots::Owner;

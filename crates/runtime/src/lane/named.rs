@@ -12,9 +12,9 @@
 
 use super::Lane;
 use crate::ids::Tag;
+use crate::lane::in_flight::OpEntry;
 use crate::lane::shell_calls::fault;
 use crate::resources::slot_memory::PDU_STRIDE;
-use crate::ring::in_flight::OpEntry;
 use std::ptr;
 use steadfast_abi as abi;
 use steadfast_abi::{block_op, memory, op};

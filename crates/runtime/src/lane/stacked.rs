@@ -3,8 +3,8 @@
 #![allow(unsafe_code)] // the rules are in the module above
 
 use super::Lane;
-use crate::stack::list::Stacked;
-use crate::stack::queue::StackId;
+use crate::ids::StackId;
+use crate::lane::stacked_list::Stacked;
 use steadfast_abi as abi;
 use steadfast_abi::{Extent, block_flag, block_op, fallocate, op, op_flag};
 

@@ -3,7 +3,7 @@
 
 use super::Lane;
 use crate::handle::medium::Watch;
-use crate::ring::in_flight::NO_SYNC;
+use crate::lane::in_flight::NO_SYNC;
 use std::sync::Arc;
 use steadfast_abi::{self as abi, op, op_flag};
 

@@ -9,10 +9,11 @@
 use super::Lane;
 use crate::clock::now_ns;
 use crate::ids::{BlockRequest, FrontendId, LaneId, Tag};
+use crate::lane::core::Done;
 use crate::port::Port;
 use crate::queue::Reactor;
 use crate::resources::limits::Limits;
-use crate::ring::{Done, kind, user_data};
+use crate::ring::{kind, user_data};
 use io_uring::opcode;
 use std::ptr::NonNull;
 use std::sync::Arc;

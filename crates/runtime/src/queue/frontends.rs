@@ -2,10 +2,11 @@
 
 use crate::ids::{BlockRequest, FrontendId, LaneId, PortId, Tag};
 use crate::lane::Lane;
+use crate::lane::core::Done;
 use crate::port::directory::Directory;
 use crate::queue::frontend::Frontend;
 use crate::queue::{Place, Reactor};
-use crate::ring::{Done, kind, user_data};
+use crate::ring::{kind, user_data};
 use io_uring::{opcode, squeue, types};
 use std::time::Duration;
 

@@ -136,7 +136,7 @@ impl Reactor {
 
     /// Puts a descriptor at a place of the file table; -1 empties it.
     pub(crate) fn register_file(&mut self, place: u32, fd: i32) {
-        if let Err(e) = self.core().ring.submitter().register_files_update(place, &[fd]) {
+        if let Err(e) = self.core().ring.put_file(place, fd) {
             tracing::error!("io_uring: file table, place {place}: {e}");
         }
     }

@@ -17,12 +17,13 @@ use crate::error::EngineError;
 use crate::helpers::{Foreman, close};
 use crate::ids::{FrontendId, LaneId};
 use crate::lane::Lane;
+use crate::lane::core::{Core, Done};
+use crate::lane::in_flight::OpKind;
 use crate::port::directory::Directory;
 use crate::queue::frontend::Frontend;
 use crate::queue::remote::Remote;
 use crate::ring::idle::{Idle, Watcher};
-use crate::ring::in_flight::OpKind;
-use crate::ring::{Core, Done, kind, user_data};
+use crate::ring::{kind, user_data};
 use crate::stack::queue::Stack;
 use crate::trial::Mirror;
 use io_uring::{opcode, types};
@@ -159,7 +160,7 @@ impl Reactor {
             let now = now_ns();
             self.core().now_ns = now;
             let mut n = 0;
-            for cqe in self.core().ring.completion().take(BATCH) {
+            for cqe in self.core().ring.completions().take(BATCH) {
                 batch[n] = (cqe.user_data(), cqe.result(), cqe.flags());
                 n += 1;
             }

@@ -16,16 +16,15 @@
 //! for, slots below or the end of a swap below, never waits for the operation.
 
 mod copy;
-pub(crate) mod list;
+pub(crate) mod feed;
 pub(crate) mod queue;
 
 use crate::handle::contents::Contents;
 use crate::handle::{Handle, OpenSpec};
-use crate::ids::PortId;
+use crate::ids::{PortId, StackId};
 use crate::port::Port;
 use crate::port::claim::DeviceClaim;
 use crate::port::directory::Directory;
-use queue::StackId;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use steadfast_abi::{HandleInfo, block_feature, handle_kind, open_flag, path};

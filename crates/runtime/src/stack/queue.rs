@@ -4,18 +4,14 @@
 
 use super::DeviceHandle;
 use super::copy::{Direction, copy, put_extent, take_extents};
-use super::list::Stacked;
-use crate::ids::{BlockRequest, FrontendId, LaneId, Tag};
+use crate::ids::{BlockRequest, FrontendId, LaneId, StackId, Tag};
+use crate::lane::stacked_list::Stacked;
 use crate::queue::Reactor;
 use crate::queue::frontend::Frontend;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use steadfast_abi::{Extent, block_feature, block_flag, block_op};
-
-/// A [`Stack`] on its queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StackId(pub(super) u32);
 
 /// An operation under way.
 #[derive(Debug, Default)]

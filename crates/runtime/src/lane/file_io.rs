@@ -18,8 +18,9 @@
 #![allow(unsafe_code)] // records that helpers have; preadv2 into memory that the shell owns
 
 use crate::helpers::{Backlog, Call, Desk, Desks, Foreman, HANGS_NS, Home, Kind, Stage};
+use crate::lane::core::Core;
 use crate::ring::bell::Bell;
-use crate::ring::{Core, kind, user_data};
+use crate::ring::{kind, user_data};
 use io_uring::{opcode, types};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
