@@ -2,8 +2,9 @@
 //! `null` driver, to `completed` and `free`.
 //!
 //! `submit_cost N [MODULE [OVER]]` passes N requests, 32 at a time, and prints nanoseconds per request;
-//! with OVER, a driver that lies over another device, through that driver over the other. Under callgrind, run it with N and 2N: the difference divided by N is instructions per request, start-up
-//! and exit subtracted.
+//! with OVER, a driver that lies over another device, through that driver over the other. `submit_cost N MODULE
+//! --file FILE` does so with a driver of files. Under callgrind, run it with N and 2N: the difference divided by N is
+//! instructions per request, start-up and exit subtracted.
 
 #![allow(missing_docs)]
 
@@ -80,10 +81,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::start(EngineConfig { busy_poll: true, ..EngineConfig::default() })?;
     let module = Arc::new(store.stage(module)?.load()?);
     // Filling the buffer is the driver's work, not the shell's.
-    let params = BTreeMap::from([("zeroes".to_owned(), "false".to_owned())]);
+    let mut over = args.next();
+    let params = match over.take_if(|over| over == "--file") {
+        Some(_) => BTreeMap::from([("path".to_owned(), args.next().ok_or("--file FILE")?)]),
+        None => BTreeMap::from([("zeroes".to_owned(), "false".to_owned())]),
+    };
     engine.attach(PortSpec { name: "null".into(), module, params, queues: None, adapter: None })?;
     let mut name = "null";
-    if let Some(over) = args.next() {
+    if let Some(over) = over {
         name = "over";
         let module = Arc::new(store.stage(over)?.load()?);
         let params = BTreeMap::from([("device".to_owned(), "null".to_owned())]);

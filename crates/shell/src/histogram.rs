@@ -58,8 +58,14 @@ impl Histogram {
     /// Counts one latency.
     #[inline]
     pub fn record(&mut self, ns: u64) {
-        self.counts[class(ns)] += 1;
-        self.sum_ns = self.sum_ns.wrapping_add(ns);
+        self.record_many(ns, 1);
+    }
+
+    /// Counts the same latency `times` times.
+    #[inline]
+    pub fn record_many(&mut self, ns: u64, times: u64) {
+        self.counts[class(ns)] += times;
+        self.sum_ns = self.sum_ns.wrapping_add(ns.wrapping_mul(times));
         self.max_ns = self.max_ns.max(ns);
     }
 

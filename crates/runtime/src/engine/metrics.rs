@@ -116,6 +116,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lane::counters::Run;
 
     fn metrics(counters: &Counters) -> PortMetrics {
         let lane =
@@ -125,27 +126,33 @@ mod tests {
         metrics
     }
 
+    fn run(op: u16, requests: u64, bytes: u64, failed: bool) -> Run {
+        Run { op, failed, submitted_ns: 0, requests, bytes }
+    }
+
     #[test]
     fn requests_are_counted_by_what_they_ask() {
         let mut counters = Counters::default();
-        counters.count(block_op::READ, 4096, 0, 5);
-        counters.count(block_op::READ, 4096, -libc::EIO, 5);
-        counters.count(block_op::STATUS, 1 << 20, 3, 5);
-        counters.count(77, 1, -libc::EINVAL, 5);
-        counters.count(8, 1, 0, 5);
+        counters.count(&run(block_op::READ, 3, 3 * 4096, false), 5);
+        counters.count(&run(block_op::READ, 1, 4096, true), 5);
+        counters.count(&run(block_op::STATUS, 1, 1 << 20, false), 5);
+        counters.count(&run(77, 1, 1, true), 5);
+        counters.count(&run(8, 1, 1, false), 5);
+        counters.count(&run(block_op::WRITE, 0, 0, false), 5);
         let m = metrics(&counters);
-        assert_eq!((m.requests, m.errors, m.bytes_read, m.bytes_written), (5, 2, 4096, 0));
-        assert_eq!(m.operations["read"], OperationCounts { requests: 2, errors: 1, bytes: 4096 });
+        assert_eq!((m.requests, m.errors, m.bytes_read, m.bytes_written), (7, 2, 3 * 4096, 0));
+        assert_eq!(m.operations["read"], OperationCounts { requests: 4, errors: 1, bytes: 3 * 4096 });
         assert_eq!(m.operations["other"].requests, 2, "numbers that are not known");
         assert!(!m.operations.contains_key("write"));
+        assert_eq!(m.latency.count(), 7);
     }
 
     #[test]
     fn a_window_holds_what_happened_in_it() {
         let mut counters = Counters::default();
-        counters.count(block_op::READ, 4096, 0, 1_000);
+        counters.count(&run(block_op::READ, 1, 4096, false), 1_000);
         let before = metrics(&counters);
-        counters.count(block_op::WRITE, 512, -libc::EIO, 80_000);
+        counters.count(&run(block_op::WRITE, 1, 512, true), 80_000);
         let window = metrics(&counters).since(&before);
         assert_eq!((window.requests, window.errors, window.bytes_read), (1, 1, 0));
         assert_eq!(window.operations.keys().collect::<Vec<_>>(), ["write"]);

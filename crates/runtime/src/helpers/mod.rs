@@ -30,7 +30,7 @@ pub(crate) mod close;
 mod crew;
 mod desk;
 mod foreman;
-mod raw;
+pub(crate) mod raw;
 #[cfg(test)]
 mod tests;
 

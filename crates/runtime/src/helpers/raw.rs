@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU32;
 /// What the call itself asks of its arguments.
 #[cfg(target_arch = "x86_64")]
 #[inline]
-pub(super) unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> i64 {
+pub(crate) unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> i64 {
     let result: i64;
     // SAFETY: the kernel's convention; it changes rax, rcx and r11, and memory as the caller has promised.
     unsafe {
@@ -32,7 +32,7 @@ pub(super) unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> i64 {
 /// What the call itself asks of its arguments.
 #[cfg(target_arch = "aarch64")]
 #[inline]
-pub(super) unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> i64 {
+pub(crate) unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> i64 {
     let result: i64;
     // SAFETY: the kernel's convention; it changes x0, and memory as the caller has promised.
     unsafe {

@@ -43,19 +43,41 @@ pub(crate) struct Counters {
     latency: Histogram,
 }
 
-impl Counters {
-    /// A request is over, `ns` after its frontend submitted it.
+/// Requests of one kind that were submitted at the same time, that is in one turn of the loop, and ended alike: what
+/// completes together mostly is such a run, and is counted as one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Run {
+    pub(crate) op: u16,
+    pub(crate) failed: bool,
+    pub(crate) submitted_ns: u64,
+    pub(crate) requests: u64,
+    /// Bytes of all their ranges.
+    pub(crate) bytes: u64,
+}
+
+impl Run {
+    /// Whether another request belongs to it.
     #[inline]
-    pub(crate) fn count(&mut self, op: u16, length: u64, result: i32, ns: u64) {
-        self.latency.record(ns);
-        let place = usize::from(op) & (NAMES.len() - 1);
-        let place = if usize::from(op) == place { place } else { 0 };
+    pub(crate) fn has_room_for(&self, op: u16, failed: bool, submitted_ns: u64) -> bool {
+        self.op == op && self.failed == failed && self.submitted_ns == submitted_ns
+    }
+}
+
+impl Counters {
+    /// Requests are over, `ns` after their frontends submitted them.
+    pub(crate) fn count(&mut self, run: &Run, ns: u64) {
+        if run.requests == 0 {
+            return;
+        }
+        self.latency.record_many(ns, run.requests);
+        let place = usize::from(run.op) & (NAMES.len() - 1);
+        let place = if usize::from(run.op) == place { place } else { 0 };
         let counts = &mut self.operations[place];
-        counts.requests += 1;
-        if result < 0 {
-            counts.errors += 1;
+        counts.requests += run.requests;
+        if run.failed {
+            counts.errors += run.requests;
         } else {
-            counts.bytes += length;
+            counts.bytes += run.bytes;
         }
     }
 

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // the rules are in the module above
 
-use super::{Deferred, Lane, NO_OP};
+use super::{Bound, Deferred, Lane, NO_OP};
 use crate::change::pause_calls::Step;
 use crate::clock::now_ns;
 use crate::driver::background_calls::Work;
@@ -12,6 +12,7 @@ use crate::lane::core::Core;
 use crate::lane::in_flight::{NO_SYNC, NOTHING, OpEntry, OpKind, STOPPED_TIMERS, TIMER_ROOM};
 use crate::ring::{kind, user_data};
 use io_uring::{opcode, types};
+use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -50,7 +51,8 @@ impl Lane {
                 Some(Ok(tame)) => tame,
                 Some(Err(errno)) => return -errno,
             };
-            let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; abi::MAX_SEGS];
+            // Not cleared: as much of it is read as was written.
+            let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; abi::MAX_SEGS];
             let resolved = match (*lane).resolve(op, &mut parts) {
                 Ok(resolved) => resolved,
                 Err(errno) => {
@@ -60,7 +62,7 @@ impl Lane {
                     return -errno;
                 }
             };
-            let parts = &parts[..resolved.count];
+            let (parts, names_others) = (resolved.parts, resolved.names_others);
             if !(*lane).may_use(op) {
                 return if is_reserved(op.code) { -libc::EOPNOTSUPP } else { -libc::EBADF };
             }
@@ -111,7 +113,7 @@ impl Lane {
                 user.ops += 1;
                 user.waits += u32::from(only_waits(code));
             }
-            if resolved.names_others {
+            if names_others {
                 Lane::count_for_others(lane, op, id);
             }
             id as i32
@@ -347,24 +349,28 @@ impl Lane {
     pub(super) unsafe fn deliver(lane: *mut Lane, entry: OpEntry, id: u32, result: i64) {
         // SAFETY: rules 1 and 2; entry points and structures live as long as the bound instance.
         unsafe {
-            let Some(bound) = (*lane).bound.clone() else { return };
+            // Entry points and the queue's structure, copied: no reference into the lane is alive in a call.
+            let Some(&Bound { event, event_answer, timer, commit, queue, .. }) = (*lane).bound.as_ref()
+            else {
+                return;
+            };
             match entry.kind {
                 OpKind::Dropped | OpKind::Orphan | OpKind::Abandoned => {}
-                OpKind::Timer(timer) => {
-                    if let Some(call) = bound.timer {
+                OpKind::Timer(id) => {
+                    if let Some(call) = timer {
                         let begin = now_ns();
-                        if !(*lane).times_here(begin) && Lane::send_out(lane, Work::Timer(timer)) {
+                        if !(*lane).times_here(begin) && Lane::send_out(lane, Work::Timer(id)) {
                             return;
                         }
                         Lane::go_in(lane, Entry::Timer);
-                        call(bound.queue, timer);
+                        call(queue, id);
                         Lane::come_out(lane, Entry::Timer);
                         (*lane).note_call(Entry::Timer, begin, now_ns().saturating_sub(begin));
                     }
                 }
                 OpKind::Driver => {
                     let tagged = entry.tag != abi::NO_TAG;
-                    let event = abi::Event {
+                    let report = abi::Event {
                         size: size_of::<abi::Event>() as u32,
                         code: entry.code,
                         flags: 0,
@@ -374,22 +380,22 @@ impl Lane {
                         result,
                         request: if tagged { (*lane).slot(Tag(entry.tag)) } else { ptr::null_mut() },
                     };
-                    if let Some(call) = bound.event_answer {
+                    if let Some(call) = event_answer {
                         Lane::go_in(lane, Entry::Event);
-                        let answer = call(bound.queue, &event);
+                        let answer = call(queue, &report);
                         Lane::come_out(lane, Entry::Event);
                         if answer != abi::PENDING && !(tagged && Lane::finish(lane, Tag(entry.tag), answer)) {
                             Lane::blame(lane, entry.tag);
                         }
-                    } else if let Some(call) = bound.event {
+                    } else if let Some(call) = event {
                         Lane::go_in(lane, Entry::Event);
-                        call(bound.queue, &event);
+                        call(queue, &report);
                         Lane::come_out(lane, Entry::Event);
                     }
                 }
             }
             // A driver may gather on events as well (a request that goes on); one commit ends both.
-            if bound.commit.is_some() && !(*lane).commit_due {
+            if commit.is_some() && !(*lane).commit_due {
                 (*lane).commit_due = true;
                 (*(*lane).core.as_ptr()).commits.push(NonNull::new_unchecked(lane));
             }

@@ -37,7 +37,8 @@ use crate::change::swap::Job;
 use crate::driver::instance::Instance;
 use crate::ids::{BlockRequest, FrontendId, LaneId, Tag};
 use crate::lane::core::Core;
-use crate::lane::counters::Counters;
+use crate::lane::core::Done;
+use crate::lane::counters::{Counters, Run};
 use crate::lane::in_flight::OpEntry;
 use crate::lane::shell_calls::fault;
 use crate::port::Port;
@@ -251,18 +252,27 @@ impl Lane {
         self.pdu_base.wrapping_add(tag as usize * PDU_STRIDE)
     }
 
-    /// Counts a completed request that is about to go back to its frontend.
-    #[inline]
-    pub(crate) fn count(&mut self, tag: Tag, result: i32, now_ns: u64) {
-        // SAFETY: a slot of this lane, whose header nobody writes between completion and release.
-        let (op, length, since) = unsafe {
-            let slot = self.slot(tag);
-            ((*slot).op, (*slot).length, (*slot).submitted_ns)
-        };
-        self.counters.count(op, length, result, now_ns.saturating_sub(since));
-        if result < 0 {
-            self.failed(result);
+    /// Counts completed requests of this lane that are about to go back to their frontends.
+    pub(crate) fn count(&mut self, done: &[Done], now_ns: u64) {
+        let mut run = Run::default();
+        for one in done {
+            // SAFETY: a slot of this lane, whose header nobody writes between completion and release.
+            let (op, length, since) = unsafe {
+                let slot = self.slot(one.tag);
+                ((*slot).op, (*slot).length, (*slot).submitted_ns)
+            };
+            let failed = one.result < 0;
+            if !run.has_room_for(op, failed, since) {
+                self.counters.count(&run, now_ns.saturating_sub(run.submitted_ns));
+                run = Run { op, failed, submitted_ns: since, ..Run::default() };
+            }
+            run.requests += 1;
+            run.bytes += length;
+            if failed {
+                self.failed(one.result);
+            }
         }
+        self.counters.count(&run, now_ns.saturating_sub(run.submitted_ns));
     }
 
     /// What is served may have been set read-only.

@@ -15,14 +15,15 @@ use crate::ids::Tag;
 use crate::lane::in_flight::OpEntry;
 use crate::lane::shell_calls::fault;
 use crate::resources::slot_memory::PDU_STRIDE;
+use std::mem::MaybeUninit;
 use std::ptr;
 use steadfast_abi as abi;
 use steadfast_abi::{block_op, memory, op};
 use steadfast_shell::slots::Owner;
 
 /// What segments turn out to be.
-pub(super) struct Resolved {
-    pub(super) count: usize,
+pub(super) struct Resolved<'p> {
+    pub(super) parts: &'p [libc::iovec],
     /// Some of them are of other requests than the operation's own.
     pub(super) names_others: bool,
 }
@@ -32,11 +33,12 @@ impl Lane {
     ///
     /// # Safety
     /// `op.segs` points to `op.seg_count` segments, or is null.
-    pub(super) unsafe fn resolve(
+    #[inline]
+    pub(super) unsafe fn resolve<'p>(
         &self,
         op: &abi::Op,
-        parts: &mut [libc::iovec; abi::MAX_SEGS],
-    ) -> Result<Resolved, i32> {
+        parts: &'p mut [MaybeUninit<libc::iovec>; abi::MAX_SEGS],
+    ) -> Result<Resolved<'p>, i32> {
         if op.tag != abi::NO_TAG {
             self.may_work_on(op.tag)
                 .map_err(|errno| if errno == libc::EFAULT { libc::EINVAL } else { errno })?;
@@ -46,7 +48,8 @@ impl Lane {
             return Err(libc::EINVAL);
         }
         let mut names_others = false;
-        for (i, part) in parts.iter_mut().enumerate().take(count) {
+        let parts = &mut parts[..count];
+        for (i, part) in parts.iter_mut().enumerate() {
             // SAFETY: as promised, `count` segments are readable.
             let seg = unsafe { op.segs.add(i).read() };
             let (base, size) = self.locate(op, &seg)?;
@@ -56,9 +59,11 @@ impl Lane {
                 _ => return Err(libc::EFAULT),
             }
             let address = base.wrapping_add(seg.offset as usize);
-            *part = libc::iovec { iov_base: address.cast(), iov_len: seg.length as usize };
+            part.write(libc::iovec { iov_base: address.cast(), iov_len: seg.length as usize });
         }
-        Ok(Resolved { count, names_others })
+        // SAFETY: each of them has been written.
+        let parts = unsafe { &*(&raw const *parts as *const [libc::iovec]) };
+        Ok(Resolved { parts, names_others })
     }
 
     /// The request is the driver's, which has not completed it, nor been asked to give it up.

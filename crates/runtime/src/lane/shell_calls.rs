@@ -66,6 +66,10 @@ unsafe fn sized<T: Copy>(from: *const T) -> Option<T> {
     }
     // SAFETY: every structure of the ABI begins with its size.
     let size = unsafe { from.cast::<u32>().read() } as usize;
+    if size >= size_of::<T>() {
+        // SAFETY: as many bytes are readable there, and integers and pointers have no invalid values.
+        return Some(unsafe { from.read_unaligned() });
+    }
     if size < 4 {
         return None;
     }

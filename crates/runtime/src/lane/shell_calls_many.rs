@@ -5,7 +5,6 @@
 use crate::ids::Tag;
 use crate::lane::Lane;
 use crate::lane::shell_calls::{complete, issue, lane};
-use std::ptr;
 use steadfast_abi as abi;
 use steadfast_shell::slots::Owner;
 
@@ -131,5 +130,5 @@ pub(super) unsafe extern "C" fn dma(
     _seg: *const abi::Seg,
     dma: *mut abi::Dma,
 ) -> i32 {
-    if ptr::null_mut() == dma { -libc::EINVAL } else { -libc::EOPNOTSUPP }
+    if dma.is_null() { -libc::EINVAL } else { -libc::EOPNOTSUPP }
 }

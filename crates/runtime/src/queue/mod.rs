@@ -374,9 +374,9 @@ impl Reactor {
     fn count(&mut self, done: &[Done]) {
         let now = now_ns();
         self.core().now_ns = now;
-        for d in done {
-            if let Some(lane) = self.lane_mut(d.lane) {
-                lane.count(d.tag, d.result, now);
+        for of_lane in done.chunk_by(|a, b| a.lane == b.lane) {
+            if let Some(lane) = self.lane_mut(of_lane[0].lane) {
+                lane.count(of_lane, now);
             }
         }
     }
