@@ -18,8 +18,10 @@ enum Held {
     Change(&'static [&'static str]),
     /// Somebody looks at the state of one with these.
     Look(&'static [&'static str]),
-    /// It is a request's own: it holds its queue, and is named.
-    Own(&'static [&'static str]),
+    /// It is a request's own: it holds its queue, and is named, by this name.
+    Own(&'static str, &'static [&'static str]),
+    /// This shell does not call it: a driver that has it has one that is called in its place.
+    Uncalled,
     /// It is called while the port runs, and is no request's own.
     Apart(&'static [&'static str]),
 }
@@ -48,9 +50,11 @@ fn how(entry: &str) -> Held {
         "hand_back" => Held::Update(&["HANDS_BACK", "HANG_HAND_BACK"], OTHER, Done),
         "param_changed" => Held::Change(&["HANG_PARAM"]),
         "save_state" => Held::Look(&["SAVES_STATE", "HANG_SAVE"]),
-        "submit" => Held::Own(&["HANG_SUBMIT"]),
+        "submit" => Held::Own("submit", &["HANG_SUBMIT"]),
         "commit" => Held::Apart(&["HANG_COMMIT"]),
-        "event" => Held::Own(&["HANG_EVENT"]),
+        "event" => Held::Own("event", &["HANG_EVENT"]),
+        "event_answer" => Held::Own("event", &["ANSWERS", "HANG_EVENT"]),
+        "submit_many" | "events" => Held::Uncalled,
         "timer" => Held::Apart(&["HANG_TIMER", "TICKS=200000000"]),
         "abort" => Held::Apart(&["HANG_ABORT", "READ_NS=60000000000"]),
         new => panic!("{new}: say how a driver is held in it, and where it is called"),
@@ -193,7 +197,8 @@ fn whatever_entry_point_a_driver_is_held_in_others_get_on_or_know_whom_they_wait
             Held::Look(old) => nobody_else_notices(entry, old, |bench| {
                 drop(bench.engine.save_state("vol0"));
             }),
-            Held::Own(defines) => is_named(entry, defines),
+            Held::Own(name, defines) => is_named(name, defines),
+            Held::Uncalled => {}
             Held::Apart(defines) => keeps_its_own_port(entry, defines),
         }
     }

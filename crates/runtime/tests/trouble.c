@@ -343,6 +343,11 @@ static void event(sf_queue *queue, const sf_event *event) {
     queue->shell->complete(queue, request->tag, event->result < 0 ? (int32_t)event->result : 0);
 }
 
+__attribute__((unused)) static int32_t event_answer(sf_queue *queue, const sf_event *report) {
+    event(queue, report);
+    return SF_PENDING;
+}
+
 /* What a read waits for is not begun: every one of them can be returned. */
 __attribute__((unused)) static int32_t hand_back(sf_queue *queue) {
 #ifdef HANG_HAND_BACK
@@ -389,6 +394,9 @@ STEADFAST_EXPORT const sf_driver steadfast_driver = {
     .param_changed = param_changed,
 #endif
     .event = event,
+#ifdef ANSWERS
+    .event_answer = event_answer,
+#endif
     .timer = timer,
     .class_ops = &block_ops,
     .queue_run = queue_run,
