@@ -6,6 +6,7 @@ mod floors;
 mod fresh;
 mod fuzz;
 mod hygiene;
+mod instructions;
 mod nextest;
 mod steps;
 mod suite;
@@ -25,6 +26,8 @@ usage: cargo xtask COMMAND
   bench [PART...] [--quick]
                   every performance figure beside its peer's; parts: pause, modes, tail, shadow,
                   neighbours, curve, steady, copy, shell, memory, ports1000, swaps
+  record-instructions
+                  counts the instructions of a request and records them: `test` fails above that
   vm              a virtual machine with a kernel of its own
 ";
 
@@ -41,6 +44,7 @@ fn run(args: Vec<String>) -> Result<()> {
         ["test", rest @ ..] => suite::test(rest),
         ["fresh", rest @ ..] => fresh::fresh(rest),
         ["bench", rest @ ..] => bench::bench(rest),
+        ["record-instructions"] => instructions::record(),
         ["vm", ..] => bail!(
             "nothing needs a virtual machine yet: every frontend and driver so far runs on the host's own kernel"
         ),

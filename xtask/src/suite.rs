@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that must hold before a change lands.
 
 use crate::steps::{Outcome, Steps, cargo, run};
-use crate::{fuzz, hygiene, nextest, tester, tools};
+use crate::{fuzz, hygiene, instructions, nextest, tester, tools};
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,6 +35,7 @@ pub(crate) fn test(args: &[&str]) -> Result<()> {
     steps.step("format", format);
     steps.step("clippy", clippy);
     steps.step("release-build", || passed(&mut cargo(["build", "--release", "--locked"])));
+    steps.step("instructions", instructions::check);
     steps.step("doc-tests", || passed(&mut cargo(["test", "--workspace", "--doc"])));
     steps.step("fuzz", || fuzz::run_all(FUZZ_SECONDS));
     steps.step("sim", sim);

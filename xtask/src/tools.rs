@@ -31,6 +31,7 @@ pub(crate) const TEST: &[Tool] = &[
     tool("mkfs.ext4", "e2fsprogs"),
     tool("mkfs.xfs", "xfsprogs"),
     tool("losetup", "mount"),
+    tool("valgrind", "valgrind"),
     // nbd-tester-client is built from its source, see `tester`.
     tool("make", "make"),
     tool("bison", "bison"),

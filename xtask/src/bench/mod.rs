@@ -14,7 +14,7 @@ mod ports;
 mod qsd;
 mod server;
 mod shadow;
-mod shell;
+pub(crate) mod shell;
 mod stats;
 mod steady;
 mod tail;
