@@ -227,7 +227,7 @@ pub struct ParamsRequest {
 pub struct ParamsReport {
     /// Port.
     pub port: String,
-    /// Values that are others than before.
+    /// Values that differ from before.
     pub changed: Vec<ParamChange>,
     /// How long requests were held, nanoseconds.
     pub pause_ns: u64,

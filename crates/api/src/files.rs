@@ -75,9 +75,9 @@ pub struct ImportReport {
     pub file: String,
     /// It was only said what would be done.
     pub dry_run: bool,
-    /// Entries of the driver's file that are others than before.
+    /// Entries of the driver's file that differ from before.
     pub entries: u32,
-    /// Values of ports that are others than before.
+    /// Values of ports that differ from before.
     pub changed: Vec<Saved>,
     /// What is not wrong, but not likely to be meant either, with file and line.
     pub warnings: Vec<String>,

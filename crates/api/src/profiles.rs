@@ -92,7 +92,7 @@ pub struct ProfileDiff {
     pub profile: String,
     /// Port.
     pub port: String,
-    /// Values that would be others than those that are saved, or than those in force.
+    /// Values that would differ from those that are saved, or from those in force.
     pub changes: Vec<ProfileChange>,
     /// Parameters that have the profile's value already, saved and in force.
     pub same: Vec<String>,
@@ -138,7 +138,7 @@ pub struct ProfileApplied {
     pub files: Vec<String>,
     /// It was only said what would be done.
     pub dry_run: bool,
-    /// Values that are others than before.
+    /// Values that differ from before.
     pub changed: Vec<Saved>,
     /// What the ports do not have.
     pub missing: Vec<ProfileMissing>,

@@ -119,7 +119,7 @@ pub struct SaveReport {
     pub file: String,
     /// It was only said what would be done.
     pub dry_run: bool,
-    /// Values that are others than before, or were put in force.
+    /// Values that differ from before, or were put in force.
     pub changed: Vec<Saved>,
     /// What the file says since that it did not say before, an entry each: also what changes no value.
     #[serde(default)]

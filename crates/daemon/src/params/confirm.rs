@@ -48,7 +48,7 @@ enum State {
     /// The activation is under way.
     Begins,
     Waits(Open),
-    /// It goes back just now.
+    /// It is being reverted.
     GoesBack(Open),
 }
 
@@ -229,7 +229,7 @@ fn busy(port: &str, state: &State) -> Problem {
     let what = match state {
         State::Begins => "an activation that is to be confirmed is under way".to_owned(),
         State::Waits(open) => format!("what receipt {} activated waits to be confirmed", open.receipt),
-        State::GoesBack(open) => format!("what receipt {} activated goes back just now", open.receipt),
+        State::GoesBack(open) => format!("what receipt {} activated is being reverted", open.receipt),
     };
     let problem = Problem::new(ProblemKind::Busy, format!("port {port} is busy: {what}"));
     match state {

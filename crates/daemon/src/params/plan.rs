@@ -91,7 +91,7 @@ impl App {
     }
 }
 
-/// Values that would be others than now.
+/// Values that would differ from now.
 fn changes(
     now: &BTreeMap<String, Value>,
     next: &BTreeMap<String, Value>,

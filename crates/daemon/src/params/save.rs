@@ -86,7 +86,7 @@ struct Judged<'s> {
 }
 
 impl App {
-    /// Writes the files and puts in force what is live. Says which values are others than before. Whoever
+    /// Writes the files and puts in force what is live. Says which values differ from before. Whoever
     /// calls holds the lock of edits.
     ///
     /// # Errors

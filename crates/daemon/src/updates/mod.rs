@@ -109,7 +109,7 @@ impl App {
             let stored = self.store.get(hash).ok();
             return Ok(stored.map_or(Module::File(path), |staged| Module::Staged(Box::new(staged))));
         }
-        let text = format!("{}: its contents are others than those that were asked for", path.display());
+        let text = format!("{}: its contents differ from those that were asked for", path.display());
         Err(Problem::new(ProblemKind::BadModule, text))
     }
 

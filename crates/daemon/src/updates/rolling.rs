@@ -61,7 +61,7 @@ impl App {
         let path = self.locate(&request.update.module)?;
         let staged = self.store.stage(&path).map_err(|e| load_problem(&e))?;
         if request.update.hash.as_ref().is_some_and(|hash| *hash != staged.hash) {
-            let text = format!("{}: its contents are others than those that were asked for", path.display());
+            let text = format!("{}: its contents differ from those that were asked for", path.display());
             return Err(Problem::new(ProblemKind::BadModule, text));
         }
         let several = Several::new(format!("rolling-{}", self.receipts.last_id() + 1), ports);

@@ -273,7 +273,7 @@ impl<P: FnOnce() -> Result<Definitions, String>> Work<'_, P> {
         let shared = changes.iter().any(|change| change.class == ActivationClass::Reload);
         let users = if shared { self.engine.ports_of(module.hash()) } else { Vec::new() };
         reload::judge(changes, &self.port.name, &users, self.opts.reach)?;
-        Ok(format!("{} values are others than those in force", changes.len()))
+        Ok(format!("{} values differ from those in force", changes.len()))
     }
 
     fn serving(&self) -> Result<Arc<Instance>, String> {

@@ -37,7 +37,7 @@ pub struct ParamChange {
 pub struct ParamReport {
     /// Port.
     pub port: String,
-    /// Values that are others than before.
+    /// Values that differ from before.
     pub changed: Vec<ParamChange>,
     /// How long requests were held, nanoseconds.
     pub pause_ns: u64,

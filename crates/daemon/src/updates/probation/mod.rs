@@ -57,7 +57,7 @@ impl Probations {
                 watch.wait_over(FAREWELL);
                 Ok(())
             }
-            Some(_) => Err(format!("port {port} is busy: it goes back from {driver} just now")),
+            Some(_) => Err(format!("port {port} is busy: it is reverting from {driver}")),
             None => {
                 let left = watch.left().as_secs_f64().ceil();
                 Err(format!("port {port} is busy: {driver} is on probation for another {left} s"))
