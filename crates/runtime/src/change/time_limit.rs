@@ -3,6 +3,7 @@
 //! Each is made on a thread of its own. One that does not return in time is left to itself, as those between two
 //! drivers are: whoever asked is told, nothing else waits, and what comes of it is nobody's.
 
+use crate::change::call_threads;
 use crate::change::prepare::{NotReady, discard};
 use crate::driver::instance::{Instance, probe};
 use crate::driver::pinned::Pinned;
@@ -64,7 +65,7 @@ pub(crate) fn probe_within(
             own.unpin(Arc::as_ptr(&mine).addr(), &mine.release());
         }
     };
-    if let Err(e) = std::thread::Builder::new().name("probe".into()).spawn(body) {
+    if let Err(e) = call_threads::begin("probe", body) {
         tracing::error!(port = port.name, "thread: {e}: probe is called on this one");
         return probe(module, port);
     }
@@ -92,7 +93,7 @@ impl Instance {
                 Instance::come_back(mine);
             }
         };
-        if let Err(e) = std::thread::Builder::new().name(entry.into()).spawn(body) {
+        if let Err(e) = call_threads::begin(entry, body) {
             tracing::error!(port = self.port.name, "thread: {e}: {entry} is called on this one");
             return call(self);
         }
