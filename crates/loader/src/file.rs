@@ -1,11 +1,13 @@
 //! Opening and reading a file that somebody named, whatever it is.
 
-use std::fs::{self, File, FileType, Metadata, OpenOptions};
-use std::io::Read;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, File, FileType, OpenOptions};
+use std::io::Read as _;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::SystemTime;
 
 use crate::error::Problem;
+use crate::known::{Read, Stamp};
 
 /// Largest module that is read, bytes.
 pub const MAX_MODULE_BYTES: u64 = 256 << 20;
@@ -31,26 +33,33 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64), Problem> {
 
 /// Reads a module file whole.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
-    let (mut file, bytes) = open(path)?;
-    let before = stamp(&file)?;
+    let (file, bytes) = open(path)?;
+    contents(&file, bytes).map(|(contents, _)| contents)
+}
+
+/// The same, and what can be said of the file later.
+pub(crate) fn read_to_know(path: &Path) -> Result<Read, Problem> {
+    let begun = SystemTime::now();
+    let (file, bytes) = open(path)?;
+    let (contents, stamp) = contents(&file, bytes)?;
+    Ok(Read::new(contents, &file, stamp, begun))
+}
+
+fn contents(file: &File, bytes: u64) -> Result<(Vec<u8>, Stamp), Problem> {
+    let stamp = || file.metadata().map(|data| Stamp::of(&data)).map_err(Problem::Unreadable);
+    let before = stamp()?;
     let mut contents = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
     // The file may grow while it is read; the bound holds all the same.
-    file.by_ref().take(MAX_MODULE_BYTES + 1).read_to_end(&mut contents).map_err(Problem::Unreadable)?;
+    file.take(MAX_MODULE_BYTES + 1).read_to_end(&mut contents).map_err(Problem::Unreadable)?;
     // Half of one module and half of another is neither.
-    if stamp(&file)? != before {
+    if stamp()? != before {
         return Err(Problem::Rewritten);
     }
     match contents.len() as u64 {
         0 => Err(Problem::Empty),
         bytes if bytes > MAX_MODULE_BYTES => Err(Problem::TooLarge { bytes }),
-        _ => Ok(contents),
+        _ => Ok((contents, before)),
     }
-}
-
-/// What changes when somebody writes to a file: its size and its times.
-fn stamp(file: &File) -> Result<(u64, i64, i64, i64, i64), Problem> {
-    let of = |data: Metadata| (data.len(), data.mtime(), data.mtime_nsec(), data.ctime(), data.ctime_nsec());
-    file.metadata().map(of).map_err(Problem::Unreadable)
 }
 
 fn refuse_special(kind: FileType) -> Result<(), Problem> {

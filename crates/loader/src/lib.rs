@@ -56,6 +56,7 @@ mod error;
 mod file;
 mod guard;
 mod image;
+mod known;
 mod linkage;
 mod loaded;
 mod maps;

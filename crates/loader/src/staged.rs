@@ -99,11 +99,16 @@ impl StagedModule {
         Ok(held)
     }
 
-    /// Its bytes: those of the file in the store, or of the one that is held.
-    fn bytes(&self) -> Result<Vec<u8>, Problem> {
+    /// Its bytes: those of the file in the store, which need not be read again while it is as it was, or of the
+    /// one that is held.
+    fn bytes(&self) -> Result<Arc<Vec<u8>>, Problem> {
+        if let Some(known) = self.run.known.of_hash(&self.hash) {
+            return Ok(known.bytes);
+        }
         let changed =
             || Problem::store(&self.path, "its contents have changed; remove it and stage the module again");
-        let whole = |bytes: Vec<u8>| if hash_of(&bytes) == self.hash { Ok(bytes) } else { Err(changed()) };
+        let whole =
+            |bytes: Vec<u8>| if hash_of(&bytes) == self.hash { Ok(Arc::new(bytes)) } else { Err(changed()) };
         let stored =
             file::read(&self.path).map_err(|problem| Problem::store(&self.path, problem)).and_then(whole);
         match (&stored, &self.held) {

@@ -10,12 +10,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use steadfast_shell::check::Libraries;
 use steadfast_shell::manifest::Manifest;
 
 use crate::elf::read_manifest;
 use crate::error::{LoadError, Problem};
 use crate::file;
 use crate::guard::check_guarded;
+use crate::known::{Known, Read};
 use crate::linkage::verify_linkage;
 use crate::staged::StagedModule;
 use crate::trust::{Trust, signature_file};
@@ -88,13 +90,23 @@ impl ModuleStore {
     }
 
     fn try_stage(&self, source: &Path) -> Result<StagedModule, Problem> {
-        let bytes = file::read(source)?;
-        let (staged, signature) = self.look(source, &bytes)?;
-        if staged.refusal().is_none() {
-            self.publish(&staged.path, &staged.hash, &bytes)?;
-            if let Some(signature) = signature {
-                self.keep_signature(&staged.path, &staged.hash, &signature)?;
+        let known = self.run.known.from_source(source);
+        let (staged, signature) = match &known {
+            Some(known) => self.look_again(source, known),
+            None => {
+                let read = file::read_to_know(source)?;
+                let (staged, signature) = self.look(source, &read.bytes)?;
+                if staged.refusal().is_none() {
+                    let stored = self.publish(&staged.path, &staged.hash, &read.bytes)?;
+                    self.remember(&staged, stored.as_ref(), Some(&read));
+                }
+                (staged, signature)
             }
+        };
+        if staged.refusal().is_none()
+            && let Some(signature) = signature
+        {
+            self.keep_signature(&staged.path, &staged.hash, &signature)?;
         }
         Ok(staged)
     }
@@ -132,16 +144,36 @@ impl ModuleStore {
 
     /// What there is to know of a module's bytes, and its signature when it is good.
     fn look(&self, source: &Path, bytes: &[u8]) -> Result<(StagedModule, Option<Vec<u8>>), Problem> {
-        let manifest = read_manifest(bytes)?;
+        let manifest = Arc::new(read_manifest(bytes)?);
         let hash = hash_of(bytes);
-        let path = self.path_of(&hash);
         let libraries = verify_linkage(bytes)?;
+        Ok(self.judge(source, bytes, (hash, manifest, libraries)))
+    }
+
+    /// The same of bytes that were looked at before. Whose they are is looked at each time: keys come and go.
+    fn look_again(&self, source: &Path, known: &Known) -> (StagedModule, Option<Vec<u8>>) {
+        let facts = (known.hash.clone(), Arc::clone(&known.manifest), known.libraries.clone());
+        self.judge(source, &known.bytes, facts)
+    }
+
+    fn judge(
+        &self,
+        source: &Path,
+        bytes: &[u8],
+        (hash, manifest, libraries): (String, Arc<Manifest>, Libraries),
+    ) -> (StagedModule, Option<Vec<u8>>) {
         let (signature, contents) = self.trust.judge(source, bytes);
-        let (manifest, run) = (Arc::new(manifest), Arc::clone(&self.run));
-        let source = source.to_owned();
+        let (run, path, source) = (Arc::clone(&self.run), self.path_of(&hash), source.to_owned());
         let (_in_use, held) = (run.in_use(&hash), None);
         let staged = StagedModule { manifest, hash, path, source, signature, libraries, run, _in_use, held };
-        Ok((staged, contents))
+        (staged, contents)
+    }
+
+    fn remember(&self, staged: &StagedModule, stored: Option<&Read>, source: Option<&Read>) {
+        if let Some(stored) = stored {
+            let facts = (staged.hash.as_str(), &staged.manifest, &staged.libraries);
+            self.run.known.remember(facts, (&staged.path, stored), source);
+        }
     }
 
     /// Puts the signature beside its module. It may replace an older one: both are good.
@@ -167,6 +199,9 @@ impl ModuleStore {
         let _in_use = self.run.in_use(hash);
         if !is_hash(hash) || !path.exists() {
             return Err(LoadError::new(&self.dir, Problem::NoSuchHash(hash.to_owned())));
+        }
+        if let Some(known) = self.run.known.of_hash(hash) {
+            return Ok(self.look_again(&path, &known).0);
         }
         let read = || {
             let bytes = file::read(&path)?;
@@ -236,23 +271,23 @@ impl ModuleStore {
     }
 
     /// Puts the bytes under their final name: written under another name and made durable first, then
-    /// renamed, and never over what is there, for that is either the same or needs a look.
-    fn publish(&self, path: &Path, hash: &str, bytes: &[u8]) -> Result<(), Problem> {
+    /// renamed, and never over what is there, for that is either the same or needs a look. Returns what was there.
+    fn publish(&self, path: &Path, hash: &str, bytes: &[u8]) -> Result<Option<Read>, Problem> {
         if !path.exists() {
             let mut temporary = self.run.durable_copy(hash, bytes)?;
             match rename_new(temporary.path(), path) {
                 Ok(()) => {
                     temporary.keep();
                     let dir = File::open(&self.dir).and_then(|dir| dir.sync_all());
-                    return dir.map_err(|error| Problem::store(&self.dir, error));
+                    return dir.map(|()| None).map_err(|error| Problem::store(&self.dir, error));
                 }
                 // Another process was quicker.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Problem::store(path, error)),
             }
         }
-        let stored = file::read(path).map_err(|problem| Problem::store(path, problem))?;
-        if stored == bytes { Ok(()) } else { Err(changed(path)) }
+        let stored = file::read_to_know(path).map_err(|problem| Problem::store(path, problem))?;
+        if stored.bytes.as_slice() == bytes { Ok(Some(stored)) } else { Err(changed(path)) }
     }
 }
 

@@ -293,3 +293,37 @@ fn a_module_is_loaded_where_the_store_has_no_room_and_has_lost_it() {
     assert_eq!(first.unload(), Unload::Unloaded);
     assert_eq!(second.unload(), Unload::Unloaded);
 }
+
+/// A module that is known is not read again, and whatever becomes of its file or of the one in the store is seen.
+#[test]
+fn a_known_module_is_what_its_files_are_now() {
+    let place = Place::new();
+    let module = place.module("m.so", &Source::new());
+    // Files count as known once nobody has written to them for a second.
+    let settle = || std::thread::sleep(std::time::Duration::from_millis(1200));
+    place.store.stage(&module).unwrap();
+    settle();
+    let first = place.store.stage(&module).unwrap();
+    let again = place.store.stage(&module).unwrap();
+    assert_eq!((&first.hash, &first.path), (&again.hash, &again.path));
+    assert_eq!(again.source, module);
+    again.load().unwrap();
+
+    // As long, with times set back: it is another one all the same.
+    let times = fs::metadata(&module).unwrap().modified().unwrap();
+    let mut bytes = fs::read(&module).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&module, &bytes).unwrap();
+    fs::File::options().write(true).open(&module).unwrap().set_modified(times).unwrap();
+    let other = place.store.stage(&module).map(|staged| staged.hash);
+    assert_ne!(other.ok(), Some(first.hash.clone()), "what was read before was taken for what is there");
+
+    // The file in the store is looked at each time.
+    let stored = fs::read(&first.path).unwrap();
+    fs::set_permissions(&first.path, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(&first.path, &stored[..stored.len() - 1]).unwrap();
+    assert_eq!(first.load().unwrap_err().kind(), Kind::Store);
+    fs::remove_file(&first.path).unwrap();
+    assert_eq!(first.load().unwrap_err().kind(), Kind::Store);
+    assert!(place.store.get(&first.hash).is_err());
+}

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Problem;
+use crate::known::KnownModules;
 use crate::rehearsal::rehearse;
 
 /// Most modules that are remembered; more of them are tried again.
@@ -22,6 +23,8 @@ pub(crate) struct Run {
     next: AtomicU64,
     /// Hashes of modules that were mapped in a process of their own.
     tried: Mutex<BTreeSet<String>>,
+    /// Modules that need not be read again.
+    pub(crate) known: KnownModules,
     /// Hashes of modules that are staged, and by how many.
     used: Mutex<BTreeMap<String, usize>>,
     /// Locked as long as the folder is in use; the kernel unlocks it when the process dies.
@@ -46,6 +49,7 @@ impl Run {
             dir,
             next: AtomicU64::new(0),
             tried: Mutex::default(),
+            known: KnownModules::default(),
             used: Mutex::default(),
             _lock: own_lock,
         })
