@@ -1,6 +1,7 @@
 //! What `/proc/self/maps` says of a module.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 
 /// How the kernel names a mapped file: device and inode as they stand in `/proc/self/maps`.
 ///
@@ -39,7 +40,13 @@ impl Mapping {
 
 /// Names in it may be any bytes; what is looked at is not.
 fn read() -> Option<String> {
-    fs::read("/proc/self/maps").ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    // It has no size that could be asked for: with room from the start it is read in few calls.
+    let mut bytes = Vec::with_capacity(64 << 10);
+    File::open("/proc/self/maps").ok()?.read_to_end(&mut bytes).ok()?;
+    Some(match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(other) => String::from_utf8_lossy(other.as_bytes()).into_owned(),
+    })
 }
 
 /// `START-END PERMISSIONS OFFSET DEVICE INODE PATH`, proc(5).

@@ -14,7 +14,7 @@ use steadfast_shell::sync::lock;
 /// Those of one update: `probe` and `prepare` of the new driver, `release` of the old one.
 const READY: usize = 3;
 /// How long after one was taken others are started: not in the midst of the update.
-const LATER: Duration = Duration::from_millis(5);
+const LATER: Duration = Duration::from_millis(20);
 
 type Errand = Box<dyn FnOnce() + Send>;
 

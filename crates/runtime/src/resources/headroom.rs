@@ -3,7 +3,8 @@
 // One call that asks the kernel for a number.
 #![allow(unsafe_code)]
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use steadfast_shell::check::{Left, ShortOf};
 
@@ -17,9 +18,16 @@ pub(crate) fn left() -> Option<Left> {
             ShortOf::ControlGroup,
             control_groups(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup")),
         ),
-        of(ShortOf::Machine, available(&fs::read_to_string("/proc/meminfo").unwrap_or_default())),
+        of(ShortOf::Machine, available(&read(Path::new("/proc/meminfo")).unwrap_or_default())),
     ];
     all.into_iter().flatten().min_by_key(|left| left.bytes)
+}
+
+/// Such files have no size that could be asked for: with room from the start they are read in one call or two.
+fn read(path: &Path) -> Option<String> {
+    let mut text = String::with_capacity(8 << 10);
+    File::open(path).ok()?.read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 fn address_space() -> Option<u64> {
@@ -29,7 +37,7 @@ fn address_space() -> Option<u64> {
     if asked != 0 || limit.rlim_cur == libc::RLIM_INFINITY {
         return None;
     }
-    let statm = fs::read_to_string("/proc/self/statm").ok()?;
+    let statm = read(Path::new("/proc/self/statm"))?;
     let pages: u64 = statm.split(' ').next()?.parse().ok()?;
     Some(limit.rlim_cur.saturating_sub(pages.saturating_mul(crate::resources::mapping::PAGE as u64)))
 }
@@ -37,7 +45,7 @@ fn address_space() -> Option<u64> {
 /// The least of what the process's control group and those above it have left: by the second version of the
 /// interface, or by the first.
 fn control_groups(groups: &Path, root: &Path) -> Option<u64> {
-    let groups = fs::read_to_string(groups).ok()?;
+    let groups = read(groups)?;
     let of_line = |line: &str| {
         // `0::/path`, or `4:memory:/path`: cgroups(7).
         let (_, rest) = line.split_once(':')?;
@@ -63,12 +71,12 @@ fn group_left(group: &Path, new: bool) -> Option<u64> {
     } else {
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ")
     };
-    let number = |name: &str| fs::read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok();
+    let number = |name: &str| read(&group.join(name))?.trim().parse::<u64>().ok();
     // `max`, or a number that no machine has: there is no limit.
     let most = number(most).filter(|most| *most < 1 << 62)?;
     let used = number(used)?;
     // What the kernel gives back before anybody goes without.
-    let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
+    let stat = read(&group.join("memory.stat")).unwrap_or_default();
     let cached = stat.lines().find_map(|line| line.strip_prefix(cache)?.trim().parse().ok()).unwrap_or(0);
     Some(most.saturating_sub(used.saturating_sub(cached)))
 }
@@ -83,6 +91,7 @@ fn available(meminfo: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn write(root: &Path, file: &str, text: &str) {
         let path = root.join(file);
