@@ -43,6 +43,7 @@ pub use engine::Engine;
 pub use engine::growth::Behind;
 pub use engine::metrics::PortMetrics;
 pub use engine::modules::RunningModule;
+pub use engine::port_info::PortGlance;
 pub use error::{EngineError, ErrorKind};
 pub use handle::ask::{ask_file, is_stuck};
 pub use handle::contents::identity_of;

@@ -179,7 +179,7 @@ impl App {
             limit: Some(LOOK_BACK),
             ..Filter::default()
         });
-        let running = self.engine.port(port).and_then(|port| port.driver);
+        let running = self.engine.glance(port).and_then(|port| port.driver);
         let nothing = || Release { driver: String::new(), version: String::new(), hash: String::new() };
         let running = running.unwrap_or_else(nothing);
         receipts.retain(|receipt| receipt.id > came);
@@ -259,10 +259,12 @@ impl App {
         options.allow_skip = true;
         options.force = true;
         options.allow_other =
-            self.engine.port(port).and_then(|p| p.driver).is_some_and(|now| now.driver != to.driver);
+            self.engine.glance(port).and_then(|p| p.driver).is_some_and(|now| now.driver != to.driver);
         options.source = format!("{} {}", to.driver, to.version);
         options.params = undo.into_iter().collect();
-        let (Ok(staged), Some(info)) = (self.stored_module(&to.hash), self.engine.port(port)) else { return };
+        let (Ok(staged), Some(info)) = (self.stored_module(&to.hash), self.engine.glance(port)) else {
+            return;
+        };
         let known =
             |name: &String| is_shells(name) || staged.manifest.params.iter().any(|spec| spec.name == *name);
         for name in info.params.keys().filter(|name| !known(name)) {
@@ -323,7 +325,7 @@ impl App {
     }
 
     fn running_module(&self, port: &str) -> Option<Arc<LoadedModule>> {
-        self.engine.running_module(&self.engine.port(port)?.driver?.hash)
+        self.engine.running_module(&self.engine.glance(port)?.driver?.hash)
     }
 
     /// An update was done: who served last is another one, and what the next start does is said.
@@ -350,7 +352,7 @@ impl App {
         finish: impl FnOnce(&mut Receipt),
     ) -> Receipt {
         self.updates.fetch_add(1, Ordering::Relaxed);
-        let given = self.engine.port(port).map(|port| port.params).unwrap_or_default();
+        let given = self.engine.glance(port).map(|port| port.params).unwrap_or_default();
         let app = Arc::clone(self);
         let begins = Some(Begins(Arc::new(move |receipt| app.receipts.note(receipt))));
         let options = &UpdateOptions { begins, ..options.clone() };
@@ -395,7 +397,7 @@ impl App {
 
     /// Whoever was put away since then has not served well, also for the next start.
     pub(crate) fn note_put_away(&self, port: &str, since_unix_ms: u64) {
-        let (Some(info), Some(serving)) = (self.engine.port(port), self.serving()) else { return };
+        let (Some(info), Some(serving)) = (self.engine.glance(port), self.serving()) else { return };
         let serves = info.driver.as_ref().map(|driver| &driver.hash);
         let gone = |left: &&steadfast_runtime::Abandoned| {
             left.since_unix_ms >= since_unix_ms && Some(&left.release.hash) != serves
@@ -425,7 +427,7 @@ impl App {
     /// A port's counters as they are now; `None` where there is no such port.
     pub(crate) fn sample(&self, port: &str) -> Option<Sample> {
         let metrics = self.engine.metrics(port)?;
-        let faults = self.engine.port(port)?.driver_faults;
+        let faults = self.engine.glance(port)?.driver_faults;
         Some(Sample {
             at_ns: self.started.elapsed().as_nanos() as u64,
             requests: metrics.requests,

@@ -11,7 +11,7 @@ pub(crate) mod stop;
 pub(crate) mod stuck;
 
 use crate::control::Control;
-use crate::engine::port_info::port_info;
+use crate::engine::port_info::{PortGlance, port_glance, port_info};
 use crate::error::{EngineError, ErrorKind};
 use crate::helpers::Foreman;
 use crate::info::{DeviceInfo, PortInfo};
@@ -130,6 +130,11 @@ impl Engine {
     /// A port.
     pub fn port(&self, name: &str) -> Option<PortInfo> {
         self.control.find(name).map(|p| port_info(&p))
+    }
+
+    /// What is known of a port without asking its queues. Unlike [`port`](Engine::port) it wakes nobody.
+    pub fn glance(&self, name: &str) -> Option<PortGlance> {
+        self.control.find(name).map(|p| port_glance(&p))
     }
 
     /// What is under way on a port, an update for example; `None` when nothing is, or there is no such

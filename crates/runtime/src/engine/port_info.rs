@@ -3,18 +3,20 @@
 use crate::engine::stuck;
 use crate::handle::Handle;
 use crate::ids::LaneId;
-use crate::info::{HandleSummary, PortInfo, PortState, Trouble};
+use crate::info::{Abandoned, HandleSummary, PortInfo, PortState, Trouble};
 use crate::lane::Lane;
 use crate::lane::counters::Counters;
 use crate::port::config::ANSWER;
 use crate::port::{Port, PortInner};
 use crate::queue::remote::Remote;
 use crate::resources::regions::RegionMemory;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use steadfast_abi::block_op;
 use steadfast_shell::gate::Entry;
 use steadfast_shell::histogram::Histogram;
+use steadfast_shell::receipt::Release;
 use steadfast_shell::sync::lock;
 
 /// Numbers that a lane's own thread reads for the control plane.
@@ -51,6 +53,37 @@ fn troubles(port: &Port, inner: &PortInner) -> Vec<Trouble> {
     let unanswered = |handle: &Handle| handle.sight.as_ref()?.unanswered();
     let hangs = |handle: &Handle| Trouble::that_hangs(handle).or_else(|| unanswered(handle));
     lost.chain(sights).chain(inner.handles.iter().flatten().filter_map(hangs)).collect()
+}
+
+/// What is known of a port without asking its queues.
+#[derive(Clone, Debug)]
+pub struct PortGlance {
+    /// The driver that serves it.
+    pub driver: Option<Release>,
+    /// Mistakes of its drivers.
+    pub driver_faults: u64,
+    /// Values that are given to its driver.
+    pub params: BTreeMap<String, String>,
+    /// Drivers that were left to themselves.
+    pub abandoned: Vec<Abandoned>,
+}
+
+pub(crate) fn port_glance(port: &Port) -> PortGlance {
+    let inner = lock(&port.inner);
+    PortGlance {
+        driver: inner.serving.as_ref().map(|i| i.module.release()),
+        driver_faults: driver_faults(&inner),
+        params: inner.properties.given(),
+        abandoned: abandoned(&inner),
+    }
+}
+
+fn driver_faults(inner: &PortInner) -> u64 {
+    inner.driver_faults + inner.serving.as_ref().map_or(0, |i| i.faults.load(Ordering::Relaxed))
+}
+
+fn abandoned(inner: &PortInner) -> Vec<Abandoned> {
+    inner.abandoned.iter().map(|pinned| pinned.shown.clone()).collect()
 }
 
 /// What can be told of a port: asks its queues, each for a while.
@@ -114,8 +147,7 @@ pub(crate) fn port_info(port: &Port) -> PortInfo {
         entered: Entry::ALL.into_iter().map(by_entry).collect(),
         inside: Entry::ALL.into_iter().map(inside).collect(),
         clients: inner.clients(),
-        driver_faults: inner.driver_faults
-            + inner.serving.as_ref().map_or(0, |i| i.faults.load(Ordering::Relaxed)),
+        driver_faults: driver_faults(&inner),
         shell_faults: known().map(|l| l.counters.shell_faults).sum(),
         params: inner.properties.given(),
         properties: inner.properties.in_force(),
@@ -132,7 +164,7 @@ pub(crate) fn port_info(port: &Port) -> PortInfo {
         memory: inner.serving.as_ref().map(|i| i.granted).unwrap_or_default(),
         reduced: inner.serving.as_ref().map(|i| lock(&i.reduced).clone()).unwrap_or_default(),
         last_receipt: inner.last_receipt.clone(),
-        abandoned: inner.abandoned.iter().map(|pinned| pinned.shown.clone()).collect(),
+        abandoned: abandoned(&inner),
         shadow: inner.trial.as_ref().map(|trial| trial.info()),
     }
 }
