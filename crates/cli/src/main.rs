@@ -8,8 +8,8 @@ mod develop;
 mod failure;
 mod output;
 
-use args::{Cli, Command, DeviceCommand, DriverCommand, Output, ReceiptCommand};
-use clap::{CommandFactory, Parser};
+use args::{Cli, Command, DeviceCommand, DriverCommand, General, Output, ReceiptCommand};
+use clap::CommandFactory;
 use client::Client;
 use failure::{Exit, Failure};
 use std::path::PathBuf;
@@ -19,9 +19,10 @@ use steadfast_api::ProblemKind;
 fn main() -> ExitCode {
     steadfast_daemon::answer_rehearsals();
     let mut serves = false;
-    let (result, json) = match Cli::try_parse() {
+    let (result, json) = match Cli::of_process() {
         Ok(cli) => {
-            let json = cli.output == Output::Json || matches!(&cli.command, Command::Demo(demo) if demo.json);
+            let json = cli.general.output == Output::Json
+                || matches!(&cli.command, Command::Demo(demo) if demo.json);
             serves = matches!(&cli.command, Command::Serve(_));
             (run(cli), json)
         }
@@ -64,12 +65,13 @@ fn wants_json(args: impl Iterator<Item = String>) -> bool {
 }
 
 fn run(cli: Cli) -> Result<Exit, Failure> {
-    let json = cli.output == Output::Json;
-    let said = cli.socket.clone();
-    if cli.wide {
+    let General { socket, output, wide } = cli.general;
+    let json = output == Output::Json;
+    let said = socket.clone();
+    if wide {
         output::wide();
     }
-    let socket = cli.socket.unwrap_or_else(default_socket);
+    let socket = socket.unwrap_or_else(default_socket);
     let client = || Client::new(socket.clone());
     match cli.command {
         Command::Serve(serve) => commands::serve(serve, said),
@@ -134,6 +136,7 @@ fn default_socket() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
 
     #[test]
     fn a_wrong_command_line_for_a_program_is_answered_for_a_program() {

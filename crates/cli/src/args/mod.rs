@@ -15,6 +15,7 @@ use crate::args::trial::ShadowArgs;
 use crate::develop::{DriverNew, DriverWatch};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -26,6 +27,16 @@ use steadfast_daemon::{LatencyBound, parse_duration, parse_latency_bound, parse_
 #[derive(Debug, Parser)]
 #[command(name = "steadfast", version, disable_help_subcommand = true, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) general: General,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What goes with every command.
+#[derive(Args, Debug)]
+pub(crate) struct General {
     /// The daemon's control socket
     #[arg(long, global = true, value_name = "PATH", env = "STEADFAST_SOCKET")]
     pub(crate) socket: Option<PathBuf>,
@@ -35,9 +46,40 @@ pub(crate) struct Cli {
     /// Tables as wide as what is in them, a line for each row; otherwise they take 120 columns at most
     #[arg(long, global = true, env = "STEADFAST_WIDE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) wide: bool,
-    /// What to do
+}
+
+/// `steadfast update` alone: all that it does not need of the other commands takes longer to set up than the update
+/// itself.
+#[derive(Debug, Parser)]
+#[command(name = "steadfast", disable_help_subcommand = true)]
+struct OnlyUpdate {
+    #[command(flatten)]
+    general: General,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    command: UpdateCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum UpdateCommand {
+    Update(Update),
+}
+
+impl Cli {
+    /// The command line of this process.
+    pub(crate) fn of_process() -> Result<Cli, clap::Error> {
+        let args: Vec<OsString> = std::env::args_os().collect();
+        Cli::short_way(&args).map_or_else(|| Cli::try_parse_from(&args), Ok)
+    }
+
+    /// Of an update that is asked for as it should be. Whatever else it is, help too, is the whole parser's to say.
+    fn short_way(args: &[OsString]) -> Option<Cli> {
+        if args.get(1)? != "update" {
+            return None;
+        }
+        let OnlyUpdate { general, command: UpdateCommand::Update(update) } =
+            OnlyUpdate::try_parse_from(args).ok()?;
+        Some(Cli { general, command: Command::Update(update) })
+    }
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 error, 2 plan found changes, 3 busy, \
@@ -533,10 +575,36 @@ mod tests {
     }
 
     #[test]
+    fn the_short_way_of_an_update_says_what_the_whole_parser_says() {
+        let args = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        for line in [
+            "steadfast update vol0 file@1.1.0",
+            "steadfast update vol0 ./m.so -o json --socket /s --wide --mode drain --deadline 500ms --set a=1 --force",
+            "steadfast update --revert vol0 --dry-run",
+            "steadfast update vol0,vol1 file --rolling",
+        ] {
+            let short = Cli::short_way(&args(line)).expect(line);
+            let whole = Cli::try_parse_from(args(line)).expect(line);
+            assert_eq!(format!("{short:?}"), format!("{whole:?}"));
+        }
+        for line in [
+            "steadfast",
+            "steadfast -o json update vol0 file",
+            "steadfast update",
+            "steadfast update vol0",
+            "steadfast update vol0 file --help",
+            "steadfast update vol0 file --no-such-option",
+            "steadfast updates vol0 file",
+        ] {
+            assert!(Cli::short_way(&args(line)).is_none(), "{line}: not its to say");
+        }
+    }
+
+    #[test]
     fn global_options_go_anywhere() {
         let line = ["steadfast", "update", "vol0", "file@1.1.0", "-o", "json", "--deadline", "500ms"];
         let cli = Cli::try_parse_from(line).expect("valid");
-        assert_eq!(cli.output, Output::Json);
+        assert_eq!(cli.general.output, Output::Json);
         match cli.command {
             Command::Update(update) => assert_eq!(update.deadline, Some(Duration::from_millis(500))),
             other => panic!("{other:?}"),
