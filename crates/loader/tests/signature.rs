@@ -192,6 +192,22 @@ fn a_key_that_is_taken_away_is_not_trusted_any_more() {
     assert!(!store.stage(&signer.module).unwrap().signature.allows());
 }
 
+/// A module that need not be read again is verified again.
+#[test]
+fn a_key_that_is_taken_away_is_not_trusted_for_a_known_module_either() {
+    let signer = Signer::new();
+    let secret = signer.key("vendor", true);
+    signer.sign(&secret, &[]);
+    let store = signer.store(true);
+    for _ in 0..3 {
+        assert!(store.stage(&signer.module).unwrap().signature.allows());
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+    }
+    fs::remove_file(signer.keys.join("vendor.pub")).unwrap();
+    let staged = store.stage(&signer.module).unwrap();
+    assert!(!staged.signature.allows() && staged.load().is_err());
+}
+
 #[test]
 fn a_module_goes_back_by_its_hash_with_the_signature_it_came_with() {
     let signer = Signer::new();
