@@ -3,7 +3,6 @@
 pub(crate) mod abandoned;
 pub(crate) mod activate;
 pub(crate) mod attach;
-pub(crate) mod call_threads;
 pub(crate) mod contents;
 pub(crate) mod down;
 pub(crate) mod first_steps;

@@ -3,10 +3,10 @@
 //! Each is made on a thread of its own. One that does not return in time is left to itself, as those between two
 //! drivers are: whoever asked is told, nothing else waits, and what comes of it is nobody's.
 
-use crate::change::call_threads;
 use crate::change::prepare::{NotReady, discard};
 use crate::driver::instance::{Instance, probe};
 use crate::driver::pinned::Pinned;
+use crate::helpers::ready_threads;
 use crate::port::Port;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -65,7 +65,7 @@ pub(crate) fn probe_within(
             own.unpin(Arc::as_ptr(&mine).addr(), &mine.release());
         }
     };
-    if let Err(e) = call_threads::begin("probe", body) {
+    if let Err(e) = ready_threads::begin("probe", body) {
         tracing::error!(port = port.name, "thread: {e}: probe is called on this one");
         return probe(module, port);
     }
@@ -93,7 +93,7 @@ impl Instance {
                 Instance::come_back(mine);
             }
         };
-        if let Err(e) = call_threads::begin(entry, body) {
+        if let Err(e) = ready_threads::begin(entry, body) {
             tracing::error!(port = self.port.name, "thread: {e}: {entry} is called on this one");
             return call(self);
         }

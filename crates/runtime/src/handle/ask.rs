@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)] // a system call without a safe wrapper
 
+use crate::helpers::ready_threads;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -104,7 +105,7 @@ fn ask<T: Send + 'static>(file: &str, question: impl FnOnce() -> T + Send + 'sta
         drop(asked);
         let _ = tx.try_send(answer);
     };
-    std::thread::Builder::new().name("ask".into()).spawn(body).map_err(|_| Silence::TooMany)?;
+    ready_threads::begin("ask", body).map_err(|_| Silence::TooMany)?;
     rx.recv_timeout(PATIENCE).map_err(|_| Silence::Stuck)
 }
 

@@ -31,6 +31,7 @@ mod crew;
 mod desk;
 mod foreman;
 pub(crate) mod raw;
+pub(crate) mod ready_threads;
 #[cfg(test)]
 mod tests;
 

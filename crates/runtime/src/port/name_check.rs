@@ -3,6 +3,7 @@
 use crate::driver::instance::Instance;
 use crate::handle::Handle;
 use crate::handle::name_check::Sight;
+use crate::helpers::ready_threads;
 use crate::info::{Trouble, TroubleCode};
 use crate::port::Port;
 use crate::port::directory::Directory;
@@ -109,7 +110,7 @@ fn look_at(sights: Vec<Arc<Sight>>, patience: Duration) {
         sights.iter().for_each(|sight| sight.look());
         let _ = tx.try_send(());
     };
-    if std::thread::Builder::new().name("look".into()).spawn(body).is_ok() {
+    if ready_threads::begin("look", body).is_ok() {
         let _ = rx.recv_timeout(patience);
     }
 }

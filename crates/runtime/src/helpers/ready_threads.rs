@@ -1,8 +1,12 @@
-//! Threads for calls beside the pause, started before they are needed.
+//! Threads for what may hang and is done once, started before they are needed: calls of drivers beside the pause, and
+//! questions about files.
 //!
 //! A new thread waits until the scheduler comes to it, and beside queues that watch before they sleep that is
-//! milliseconds; one that has started and sleeps is woken in some tens of microseconds. Each takes one call and ends,
-//! as one that was started for the call would: what a driver leaves in thread-locals goes with it.
+//! milliseconds; one that has started and sleeps is woken in some tens of microseconds. Each does one thing and ends,
+//! as one that was started for it would: what a driver leaves in thread-locals goes with it, and what hangs keeps
+//! nothing else.
+
+#![allow(unsafe_code)] // a call that gives a thread its name
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,14 +15,15 @@ use std::thread::Builder;
 use std::time::Duration;
 use steadfast_shell::sync::lock;
 
-/// Those of one update: `probe` and `prepare` of the new driver, `release` of the old one.
-const READY: usize = 3;
+/// As many as an update takes: `probe` and `prepare` of the new driver, `release` of the old one, and three questions
+/// about its file.
+const READY: usize = 6;
 /// How long after one was taken others are started: not in the midst of the update.
 const LATER: Duration = Duration::from_millis(20);
 
 type Errand = Box<dyn FnOnce() + Send>;
 
-/// Those that have started and wait for their call.
+/// Those that have started and wait for what they are to do.
 static READY_ONES: Mutex<Vec<Sender<Errand>>> = Mutex::new(Vec::new());
 /// Told when one was taken.
 static TAKEN: Condvar = Condvar::new();
@@ -28,23 +33,35 @@ static KEEPER: Once = Once::new();
 ///
 /// # Errors
 /// There is no thread for it; it was not done.
-pub(crate) fn begin(name: &str, errand: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(crate) fn begin(name: &'static str, errand: impl FnOnce() + Send + 'static) -> io::Result<()> {
     KEEPER.call_once(|| {
-        // Without it a thread is started for every call.
-        let keeper = Builder::new().name("calls".into()).spawn(keep_ready);
+        // Without it one is started each time.
+        let keeper = Builder::new().name("threads".into()).spawn(keep_ready);
         if let Err(e) = keeper {
-            tracing::warn!("thread: {e}: threads for drivers' calls are started when they are needed");
+            tracing::warn!("thread: {e}: threads for what may hang are started when they are needed");
         }
     });
     let ready = lock(&READY_ONES).pop();
     TAKEN.notify_one();
     match ready {
-        Some(thread) => match thread.send(Box::new(errand)) {
-            Ok(()) => Ok(()),
-            Err(_) => Err(io::ErrorKind::BrokenPipe.into()),
-        },
+        Some(thread) => {
+            let named = move || {
+                name_thread(name);
+                errand();
+            };
+            thread.send(Box::new(named)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        }
         None => Builder::new().name(name.into()).spawn(errand).map(drop),
     }
+}
+
+/// Gives this thread its name, for those who look what hangs.
+fn name_thread(name: &str) {
+    // The kernel takes 15 bytes and the zero behind them.
+    let mut text = [0_u8; 16];
+    text.iter_mut().zip(name.bytes().take(15)).for_each(|(to, from)| *to = from);
+    // SAFETY: `text` ends with a zero, and the kernel copies it before the call returns.
+    unsafe { libc::prctl(libc::PR_SET_NAME, text.as_ptr()) };
 }
 
 /// Starts threads when some were taken, for as long as the process lives.
@@ -59,8 +76,8 @@ fn keep_ready() {
         ready = lock(&READY_ONES);
         while ready.len() < READY {
             let (thread, errands) = channel();
-            if Builder::new().name("call".into()).spawn(move || take_one(&errands)).is_err() {
-                // There may be room for one when the next call comes.
+            if Builder::new().name("ready".into()).spawn(move || take_one(&errands)).is_err() {
+                // There may be room for one when the next is taken.
                 break;
             }
             ready.push(thread);
@@ -83,18 +100,18 @@ mod tests {
     use std::thread::{ThreadId, current, sleep};
     use std::time::Instant;
 
-    fn thread_of_a_call() -> ThreadId {
+    fn thread_of_an_errand() -> ThreadId {
         let (tell, told) = channel();
         begin("test", move || drop(tell.send(current().id()))).expect("a thread");
         told.recv().expect("it was done")
     }
 
     #[test]
-    fn every_call_has_a_thread_of_its_own_and_threads_are_ready_again_soon() {
+    fn each_errand_has_a_thread_of_its_own_and_threads_are_ready_again_soon() {
         let mut known = Vec::new();
         for _ in 0..4 * READY {
-            let thread = thread_of_a_call();
-            assert!(thread != current().id() && !known.contains(&thread), "a thread takes one call");
+            let thread = thread_of_an_errand();
+            assert!(thread != current().id() && !known.contains(&thread), "a thread does one thing");
             known.push(thread);
         }
         let begun = Instant::now();
