@@ -24,7 +24,7 @@ usage: cargo xtask COMMAND
   test --only A,B only these steps (names as `test` prints them)
   fresh [--keep]  the README's first two commands on a bare Debian that is made for it (needs root)
   bench [PART...] [--quick]
-                  every performance figure beside its peer's; parts: pause, modes, tail, shadow,
+                  every performance figure beside its peer's; parts: pause, command, modes, tail, shadow,
                   neighbours, curve, steady, copy, shell, memory, ports1000, swaps
   record-instructions
                   counts the instructions of a request and records them: `test` fails above that

@@ -4,6 +4,7 @@
 //! kept. Figures are printed as they come, with the ratio to the best peer, and all of them are
 //! saved as JSON.
 
+mod command;
 mod copy;
 mod curve;
 mod memory;
@@ -27,8 +28,9 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 
 /// The parts of the benchmark, in their order.
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 13] = [
     "pause",
+    "command",
     "modes",
     "tail",
     "shadow",
@@ -75,6 +77,7 @@ pub(crate) fn bench(args: &[&str]) -> Result<()> {
     };
     let mut steps = Steps::new(parts);
     steps.step("pause", || note("pause", pause::measure(effort)?));
+    steps.step("command", || note("command", command::measure(effort)?));
     steps.step("modes", || note("modes", modes::measure(effort)?));
     steps.step("tail", || note("tail", tail::measure(effort)?));
     steps.step("shadow", || note("shadow", shadow::measure(effort)?));
