@@ -127,7 +127,7 @@ impl KnownModules {
     }
 
     /// The module that was staged from this file, if neither it nor the one in the store has changed since.
-    pub(crate) fn from_source(&self, path: &Path) -> Option<Known> {
+    pub(crate) fn staged_from(&self, path: &Path) -> Option<Known> {
         let stamp = stamp_of(path)?;
         self.find(|known| known.source == Some(stamp))
     }

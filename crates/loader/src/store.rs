@@ -90,7 +90,7 @@ impl ModuleStore {
     }
 
     fn try_stage(&self, source: &Path) -> Result<StagedModule, Problem> {
-        let known = self.run.known.from_source(source);
+        let known = self.run.known.staged_from(source);
         let (staged, signature) = match &known {
             Some(known) => self.look_again(source, known),
             None => {

@@ -102,7 +102,7 @@ mod tests {
 
     fn thread_of_an_errand() -> ThreadId {
         let (tell, told) = channel();
-        begin("test", move || drop(tell.send(current().id()))).expect("a thread");
+        begin("test", move || tell.send(current().id()).expect("it is waited for")).expect("a thread");
         told.recv().expect("it was done")
     }
 
