@@ -56,7 +56,7 @@ fn cases() -> Result<Vec<(&'static str, Vec<u8>, &'static str)>> {
         ("bad-version", with("version=1.0.0\0", "version=1.0.x\0")?, "version"),
         ("unknown-key", with("\0about=", "\0abour=")?, "abour"),
         ("unknown-class", with("class=block\0", "class=brick\0")?, "brick"),
-        ("other-abi", with("abi=1.1\0", "abi=2.1\0")?, "ABI"),
+        ("other-abi", with("abi=1.2\0", "abi=2.2\0")?, "ABI"),
         ("lies-about-its-pdu", with("pdu=test/1:8\0", "pdu=test/1:4\0")?, "pdu"),
         ("range-upside-down", with("4096..=1G\0", "4096..=1K\0")?, "range"),
     ])

@@ -21,10 +21,10 @@ struct driver {
     void *probe, *prepare, *connect, *disconnect, *reconnect, *release, *queue_start, *queue_stop,
          *event, *timer, *adopt, *param_changed;
     const void *class_ops;
-    void *queue_run, *hand_back, *save_state;
+    void *queue_run, *hand_back, *save_state, *event_answer, *events;
     void *later[4];
 };
-struct block { uint32_t size, reserved; void *submit, *commit, *abort; void *later[4]; };
+struct block { uint32_t size, reserved; void *submit, *commit, *abort, *submit_many; void *later[4]; };
 #define DRIVER_SIZE offsetof(struct driver, queue_run)
 #define DRIVER_OF_TODAY offsetof(struct driver, later)
 #define BLOCK_SIZE offsetof(struct block, later)
