@@ -227,7 +227,7 @@ fn a_driver_in_c_can_be_tried() -> Result {
     ok(command("make", &project)?.args(["-s"]))?;
     let module = project.join("c-disk.so").display().to_string();
     let mut trial = command("steadfast", dir.path())?
-        .args(["update", "vol0", &module, "--shadow", "2s"])
+        .args(["update", "vol0", &module, "--trial", "2s"])
         .env("STEADFAST_SOCKET", daemon.control())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -147,7 +147,7 @@ fn what_is_meant_has_to_be_clear() -> Result {
         (&["p-a,nothing", "null", "--rolling"], "no device `nothing`"),
         (&["--adapter", "q", "null"], "no adapter `q`"),
         (&["--all-of", "nonesuch", "null"], "no port runs driver `nonesuch`"),
-        (&["p-a,p-b", "null", "--shadow", "1s", "--shadow-only"], "replaces nothing"),
+        (&["p-a,p-b", "null", "--trial", "1s", "--trial-only"], "replaces nothing"),
     ] {
         let (code, report) = update(&daemon, args)?;
         assert!(code == 1 && report.to_string().contains(says), "{args:?}: {code}: {report}");

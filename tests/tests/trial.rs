@@ -1,4 +1,4 @@
-//! Trial before commit, on the real daemon: `update --shadow`.
+//! Trial before commit, on the real daemon: `update --trial`.
 
 use serde_json::{Value, json};
 use std::path::Path;
@@ -57,7 +57,7 @@ fn a_release_that_reads_wrong_is_found_out_and_the_command_says_so() -> Result {
     let load = Load::start(daemon.nbd(), "vol0", READS)?;
     let wrong = test_module("wrong_read")?;
     let wrong = wrong.to_string_lossy();
-    let out = daemon.cli(&["update", "vol0", &wrong, "--shadow", "5s"])?;
+    let out = daemon.cli(&["update", "vol0", &wrong, "--trial", "5s"])?;
     let (text, errors) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert_eq!(out.status.code(), Some(6), "{text}{errors}");
     assert!(errors.contains("refused") && text.contains("not equal: test 1.0.0"), "{text}{errors}");
@@ -65,7 +65,7 @@ fn a_release_that_reads_wrong_is_found_out_and_the_command_says_so() -> Result {
     assert!(errors.contains("the trial speaks against it"), "{errors}");
 
     let sound = sound.to_string_lossy();
-    let only = ["update", "vol0", &sound, "--shadow", "300ms", "--shadow-only", "--shadow-sample", "0.5"];
+    let only = ["update", "vol0", &sound, "--trial", "300ms", "--trial-only", "--trial-sample", "0.5"];
     let out = daemon.cli(&only)?;
     let text = String::from_utf8_lossy(&out.stdout);
     assert_eq!(out.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&out.stderr));
@@ -104,11 +104,11 @@ fn a_trial_is_shown_and_in_the_way_of_others_and_ends_when_the_daemon_stops() ->
     Ok(())
 }
 
-/// `steadfast update vol0 MODULE --shadow 1440m`, as somebody runs it.
+/// `steadfast update vol0 MODULE --trial 1440m`, as somebody runs it.
 fn begin_trial(daemon: &Daemon, module: &Path) -> Result<std::process::Child> {
     let child = std::process::Command::new(steadfast_tests::steadfast()?)
         .env("STEADFAST_SOCKET", daemon.control())
-        .args(["update", "vol0", &module.to_string_lossy(), "--shadow", "1440m"])
+        .args(["update", "vol0", &module.to_string_lossy(), "--trial", "1440m"])
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()?;
@@ -160,11 +160,11 @@ fn what_cannot_be_a_trial_is_a_mistake_and_no_verdict() -> Result {
     let daemon = Setup::device(format!("vol0={}:8M", sound.display())).start(&dir)?;
     let module = sound.to_string_lossy().into_owned();
     for (options, says) in [
-        (&["--shadow", "1s", "--shadow-sample", "0"][..], "above 0, at most 1"),
-        (&["--shadow", "1s", "--shadow-sample", "1.5"], "above 0, at most 1"),
-        (&["--shadow", "1s", "--shadow-sample", "nan"], "above 0, at most 1"),
-        (&["--shadow", "1s", "--shadow-max-latency", "0"], "above 0"),
-        (&["--shadow", "0s"], "at most 24 hours"),
+        (&["--trial", "1s", "--trial-sample", "0"][..], "above 0, at most 1"),
+        (&["--trial", "1s", "--trial-sample", "1.5"], "above 0, at most 1"),
+        (&["--trial", "1s", "--trial-sample", "nan"], "above 0, at most 1"),
+        (&["--trial", "1s", "--trial-max-latency", "0"], "above 0"),
+        (&["--trial", "0s"], "at most 24 hours"),
     ] {
         let output = daemon.cli(&[&["update", "vol0", &module], options].concat())?;
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -186,7 +186,7 @@ fn a_trial_alone_that_passes_is_no_refusal() -> Result {
     let daemon = Setup::device(format!("vol0={}:8M,delay_us=0", sound.display())).start(&dir)?;
     let load = Load::start(daemon.nbd(), "vol0", READS)?;
     let module = sound.to_string_lossy().into_owned();
-    let output = daemon.cli(&["update", "vol0", &module, "--shadow", "500ms", "--shadow-only"])?;
+    let output = daemon.cli(&["update", "vol0", &module, "--trial", "500ms", "--trial-only"])?;
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!load.finish()?.is_empty(), "no request failed");
     let refused = daemon.cli(&["receipt", "list", "--outcome", "refused"])?;

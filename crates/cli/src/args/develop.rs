@@ -36,19 +36,19 @@ pub(crate) struct DriverWatch {
     pub(crate) device: String,
     /// A module file, or a project's folder: the newest module that is built in it
     pub(crate) path: PathBuf,
-    /// Run this by the shell in the project's folder at first and whenever a source has changed
+    /// Run this shell command in the project's folder, first and whenever a source changes
     #[arg(long, value_name = "COMMAND")]
     pub(crate) build: Option<String>,
     /// What to do with requests in flight (default: the least disruptive that both drivers can do)
     #[arg(long, value_enum)]
     pub(crate) mode: Option<ModeArg>,
-    /// How long requests in flight may be waited for; then the old driver goes on
+    /// How long to wait for requests in flight before giving up and keeping the old driver
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(crate) deadline: Duration,
-    /// A parameter that changes together with the driver, and only if it comes to serve; repeatable
+    /// A parameter to change together with the driver, if the update succeeds; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_param)]
     pub(crate) set: Vec<(String, String)>,
-    /// The device may be served by a driver of another name; the state of the running one is lost
+    /// Allow a driver of another name; the running driver's state is lost
     #[arg(long)]
     pub(crate) allow_other: bool,
 }

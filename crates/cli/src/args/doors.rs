@@ -20,22 +20,22 @@ pub(crate) struct Doors {
     /// Group that NBD's Unix sockets are given to, a name or a number
     #[arg(long, value_name = "GROUP", value_parser = parse_socket_group)]
     nbd_group: Option<u32>,
-    /// Most NBD clients at a time (default: 1024)
+    /// Maximum number of NBD clients (default: 1024)
     #[arg(long, value_name = "N", value_parser = parse_clients)]
     max_clients: Option<usize>,
-    /// Most NBD clients of one user, through Unix sockets (default: three quarters of all)
+    /// Maximum number of NBD clients of one user, over Unix sockets (default: three quarters of all)
     #[arg(long, value_name = "N", value_parser = parse_clients)]
     max_clients_per_user: Option<usize>,
-    /// Most NBD clients of one process, through Unix sockets (default: a quarter of all)
+    /// Maximum number of NBD clients of one process, over Unix sockets (default: a quarter of all)
     #[arg(long, value_name = "N", value_parser = parse_clients)]
     max_clients_per_process: Option<usize>,
-    /// Most NBD clients of one host, over TCP (default: a quarter of all)
+    /// Maximum number of NBD clients of one host, over TCP (default: a quarter of all)
     #[arg(long, value_name = "N", value_parser = parse_clients)]
     max_clients_per_address: Option<usize>,
-    /// Time that an NBD client has for its handshake (default: 10s)
+    /// Time limit for an NBD client's handshake (default: 10s)
     #[arg(long, value_name = "TIME", value_parser = parse_client_time)]
     handshake_timeout: Option<Duration>,
-    /// How long an NBD client may take none of its replies; then it is disconnected (default: 30s)
+    /// Disconnect an NBD client that has read none of its replies for this long (default: 30s)
     #[arg(long, value_name = "TIME", value_parser = parse_client_time)]
     send_timeout: Option<Duration>,
     /// Control socket to open (default: as --socket)
@@ -47,10 +47,10 @@ pub(crate) struct Doors {
     /// Group that the control socket is given to, a name or a number
     #[arg(long, value_name = "GROUP", value_parser = parse_socket_group)]
     control_group: Option<u32>,
-    /// Most connections to the control socket at a time (default: 256)
+    /// Maximum number of connections to the control socket (default: 256)
     #[arg(long, value_name = "N", value_parser = parse_clients)]
     max_connections: Option<usize>,
-    /// Most of them of one user who may not change things (default: 32)
+    /// Maximum of these for one user without the right to change things (default: 32)
     #[arg(long, value_name = "N", value_parser = parse_clients)]
     max_connections_per_user: Option<usize>,
 }
@@ -80,18 +80,18 @@ impl Doors {
 /// `steadfast client`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
-    /// Clients that are connected, one line each
+    /// List connected clients
     List {
-        /// Only those of this device
+        /// Only this device's
         #[arg(long)]
         device: Option<String>,
     },
-    /// Everything about one client
+    /// Show everything about one client
     Show {
         /// Its number
         client: u64,
     },
-    /// Disconnect a client: what it has in flight is answered before
+    /// Disconnect a client, after answering what it has in flight
     Disconnect {
         /// Its number
         client: u64,

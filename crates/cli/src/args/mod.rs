@@ -11,7 +11,7 @@ use crate::args::doors::{ClientCommand, Doors};
 use crate::args::params::{Activate, Confirm, ParamCommand, PlanArgs, Rollback};
 use crate::args::ports::{AdapterCommand, DeviceAdd, Force, PortCommand, Several};
 use crate::args::profiles::{ConfigCommand, ProfileCommand};
-use crate::args::trial::ShadowArgs;
+use crate::args::trial::TrialArgs;
 use crate::develop::{DriverNew, DriverWatch};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -40,10 +40,10 @@ pub(crate) struct General {
     /// The daemon's control socket
     #[arg(long, global = true, value_name = "PATH", env = "STEADFAST_SOCKET")]
     pub(crate) socket: Option<PathBuf>,
-    /// How results are printed
+    /// Output format
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
-    /// Tables as wide as what is in them, a line for each row; otherwise they take 120 columns at most
+    /// Don't limit tables to 120 columns
     #[arg(long, global = true, env = "STEADFAST_WIDE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) wide: bool,
 }
@@ -90,7 +90,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 error, 2 plan found changes, 3 b
 pub(crate) enum Output {
     /// For people
     Table,
-    /// For programs: the control API's own documents, and what is wrong as one object on standard error
+    /// For programs: the control API's documents; an error is one object on standard error
     Json,
 }
 
@@ -99,59 +99,59 @@ pub(crate) enum Output {
 pub(crate) enum Command {
     /// Run the daemon until SIGTERM
     Serve(Serve),
-    /// How things are, on one screen; exits with 6 when something needs somebody
+    /// Show whether everything is well, on one screen; exits with 6 if something needs attention
     Status,
-    /// Look at devices, add them, take them away
+    /// List, show, add and remove devices
     #[command(subcommand)]
     Device(DeviceCommand),
-    /// Adapters: a driver bound to one piece of hardware, with its ports
+    /// Manage adapters: a driver bound to one piece of hardware, with its ports
     #[command(subcommand)]
     Adapter(AdapterCommand),
-    /// Ports: driver instances, what is updated and taken away
+    /// Manage ports: driver instances, the unit of update and removal
     #[command(subcommand)]
     Port(PortCommand),
-    /// Clients: connections to the devices, who has them and what they do
+    /// List, show and disconnect clients
     #[command(subcommand)]
     Client(ClientCommand),
-    /// Read the configuration again and attach what is new; announce what has grown
+    /// Reread the configuration: attach what is new, announce what has grown
     Rescan {
         /// Only this port
         port: Option<String>,
     },
-    /// Look at drivers, load and unload them
+    /// List, check, load, unload and develop drivers
     #[command(subcommand)]
     Driver(DriverCommand),
-    /// What was done to devices: every update, also those that were refused
+    /// Show what was done to devices: every update, refused ones included
     #[command(subcommand)]
     Receipt(ReceiptCommand),
-    /// Replace the driver of a device that is in use
+    /// Replace the driver of a device in use
     Update(Update),
-    /// Look at the parameters of a port, and change them
+    /// Show and change the parameters of a port
     #[command(subcommand)]
     Param(ParamCommand),
-    /// Named sets of values: look at them, compare, apply, make your own
+    /// Show, compare, apply and save named sets of values
     #[command(subcommand)]
     Profile(ProfileCommand),
-    /// The files that parameters are saved in: examine, import, export
+    /// Check, import and export the files that parameters are saved in
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// What an activation would change; exits with 2 when there is something
+    /// Show what an activation would change; exits with 2 if anything would
     Plan(PlanArgs),
-    /// Initialise a port anew with the parameters that are saved; other ports notice nothing
+    /// Reinitialise a port with its saved parameters; other ports are not affected
     Activate(Activate),
-    /// Keep what was activated with --confirm-within
+    /// Keep what `activate --confirm-within` put in force
     Confirm(Confirm),
-    /// What was done about the parameters of a port, the newest last
+    /// Show the history of a port's parameters, newest last
     History {
         /// The port
         port: String,
-        /// At most so many
+        /// Show at most N
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1000))]
         limit: u32,
     },
-    /// Go back to the parameters before the last activation
+    /// Revert to the parameters before the last activation
     Rollback(Rollback),
-    /// See it work: a verified load on two devices while their drivers are replaced again and again
+    /// See it work: replace the drivers of two devices again and again under a verified load
     Demo(Demo),
     /// Print a completion script for a shell
     Completions {
@@ -163,7 +163,7 @@ pub(crate) enum Command {
 /// `steadfast serve`
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
-    /// Configuration file (TOML); options below win over it
+    /// Configuration file (TOML); command-line options override it
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// A device, NAME=DRIVER:TARGET[,KEY=VALUE...], such as vol0=file:disk.img; repeatable
@@ -174,7 +174,7 @@ pub(crate) struct Serve {
     /// Queues: threads that do I/O
     #[arg(long, value_name = "N")]
     pub(crate) queues: Option<usize>,
-    /// Queues never sleep: a processor each, for the shortest latency
+    /// Queues poll and never sleep: shortest latency, one processor each
     #[arg(long)]
     pub(crate) busy_poll: bool,
     /// Folder of the module store
@@ -186,13 +186,13 @@ pub(crate) struct Serve {
     /// Folder of public keys (*.pub) whose modules are trusted
     #[arg(long, value_name = "DIR")]
     pub(crate) trusted_keys: Option<PathBuf>,
-    /// Take only modules that a trusted key has signed
+    /// Accept only modules signed by a trusted key
     #[arg(long)]
     pub(crate) require_signed: bool,
-    /// A port's driver may be replaced once until the daemon starts again (see --allow-again)
+    /// Allow one driver replacement per port until the daemon restarts (see --allow-again)
     #[arg(long)]
     pub(crate) once_per_start: bool,
-    /// Take only releases that say the oldest version that they can update from
+    /// Accept only modules that declare the oldest version they can update from
     #[arg(long)]
     pub(crate) require_min_from: bool,
     /// Folder to search for driver modules first; repeatable
@@ -201,18 +201,18 @@ pub(crate) struct Serve {
     /// Folder to watch for newer modules; repeatable
     #[arg(long, value_name = "DIR")]
     pub(crate) watch: Vec<PathBuf>,
-    /// What devices do about newer modules in a watched folder, where the configuration does not say:
-    /// off, notify or auto
+    /// What to do about newer modules in a watched folder, unless the configuration says: off, notify or
+    /// auto
     #[arg(long, value_name = "POLICY", requires = "watch")]
     pub(crate) auto_update: Option<AutoUpdate>,
-    /// Say what the configuration is good for and do nothing
+    /// Check the configuration, report, and exit
     #[arg(long)]
     pub(crate) check: bool,
-    /// Least severe messages that are logged: error, warn, info, debug, trace
+    /// Minimum severity to log: error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "STEADFAST_LOG")]
     pub(crate) log: tracing::Level,
-    /// How the log looks: text, json, journal (a level for the journal and no time), or auto, which is
-    /// journal where the journal reads it and else text
+    /// Log format: text, json, journal (levels for the journal, no time), or auto: journal under systemd, else
+    /// text
     #[arg(long, value_name = "FORMAT", default_value = "auto", env = "STEADFAST_LOG_FORMAT")]
     pub(crate) log_format: LogFormat,
 }
@@ -220,14 +220,14 @@ pub(crate) struct Serve {
 /// `steadfast device`
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
-    /// All devices, one line each
+    /// List all devices
     List,
-    /// Everything about one device
+    /// Show everything about one device
     Show {
         /// The device
         device: String,
     },
-    /// It is `param set --temporary` now; says so
+    /// Replaced by `param set --temporary`; says so
     #[command(hide = true)]
     Set {
         /// The device
@@ -240,19 +240,19 @@ pub(crate) enum DeviceCommand {
     },
     /// Add a device while the daemon runs
     Add(DeviceAdd),
-    /// Take a device away while the daemon runs
+    /// Remove a device while the daemon runs
     Remove {
         /// The device
         device: String,
         #[command(flatten)]
         force: Force,
     },
-    /// The state that a device's driver would leave for its successor now
+    /// Show the state that the device's driver would hand to its successor
     State {
         /// The device
         device: String,
     },
-    /// Devices as they change, until interrupted
+    /// Print devices as they change, until interrupted
     Watch {
         /// Only this device
         device: Option<String>,
@@ -265,19 +265,19 @@ pub(crate) enum DeviceCommand {
 /// `steadfast receipt`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReceiptCommand {
-    /// The newest receipts, one line each, the newest last
+    /// List the newest receipts, newest last
     List {
-        /// Only those of this device
+        /// Only this device's
         #[arg(long)]
         device: Option<String>,
-        /// Only those that ended so
+        /// Only those with this outcome
         #[arg(long, value_enum)]
         outcome: Option<OutcomeArg>,
-        /// At most so many
+        /// Show at most N
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1000))]
         limit: u32,
     },
-    /// Everything about one update, with a timeline of its phases
+    /// Show everything about one update, with a timeline of its phases
     Show {
         /// Its number, or `last`
         id: ReceiptId,
@@ -312,7 +312,7 @@ impl FromStr for ReceiptId {
 pub(crate) enum OutcomeArg {
     /// The new driver serves
     Done,
-    /// Nothing was touched
+    /// Nothing was changed
     Refused,
     /// Requests were in flight, or another update
     Busy,
@@ -323,37 +323,37 @@ pub(crate) enum OutcomeArg {
     Stranded,
     /// Only a trial was asked for, and it passed
     Tried,
-    /// The daemon ended in the midst of it
+    /// The daemon ended during it
     Interrupted,
 }
 
 /// `steadfast driver`
 #[derive(Debug, Subcommand)]
 pub(crate) enum DriverCommand {
-    /// Driver modules that the daemon can find
+    /// List driver modules that the daemon can find
     List {
         /// List modules here, without a daemon; repeatable
         #[arg(long, value_name = "DIR")]
         modules: Vec<PathBuf>,
     },
-    /// Check a module as the replacement of a device's driver, or by itself; nothing is changed. Exits
-    /// with 6 when something speaks against it
+    /// Check a module, as a replacement for a device's driver or by itself, and change nothing; exits with 6 if a
+    /// check fails
     Check(DriverCheck),
-    /// Map a driver module, which then stays in memory without a port
+    /// Load a driver module, and keep it in memory without a port
     Load {
         /// Path of a module, or a driver name such as file or file@1.1.0
         module: String,
     },
-    /// Let a driver module go that no port uses, and say whether it left memory
+    /// Unload a driver module that no port uses, and say whether it left memory
     Unload {
         /// A driver name, NAME@VERSION, or 8 digits of the module's hash
         driver: String,
     },
-    /// Put a module through the conformance suite; exits with 6 when it does not pass
+    /// Run the conformance suite against a module; exits with 6 if it fails
     Test(DriverTest),
-    /// Begin a driver: writes a small, complete project that builds
+    /// Create a small, complete driver project that builds
     New(DriverNew),
-    /// Replace a device's driver by every new build of it, until interrupted
+    /// Replace a device's driver with every new build of it, until interrupted
     Watch(DriverWatch),
 }
 
@@ -373,13 +373,13 @@ pub(crate) struct DriverCheck {
     /// What is allowed beyond the ordinary
     #[command(flatten)]
     pub(crate) allow: Allow,
-    /// Put other contents under clients
+    /// Allow other contents under clients
     #[arg(long)]
     pub(crate) force: bool,
     /// A parameter that would change together with the driver; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_param)]
     pub(crate) set: Vec<(String, String)>,
-    /// A parameter that would go back to the driver's default together with the change; repeatable
+    /// A parameter that would return to the driver's default together with the change; repeatable
     #[arg(long, value_name = "NAME")]
     pub(crate) unset: Vec<String>,
     /// For a module by itself: folder of public keys (*.pub) whose signatures are trusted. With a device
@@ -391,16 +391,16 @@ pub(crate) struct DriverCheck {
 /// What an operator allows beyond the ordinary.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Allow {
-    /// Go to an older version
+    /// Allow an older version
     #[arg(long)]
     pub(crate) allow_older: bool,
-    /// Go to a driver of another name, and lose the state of the running one
+    /// Allow a driver of another name; the running driver's state is lost
     #[arg(long)]
     pub(crate) allow_other: bool,
-    /// Skip releases that the module wants to come from, where the state can be handed on
+    /// Allow skipping releases that the module requires, if the state can be handed on
     #[arg(long)]
     pub(crate) allow_skip: bool,
-    /// Replace the driver again although policy allows it once per start
+    /// Allow another replacement where policy allows one per start
     #[arg(long)]
     pub(crate) allow_again: bool,
 }
@@ -442,69 +442,69 @@ pub(crate) struct Update {
     /// Path of a module, or a driver name such as file or file@1.1.0
     #[arg(required_unless_present_any = ["revert", "end_trial", "adapter", "all_of"])]
     pub(crate) module: Option<String>,
-    /// Go back to the module that ran before; asked for once more, it goes forward again, but not to what has
-    /// gone back by itself
+    /// Revert to the module that ran before; a second time goes forward again, but never to a module that was
+    /// reverted automatically
     #[arg(long, conflicts_with_all = ["module", "allow_older", "allow_other", "allow_skip", "allow_again", "set", "unset", "force", "end_probation"])]
     pub(crate) revert: bool,
-    /// With --revert: to the module that the update of this receipt brought
+    /// With --revert: to the module that this receipt's update installed
     #[arg(long, value_name = "RECEIPT", requires = "revert")]
     pub(crate) to: Option<u64>,
-    /// With --revert: only say what would be done; exits with 6 when something speaks against it
+    /// With --revert: only show what would be done; exits with 6 if it would be refused
     #[arg(long, requires = "revert", conflicts_with = "probation")]
     pub(crate) dry_run: bool,
-    /// End the trial (--shadow) that somebody has begun on the device; nothing is replaced
-    #[arg(long, conflicts_with_all = ["module", "revert", "probation", "end_probation", "shadow", "set", "unset", "mode", "deadline", "allow_older", "allow_other", "allow_skip", "allow_again", "adapter", "all_of", "rolling"])]
+    /// End the device's trial (--trial); nothing is replaced
+    #[arg(long, conflicts_with_all = ["module", "revert", "probation", "end_probation", "trial", "set", "unset", "mode", "deadline", "allow_older", "allow_other", "allow_skip", "allow_again", "adapter", "all_of", "rolling"])]
     pub(crate) end_trial: bool,
-    /// Watch the new driver for so long, and put the one before back if it does worse; exits with 4 then, and
-    /// with 7 when there were too few requests to judge it by
+    /// Watch the new driver for this long, and revert if it does worse (exits with 4); exits with 7 if there were
+    /// too few requests to judge by
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) probation: Option<Duration>,
-    /// Share of requests that may fail on probation, such as 0.5% (default: 0.1% more than before)
+    /// Fraction of requests that may fail on probation, such as 0.5% (default: 0.1% more than before)
     #[arg(long, value_name = "SHARE", value_parser = parse_share, requires = "probation")]
     pub(crate) max_error_rate: Option<f64>,
-    /// Latency that is allowed on probation: a factor of the one before such as 2x, or a time such as
-    /// 10ms; for the mean, and 99 of 100 requests (default: 3x)
+    /// Latency allowed on probation, for the mean and the 99th percentile: a factor of the old driver's such as 2x,
+    /// or a time such as 10ms (default: 3x)
     #[arg(long, value_name = "BOUND", value_parser = parse_latency_bound, requires = "probation")]
     pub(crate) max_latency: Option<LatencyBound>,
-    /// On probation: go back also when there were too few requests to judge the driver by
+    /// On probation: revert also if there were too few requests to judge by
     #[arg(long, requires = "probation")]
     pub(crate) require_judged: bool,
-    /// End the probation that the device is on, which is in the way otherwise
+    /// End the device's probation, which otherwise blocks the update
     #[arg(long)]
     pub(crate) end_probation: bool,
-    /// Make the configuration name the new driver, in its own file, and save the values of --set and --unset, once it
-    /// serves and its probation is passed: the next start comes up with what a version there says
+    /// Write the new driver and the values of --set and --unset to the configuration, once it serves and has passed
+    /// its probation, so that the next start uses them
     #[arg(long, conflicts_with_all = ["revert", "end_trial", "adapter", "all_of", "rolling"])]
     pub(crate) save: bool,
     /// What to do with requests in flight (default: the least disruptive that both drivers can do)
     #[arg(long, value_enum)]
     pub(crate) mode: Option<ModeArg>,
-    /// How long requests in flight may be waited for; then the old driver goes on (default: as the port's
-    /// drain_timeout says)
+    /// How long to wait for requests in flight before giving up and keeping the old driver (default: the port's
+    /// drain_timeout)
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) deadline: Option<Duration>,
-    /// What to do when requests in flight would have to be waited for
+    /// What to do if requests in flight would have to be waited for
     #[arg(long, value_enum, default_value_t = IfBusyArg::Wait)]
     pub(crate) if_busy: IfBusyArg,
     /// What is allowed beyond the ordinary
     #[command(flatten)]
     pub(crate) allow: Allow,
-    /// Put the running driver away even if it does not let go, does not return from a call or does not finish its
-    /// requests by the deadline: its state is lost, requests fail that the next one cannot take over, and its
-    /// module stays in memory
-    #[arg(long, conflicts_with_all = ["revert", "shadow"])]
+    /// Abandon the running driver if it does not let go, does not return, or does not finish its requests by the
+    /// deadline: its state is lost, requests that the next one cannot take over fail, and its module stays in
+    /// memory
+    #[arg(long, conflicts_with_all = ["revert", "trial"])]
     pub(crate) abandon: bool,
-    /// A parameter that changes together with the driver, and only if it comes to serve; repeatable
+    /// A parameter to change together with the driver, if the update succeeds; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_param)]
     pub(crate) set: Vec<(String, String)>,
-    /// A parameter that goes back to the driver's default together with the change; repeatable
+    /// A parameter to return to the driver's default together with the driver; repeatable
     #[arg(long, value_name = "NAME")]
     pub(crate) unset: Vec<String>,
-    /// Put another file behind the port (--set path=...) even when clients use it: they find other contents
+    /// Allow another file behind a port that clients use (--set path=...): they will find other contents
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
-    pub(crate) shadow: ShadowArgs,
+    pub(crate) trial: TrialArgs,
     #[command(flatten)]
     pub(crate) several: Several,
 }
@@ -523,7 +523,7 @@ pub(crate) enum ModeArg {
 /// What to do when requests in flight would have to be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum IfBusyArg {
-    /// Wait, at most until the deadline
+    /// Wait until the deadline at most
     Wait,
     /// Change nothing and exit with 3
     Fail,
@@ -568,8 +568,12 @@ mod tests {
         assert!(parse(&["vol0", "file", "--max-latency", "2x"]).is_err(), "there is nothing to bound");
         assert!(parse(&["vol0", "file", "--probation", "30s", "--max-latency", "fast"]).is_err());
         let trial =
-            |also: &[&str]| parse(&[&["vol0", "file", "--shadow", "5s", "--shadow-only"], also].concat());
+            |also: &[&str]| parse(&[&["vol0", "file", "--trial", "5s", "--trial-only"], also].concat());
         assert!(trial(&[]).is_ok());
+        assert!(
+            parse(&["vol0", "file", "--shadow", "5s", "--shadow-only"]).is_ok(),
+            "as it was called before"
+        );
         assert!(trial(&["--probation", "30s"]).is_err(), "nothing is replaced that could be watched");
         assert!(trial(&["--end-probation"]).is_err(), "nothing is replaced that it would be in the way of");
     }

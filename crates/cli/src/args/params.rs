@@ -10,7 +10,7 @@ use steadfast_daemon::parse_duration;
 /// `steadfast param`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ParamCommand {
-    /// Every parameter of a port: in force, saved, and what is pending
+    /// List a port's parameters: in force, saved, pending
     List {
         /// The port
         port: String,
@@ -18,27 +18,26 @@ pub(crate) enum ParamCommand {
         #[arg(long)]
         pending: bool,
     },
-    /// The value of a parameter that is in force, alone on a line
+    /// Print the value in force of one parameter
     Get {
         /// The port
         port: String,
         /// The parameter
         name: String,
-        /// The saved value instead
+        /// Print the saved value instead
         #[arg(long)]
         saved: bool,
     },
-    /// Everything about one parameter
+    /// Show everything about one parameter
     Explain {
         /// The port
         port: String,
         /// The parameter
         name: String,
     },
-    /// Save values: all of those named, or none. Live parameters take effect at once, the others with
-    /// `activate`
+    /// Set and save values, all or none; live parameters take effect at once, the others with `activate`
     Set(ParamSet),
-    /// Take saved values back: what is below shows again
+    /// Unset saved values, so that the layer below applies again
     Unset(ParamUnset),
 }
 
@@ -50,14 +49,14 @@ pub(crate) struct ParamSet {
     /// New values
     #[arg(value_name = "NAME=VALUE", value_parser = parse_param, required_unless_present_any = ["unset", "undefine"])]
     pub(crate) set: Vec<(String, String)>,
-    /// Say no more about it here: what is below shows again; repeatable
+    /// Unset this parameter here, so that the layer below applies again; repeatable
     #[arg(long, value_name = "NAME")]
     pub(crate) unset: Vec<String>,
-    /// The driver's default, whatever else is said; repeatable
+    /// Set this parameter to the driver's default, whatever lower layers say; repeatable
     #[arg(long, value_name = "NAME")]
     pub(crate) undefine: Vec<String>,
-    /// Only live parameters, at once, and do not save them: an activation, or the next start, undoes it. --unset is
-    /// back to the driver's default then
+    /// Change live parameters at once without saving them; the next activation or start undoes it, and --unset means
+    /// the driver's default
     #[arg(long, conflicts_with_all = ["global", "dry_run", "undefine"])]
     pub(crate) temporary: bool,
     #[command(flatten)]
@@ -79,10 +78,10 @@ pub(crate) struct ParamUnset {
 /// How saved values are changed.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct How {
-    /// For every port of the port's driver, where that says nothing itself
+    /// For every port of the port's driver that does not set it itself
     #[arg(long)]
     pub(crate) global: bool,
-    /// Only say what it would do
+    /// Only show what would be done
     #[arg(long)]
     pub(crate) dry_run: bool,
 }

@@ -39,16 +39,16 @@ pub(crate) struct AdapterAdd {
 /// `steadfast port`
 #[derive(Debug, Subcommand)]
 pub(crate) enum PortCommand {
-    /// All ports, one line each, also those without a device
+    /// List all ports, those without a device included
     List,
-    /// Everything about one port
+    /// Show everything about one port
     Show {
         /// The port
         port: String,
     },
     /// Add a port to an adapter while the daemon runs
     Add(PortAdd),
-    /// Take a port away
+    /// Remove a port
     Remove {
         /// The port
         port: String,
@@ -65,7 +65,7 @@ pub(crate) struct PortAdd {
     /// The port, PORT[:TARGET][,KEY=VALUE...], such as b:disk.img; its device is ADAPTER-PORT
     #[arg(value_name = "PORT:TARGET")]
     pub(crate) spec: String,
-    /// Another driver than that of the adapter's other ports, or another release of it
+    /// A driver or release different from that of the adapter's other ports
     #[arg(long, value_name = "DRIVER")]
     pub(crate) driver: Option<String>,
     #[command(flatten)]
@@ -84,10 +84,10 @@ pub(crate) struct DeviceAdd {
 /// Whether what is added stays.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Temporary {
-    /// It does not come back when the daemon starts again
+    /// Don't keep it over a restart of the daemon
     #[arg(long)]
     pub(crate) temporary: bool,
-    /// Only say what would be added, or what is wrong with it
+    /// Only show what would be added, or what is wrong with it
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -95,10 +95,10 @@ pub(crate) struct Temporary {
 /// Whether what is in use goes.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Force {
-    /// Also when clients use it: their requests end with an error, and their connections
+    /// Remove it even if clients use it: their requests fail and their connections close
     #[arg(long)]
     pub(crate) force: bool,
-    /// Only say what would go
+    /// Only show what would be removed
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -112,8 +112,8 @@ pub(crate) struct Several {
     /// Every port that runs this driver, by name
     #[arg(long, value_name = "DRIVER", conflicts_with = "revert")]
     pub(crate) all_of: Option<String>,
-    /// One port after the other; the first that fails ends it, and those already updated go back to what
-    /// they ran before, the last one first. Exits with 4 then. Without it they stay as they are
+    /// One port after the other: if one fails, stop, revert those already updated, last one first, and exit with 4.
+    /// Without it they stay updated
     #[arg(long, conflicts_with = "revert")]
     pub(crate) rolling: bool,
 }

@@ -7,14 +7,14 @@ use std::path::PathBuf;
 /// `steadfast profile`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProfileCommand {
-    /// All profiles: those that come with Steadfast, and your own
+    /// List all profiles: those that come with Steadfast, and your own
     List,
-    /// The values of a profile, each with its reason and where it is said
+    /// Show a profile's values, each with its reason and origin
     Show {
         /// The profile
         profile: String,
     },
-    /// What applying a profile to ports would change; exits with 2 when there is something
+    /// Show what applying a profile to ports would change; exits with 2 if anything would
     Diff {
         /// The profile
         profile: String,
@@ -24,18 +24,18 @@ pub(crate) enum ProfileCommand {
         #[command(flatten)]
         which: Which,
     },
-    /// Save a profile's values for ports: for all of them, or none. Live parameters take effect at once, the
-    /// others with `activate`
+    /// Save a profile's values for ports, for all or none; live parameters take effect at once, the others with
+    /// `activate`
     Apply {
         /// The profile
         profile: String,
         #[command(flatten)]
         ports: Ports,
-        /// Only say what it would do
+        /// Only show what would be done
         #[arg(long)]
         dry_run: bool,
     },
-    /// Make a profile of what is saved for a port
+    /// Make a profile from a port's saved values
     Save(ProfileSave),
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct ProfileSave {
     /// What it is for, in a line
     #[arg(long, value_name = "TEXT")]
     pub(crate) about: Option<String>,
-    /// Put it in the place of the one that has the name
+    /// Replace the profile of that name
     #[arg(long)]
     pub(crate) replace: bool,
 }
@@ -57,20 +57,20 @@ pub(crate) struct ProfileSave {
 /// `steadfast config`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Examine the files that parameters are saved in; exits with 6 when something is wrong
+    /// Check the files that parameters are saved in; exits with 6 if something is wrong
     Lint {
-        /// This file, as if it were in the folder of the parameters; its name says of which driver it is
+        /// Check this file as if it were in the parameters' folder; its name is the driver's
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },
-    /// Take a file in the classic form (`name=value;`, `DRIVER0-name=value;`) into the driver's file: all
-    /// of it, or nothing. Live parameters take effect at once, the others with `activate`
+    /// Import a file in the classic form (`name=value;`, `DRIVER0-name=value;`), all of it or nothing; live
+    /// parameters take effect at once, the others with `activate`
     Import {
         /// The driver
         driver: String,
         /// The file; - for standard input
         file: PathBuf,
-        /// Only say what it would do
+        /// Only show what would be done
         #[arg(long)]
         dry_run: bool,
     },

@@ -29,35 +29,35 @@ fn parse_factor(text: &str) -> Result<f64, String> {
 
 /// The trial before an update.
 #[derive(Args, Debug, Default)]
-pub(crate) struct ShadowArgs {
-    /// First let the module answer a copy of the device's reads, beside the driver that serves; go on
-    /// only when nothing speaks against it
-    #[arg(long, value_name = "TIME", conflicts_with = "revert", value_parser = parse_length)]
-    pub(crate) shadow: Option<Duration>,
-    /// Part of the reads that is copied, above 0 and at most 1
-    #[arg(long, value_name = "P", requires = "shadow", default_value_t = 1.0, value_parser = parse_sample)]
-    pub(crate) shadow_sample: f64,
-    /// Refuse a module whose 99th percentile of latency is more than FACTOR times the other one's
-    #[arg(long, value_name = "FACTOR", requires = "shadow", value_parser = parse_factor)]
-    pub(crate) shadow_max_latency: Option<f64>,
-    /// Fewest reads that must have been compared
-    #[arg(long, value_name = "N", requires = "shadow", default_value_t = 1)]
-    pub(crate) shadow_least: u64,
+pub(crate) struct TrialArgs {
+    /// First let the module answer a copy of the device's reads, beside the driver that serves; update only if
+    /// every answer is right
+    #[arg(long, alias = "shadow", value_name = "TIME", conflicts_with = "revert", value_parser = parse_length)]
+    pub(crate) trial: Option<Duration>,
+    /// Fraction of the reads to copy, above 0 and at most 1
+    #[arg(long, alias = "shadow-sample", value_name = "P", requires = "trial", default_value_t = 1.0, value_parser = parse_sample)]
+    pub(crate) trial_sample: f64,
+    /// Refuse a module whose 99th percentile of latency exceeds FACTOR times the running driver's
+    #[arg(long, alias = "shadow-max-latency", value_name = "FACTOR", requires = "trial", value_parser = parse_factor)]
+    pub(crate) trial_max_latency: Option<f64>,
+    /// Compare at least this many reads
+    #[arg(long, alias = "shadow-least", value_name = "N", requires = "trial", default_value_t = 1)]
+    pub(crate) trial_least: u64,
     /// Only report what the trial found; replace nothing
-    #[arg(long, requires = "shadow", conflicts_with_all = ["probation", "end_probation"])]
-    pub(crate) shadow_only: bool,
+    #[arg(long, alias = "shadow-only", requires = "trial", conflicts_with_all = ["probation", "end_probation"])]
+    pub(crate) trial_only: bool,
 }
 
-impl ShadowArgs {
+impl TrialArgs {
     /// What the daemon is asked for.
     pub(crate) fn request(&self) -> Option<ShadowRequest> {
-        let duration_ms = u64::try_from(self.shadow?.as_millis()).unwrap_or(u64::MAX);
+        let duration_ms = u64::try_from(self.trial?.as_millis()).unwrap_or(u64::MAX);
         Some(ShadowRequest {
             duration_ms,
-            sample: self.shadow_sample,
-            max_latency: self.shadow_max_latency,
-            least_compared: self.shadow_least,
-            only: self.shadow_only,
+            sample: self.trial_sample,
+            max_latency: self.trial_max_latency,
+            least_compared: self.trial_least,
+            only: self.trial_only,
         })
     }
 }

@@ -38,7 +38,7 @@ pub(crate) fn update(
     json: bool,
 ) -> Result<Exit, Failure> {
     if request.shadow.as_ref().is_some_and(|shadow| shadow.only) {
-        return Err(Failure::new("--shadow-only replaces nothing, so there is no order to do it in"));
+        return Err(Failure::new("--trial-only replaces nothing, so there is no order to do it in"));
     }
     let by_name = update.several.adapter.is_none() && update.several.all_of.is_none();
     let names = update.device.split(',').map(str::trim).filter(|name| by_name && !name.is_empty());

@@ -39,7 +39,7 @@ pub(crate) fn update(client: &Client, update: &Update, json: bool) -> Result<Exi
                 force: update.force,
                 abandon: update.abandon,
                 params: params(&update.set, &update.unset)?,
-                shadow: update.shadow.request(),
+                shadow: update.trial.request(),
                 probation: probation::request(update),
                 end_probation: update.end_probation,
                 save: update.save,

@@ -135,7 +135,7 @@ pub(crate) fn show(device: &Device) -> String {
         fact("oldest", format!("in flight for {}", units::time(device.oldest_ns)));
     }
     if let Some(trial) = &device.shadow {
-        fact("shadow", trial::progress(trial));
+        fact("trial", trial::progress(trial));
     }
     fact("clients", device.clients.to_string());
     if device.driver_faults > 0 {
