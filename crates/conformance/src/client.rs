@@ -5,12 +5,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use steadfast_abi::{block_feature, block_op};
 use steadfast_runtime::{
     BlockRequest, DeviceClaim, DeviceInfo, Engine, Frontend, FrontendId, LaneId, Reactor, Tag,
 };
+use steadfast_shell::sync::lock;
 
 /// Longest wait for an answer; far above what any request takes, so that only a lost one meets it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -76,10 +77,6 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     lane: Mutex<Option<LaneId>>,
-}
-
-fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
-    m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A client of one device, on one queue.

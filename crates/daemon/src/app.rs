@@ -1,13 +1,11 @@
 //! What the control API acts on.
 
 use crate::config::module_path::{self, ModulePath};
-use crate::http::nbd_uri;
+use crate::config::nbd_uri;
 use crate::log;
-use crate::params::Edits;
-use crate::params::live;
-use crate::ports::Topology;
+use crate::params::{Edits, live};
 use crate::ports::lost_writes::LostMedia;
-use crate::ports::trouble;
+use crate::ports::{Topology, trouble};
 use crate::receipts::Receipts;
 use crate::serving::{Needs, Serving};
 use crate::updates::probation::{Baselines, Probations};

@@ -23,6 +23,7 @@ pub use config::{
     Permissions, Place, WatchConfig, parse_client_time, parse_clients, parse_device, parse_duration,
     parse_latency_bound, parse_share, parse_socket_group, parse_socket_mode,
 };
+pub use files::user::effective_uid;
 pub use start::control_socket::{SocketError, daemon_holds};
 pub use start::error::ServeError;
 pub use start::panics::PANIC_EXIT;
@@ -34,9 +35,3 @@ pub use steadfast_settings::{MAX_FILE_BYTES, read_text};
 pub use steadfast_shell::manifest::check_driver_name;
 pub use steadfast_shell::params::show_quantity;
 pub use steadfast_shell::probation::LatencyBound;
-
-/// The user that this process acts as.
-pub fn effective_uid() -> u32 {
-    // SAFETY: it takes nothing, always succeeds and touches no memory.
-    unsafe { libc::geteuid() }
-}

@@ -1,10 +1,10 @@
-use crate::updates::probation::lock;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use steadfast_api::{CallTimes, HistoryHealth, Kind, Outcome, ProbationOutcome, Receipt};
 use steadfast_history::{Filter, History};
+use steadfast_shell::sync::lock;
 use tokio::sync::broadcast;
 
 /// How many of those that were told are remembered for whoever listens again.

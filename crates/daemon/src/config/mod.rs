@@ -5,6 +5,7 @@ mod doors;
 mod error;
 mod file;
 pub(crate) mod module_path;
+pub(crate) mod nbd_uri;
 mod quick;
 mod units;
 mod watch;

@@ -4,7 +4,6 @@
 //! but not for longer than [`PATIENCE`], and not at all once it was found slow, until the daemon stops. What could not be
 //! written is known in memory, told, and tried again.
 
-use crate::updates::probation::lock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::ErrorKind;
@@ -12,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use steadfast_shell::sync::lock;
 
 /// Longest that the disk is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -19,7 +19,7 @@ pub(crate) fn open_lock(path: &Path) -> io::Result<(File, bool)> {
     if !meta.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
     }
-    let foreign = meta.uid() != crate::effective_uid();
+    let foreign = meta.uid() != crate::files::user::effective_uid();
     let wide = meta.mode() & 0o077 != 0;
     if wide && !foreign {
         file.set_permissions(Permissions::from_mode(0o600))?;

@@ -2,3 +2,4 @@
 
 pub(crate) mod kept;
 pub(crate) mod lock_file;
+pub(crate) mod user;

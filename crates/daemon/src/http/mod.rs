@@ -2,7 +2,6 @@
 
 mod clients;
 mod events;
-pub(crate) mod nbd_uri;
 mod param_files;
 mod params;
 mod patient;

@@ -62,7 +62,10 @@ impl FromRequestParts<Control> for Admin {
         let ConnectInfo(peer) = ConnectInfo::<Peer>::from_request_parts(parts, control)
             .await
             .map_err(|e| Failed(Problem::new(ProblemKind::Internal, e.to_string())))?;
-        if peer.uid.is_some_and(|uid| may_change(uid, crate::effective_uid(), &control.app.admins)) {
+        if peer
+            .uid
+            .is_some_and(|uid| may_change(uid, crate::files::user::effective_uid(), &control.app.admins))
+        {
             return Ok(Admin(peer.who()));
         }
         let who = peer.uid.map_or("unknown".to_owned(), |uid| uid.to_string());

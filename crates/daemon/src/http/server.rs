@@ -83,7 +83,7 @@ impl Limits {
 
     /// May one more come of a user who has `own` connections, of `all`?
     fn admit(&self, uid: Option<u32>, own: usize, all: usize) -> Result<(), String> {
-        let admin = uid.is_some_and(|uid| may_change(uid, crate::effective_uid(), &self.admins));
+        let admin = uid.is_some_and(|uid| may_change(uid, crate::files::user::effective_uid(), &self.admins));
         let free = if admin { self.in_all } else { self.in_all.saturating_sub(RESERVED).max(1) };
         if all >= free {
             return Err(format!(
@@ -258,11 +258,11 @@ mod tests {
     #[test]
     fn those_who_may_change_things_have_connections_that_nobody_else_gets() {
         let limits = limits(100, 32);
-        let stranger = Some(crate::effective_uid() + 77);
+        let stranger = Some(crate::files::user::effective_uid() + 77);
         assert!(limits.admit(stranger, 31, 31).is_ok());
         assert!(limits.admit(stranger, 32, 32).expect_err("its share").contains("max_connections_per_user"));
         assert!(limits.admit(stranger, 0, 84).expect_err("the rest").contains("control.max_connections"));
-        for admin in [Some(0), Some(1234), Some(crate::effective_uid())] {
+        for admin in [Some(0), Some(1234), Some(crate::files::user::effective_uid())] {
             assert!(limits.admit(admin, 90, 99).is_ok());
             assert!(limits.admit(admin, 0, 100).is_err(), "there is an end for them too");
         }
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn who_has_gone_is_not_counted() {
         let open = Arc::new(Open { limits: limits(20, 1), users: Mutex::default() });
-        let stranger = Some(crate::effective_uid() + 77);
+        let stranger = Some(crate::files::user::effective_uid() + 77);
         let Ok(one) = open.enter(stranger) else { panic!("there is room for one") };
         assert!(open.enter(stranger).is_err());
         drop(one);

@@ -5,7 +5,6 @@ use crate::app::App;
 use crate::params::confirm_notes::{Note, temporary};
 use crate::params::save::restore;
 use crate::params::view::{View, file_problem};
-use crate::updates::probation::lock;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use steadfast_api::{
@@ -18,6 +17,7 @@ use steadfast_settings::DriverFile;
 use steadfast_shell::activation::{Step, StepTime};
 use steadfast_shell::params::ShellParams;
 use steadfast_shell::properties::Definitions;
+use steadfast_shell::sync::lock;
 
 /// Longest delay, and longest time to confirm: a day.
 const MOST_MS: u64 = 24 * 3600 * 1000;

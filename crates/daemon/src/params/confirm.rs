@@ -7,7 +7,6 @@
 use super::activate::options;
 use crate::app::App;
 use crate::params::confirm_notes::{Note, Notes, waiting};
-use crate::updates::probation::lock;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -16,6 +15,7 @@ use steadfast_api::{
     Cause, Kind, Outcome, Problem, ProblemKind, Receipt, Requester, RollbackRequest, Unconfirmed,
 };
 use steadfast_runtime::ActivateOptions;
+use steadfast_shell::sync::lock;
 
 /// First and longest time between two tries to go back.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));

@@ -1,12 +1,12 @@
 //! Activations that let time pass first: one of a port at most, and it can be called off.
 
 use crate::app::App;
-use crate::updates::probation::lock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use steadfast_api::{Activating, Delayed, Missed, Outcome, Problem, ProblemKind, Receipt};
 use steadfast_runtime::CallOff;
+use steadfast_shell::sync::lock;
 
 /// How long who calls one off waits for its receipt.
 const FAREWELL: Duration = Duration::from_secs(10);

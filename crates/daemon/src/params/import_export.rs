@@ -5,15 +5,13 @@ use crate::config::{ConfigErrors, Place};
 use crate::params::save::Staged;
 use crate::params::view::file_problem;
 use crate::ports;
-use crate::updates::probation::lock;
 use std::collections::BTreeSet;
 use std::path::Path;
 use steadfast_api::{
     Exported, Finding, ImportReport, ImportRequest, LintReport, LintRequest, Problem, ProblemKind, Severity,
 };
-use steadfast_settings::classic;
-use steadfast_settings::lint;
-use steadfast_settings::{DriverFile, Section, SetFault, validate};
+use steadfast_settings::{DriverFile, Section, SetFault, classic, lint, validate};
+use steadfast_shell::sync::lock;
 
 impl App {
     /// What is wrong with the parameters folder, or with a text that could be in it.

@@ -2,10 +2,10 @@
 
 use crate::app::App;
 use crate::params::view::file_problem;
-use crate::updates::probation::lock;
 use std::collections::BTreeMap;
 use steadfast_api::Problem;
 use steadfast_settings::{Instances, SettingsError};
+use steadfast_shell::sync::lock;
 
 impl App {
     /// Gives each port that has none a number. A daemon goes on without: what needs them says why not.

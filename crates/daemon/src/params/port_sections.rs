@@ -2,10 +2,10 @@
 
 use crate::app::App;
 use crate::params::view::file_problem;
-use crate::updates::probation::lock;
 use std::path::{Path, PathBuf};
 use steadfast_runtime::PortState;
 use steadfast_settings::{DriverFile, Section, lint};
+use steadfast_shell::sync::lock;
 
 impl App {
     /// Takes what is saved for a port that is gone for good out of every driver's file: a port of that name

@@ -6,7 +6,6 @@ use crate::config::module_path::target_param;
 use crate::params::save::{Said, Staged, saved_now, waits_for};
 use crate::params::set::edit;
 use crate::params::view::{View, file_problem, refused};
-use crate::updates::probation::lock;
 use crate::updates::rolling::Meant;
 use std::collections::BTreeMap;
 use steadfast_api::{
@@ -16,6 +15,7 @@ use steadfast_api::{
 use steadfast_settings::lint::Known;
 use steadfast_settings::{self as settings, Faults, NewProfile, ProfileValue, Section, SettingsError};
 use steadfast_shell::params::{ActivationClass, ParamSpec, is_shells};
+use steadfast_shell::sync::lock;
 
 impl App {
     fn stored(&self) -> settings::Profiles {

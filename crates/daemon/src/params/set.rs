@@ -3,12 +3,12 @@
 use crate::app::App;
 use crate::params::save::Staged;
 use crate::params::view::{View, file_problem};
-use crate::updates::probation::lock;
 use std::collections::BTreeSet;
 use steadfast_api::{Problem, ProblemKind, SaveReport, SaveRequest};
 use steadfast_runtime::PortInfo;
 use steadfast_settings::{DriverFile, Section};
 use steadfast_shell::params::ParamKind;
+use steadfast_shell::sync::lock;
 
 impl App {
     /// Changes saved values of a port, or of all ports of its driver: all of those named, or none. Live

@@ -4,7 +4,6 @@
 use super::Defined;
 use crate::app::App;
 use crate::config::DeviceConfig;
-use crate::updates::probation::lock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,6 +11,7 @@ use steadfast_api::{
     Absent, Cause, Device, Outcome, Port, PortState, Problem, ProblemKind, Requester, Trouble, TroubleCode,
 };
 use steadfast_shell::receipt::Kind;
+use steadfast_shell::sync::lock;
 
 /// What is absent, and when each is tried again.
 #[derive(Debug, Default)]

@@ -1,13 +1,13 @@
 //! Devices, adapters and ports come.
 
 use crate::app::App;
-use crate::config::devices_file;
 use crate::config::module_path::{is_module_path, target_param};
-use crate::config::{ConfigError, DeviceConfig, check_device_name, parse_device, parse_port, path_from};
+use crate::config::{
+    ConfigError, DeviceConfig, check_device_name, devices_file, parse_device, parse_port, path_from,
+};
 use crate::ports::prepare::{self, Prepared};
 use crate::ports::{By, refused};
 use crate::start::targets;
-use crate::updates::probation::lock;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use steadfast_api::{
@@ -18,6 +18,7 @@ use steadfast_loader::{LoadedModule, StagedModule};
 use steadfast_runtime::AdapterRef;
 use steadfast_shell::params::ParamKind;
 use steadfast_shell::receipt::Kind;
+use steadfast_shell::sync::lock;
 
 /// Who adds, and how.
 struct Adding<'a> {

@@ -3,7 +3,6 @@
 use super::refused;
 use crate::app::App;
 use crate::config::module_path::load_problem;
-use crate::updates::probation::lock;
 use std::sync::Arc;
 use steadfast_api::{
     Cause, LoadRequest, LoadedDriver, Outcome, Problem, ProblemKind, Receipt, Release, Requester, Unload,
@@ -11,6 +10,7 @@ use steadfast_api::{
 };
 use steadfast_loader::LoadedModule;
 use steadfast_shell::receipt::Kind;
+use steadfast_shell::sync::lock;
 
 /// Digits of a hash that are enough to name a module.
 const DIGITS: usize = 8;

@@ -22,13 +22,13 @@ use crate::app::App;
 use crate::config::{ConfigErrors, DeviceConfig};
 use crate::params::saved_set::Settings;
 use crate::ports::prepare::Policy;
-use crate::updates::probation::lock;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use steadfast_api::{Outcome, Problem, ProblemKind, Receipt};
 use steadfast_loader::LoadedModule;
 use steadfast_settings::DriverFile;
+use steadfast_shell::sync::lock;
 
 pub(crate) use start::start;
 

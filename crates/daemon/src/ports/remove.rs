@@ -1,15 +1,14 @@
 //! Devices, ports and adapters go.
 
 use crate::app::App;
-use crate::config::DeviceConfig;
-use crate::config::devices_file;
+use crate::config::{DeviceConfig, devices_file};
 use crate::ports::{By, Defined, refused};
-use crate::updates::probation::lock;
 use steadfast_api::{
     Cause, Outcome, Problem, ProblemKind, Receipt, RemoveRequest, Requester, TopologyReport,
 };
 use steadfast_runtime::{EngineError, ErrorKind, PortInfo};
 use steadfast_shell::receipt::Kind;
+use steadfast_shell::sync::lock;
 
 impl App {
     /// `device remove`: its port goes.

@@ -4,7 +4,6 @@
 use super::absent::now_unix_ms;
 use crate::config::{Config, DeviceConfig};
 use crate::ports::{By, Topology};
-use crate::updates::probation::lock;
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io::ErrorKind;
@@ -13,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use steadfast_api::{Trouble, TroubleCode};
 use steadfast_settings::DriverFile;
+use steadfast_shell::sync::lock;
 
 /// What changes when somebody writes to a file or puts another in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,13 +4,9 @@
 //! port anew with the module that it runs. Nothing else is changed: what is not defined any more stays.
 
 use crate::app::App;
-use crate::config::devices_file;
-use crate::config::{Config, DeviceConfig, Place};
-use crate::ports::By;
-use crate::ports::prepare;
-use crate::ports::trouble;
+use crate::config::{Config, DeviceConfig, Place, devices_file};
+use crate::ports::{By, prepare, trouble};
 use crate::updates::Work;
-use crate::updates::probation::lock;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use steadfast_api::{
@@ -18,6 +14,7 @@ use steadfast_api::{
 };
 use steadfast_runtime::{Behind, PortInfo, UpdateOptions};
 use steadfast_shell::receipt::Kind;
+use steadfast_shell::sync::lock;
 
 /// Receipts of a rescan say so.
 const SOURCE: &str = "rescan";

@@ -1,8 +1,7 @@
 //! What comes up with the daemon.
 
-use crate::config::devices_file;
 use crate::config::module_path::ModulePath;
-use crate::config::{Config, DeviceConfig};
+use crate::config::{Config, DeviceConfig, devices_file};
 use crate::params::saved_set::Settings;
 use crate::params::{Notes, WentBack, go_back, tell};
 use crate::ports::prepare::{self, Policy, Prepared};

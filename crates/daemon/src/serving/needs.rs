@@ -2,12 +2,12 @@
 //! go.
 
 use crate::app::App;
-use crate::updates::probation::lock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use steadfast_loader::{Collected, LoadError, StagedModule};
+use steadfast_shell::sync::lock;
 
 /// How soon after something has changed the store is looked through.
 const SOON: Duration = Duration::from_millis(200);

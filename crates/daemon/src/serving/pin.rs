@@ -3,11 +3,11 @@
 use crate::app::App;
 use crate::config::module_path::is_module_path;
 use crate::config::{DeviceConfig, Place};
-use crate::updates::probation::lock;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use steadfast_api::{Release, SaveRequest};
 use steadfast_shell::properties::Source;
+use steadfast_shell::sync::lock;
 use toml_edit::{DocumentMut, Item, TableLike, value};
 
 /// The file that a device is defined in.

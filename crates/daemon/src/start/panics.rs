@@ -102,9 +102,10 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().expect("a folder");
-        let name = "panics::tests::a_panic_on_any_thread_ends_the_process_with_a_code_and_a_place_to_look";
+        let place = module_path!().split_once("::").expect("a module").1;
+        let name = format!("{place}::a_panic_on_any_thread_ends_the_process_with_a_code_and_a_place_to_look");
         let mut child = Command::new(std::env::current_exe().expect("this program"));
-        let status = child.args(["--exact", name]).env(IN, dir.path()).output().expect("it runs").status;
+        let status = child.args(["--exact", &name]).env(IN, dir.path()).output().expect("it runs").status;
         assert_eq!(status.code(), Some(i32::from(PANIC_EXIT)));
         let text = fs::read_to_string(dir.path().join(FILE)).expect("written down");
         assert!(text.contains("thread `queue-7` panicked at ") && text.contains(": out of slots"), "{text}");

@@ -2,9 +2,8 @@
 
 use crate::app::App;
 use crate::config::module_path::ModulePath;
-use crate::config::{AutoConfig, Config, ConfigError, ConfigErrors, DeviceConfig};
-use crate::http;
-use crate::http::nbd_uri;
+use crate::config::{AutoConfig, Config, ConfigError, ConfigErrors, DeviceConfig, nbd_uri};
+use crate::files::user::effective_uid;
 use crate::params::saved_set::Settings;
 use crate::params::{Edits, Notes};
 use crate::ports::lost_writes::LostMedia;
@@ -19,7 +18,7 @@ use crate::start::state_lock::StateLock;
 use crate::start::{named_folders, panics, targets};
 use crate::updates::probation::{Baselines, Probations};
 use crate::updates::watched_folder::Folder;
-use crate::{effective_uid, log, ports};
+use crate::{http, log, ports};
 use std::collections::BTreeMap;
 use std::env;
 use std::os::fd::OwnedFd;

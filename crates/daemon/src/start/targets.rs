@@ -122,7 +122,7 @@ fn hint_about(path: &Path) -> String {
             }
         }
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            format!("the daemon runs as user {} and may not get there", crate::effective_uid())
+            format!("the daemon runs as user {} and may not get there", crate::files::user::effective_uid())
         }
         _ => String::new(),
     }

@@ -2,9 +2,8 @@
 
 use crate::app::App;
 use crate::config::module_path::load_problem;
-use crate::updates::Work;
 use crate::updates::several::{self, InTurn, Several};
-use crate::updates::{probation, trial};
+use crate::updates::{Work, probation, trial};
 use std::sync::Arc;
 use std::time::Duration;
 use steadfast_api::{

@@ -28,6 +28,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use steadfast_abi::{HandleInfo, handle_kind, open_flag};
+use steadfast_shell::sync::lock;
 
 /// What was asked for; equal descriptions share one handle.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,11 +80,6 @@ impl FileSlots {
     pub(crate) fn give(&self, slot: u32) {
         lock(&self.free).push(slot);
     }
-}
-
-/// Locks, also after a panic elsewhere: what these mutexes guard is valid at every step.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Looks at an open file. Not through a copy of its descriptor: to close one can mean to ask the file's server.

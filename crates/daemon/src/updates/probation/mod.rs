@@ -10,12 +10,13 @@ mod watch;
 pub(crate) use baseline::Baselines;
 pub(crate) use watch::{Begin, Watch};
 
+use steadfast_shell::sync::lock;
 use watch::Order;
 
 use crate::app::App;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use steadfast_api::{
@@ -271,11 +272,6 @@ impl Runner<'_> {
         tracing::info!(port, reason, "probation of update {}: {outcome}", self.watch.receipt);
         Probations::end(self.app, self.watch, report);
     }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that can panic is done under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

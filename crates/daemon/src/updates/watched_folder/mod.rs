@@ -12,7 +12,6 @@ mod watcher;
 
 use crate::app::App;
 use crate::config::{AutoConfig, WatchConfig};
-use crate::updates::probation::lock;
 use scan::Scan;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +20,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use steadfast_api::{AutoUpdate, Available, Release};
 use steadfast_shell::auto::{self, Choice, Offer};
+use steadfast_shell::sync::lock;
 use watcher::{Waker, Watcher};
 
 /// How long stopping waits for the threads.
