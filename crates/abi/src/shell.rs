@@ -198,7 +198,7 @@ pub mod open_kind {
     /// offers while it is open, and cannot be taken away but by force: then operations fail with
     /// `-ENODEV`. Both drivers can be replaced at any time. `-ENOENT`: no such device; `-ELOOP`: the
     /// port would lie over itself; `-EXDEV`: the device is not on all of the port's queues; `-EROFS`: for
-    /// writing, and it is read-only. Of [`open_flag`] only `WRITE` is for devices.
+    /// writing, and it is read-only. Of [`open_flag`](crate::open_flag) only `WRITE` is for devices.
     pub const DEVICE: u32 = 4;
 }
 

@@ -29,6 +29,6 @@ pub struct BlockRequest {
     pub length: u64,
 }
 
-/// A [`Stack`] on its queue.
+/// A [`Stack`](crate::stack::queue::Stack) on its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StackId(pub(crate) u32);

@@ -13,7 +13,7 @@
 //!
 //! On the path of a request there is no lock, no allocation and no system call but
 //! `io_uring_enter`, once per turn of the loop. Everything that changes a port (attach, update,
-//! detach) is a [`job`] that each of its queues carries out on its own thread.
+//! detach) is a job (`change::swap`) that each of its queues carries out on its own thread.
 
 mod change;
 mod clock;

@@ -31,7 +31,7 @@ const LEAST_NS: u64 = 1_000_000_000;
 pub(crate) enum Step {
     HandBack,
     Run,
-    /// While the port runs: see [`outside`](crate::driver::background_calls).
+    /// While the port runs: see [`background_calls`](crate::driver::background_calls).
     Own(Entry),
 }
 

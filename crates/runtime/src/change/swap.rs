@@ -9,7 +9,7 @@
 //! queue all of that is one function call, without any other thread.
 //!
 //! How they meet, and what they decide there, is [`Rendezvous`]; here is what is done about it. On which thread
-//! the phases between the drivers run is [`exchange`](crate::change::phases)'s: on that of the last queue to arrive, or
+//! the phases between the drivers run is [`phases`](crate::change::phases)': on that of the last queue to arrive, or
 //! on one of their own, where a driver that does not return keeps nobody from going on.
 
 #![allow(unsafe_code)] // hands lanes between threads, see `Lane`
